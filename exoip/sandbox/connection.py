@@ -1,0 +1,124 @@
+"""One HTTP connection to a simulated zone: requests in, answers out, and the waiting in between."""
+
+from __future__ import annotations
+
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote
+
+from exoip.sandbox import control, service
+from exoip.sandbox.answers import Answer, answer_error
+from exoip.sandbox.faults import Fault
+from exoip.sandbox.metadata import is_metadata, metadata_for
+from exoip.sandbox.model import Call, Invalid, NotFound
+from exoip.sandbox.routes import respond
+from exoip.sandbox.service import Handler
+from exoip.sandbox.signature import claimed_key, verify
+from exoip.sandbox.zone import Zone
+
+if TYPE_CHECKING:
+    from exoip.sandbox.server import Listener
+
+PREFIX = "/v2"
+MAX_BODY = 1 << 20
+
+
+class Connection(BaseHTTPRequestHandler):
+    """Handles the requests of one connection, one after the other."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "exoip-sandbox"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # head and body leave in one segment
+    server: Listener
+    arrived: float
+
+    def parse_request(self) -> bool:
+        """Note when the request arrived, its first line just read."""
+        self.arrived = self.server.sandbox.now()
+        return super().parse_request()
+
+    def _serve(self) -> None:
+        path, _, query = self.path.partition("?")
+        try:
+            body = self._read_body()
+            pairs = tuple(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict"))
+        except (Invalid, ValueError) as error:
+            self.close_connection = True  # what is left of the body can not be told from a next request
+            return self._send(answer_error(Invalid(str(error))))
+        if path.startswith("/sandbox/"):
+            return self._send(self._control(path, dict(pairs), body))
+        if is_metadata(path):
+            call = Call(self.command, unquote(path), service="metadata")
+            return self._answer(call, metadata_for(str(self.client_address[0])))
+        if not path.startswith(f"{PREFIX}/"):
+            return self._send(answer_error(NotFound(f"nothing at {path}: the API is under {PREFIX}")))
+        key = claimed_key(self.headers["Authorization"])
+        call = Call(self.command, unquote(path.removeprefix(PREFIX)), key, pairs, body)
+        return self._answer(call, self._signed(path))
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = _serve  # the names that the base class looks for
+
+    def _answer(self, call: Call, handler: Handler) -> None:
+        """Take the call through its life. A sandbox that closes ends it where it waits."""
+        sandbox = self.server.sandbox
+        with sandbox.lock:
+            ticket = service.begin(sandbox.zone, call, self.arrived)
+        stopped = sandbox.stopping.wait(ticket.before)
+        answer = Answer(0)
+        if not stopped:
+            with sandbox.lock:
+                answer = service.perform(sandbox.zone, ticket, sandbox.now(), handler)
+            if sandbox.stopping.wait(ticket.after):
+                answer = Answer(0)
+        with sandbox.lock:
+            service.end(sandbox.zone, ticket, answer, sandbox.now())
+        self._send(answer)
+
+    def _signed(self, path: str) -> Handler:
+        """The API behind its signature check. The list of zones is public; signed, it is checked like all others."""
+        header = self.headers["Authorization"]
+        wall = self.server.sandbox.wall
+
+        def handle(zone: Zone, call: Call, now: float, fault: Fault | None) -> Answer:
+            if header is not None or call.path != "/zone":
+                verify(header, call.method, path, call.query, call.body, zone.keys, wall())
+            return respond(zone, call, now, fault)
+
+        return handle
+
+    def _control(self, path: str, query: dict[str, str], body: bytes) -> Answer:
+        sandbox = self.server.sandbox
+        with sandbox.lock:
+            return control.handle(sandbox.zone, self.command, path, query, body, sandbox.now())
+
+    def _read_body(self) -> bytes:
+        """The request's body. Raises Invalid if its length is not told, not a number or too much."""
+        if self.headers["Transfer-Encoding"] is not None:
+            raise Invalid("Transfer-Encoding is not simulated: send Content-Length")
+        told = self.headers["Content-Length"] or "0"
+        if not told.isdecimal() or int(told) > MAX_BODY:
+            raise Invalid(f"Content-Length {told!r} is not a number up to {MAX_BODY}")
+        body = self.rfile.read(int(told))
+        if len(body) < int(told):
+            raise ConnectionResetError("the client left in the middle of its request")
+        return body
+
+    def _send(self, answer: Answer) -> None:
+        if answer.status == 0 or answer.cut:
+            self.close_connection = True
+        if answer.status == 0:
+            return
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(answer.body)))
+        if answer.retry_after is not None:
+            self.send_header("Retry-After", f"{answer.retry_after:g}")
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(answer.sent)
+        self.wfile.flush()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the zone's record tells what was asked and answered."""

@@ -1,0 +1,154 @@
+"""Faults to order: which calls they hit, how often or how long, and what they do. Data only; `service.py` obeys it.
+
+A fault stands in front of the zone or behind it, and that is what `when` says:
+
+    instead  the call never reaches the zone; nothing takes effect
+    before   the call waits, then reaches the zone (hang only)
+    after    the call reaches the zone and takes effect; the fault then hits its answer
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from exoip.sandbox.model import REASONS, Call, Invalid
+
+# kind: the values of `when` it allows, its default first
+KINDS: dict[str, tuple[str, ...]] = {
+    "status": ("instead", "after"),  # answers `status`, in `form`, with Retry-After if `retry_after` is set
+    "hang": ("instead", "before", "after"),  # holds for `seconds`; "instead" then drops the connection
+    "drop": ("instead", "after"),  # closes the connection without an answer; "after" is the lost reply
+    "garbage": ("instead", "after"),  # 200 with a body that is no JSON
+    "half": ("after", "instead"),  # an answer cut off in the middle of its body
+    "operation-failure": ("after",),  # the call is accepted, its operation fails with `reason`
+    "operation-timeout": ("after",),  # the call is accepted, its operation ends in the state timeout
+    "operation-slow": ("after",),  # the operation takes `seconds`
+    "operation-never": ("after",),  # the operation stays pending for good
+}
+FORMS = ("message", "problem", "text")  # {"message"}, RFC 9457, plain text
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which calls: all that agree with every field that is set. `path` is a regular expression, searched for."""
+
+    method: str = ""
+    path: str = ""
+    key: str = ""
+    service: str = "api"
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.path)
+        except re.error as error:
+            raise Invalid(f"path {self.path!r} is not a regular expression: {error}") from None
+
+    def hits(self, call: Call) -> bool:
+        return (
+            call.service == self.service
+            and self.method.upper() in ("", call.method)
+            and self.key in ("", call.key)
+            and re.search(self.path, call.path) is not None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault. It leaves the first `skip` matching calls alone, then hits `count` (None: every one) until `until`
+    (seconds of the zone's clock). `seconds` belongs to hang, operation-slow and operation-failure.
+    """
+
+    kind: str
+    match: Match = field(default_factory=Match)
+    count: int | None = None
+    until: float = math.inf
+    skip: int = 0
+    when: str = ""
+    status: int = 503
+    form: str = "message"
+    message: str = ""
+    retry_after: float | None = None
+    seconds: float | None = None
+    reason: str = "unknown"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise Invalid(f"fault kind {self.kind!r} is none of {', '.join(KINDS)}")
+        if not self.when:
+            object.__setattr__(self, "when", KINDS[self.kind][0])
+        if self.when not in KINDS[self.kind]:
+            raise Invalid(f"a {self.kind} fault can be {' or '.join(KINDS[self.kind])}, not {self.when!r}")
+        if not 400 <= self.status <= 599:
+            raise Invalid(f"fault status {self.status} is not within 400..599")
+        if self.form not in FORMS:
+            raise Invalid(f"fault form {self.form!r} is none of {', '.join(FORMS)}")
+        if self.reason not in REASONS:
+            raise Invalid(f"fault reason {self.reason!r} is none of {', '.join(sorted(REASONS))}")
+        if self.kind in ("hang", "operation-slow") and self.seconds is None:
+            raise Invalid(f"a {self.kind} fault needs seconds")
+        if self.seconds is not None and not 0 <= self.seconds < math.inf:
+            raise Invalid(f"fault seconds {self.seconds} must be 0 or more, and finite")
+        if self.skip < 0 or (self.count is not None and self.count < 1):
+            raise Invalid(f"fault skip {self.skip} must be 0 or more, its count {self.count} 1 or more")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fault as JSON data: what `fault_from` reads back, `until` left out when it is never."""
+        data = asdict(self)
+        if math.isinf(self.until):
+            del data["until"]
+        return data
+
+
+@dataclass(slots=True)
+class _Ordered:
+    fault: Fault
+    seen: int = 0
+
+
+class FaultBook:
+    """The faults in force, oldest first; the first that matches a call hits it."""
+
+    def __init__(self) -> None:
+        self._ordered: dict[int, _Ordered] = {}
+        self._next = 1
+
+    def add(self, fault: Fault) -> int:
+        """Put a fault in force; returns its number, for `clear`."""
+        number = self._next
+        self._next += 1
+        self._ordered[number] = _Ordered(fault)
+        return number
+
+    def clear(self, number: int | None = None) -> None:
+        """Lift one fault, or all. One that has already ended is no error."""
+        if number is None:
+            self._ordered.clear()
+        else:
+            self._ordered.pop(number, None)
+
+    def active(self, now: float) -> dict[int, Fault]:
+        """The faults still in force, by number."""
+        self._expire(now)
+        return {number: ordered.fault for number, ordered in self._ordered.items()}
+
+    def pick(self, call: Call, now: float) -> Fault | None:
+        """The fault that hits this call, counted as one hit; or None."""
+        self._expire(now)
+        for number, ordered in self._ordered.items():
+            fault = ordered.fault
+            if not fault.match.hits(call):
+                continue
+            ordered.seen += 1
+            if ordered.seen <= fault.skip:
+                continue
+            if fault.count is not None and ordered.seen >= fault.skip + fault.count:
+                del self._ordered[number]
+            return fault
+        return None
+
+    def _expire(self, now: float) -> None:
+        for number in [number for number, ordered in self._ordered.items() if ordered.fault.until <= now]:
+            del self._ordered[number]

@@ -1,0 +1,168 @@
+"""The things of a simulated zone: instances, Elastic IPs, security groups, operations, keys; and how a zone refuses.
+
+All are frozen: the zone replaces them, so whoever holds one holds a picture of one moment. Ids are UUIDs in lower
+case. The words for states and reasons are those of the official OpenAPI description.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+INSTANCE_STATES = frozenset(
+    ("running", "starting", "stopping", "stopped", "migrating", "destroying", "destroyed", "error", "expunging")
+)
+REASONS = frozenset(
+    ("busy", "conflict", "fault", "forbidden", "incorrect", "interrupted", "not-found", "partial", "unavailable")
+) | {"unknown", "unsupported"}
+NAMESPACE = uuid.UUID("0c5d8a3e-6f57-4b1c-9d0e-5b1f0e7a2c11")  # ours alone: ids come out the same in every run
+
+
+class ZoneError(Exception):
+    """The zone refuses a call; the message is the one its API answers with."""
+
+
+class Invalid(ZoneError):
+    """The request is malformed (400)."""
+
+
+class Unauthenticated(ZoneError):
+    """There is no signature, or it can not be read (401)."""
+
+
+class Forbidden(ZoneError):
+    """The key is unknown, its signature wrong or expired, or its role lacks the operation (403)."""
+
+
+class NotFound(ZoneError):
+    """There is no such thing, or (detach) it is not attached (404)."""
+
+
+class Conflict(ZoneError):
+    """The request does not fit the present state (409)."""
+
+
+def make_id(*parts: object) -> str:
+    """A UUID that depends on its parts only, so that two runs of one scenario have the same ids."""
+    return str(uuid.uuid5(NAMESPACE, "/".join(str(part) for part in parts)))
+
+
+def canonical_id(text: str, what: str) -> str:
+    """`text` as a lower-case UUID. Raises Invalid, naming what it was to be the id of."""
+    try:
+        return str(uuid.UUID(text))
+    except (ValueError, AttributeError, TypeError):
+        raise Invalid(f"{what} id {text!r} is not a UUID") from None
+
+
+def parse_address(text: str) -> IPv4Address | IPv6Address:
+    """`text` as an address. Raises Invalid."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise Invalid(f"{text!r} is not an IP address") from None
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityGroup:
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ElasticIp:
+    """An Elastic IP (EIP). Like the real one it does not name its holders: each instance names its EIPs."""
+
+    id: str
+    ip: str
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        parse_address(self.ip)
+
+    @property
+    def version(self) -> int:
+        return parse_address(self.ip).version
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance. `elastic_ips`, `security_groups` and `private_networks` hold ids; `public_ip` is None on a
+    private instance; `pool` is the id of the instance pool that manages it, or empty.
+    """
+
+    id: str
+    name: str
+    state: str = "running"
+    public_ip: str | None = None
+    ipv6: str | None = None
+    private_networks: frozenset[str] = frozenset()
+    security_groups: frozenset[str] = frozenset()
+    elastic_ips: frozenset[str] = frozenset()
+    labels: tuple[tuple[str, str], ...] = ()
+    pool: str = ""
+
+    def __post_init__(self) -> None:
+        canonical_id(self.id, "instance")
+        if self.state not in INSTANCE_STATES:
+            raise Invalid(f"instance state {self.state!r} is none of {', '.join(sorted(INSTANCE_STATES))}")
+        if self.public_ip is not None and parse_address(self.public_ip).version != 4:
+            raise Invalid(f"the public address of {self.name} must be IPv4, not {self.public_ip}")
+        if self.ipv6 is not None:
+            parse_address(self.ipv6)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A mutation under way. It takes effect at `completes` (seconds; infinite: never), not before.
+
+    `reason` is what it fails with: planned while it is pending, told once `state` is failure or timeout.
+    """
+
+    id: str
+    action: str  # attach or detach
+    eip: str
+    instance: str
+    started: float
+    completes: float
+    key: str = ""
+    state: str = "pending"  # pending, success, failure, timeout
+    reason: str = ""
+    expires: bool = False  # ends in the state timeout instead of failure
+
+    def __post_init__(self) -> None:
+        if self.reason and self.reason not in REASONS:
+            raise Invalid(f"reason {self.reason!r} is none of {', '.join(sorted(REASONS))}")
+        if math.isnan(self.completes) or self.completes < self.started:
+            raise Invalid(f"an operation can not complete at {self.completes}, before it started at {self.started}")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key. Its role refuses the operations in `refused` (their OpenAPI names); the secret stays out of repr."""
+
+    name: str
+    secret: str = field(repr=False)
+    refused: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to the zone's API, free of its transport.
+
+    `path` has no `/v2` and no query: `/elastic-ip/…:attach`. `query` holds decoded (name, value) pairs. `service` is
+    "api", or "metadata" for the metadata service, whose calls carry no key.
+    """
+
+    method: str
+    path: str
+    key: str = ""
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    service: str = "api"
+
+    @property
+    def mutates(self) -> bool:
+        return self.method not in ("GET", "HEAD")

@@ -1,0 +1,143 @@
+"""The calls of API v2 that a simulated zone answers: method and path in, what the zone says out. Pure.
+
+Only what exoip and its users need is here; everything else is 404. Names of operations are those of the official
+OpenAPI description, as roles use them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from exoip.sandbox import views
+from exoip.sandbox.answers import Answer, answer_json
+from exoip.sandbox.faults import Fault
+from exoip.sandbox.model import Call, Invalid, NotFound, canonical_id
+from exoip.sandbox.zone import Zone
+
+ROUTES = {
+    "list-zones": ("GET", r"/zone"),
+    "list-elastic-ips": ("GET", r"/elastic-ip"),
+    "get-elastic-ip": ("GET", r"/elastic-ip/([^/:]+)"),
+    "attach-instance-to-elastic-ip": ("PUT", r"/elastic-ip/([^/:]+):attach"),
+    "detach-instance-from-elastic-ip": ("PUT", r"/elastic-ip/([^/:]+):detach"),
+    "list-instances": ("GET", r"/instance"),
+    "get-instance": ("GET", r"/instance/([^/:]+)"),
+    "get-operation": ("GET", r"/operation/([^/:]+)"),
+    "list-security-groups": ("GET", r"/security-group"),
+    "get-security-group": ("GET", r"/security-group/([^/:]+)"),
+}
+_COMPILED = {name: (method, re.compile(pattern)) for name, (method, pattern) in ROUTES.items()}
+
+
+def route(call: Call) -> tuple[str, tuple[str, ...]]:
+    """The OpenAPI operation that the call asks for and the ids in its path; ("", ()) if there is none."""
+    for operation, (method, pattern) in _COMPILED.items():
+        found = pattern.fullmatch(call.path)
+        if found and call.method == method:
+            return operation, found.groups()
+    return "", ()
+
+
+def named_instance(call: Call) -> str:
+    """The instance that the call is about, for the record: the one in its body or its path; empty if none is."""
+    operation, ids = route(call)
+    if operation == "get-instance":
+        return ids[0]
+    try:
+        return _instance_in(call.body)
+    except Invalid:
+        return ""
+
+
+def respond(zone: Zone, call: Call, now: float, fault: Fault | None = None) -> Answer:
+    """What the API answers to the call at `now`. Raises ZoneError where it refuses."""
+    operation, ids = route(call)
+    if not operation:
+        raise NotFound(f"no such route: {call.method} {call.path}")
+    zone.permit(call.key, operation)
+    if call.mutates:
+        return answer_json(_move(zone, call, now, operation, ids[0], fault))
+    return answer_json(_READS[operation](zone, call, now, *ids))
+
+
+def _list_zones(zone: Zone, _call: Call, _now: float) -> Any:
+    return {"zones": [views.zone(zone)]}
+
+
+def _list_elastic_ips(zone: Zone, _call: Call, _now: float) -> Any:
+    return {"elastic-ips": [views.elastic_ip(eip) for eip in zone.elastic_ips()]}
+
+
+def _get_elastic_ip(zone: Zone, _call: Call, _now: float, eip_id: str) -> Any:
+    return views.elastic_ip(zone.elastic_ip(canonical_id(eip_id, "Elastic IP")))
+
+
+def _list_instances(zone: Zone, call: Call, now: float) -> Any:
+    query = dict(call.query)
+    unknown = sorted(set(query) - {"ip-address", "manager-id", "manager-type"})
+    if unknown:
+        raise Invalid(f"this sandbox knows no query parameter {', '.join(unknown)}")
+    if ("manager-id" in query) != ("manager-type" in query):
+        raise Invalid("manager-id and manager-type go together")
+    found = zone.instances(now, query.get("ip-address"), query.get("manager-id"))
+    return {"instances": [views.instance_in_list(zone, instance) for instance in found]}
+
+
+def _get_instance(zone: Zone, _call: Call, now: float, instance_id: str) -> Any:
+    return views.instance(zone, zone.instance(canonical_id(instance_id, "instance"), now))
+
+
+def _get_operation(zone: Zone, _call: Call, now: float, operation_id: str) -> Any:
+    return views.operation(zone.operation(canonical_id(operation_id, "operation"), now))
+
+
+def _list_security_groups(zone: Zone, _call: Call, _now: float) -> Any:
+    return {"security-groups": [views.security_group(group) for group in zone.security_groups()]}
+
+
+def _get_security_group(zone: Zone, _call: Call, _now: float, group_id: str) -> Any:
+    return views.security_group(zone.security_group(canonical_id(group_id, "security group")))
+
+
+_READS: dict[str, Callable[..., Any]] = {
+    "list-zones": _list_zones,
+    "list-elastic-ips": _list_elastic_ips,
+    "get-elastic-ip": _get_elastic_ip,
+    "list-instances": _list_instances,
+    "get-instance": _get_instance,
+    "get-operation": _get_operation,
+    "list-security-groups": _list_security_groups,
+    "get-security-group": _get_security_group,
+}
+
+
+def _move(zone: Zone, call: Call, now: float, operation: str, eip_id: str, fault: Fault | None) -> Any:
+    """Attach or detach, the operation bent as the fault says."""
+    eip_id = canonical_id(eip_id, "Elastic IP")
+    instance_id = canonical_id(_instance_in(call.body), "instance")
+    seconds, reason, expires = None, "", False
+    if fault is not None and fault.kind.startswith("operation-"):
+        seconds = math.inf if fault.kind == "operation-never" else fault.seconds
+        reason = fault.reason if fault.kind in ("operation-failure", "operation-timeout") else ""
+        expires = fault.kind == "operation-timeout"
+    start = zone.attach if operation == "attach-instance-to-elastic-ip" else zone.detach
+    return views.operation(
+        start(eip_id, instance_id, now, key=call.key, seconds=seconds, reason=reason, expires=expires)
+    )
+
+
+def _instance_in(body: bytes) -> str:
+    """The instance id in the body of an attach or a detach. Raises Invalid."""
+    try:
+        data = json.loads(body)
+    except ValueError as error:
+        raise Invalid(f"the body is not JSON: {error}") from None
+    instance = data.get("instance") if isinstance(data, dict) else None
+    instance_id = instance.get("id") if isinstance(instance, dict) else None
+    if not isinstance(instance_id, str):
+        raise Invalid('the body must be {"instance": {"id": "…"}}')
+    return instance_id

@@ -1,0 +1,97 @@
+"""The JSON shapes of a simulated zone: what each thing looks like in an answer of API v2. Pure.
+
+Each validates against the official OpenAPI description; `tests/test_sandbox_sdk.py` holds it to that. As in the real
+API an Elastic IP does not name its holders, and an instance names its Elastic IPs only when it is asked for alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from exoip.sandbox import model
+from exoip.sandbox.model import make_id
+from exoip.sandbox.zone import COMMANDS, Zone
+
+_TYPE_ID = make_id("instance-type", "standard.tiny")
+_TEMPLATE_ID = make_id("template", "debian-12")
+
+
+def zone(one: Zone) -> dict[str, Any]:
+    return {"name": one.name, "api-endpoint": one.endpoint}
+
+
+def elastic_ip(eip: model.ElasticIp) -> dict[str, Any]:
+    return {
+        "id": eip.id,
+        "ip": eip.ip,
+        "addressfamily": f"inet{eip.version}",
+        "cidr": f"{eip.ip}/{32 if eip.version == 4 else 96}",
+        "description": eip.description,
+        "labels": {},
+    }
+
+
+def security_group(group: model.SecurityGroup) -> dict[str, Any]:
+    return {"id": group.id, "name": group.name, "description": "", "external-sources": []}
+
+
+def instance_in_list(one: Zone, instance: model.Instance) -> dict[str, Any]:
+    """An instance as `GET /instance` lists it: its security groups by id and name, and no Elastic IPs."""
+    groups = [one.security_group(group_id) for group_id in sorted(instance.security_groups)]
+    data: dict[str, Any] = {
+        "id": instance.id,
+        "name": instance.name,
+        "state": instance.state,
+        "created-at": "2024-01-01T00:00:00Z",
+        "public-ip-assignment": _assignment(instance),
+        "mac-address": _mac(instance.id),
+        "labels": dict(instance.labels),
+        "instance-type": {"id": _TYPE_ID},
+        "template": {"id": _TEMPLATE_ID},
+        "security-groups": [{"id": group.id, "name": group.name} for group in groups],
+        "private-networks": [
+            {"id": network, "mac-address": _mac(instance.id + network)} for network in sorted(instance.private_networks)
+        ],
+    }
+    if instance.public_ip is not None:
+        data["public-ip"] = instance.public_ip
+    if instance.ipv6 is not None:
+        data["ipv6-address"] = instance.ipv6
+    if instance.pool:
+        data["manager"] = {"id": instance.pool, "type": "instance-pool"}
+    return data
+
+
+def instance(one: Zone, instance: model.Instance) -> dict[str, Any]:
+    """An instance as `GET /instance/{id}` answers it: with its Elastic IPs."""
+    data = instance_in_list(one, instance)
+    if one.bare_groups:
+        data["security-groups"] = [{"id": group["id"]} for group in data["security-groups"]]
+    data["elastic-ips"] = [{"id": eip_id} for eip_id in sorted(instance.elastic_ips)]
+    data["disk-size"] = 10
+    return data
+
+
+def operation(operation: model.Operation) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "id": operation.id,
+        "state": operation.state,
+        "reference": {"id": operation.eip, "link": f"/v2/elastic-ip/{operation.eip}", "command": "get-elastic-ip"},
+    }
+    if operation.state in ("failure", "timeout"):
+        data["reason"] = operation.reason or "unknown"
+        data["message"] = f"{COMMANDS[operation.action]} ended in {operation.state}: {data['reason']}"
+    return data
+
+
+def _assignment(instance: model.Instance) -> str:
+    if instance.public_ip is None:
+        return "none"
+    return "inet4" if instance.ipv6 is None else "dual"
+
+
+def _mac(seed: str) -> str:
+    """A locally administered address that follows from the seed."""
+    digest = hashlib.sha256(seed.encode()).digest()
+    return ":".join(f"{octet:02x}" for octet in (0x0A, *digest[:5]))

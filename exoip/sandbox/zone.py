@@ -1,0 +1,173 @@
+"""A simulated Exoscale zone: who exists, who holds the Elastic IP (EIP), and what is under way. Pure state.
+
+There is no socket, no thread and no clock here: every method takes `now`, seconds of any origin, so the same zone runs
+behind HTTP in real time (`server.py`) and inside a simulator in virtual time. Not thread-safe: whoever shares a zone
+holds a lock around each call (`SandboxServer.lock`).
+
+How it behaves, as the real one does:
+
+- Attaching does not move. An EIP may be on several instances at once; a move is an attach here and a detach there.
+- A mutation is asynchronous: it is checked when called, answered at once with a pending operation, takes effect
+  `operation_seconds` later and only then reads as success. What is due takes effect in the order of completion, each
+  at its own time, before anything is read or changed.
+- An attach of an attached one succeeds and changes nothing. A detach of one that is not attached is refused, in the
+  way that `detach_unattached` says.
+- A destroyed instance lets go of its EIPs; a stopped one keeps them.
+
+`service.py` turns calls (method, path, body) into these methods, with latency, faults and roles; a simulator may use
+either. Both keep `record`, though only `service.py` records the calls.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import replace
+from typing import Literal
+
+from exoip.sandbox.gate import Gate
+from exoip.sandbox.model import Conflict, NotFound, Operation, make_id
+from exoip.sandbox.record import Record
+from exoip.sandbox.world import World, lookup
+
+Action = Literal["attach", "detach"]
+Unattached = Literal["404", "409", "operation", "success"]
+COMMANDS = {"attach": "attach-instance-to-elastic-ip", "detach": "detach-instance-from-elastic-ip"}
+
+
+class Zone(World, Gate):
+    """One zone. These may be changed at any time:
+
+    operation_seconds  how long an operation takes
+    detach_unattached  a detach of one that is not attached: refused with "404" or "409", or accepted and its
+                       "operation" failing with not-found, or a "success"
+    bare_groups        True: a single instance names its security groups by id only
+    ip_filter          False: the service knows no `ip-address` filter and answers every instance
+    endpoint           the URL of its API, as /zone tells it; set by whoever serves it
+    """
+
+    def __init__(self, name: str = "ch-gva-2", eip: str | None = None, *, operation_seconds: float = 0.2) -> None:
+        record = Record()
+        World.__init__(self, name, record)
+        Gate.__init__(self, record)
+        self.operation_seconds = operation_seconds
+        self.detach_unattached: Unattached = "404"
+        self.bare_groups = True
+        self.endpoint = ""
+        self._operations: dict[str, Operation] = {}
+        self._due: list[tuple[float, int, str]] = []
+        if eip is not None:
+            self.add_elastic_ip(eip)
+
+    def operation(self, operation_id: str, now: float) -> Operation:
+        self.advance(now)
+        return lookup(self._operations, operation_id, "Operation")
+
+    def operations(self, now: float) -> list[Operation]:
+        """Every operation there ever was, oldest first."""
+        self.advance(now)
+        return list(self._operations.values())
+
+    def attach(
+        self,
+        eip_id: str,
+        instance_id: str,
+        now: float,
+        *,
+        key: str = "",
+        seconds: float | None = None,
+        reason: str = "",
+        expires: bool = False,
+    ) -> Operation:
+        """Ask for the EIP to be put on the instance. Raises NotFound for an unknown id.
+
+        `seconds` overrides `operation_seconds` (infinite: the operation never ends); with a `reason` the operation
+        fails with it and changes nothing, with `expires` it ends in the state timeout instead.
+        """
+        return self._start("attach", eip_id, instance_id, now, key, seconds, reason, expires)
+
+    def detach(
+        self,
+        eip_id: str,
+        instance_id: str,
+        now: float,
+        *,
+        key: str = "",
+        seconds: float | None = None,
+        reason: str = "",
+        expires: bool = False,
+    ) -> Operation:
+        """Ask for the EIP to be taken off the instance; arguments as for `attach`. Not attached at `now`: NotFound,
+        Conflict or an operation that fails or succeeds, as `detach_unattached` says.
+        """
+        eip, instance = self.elastic_ip(eip_id), self.instance(instance_id, now)
+        if eip.id not in instance.elastic_ips:
+            message = f"Elastic IP {eip.ip} is not attached to instance {instance.id}"
+            if self.detach_unattached == "404":
+                raise NotFound(message)
+            if self.detach_unattached == "409":
+                raise Conflict(message)
+        return self._start("detach", eip_id, instance_id, now, key, seconds, reason, expires)
+
+    def advance(self, now: float) -> None:
+        """Let everything that is due by `now` take effect, in order. A `now` of the past changes nothing."""
+        while self._due and self._due[0][0] <= now:
+            at, _, operation_id = heapq.heappop(self._due)
+            self._finish(self._operations[operation_id], at)
+
+    def next_due(self) -> float:
+        """When the next operation takes effect, for a simulator's calendar; infinite if none is under way."""
+        return self._due[0][0] if self._due else math.inf
+
+    def _start(
+        self,
+        action: Action,
+        eip_id: str,
+        instance_id: str,
+        now: float,
+        key: str,
+        seconds: float | None,
+        reason: str,
+        expires: bool,
+    ) -> Operation:
+        number = len(self._operations)
+        operation = Operation(
+            id=make_id(self.name, "operation", number),
+            action=action,
+            eip=self.elastic_ip(eip_id).id,
+            instance=self.instance(instance_id, now).id,
+            started=now,
+            completes=now + (self.operation_seconds if seconds is None else seconds),
+            key=key,
+            reason=reason,
+            expires=expires,
+        )
+        self._operations[operation.id] = operation
+        if operation.completes < math.inf:
+            heapq.heappush(self._due, (operation.completes, number, operation.id))
+        return operation
+
+    def _finish(self, operation: Operation, at: float) -> None:
+        """The moment of completion: take effect if nothing speaks against it, and say how it ended."""
+        instance = self._instances.get(operation.instance)
+        reason = operation.reason
+        if instance is None:
+            reason = reason or "not-found"
+        elif operation.action == "detach" and operation.eip not in instance.elastic_ips:
+            reason = reason or ("" if self.detach_unattached == "success" else "not-found")
+        state = "timeout" if operation.expires else "failure" if reason else "success"
+        if state == "success" and instance is not None:
+            change = instance.elastic_ips.union if operation.action == "attach" else instance.elastic_ips.difference
+            changed = replace(instance, elastic_ips=change({operation.eip}))
+            self._put(changed, at, operation.key, COMMANDS[operation.action])
+        self._operations[operation.id] = replace(operation, state=state, reason=reason)
+        self.record.add(
+            "operation",
+            at,
+            key=operation.key,
+            operation=COMMANDS[operation.action],
+            eip=operation.eip,
+            instance=operation.instance,
+            outcome=reason or state,
+            detail=operation.id,
+        )
