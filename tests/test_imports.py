@@ -1,0 +1,298 @@
+"""Holds the package to its module map: who imports whom, what stays pure, who ends the process, how long things are.
+
+Everything is read from the syntax tree; nothing is imported, so that imports inside functions and under TYPE_CHECKING
+count like any other.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "exoip"
+
+# Which modules of exoip each module may import. README's module map shows the same: change both, with the reason.
+# `errors` and the package itself (for `__version__`) are anybody's.
+MAY_IMPORT: dict[str, str] = {
+    # the vocabulary
+    "errors": "",
+    "wire": "",
+    "calls": "",
+    "events": "",
+    # the pure core: who should hold the address, and which call follows from that
+    "election": "wire events",
+    "fitness": "calls",
+    "knowledge": "calls",
+    "moves": "election calls events fitness knowledge",
+    "reads": "election calls events fitness knowledge moves",
+    "ownership": "election calls events fitness knowledge moves reads",
+    # the configuration
+    "values": "",
+    "options": "values",
+    "commandline": "options values",
+    "sources": "commandline options values",
+    "config": "sources commandline options values",
+    # the API
+    "signing": "",
+    "api": "signing",
+    "discovery": "api config values",
+    # the threads
+    "node": "election ownership wire calls events",
+    "heartbeats": "node wire",
+    "transition": "node ownership api discovery calls",
+    "journal": "election ownership events",
+    # the shell
+    "daemon": "election ownership calls events api config values discovery node heartbeats transition journal wire",
+    "__main__": "config values daemon discovery api journal transition",
+}
+ANYBODYS = {"", "errors"}
+
+# Same input, same output: time is an argument, and nothing is sent, logged or waited for.
+PURE = set("wire calls events election fitness knowledge moves reads ownership signing".split())
+IMPURE = {
+    *("time", "datetime", "socket", "ssl", "select", "selectors", "http", "urllib3", "requests", "systemd", "sdnotify"),
+    *("threading", "queue", "asyncio", "concurrent", "multiprocessing", "subprocess", "signal", "logging", "os", "sys"),
+}
+
+RUN_TIME = {
+    "requests": "requests",
+    "sdnotify": "sdnotify",
+    "systemd-python": "systemd",
+    "configargparse": "configargparse",
+}
+
+LONGEST_MODULE = 250  # lines
+LONGEST_FUNCTION = 40  # lines, from `def` to its last
+
+
+def modules_imported(source: str, package: str = "exoip") -> set[str]:
+    """The dotted names of all modules that a module of `package` imports, however it writes that.
+
+    `from x import y` yields both `x` and `x.y`, for `y` may be a module.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, node.module] if node.module else parents)
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def siblings_imported(source: str) -> set[str]:
+    """The modules and sub-packages of exoip that a top-level module imports, by name; "" is the package itself."""
+    known = MAY_IMPORT.keys() | {"sandbox"} | {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    dotted = [name.split(".") for name in modules_imported(source)]
+    names = {parts[1] if len(parts) > 1 else "" for parts in dotted if parts[0] == "exoip"}
+    return {name if name in known else "" for name in names}
+
+
+def outsiders_imported(source: str) -> set[str]:
+    """The top-level names of what a module imports from outside exoip."""
+    return {name.split(".")[0] for name in modules_imported(source)} - {"exoip", ""}
+
+
+def ends_process(source: str, *, zero_allowed: bool = False, guard_allowed: bool = False) -> list[int]:
+    """The lines that end the process: `sys.exit`, `os._exit`, `SystemExit`, `exit`, however imported.
+
+    With `zero_allowed`, ending it with status 0 is fine (`--help`); with `guard_allowed`, ending it under
+    `if __name__ == "__main__":` is.
+    """
+    tree = ast.parse(source)
+    fine = {
+        part
+        for node in ast.walk(tree)
+        if (guard_allowed and isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'")
+        or (zero_allowed and isinstance(node, ast.Call) and [ast.unparse(a) for a in node.args] in ([], ["0"]))
+        for part in ast.walk(node)
+    }
+    enders = {"sys.exit", "os._exit", "os.abort", "_exit", "SystemExit", "exit", "quit"}
+    return sorted(
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) in enders
+        if isinstance(node.ctx, ast.Load) and node not in fine and not is_caught(node, tree)
+    )
+
+
+def is_caught(node: ast.AST, tree: ast.AST) -> bool:
+    """Whether `node` names what an `except` clause catches: catching an exit is not making one."""
+    handlers = [handler.type for handler in ast.walk(tree) if isinstance(handler, ast.ExceptHandler) and handler.type]
+    return any(node in set(ast.walk(caught)) for caught in handlers)
+
+
+def long_parts(source: str) -> list[str]:
+    """What of a module goes past the ceilings, in words."""
+    lines = len(source.splitlines())
+    functions = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = [(f.name, f.lineno, (f.end_lineno or f.lineno) - f.lineno + 1) for f in functions]
+    return [f"{lines} lines in all, at most {LONGEST_MODULE}"] * (lines > LONGEST_MODULE) + [
+        f"line {line}: {name} has {length} lines, at most {LONGEST_FUNCTION}"
+        for name, line, length in lengths
+        if length > LONGEST_FUNCTION
+    ]
+
+
+def production() -> list[Path]:
+    """The modules of the daemon: those directly in the package."""
+    return sorted(PACKAGE.glob("*.py"))
+
+
+def everything() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+by_name = {"ids": name_of}
+
+
+# The package.
+
+
+def test_every_module_has_its_row() -> None:
+    strangers = {path.stem for path in production()} - MAY_IMPORT.keys() - {"__init__"}
+    assert not strangers, f"modules without a row in the module map: {sorted(strangers)}"
+    packages = {path.parent.name for path in PACKAGE.glob("*/*.py")}
+    assert packages <= {"sandbox"}, f"sub-packages without a place in the module map: {sorted(packages)}"
+
+
+def test_the_map_has_no_circle() -> None:
+    order = list(TopologicalSorter({name: allowed.split() for name, allowed in MAY_IMPORT.items()}).static_order())
+    assert order[-1] == "__main__"
+
+
+@pytest.mark.parametrize("path", production(), **by_name)
+def test_imports_only_what_the_map_allows(path: Path) -> None:
+    allowed = ANYBODYS | set(MAY_IMPORT.get(path.stem, "").split())
+    if path.stem in ANYBODYS | {"__init__"}:
+        allowed = {""}
+    excess = siblings_imported(path.read_text()) - allowed
+    assert not excess, f"{path.stem} may not import {sorted(excess)}"
+
+
+@pytest.mark.parametrize("path", production(), **by_name)
+def test_pure_modules_import_no_clock_no_network_no_log(path: Path) -> None:
+    if path.stem in PURE:
+        assert not outsiders_imported(path.read_text()) & IMPURE
+
+
+@pytest.mark.parametrize("path", everything(), **by_name)
+def test_imports_nothing_but_the_standard_library_and_the_run_time_dependencies(path: Path) -> None:
+    source = path.read_text()
+    assert outsiders_imported(source) <= sys.stdlib_module_names | set(RUN_TIME.values())
+    assert not outsiders_imported(source) & {"importlib", "runpy", "pkgutil"}, "hides imports from this test"
+    assert "__import__" not in source
+
+
+@pytest.mark.parametrize("path", everything(), **by_name)
+def test_only_main_ends_the_process(path: Path) -> None:
+    if path.stem != "__main__":
+        sandbox = path.parent != PACKAGE
+        lines = ends_process(path.read_text(), zero_allowed=path.stem in {"config", "options"}, guard_allowed=sandbox)
+        assert not lines, f"{name_of(path)} ends the process at lines {lines}: raise, and let __main__ exit"
+
+
+@pytest.mark.parametrize("path", everything(), **by_name)
+def test_stays_under_the_ceilings(path: Path) -> None:
+    assert long_parts(path.read_text()) == []
+
+
+def test_nothing_is_called_utils() -> None:
+    assert [name_of(path) for path in everything() if path.stem in {"utils", "util", "helpers", "common", "misc"}] == []
+
+
+# The project file.
+
+
+def test_run_time_dependencies_are_these_four() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = [
+        requirement.split(";")[0].split("[")[0].rstrip("<>=!~., 0123456789").lower()
+        for requirement in project["dependencies"]
+    ]
+    assert sorted(names) == sorted(RUN_TIME)
+
+
+# The rules above, held to code that breaks them.
+
+
+@pytest.mark.parametrize(
+    ("source", "siblings"),
+    [
+        ("from exoip.daemon import main", {"daemon"}),
+        ("from exoip import daemon", {"", "daemon"}),
+        ("from exoip import __version__", {""}),
+        ("import exoip.daemon as d", {"daemon"}),
+        ("from . import daemon", {"", "daemon"}),
+        ("from .daemon import main", {"daemon"}),
+        ("from .sandbox.zone import Zone", {"sandbox"}),
+        ("import exoip.sandbox", {"sandbox"}),
+        ("def f():\n    from exoip.daemon import main", {"daemon"}),
+        ("if TYPE_CHECKING:\n    from exoip.daemon import Daemon", {"daemon"}),
+        ("import time", set()),
+    ],
+)
+def test_finds_siblings_however_they_are_imported(source: str, siblings: set[str]) -> None:
+    assert siblings_imported(source) == siblings
+
+
+def test_finds_siblings_from_a_sub_package() -> None:
+    assert modules_imported("from .. import api", "exoip.sandbox") == {"exoip", "exoip.api"}
+    assert modules_imported("from ..api import Client", "exoip.sandbox") == {"exoip.api", "exoip.api.Client"}
+
+
+@pytest.mark.parametrize(
+    "source", ["import time", "from time import monotonic", "import http.client", "def f(): import logging"]
+)
+def test_finds_what_is_impure(source: str) -> None:
+    assert outsiders_imported(source) & IMPURE
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "sys.exit(1)",
+        "sys.exit(0)",
+        "raise SystemExit(2)",
+        "raise SystemExit",
+        "from sys import exit\nexit(3)",
+        "os._exit(70)",
+        "from os import _exit\n_exit(1)",
+        "stop = sys.exit",
+        "try:\n    run()\nexcept SystemExit:\n    raise SystemExit(1)",
+    ],
+)
+def test_finds_what_ends_the_process(source: str) -> None:
+    assert ends_process(source)
+
+
+@pytest.mark.parametrize(
+    "source", ["parser.exit(2)", "try:\n    run()\nexcept (SystemExit, KeyError):\n    pass", "self.exit = 1"]
+)
+def test_does_not_take_this_for_an_end(source: str) -> None:
+    assert not ends_process(source)
+
+
+def test_exceptions_to_who_ends_the_process() -> None:
+    assert not ends_process("raise SystemExit(0)", zero_allowed=True)
+    assert ends_process("raise SystemExit(2)", zero_allowed=True)
+    assert ends_process("print(sys.exit(1))", zero_allowed=True)
+    assert not ends_process('if __name__ == "__main__":\n    sys.exit(main())', guard_allowed=True)
+    assert ends_process('if __name__ == "__main__":\n    main()\nsys.exit(1)', guard_allowed=True)
+
+
+def test_finds_what_is_too_long() -> None:
+    assert long_parts("def f():\n" + "    x = 1\n" * LONGEST_FUNCTION) == ["line 1: f has 41 lines, at most 40"]
+    assert long_parts("def f():\n" + "    x = 1\n" * (LONGEST_FUNCTION - 1)) == []
+    assert long_parts("x = 1\n" * (LONGEST_MODULE + 1)) == ["251 lines in all, at most 250"]
