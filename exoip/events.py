@@ -1,0 +1,59 @@
+"""What happens inside a node, as data: the pure modules return it, `journal` tells it.
+
+One `Event` is one thing that a person may want to read of later. `What` names it; the journal gives each name a
+MESSAGE_ID, a priority and a sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class What(StrEnum):
+    """The names of the events."""
+
+    ROLE = "role"  # own role or master changed
+    PEER_ALIVE = "peer-alive"  # heard for the first time, or again
+    PEER_DEAD = "peer-dead"  # not heard for one dead time
+    PEER_PRIORITY = "peer-priority"  # advertises another priority
+    PEER_ADDED = "peer-added"  # new in the group
+    PEER_REMOVED = "peer-removed"  # left the group
+    ADVERTISED = "advertised"  # own advertised priority changed
+    STALLED = "stalled"  # this node slept past its own schedule
+    LEAVING = "leaving"  # stop was asked for
+    ATTACHING = "attaching"  # the attach of this node goes out
+    ATTACHED = "attached"  # it is seen done
+    CLEARING = "clearing"  # the detach of another node goes out
+    CLEARED = "cleared"  # it is seen done
+    LETTING_GO = "letting-go"  # the detach of this node goes out
+    LET_GO = "let-go"  # it is seen done
+    FAILED = "failed"  # a call or its operation failed
+    API_DEGRADED = "api-degraded"  # the first failure after good calls
+    API_RECOVERED = "api-recovered"  # the first good call after failures
+    UNFIT = "unfit"  # this node steps aside
+    FIT = "fit"  # and is back
+    HOLDS = "holds"  # a read shows that this node holds, which was not known
+    LOST = "lost"  # a read shows that this node does not hold what it held
+    YIELDED = "yielded"  # another node, cut off from this one, holds: stand back
+    STAND_BACK_OVER = "stand-back-over"
+    OUTSIDER_HOLDS = "outsider-holds"  # an instance that is no member holds
+    DATAGRAM_REFUSED = "datagram-refused"  # a datagram was dropped
+    SEND_FAILED = "send-failed"  # a heartbeat could not be sent to a peer
+    SEND_RECOVERED = "send-recovered"
+
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: what, at which monotonic second, about which instance (an id, or ""), why, and further details by name."""
+
+    what: What
+    at: float
+    instance_id: str = ""
+    reason: str = ""
+    details: Mapping[str, object] = field(default_factory=lambda: _NOTHING)

@@ -1,0 +1,84 @@
+"""When to try again, and when to step aside: backoff, unfit times and stand-back times. Pure; `now` in seconds.
+
+    Backoff     after a failure 0.5 s, doubling to 30 s, with up to 20 % of jitter on top; Retry-After is honoured.
+                A refused key (401, 403) is tried again every 30 s.
+    Fitness     three failed tries at one job (a time-out or a refusal counts as three) make the node unfit for 10 s,
+                doubling to 10 min, until the job is done once.
+    StandBack   60 s, doubling to 1 h, until the other side is heard.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+from exoip.calls import Failure
+
+FIRST_RETRY, LONGEST_RETRY = 0.5, 30.0
+JITTER = 0.2
+FIRST_UNFIT, LONGEST_UNFIT = 10.0, 600.0
+FIRST_STAND_BACK, LONGEST_STAND_BACK = 60.0, 3600.0
+TRIES = 3
+
+
+class Backoff:
+    """When one job may be tried again."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._wait = FIRST_RETRY
+        self.at = -math.inf  # not before
+
+    def failed(self, failure: Failure, retry_after: float, now: float) -> None:
+        """Wait longer than the last time."""
+        wait = LONGEST_RETRY if failure is Failure.REFUSED else max(self._wait, min(retry_after, 300.0))
+        self._wait = min(2 * self._wait, LONGEST_RETRY)
+        self.at = now + wait * (1 + JITTER * self._chance.random())
+
+    def reset(self) -> None:
+        """The job is done, or it is a new one."""
+        self._wait, self.at = FIRST_RETRY, -math.inf
+
+
+class Fitness:
+    """Whether one job can be done by this node. Unfit until `until`."""
+
+    def __init__(self) -> None:
+        self.until = -math.inf
+        self._tries = 0
+        self._length = FIRST_UNFIT
+
+    def failed(self, failure: Failure, now: float) -> None:
+        """Count a failed try; a time-out or a refusal counts as three. While unfit nothing is counted."""
+        if now < self.until:
+            return
+        self._tries += TRIES if failure in (Failure.TIMEOUT, Failure.REFUSED) else 1
+        if self._tries >= TRIES:
+            self.until = now + self._length
+            self._length = min(2 * self._length, LONGEST_UNFIT)
+            self._tries = 0
+
+    def done(self) -> None:
+        """The job is done: fit, and the next unfit time is short again."""
+        self.until, self._tries, self._length = -math.inf, 0, FIRST_UNFIT
+
+    def forget_tries(self) -> None:
+        """A new decision: earlier tries do not count, earlier unfit times do."""
+        self._tries = 0
+
+
+@dataclass(slots=True)
+class StandBack:
+    """How long this node stays away from an EIP that a node it can not hear holds."""
+
+    length: float = FIRST_STAND_BACK
+
+    def double(self) -> float:
+        """Return the present length in seconds, and double the next one."""
+        length, self.length = self.length, min(2 * self.length, LONGEST_STAND_BACK)
+        return length
+
+    def reset(self) -> None:
+        """The other side is heard again."""
+        self.length = FIRST_STAND_BACK

@@ -1,0 +1,312 @@
+"""One node: the only lock of the daemon, around the election and the ownership.
+
+The threads of the daemon meet here and nowhere else. The receiver calls `heard` and `tick`, the sender `beat`, the two workers
+`next_call` and `done`, the main thread `leave`, `set_terms`, `set_members` and `snapshot`. Nothing inside the lock waits for
+anything: no socket, no HTTP, no file, no log. Events go to `emit` in the order in which they came about; `emit` must not block.
+
+All times are seconds of one steady clock and are passed in, so a test can run any number of nodes in virtual time.
+Only the `wait_…` methods block; they name the clock that they were given.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from exoip.calls import Call, Lane, Outcome
+from exoip.election import LEAVING, Election, Role, Terms
+from exoip.events import Event, What
+from exoip.ownership import Ownership
+from exoip.wire import Heartbeat
+
+LEAVE_BEATS, LEAVE_SPACING = 3, 0.02
+REFUSAL_LOGGED = 60.0  # seconds between two events for one sender and cause
+MOST_REFUSERS = 1000  # senders whose refusals are told apart
+_PEER_EVENTS = (What.PEER_ALIVE, What.PEER_DEAD, What.PEER_REMOVED)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What the sender is to do: send `heartbeat` to the members at `targets`, if it is not None; ask again at `again`."""
+
+    heartbeat: Heartbeat | None
+    targets: tuple[tuple[str, int], ...]
+    again: float
+
+
+@dataclass(frozen=True, slots=True)
+class PeerView:
+    """One peer in a snapshot. `holds` None: not known."""
+
+    instance_id: str
+    address: str
+    alive: bool
+    priority: int
+    last_seen: float
+    holds: bool | None
+    listed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The node at one moment, for the status line, the demo and the operator."""
+
+    at: float
+    role: Role
+    reason: str
+    since: float
+    master: str | None
+    advertised: int
+    holds: bool
+    in_doubt: bool
+    unfit: bool
+    yielded: bool
+    leaving: bool
+    degraded: str
+    peers: tuple[PeerView, ...]
+    refused: Mapping[str, int]
+
+
+class Node:
+    """The state of one node. Every public method takes the lock and may be called by any thread."""
+
+    def __init__(
+        self,
+        terms: Terms,
+        eip: str,
+        members: Mapping[str, tuple[str, int]],
+        now: float,
+        *,
+        emit: Callable[[Event], None],
+        chance: random.Random | None = None,
+        verify_interval: float = 30.0,
+        refresh: bool = False,
+        quarantined_until: float = -math.inf,
+    ) -> None:
+        self._eip = eip
+        self._emit = emit
+        self._wake = threading.Condition(threading.Lock())
+        self._election = Election(terms, now)
+        self._ownership = Ownership(
+            self._election, chance or random.Random(), now, verify_interval=verify_interval, refresh=refresh
+        )
+        self._ownership.quarantined_until = quarantined_until
+        self._members: dict[str, tuple[str, int]] = {}
+        self._addresses: frozenset[str] = frozenset()
+        self._refused: Counter[str] = Counter()
+        self._refusals: dict[tuple[str, str], float] = {}
+        self._beat_at = now
+        self._sent: int | None = None  # the advertised priority that went out last
+        self._farewells = LEAVE_BEATS
+        self._deadline = -math.inf
+        self.set_members(members, now)
+
+    # -- heartbeats ---------------------------------------------------------------------------------------------------
+
+    def heard(self, heartbeat: Heartbeat, address: str, now: float) -> None:
+        """Take a well-formed heartbeat in that came from `address`; one that is not from a member, as we know it, is refused."""
+        with self._wake:
+            if heartbeat.eip != self._eip:
+                self._refuse(address, "eip", now)
+                return
+            member = self._members.get(heartbeat.instance_id)
+            if member is None or member[0] != address:
+                known = address in self._addresses
+                self._refuse(address, "identity" if known else "unknown", now)
+                if not known:
+                    self._ownership.reads.refresh_early(now)
+                    self._wake.notify_all()
+                return
+            self._look_for_stall(now)
+            events = self._election.heard(heartbeat.instance_id, heartbeat.priority, now)
+            if events:
+                self._settle(events, now)
+            elif self._ownership.moves.keeping:
+                self._wake.notify_all()  # it may be the heartbeat that lets this node let go
+
+    def refuse(self, address: str, cause: str, now: float) -> None:
+        """Count a datagram that is no heartbeat at all."""
+        with self._wake:
+            self._refuse(address, cause, now)
+
+    def beat(self, now: float) -> Beat:
+        """Return what to send now: a heartbeat when one is due or when the advertised priority changed."""
+        with self._wake:
+            return self._beat(now)
+
+    def wait_beat(self, clock: Callable[[], float], most: float) -> Beat:
+        """Like `beat`, but wait until there is something to send, `most` seconds at most."""
+        with self._wake:
+            started = clock()
+            while True:
+                now = clock()
+                beat = self._beat(now)
+                if beat.heartbeat is not None or now >= started + most:
+                    return beat
+                self._wake.wait(min(beat.again, started + most) - now)
+
+    def tick(self, now: float) -> None:
+        """Let what is due happen, deaths too: no datagram that came before `now` may still wait in the socket."""
+        with self._wake:
+            self._advance(now, quiet=True)
+
+    def next_death(self) -> float:
+        """When `tick` is wanted; inf when no peer is alive."""
+        with self._wake:
+            return self._election.next_death
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+
+    def next_call(self, lane: Lane, now: float) -> tuple[Call | None, float]:
+        """Return the next call of the lane, for `done` to answer; or None and when to ask again."""
+        with self._wake:
+            return self._next_call(lane, now)
+
+    def wait_call(self, lane: Lane, clock: Callable[[], float], most: float) -> Call | None:
+        """Like `next_call`, but wait until a call is wanted, `most` seconds at most."""
+        with self._wake:
+            started = clock()
+            while True:
+                now = clock()
+                call, at = self._next_call(lane, now)
+                if call is not None or now >= started + most:
+                    return call
+                self._wake.wait(min(at, started + most) - now)
+
+    def done(self, lane: Lane, call: Call, outcome: Outcome) -> None:
+        """Take in what came of a call of `next_call`."""
+        with self._wake:
+            self._look_for_stall(outcome.ended)
+            self._settle(self._ownership.done(lane, call, outcome), outcome.ended)
+
+    # -- the operator -------------------------------------------------------------------------------------------------
+
+    def set_members(self, members: Mapping[str, tuple[str, int]], now: float) -> None:
+        """Go by this group from now on: the other nodes' instance ids, with the address and port that each beats from and is beaten to."""
+        with self._wake:
+            self._members = {i: place for i, place in members.items() if i != self._election.terms.instance_id}
+            self._addresses = frozenset(address for address, _ in self._members.values())
+            ids = frozenset(self._members)
+            self._ownership.set_members(ids, now)
+            self._settle(self._election.set_members(ids, now), now)
+
+    def set_terms(self, terms: Terms, now: float) -> None:
+        """Go by these terms from now on (a reload)."""
+        with self._wake:
+            self._beat_at = min(self._beat_at, now + terms.interval)
+            self._settle(self._election.set_terms(terms, now), now)
+
+    def leave(self, now: float) -> None:
+        """Hand over and be gone: `finished` tells when."""
+        with self._wake:
+            self._ownership.leave()
+            self._settle([Event(What.LEAVING, now, self._election.terms.instance_id, "stop was asked for")], now)
+
+    def set_health(self, why_not: str, now: float) -> None:
+        """Say why this node is unfit (a health check fails), or "" when it is well."""
+        with self._wake:
+            self._ownership.unhealthy = why_not
+            self._settle(self._ownership.tick(now), now)
+
+    def finished(self) -> bool:
+        """Whether a leaver may go: it does not hold, nothing is under way, and its farewells are sent."""
+        with self._wake:
+            return self._ownership.finished() and self._farewells == 0
+
+    def wait_finished(self, clock: Callable[[], float], deadline: float) -> bool:
+        """Wait until `finished`, to `deadline` at most; return it."""
+        with self._wake:
+            while not (done := self._ownership.finished() and self._farewells == 0):
+                now = clock()
+                if now >= deadline:
+                    break
+                self._wake.wait(deadline - now)
+            return done
+
+    def snapshot(self, now: float) -> Snapshot:
+        """Return the state at `now`."""
+        with self._wake:
+            election, ownership = self._election, self._ownership
+            me = ownership.know.me
+            return Snapshot(
+                now, election.role, election.reason, election.since, election.master, election.advertised,
+                me.held, me.doubt, ownership.unfit(now), ownership.yielded, ownership.moves.leaving, ownership.degraded,
+                tuple(self._peer_views()), dict(self._refused),
+            )  # fmt: skip
+
+    # -- inside; the lock is held -------------------------------------------------------------------------------------
+
+    def _peer_views(self) -> Iterable[PeerView]:
+        for instance_id, other in sorted(self._ownership.know.others.items()):
+            peer = self._election.peers.get(instance_id)
+            address = self._members.get(instance_id, ("", 0))[0]
+            alive, priority, seen = (peer.alive, peer.priority, peer.last_seen) if peer else (False, LEAVING, -math.inf)
+            yield PeerView(instance_id, address, alive, priority, seen, other.holds, other.listed)
+
+    def _beat(self, now: float) -> Beat:
+        self._advance(now, quiet=False)
+        advertised, interval = self._election.advertised, self._election.terms.interval
+        if now < self._beat_at and advertised == self._sent:
+            return Beat(None, (), min(self._beat_at, self._deadline))
+        if now >= self._beat_at:
+            self._beat_at = self._beat_at + interval if now < self._beat_at + interval else now + interval
+        self._sent = advertised
+        if advertised == LEAVING and self._farewells:
+            self._farewells -= 1
+            if self._farewells:
+                self._beat_at = now + LEAVE_SPACING
+            else:
+                self._beat_at = now + interval
+                self._wake.notify_all()
+        heartbeat = Heartbeat(advertised, self._eip, self._election.terms.instance_id)
+        return Beat(heartbeat, tuple(self._members.values()), min(self._beat_at, self._deadline))
+
+    def _next_call(self, lane: Lane, now: float) -> tuple[Call | None, float]:
+        self._advance(now, quiet=False)
+        call, at, events = self._ownership.next_call(lane, now)
+        if call is not None:
+            self._settle(events, now)
+        return call, max(now, min(at, self._deadline))
+
+    def _advance(self, now: float, *, quiet: bool) -> None:
+        self._look_for_stall(now)
+        if now >= self._deadline or (quiet and now >= self._election.next_death):
+            self._settle(self._election.tick(now, quiet=quiet) + self._ownership.tick(now), now)
+
+    def _look_for_stall(self, now: float) -> None:
+        slept = now - self._beat_at
+        if slept >= self._election.terms.dead_time / 2:
+            self._beat_at = now
+            self._ownership.stalled(now)
+            self._settle(self._election.stalled(now, slept), now)
+
+    def _settle(self, events: list[Event], now: float) -> None:
+        """Carry the consequences of `events` to and fro between ownership and election until none is left, and tell of them all."""
+        for _ in range(16):
+            for event in events:
+                self._emit(event)
+            follow_up = [more for event in events if event.what in _PEER_EVENTS for more in self._ownership.peer(event)]
+            self._ownership.follow(now)
+            events = follow_up + self._election.feel(self._ownership.condition(now), now)
+            if not events:
+                break
+        else:
+            raise AssertionError(f"election and ownership do not agree: {events}")
+        self._deadline = min(self._election.next_deadline(), self._ownership.next_deadline(now))
+        self._wake.notify_all()
+
+    def _refuse(self, address: str, cause: str, now: float) -> None:
+        self._refused[cause] += 1
+        if now - self._refusals.get((address, cause), -math.inf) < REFUSAL_LOGGED:
+            return
+        if len(self._refusals) >= MOST_REFUSERS:
+            oldest = min(self._refusals.values())
+            if now - oldest < REFUSAL_LOGGED:
+                return
+            self._refusals = {key: at for key, at in self._refusals.items() if now - at < REFUSAL_LOGGED}
+        self._refusals[address, cause] = now
+        self._emit(Event(What.DATAGRAM_REFUSED, now, "", cause, {"address": address, "count": self._refused[cause]}))

@@ -1,0 +1,251 @@
+"""The reads: what is to be looked at next, and what was seen. Pure; `now` in seconds.
+
+Know     In doubt, in every role: read oneself. LISTENING: then every other member, once.
+Verify   A master that holds reads itself and all others after each move and each peer's appearing or death, again after 1, 2, 4 s…
+         up to the verify interval, then at that interval, and then asks who else holds. A node that is no master reads itself twice in a
+         verify interval: it finds an EIP that came to it unseen, and both its connections to the API stay open.
+Keep     A backup that holds looks at the master every second; a leaver at every heard peer every 0.25 s.
+Ask      Who holds? By the list of the API, each of it confirmed by a read of its own, and every silent member too.
+Refresh  The group, every 5 minutes; early, but at most every 30 s, when an unknown node beats for our EIP.
+
+The order above is the order of urgency. One read at a time; a failed one makes all wait (the API is one).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from exoip.calls import Call, Failure, Kind, Outcome
+from exoip.election import LEAVING, Election, Role
+from exoip.events import Event, What
+from exoip.fitness import Backoff, Fitness
+from exoip.knowledge import Knowledge
+from exoip.moves import Moves
+
+KEEP_LOOK, LEAVE_LOOK = 1.0, 0.25
+FIRST_VERIFY = 1.0
+REFRESH, EARLY_REFRESH = 300.0, 30.0
+ASK_TRIES = 3
+MOST_CANDIDATES = 100  # an old API ignores the filter and lists every instance of the organisation
+
+
+@dataclass(slots=True)
+class _Question:
+    """Who holds the EIP beside this node: `found` is a silent, running holder."""
+
+    answered: Callable[[str | None, float], list[Event]]
+    candidates: deque[str] | None = None
+    failures: int = 0
+
+
+@dataclass(slots=True)
+class Timetable:
+    """When which kind of look is due."""
+
+    verify_at: float
+    verify_step: float = FIRST_VERIFY
+    keep_at: float = -math.inf
+    looked: dict[str, float] = field(default_factory=dict)  # when a backup that holds last looked at whom
+    refresh_at: float = math.inf
+    refreshed_at: float = -math.inf
+    queue: deque[Call] = field(default_factory=deque)  # of the round of verification that is under way
+
+
+class Reads:
+    """The read lane of one node."""
+
+    def __init__(
+        self, election: Election, knowledge: Knowledge, moves: Moves, chance: random.Random, now: float, verify_interval: float
+    ) -> None:
+        self._election = election
+        self._know = knowledge
+        self._moves = moves
+        self.verify_interval = verify_interval
+        self.backoff = Backoff(chance)
+        self.fitness = Fitness()  # of a master in doubt, at reading itself
+        self.due = Timetable(now)
+        self._busy = False
+        self._question: _Question | None = None
+        self._warned: set[str] = set()  # outsiders that were seen holding
+
+    # -- wishes of others ---------------------------------------------------------------------------------------------
+
+    def look_again(self, now: float) -> None:
+        """Something moved: verify at once, and often at first."""
+        self.due.verify_at, self.due.verify_step = now, FIRST_VERIFY
+        self.due.queue.clear()
+
+    def ask(self, answered: Callable[[str | None, float], list[Event]]) -> None:
+        """Ask who holds; `answered` is told the id of a silent, running holder, or None."""
+        if self._question is None:
+            self._question = _Question(answered)
+
+    def drop_question(self) -> None:
+        """Nobody wants to know any more."""
+        self._question = None
+
+    @property
+    def asking(self) -> bool:
+        return self._question is not None
+
+    def refresh_early(self, now: float) -> None:
+        """An unknown node beats for our EIP: the group may have grown."""
+        if self.due.refresh_at < math.inf:
+            self.due.refresh_at = min(self.due.refresh_at, max(now, self.due.refreshed_at + EARLY_REFRESH))
+
+    # -- the next call ------------------------------------------------------------------------------------------------
+
+    def next(self, now: float) -> tuple[Call | None, float]:
+        """Return the wanted call and mark the lane busy with it; or None and when to ask again (inf: when something changed)."""
+        if self._busy:
+            return None, math.inf
+        if now < self.backoff.at:
+            return None, self.backoff.at
+        call = self._urgent(now) or self._routine(now)
+        self._busy = call is not None
+        return call, now if call else self._next_time(now)
+
+    def _urgent(self, now: float) -> Call | None:
+        me, own_id = self._know.me, self._know.own_id
+        if (me.doubt or self._moves.wants_fresh(now)) and not self._moves.touching(own_id):
+            return Call(Kind.READ, own_id, why="in doubt" if me.doubt else "before a clear")
+        if self._moves.keeping and now >= self.due.keep_at:
+            targets = self._keep_targets()
+            if targets:
+                target = min(targets, key=lambda target: (self.due.looked.get(target, -math.inf), target))
+                self.due.looked[target] = now
+                self.due.keep_at = now + (LEAVE_LOOK if self._moves.leaving else KEEP_LOOK) / len(targets)
+                return Call(Kind.READ, target, why="does it hold yet")
+        if self._question is not None:
+            if self._question.candidates is None:
+                return Call(Kind.HOLDERS, why="who holds")
+            return Call(Kind.READ, self._question.candidates[0], why="who holds")
+        return None
+
+    def _keep_targets(self) -> list[str]:
+        if self._moves.leaving:
+            return sorted(p.instance_id for p in self._election.peers.values() if p.alive and p.priority < LEAVING)
+        return [self._election.master] if self._election.master else []
+
+    def _routine(self, now: float) -> Call | None:
+        if now >= self.due.verify_at and not self.due.queue:
+            self._plan(now)
+        for other in self._know.holders():
+            if other.changed_at > other.read_at and not self._moves.touching(other.instance_id):
+                return Call(Kind.READ, other.instance_id, why="read back")
+        while self.due.queue:
+            call = self.due.queue.popleft()
+            if call.kind is not Kind.READ or not self._moves.touching(call.instance_id):
+                return call
+        if now >= self.due.refresh_at:
+            return Call(Kind.REFRESH, why="group")
+        return None
+
+    def _plan(self, now: float) -> None:
+        """Fill the queue with a round of verification, and set when the next one is due."""
+        role, own = self._election.role, Call(Kind.READ, self._know.own_id, why="verify")
+        others = [Call(Kind.READ, other, why="verify") for other in sorted(self._know.others)]
+        if role is Role.MASTER and self._know.me.held:
+            steady = self.due.verify_step >= self.verify_interval
+            self.due.queue.extend([own, *others, *([Call(Kind.HOLDERS, why="verify")] if steady else [])])
+            self.due.verify_at = now + min(self.due.verify_step, self.verify_interval)
+            self.due.verify_step = min(2 * self.due.verify_step, self.verify_interval)
+            return
+        first = self.due.verify_step == FIRST_VERIFY
+        self.due.queue.extend(others if role is Role.LISTENING and first else [own])
+        self.due.verify_step = 2 * FIRST_VERIFY
+        self.due.verify_at = now + self.verify_interval / 2
+
+    def _next_time(self, now: float) -> float:
+        times = [self.due.verify_at, self.due.refresh_at]
+        if self._moves.keeping and self._keep_targets():
+            times.append(self.due.keep_at)
+        if self._election.role is Role.MASTER and self._know.me.holds and self._moves.idle:
+            times.append(self._moves.clear_at())
+        return min((at for at in times if at > now), default=math.inf)
+
+    # -- what came of it ----------------------------------------------------------------------------------------------
+
+    def done(self, call: Call, outcome: Outcome) -> list[Event]:
+        """Take in what came of the call that `next` gave."""
+        self._busy = False
+        if outcome.failure is not None:
+            return self._failed(call, outcome.failure, outcome)
+        self.backoff.reset()
+        if call.kind is Kind.REFRESH:
+            self.due.refreshed_at = outcome.began
+            self.due.refresh_at = outcome.ended + REFRESH
+            return []
+        if call.kind is Kind.HOLDERS:
+            return self._list(outcome)
+        if call.instance_id == self._know.own_id:
+            return self._saw_myself(outcome)
+        return self._saw_other(call, outcome)
+
+    def _list(self, outcome: Outcome) -> list[Event]:
+        named = [c for c in outcome.candidates if c != self._know.own_id][:MOST_CANDIDATES]
+        if self._question is not None and self._question.candidates is None:
+            silent = [other for other in sorted(self._know.others) if not self._election.alive(other)]
+            self._question.candidates = deque(dict.fromkeys([c for c in silent if c in named] + silent + named))
+            return [] if self._question.candidates else self._answer(None, outcome.ended)
+        outsiders = [c for c in named if c not in self._know.others]
+        self.due.queue.extend(Call(Kind.READ, outsider, why="an outsider?") for outsider in outsiders)
+        return []
+
+    def _saw_myself(self, outcome: Outcome) -> list[Event]:
+        me, now = self._know.me, outcome.ended
+        held, doubted = me.held, me.doubt
+        if self._moves.touching(self._know.own_id) or not me.seen(outcome.holds, outcome.began):
+            return []
+        if doubted and not me.doubt:
+            self.fitness.done()
+        if held == me.held:
+            return []
+        what = What.HOLDS if me.held else What.LOST
+        return [Event(what, now, self._know.own_id, "as the API says", {"state": "running" if outcome.running else "not running"})]
+
+    def _saw_other(self, call: Call, outcome: Outcome) -> list[Event]:
+        instance_id, now, events = call.instance_id, outcome.ended, []
+        other = self._know.others.get(instance_id)
+        if other is not None:
+            other.name = outcome.name or other.name
+            fresh = not self._moves.touching(instance_id) and other.seen(outcome.holds, outcome.running, outcome.began, now)
+            if fresh and not outcome.holds:
+                self._know.not_holding(instance_id)
+        elif outcome.holds and instance_id not in self._warned:
+            self._warned.add(instance_id)
+            events.append(Event(What.OUTSIDER_HOLDS, now, instance_id, outcome.name, {"name": outcome.name}))
+        elif not outcome.holds:
+            self._warned.discard(instance_id)
+        question = self._question
+        if question is not None and question.candidates and question.candidates[0] == instance_id:
+            question.candidates.popleft()
+            if outcome.holds and outcome.running and not self._election.alive(instance_id):
+                events += self._answer(instance_id, now)
+            elif not question.candidates:
+                events += self._answer(None, now)
+        return events
+
+    def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
+        now, me, question = outcome.ended, self._know.me, self._question
+        self.backoff.failed(failure, outcome.retry_after, now)
+        if call.instance_id == self._know.own_id and self._election.role is Role.MASTER and me.held and me.doubt:
+            self.fitness.failed(failure, now)
+        if call.kind is Kind.REFRESH:
+            self.due.refresh_at = now + EARLY_REFRESH
+        if question is not None and call.why == "who holds":
+            question.failures += 1
+            if question.failures >= ASK_TRIES and question.candidates is not None:
+                return self._answer(None, now)
+            if question.failures >= ASK_TRIES or failure in (Failure.REFUSED, Failure.INVALID, Failure.NOT_SO):
+                question.failures = 0
+                return self._list(Outcome(outcome.began, now))
+        return []
+
+    def _answer(self, found: str | None, now: float) -> list[Event]:
+        question, self._question = self._question, None
+        return question.answered(found, now) if question is not None else []
