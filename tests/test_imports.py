@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, str] = {
     "discovery": "api resources config values",
     # the threads
     "node": "election ownership wire calls events",
-    "heartbeats": "node wire",
+    "heartbeats": "node wire events",
     "transition": "node ownership api discovery calls",
     "journal": "election ownership events",
     # the shell
