@@ -62,12 +62,11 @@ def addresses(values: Values, settings: Settings) -> None:
             _refuse(settings, "exoscale-peers", "address", f"both name {elastic_ip}: a peer has an address of its own")
         if not _in_reach(host, peer.address):
             _refuse(settings, "exoscale-peers", "bind-address", f"can not meet: {host} does not reach {peer.address}")
-        for key in ((peer.address, peer.port or port), peer.instance_id):
-            if key is not None and key in seen:
+        for key in filter(None, ((peer.address, peer.port or port), peer.instance_id)):
+            if key in seen:
                 what = f"names {peer} twice" if seen[key] == peer else f"names one node twice, {seen[key]} and {peer}"
                 _refuse(settings, "exoscale-peers", what)
-            if key is not None:
-                seen[key] = peer
+            seen[key] = peer
 
 
 def _in_reach(bind_host: str, peer: str) -> bool:

@@ -59,7 +59,7 @@ def _unknown(spelling: str, position: int, before: str) -> str:
         )
     glued = max((each for each in BY_SPELLING if _is_glued(each, spelling)), key=len, default="")
     if is_harmless(spelling) and not (glued and BY_SPELLING[glued].secret):
-        return f"unknown option {spelling}{nearest(spelling)}: exoip --help lists the options"
+        return f"unknown option {spelling}{nearest(spelling) or ':'} exoip --help lists the options"
     if glued:
         return f"unknown option {glued}... (argument {position}), did you mean {glued}={BY_SPELLING[glued].metavar}?"
     return f"unknown option (argument {position}, not shown, as it might hold a secret): exoip --help lists the options"

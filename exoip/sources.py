@@ -85,13 +85,17 @@ def collect(argv: Sequence[str], environ: Mapping[str, str], found: Collected) -
 
 
 def _parser(file: _File) -> _Parser:
+    class Reader(configargparse.ConfigFileParser):  # type: ignore[misc]
+        def parse(self, stream: TextIO) -> dict[str, str]:
+            return file.parse(stream)
+
     parser = _Parser(
         prog="exoip",
         add_help=False,
         allow_abbrev=False,
         add_config_file_help=False,
         add_env_var_help=False,
-        config_file_parser_class=lambda: file,
+        config_file_parser_class=Reader,
     )
     for option in OPTIONS:
         parser.add_argument(f"--{option.name}", env_var=next(iter(option.variables), None))
@@ -160,7 +164,7 @@ def _is_public(path: Path) -> bool:
         return False
 
 
-class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
+class _File:
     """`name = value` lines. A `#` or `;` at the beginning of a line, or a `#` after a blank, begins a comment; quotes
     around a value keep a `#` in it."""
 

@@ -163,6 +163,7 @@ LAYERS = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(layers=LAYERS)
 def test_precedence_of_any_mix(layers: dict[str, list[int | None]]) -> None:
     """Against a model that is too simple to be wrong: the first layer that has something wins, each option alone."""
@@ -447,13 +448,13 @@ BAD = {
     "leave-timeout": [*NUMBERS[1:], "601"],
     "preempt-delay": [*NUMBERS[1:], "86401"],
     "exoscale-instance-id": ["ten", UUID[:-1], UUID + "0", f"{{{UUID}}}", UUID.replace("-", ""), "g" + UUID[1:]],
-    "exoscale-api-endpoint": ["ten", "api-ch-gva-2.exoscale.com", "http://api-ch-gva-2.exoscale.com/v2", "ftp://a/v2",
-                              "https://", "https:///v2", "https://a/v3", "https://a:x/v2", "https://a:99999/v2",
-                              "https://[::1/v2",
-                              "https://[x]/v2", "https://a b/v2", "https://a/v2?x=1", "https://a/v2#x", "https://a:0/v2", "https://[::1]:0/v2",
-                              "https://[fe80::1%eth0]/v2", "http://127.0.0.1x/v2",
-                              "https://a_b/v2",
-                              "https://api.exoscale.ch/compute", "https://api.exoscale.com/v1", "http://127.0.0.1.example.org/v2"],
+    "exoscale-api-endpoint": [
+        "ten", "api-ch-gva-2.exoscale.com", "http://api-ch-gva-2.exoscale.com/v2", "ftp://a/v2", "https://",
+        "https:///v2", "https://a/v3", "https://a:x/v2", "https://a:99999/v2", "https://[::1/v2",
+        "https://[x]/v2", "https://a b/v2", "https://a/v2?x=1", "https://a/v2#x", "https://a:0/v2",
+        "https://[::1]:0/v2", "https://[fe80::1%eth0]/v2", "http://127.0.0.1x/v2", "https://a_b/v2",
+        "https://api.exoscale.ch/compute", "https://api.exoscale.com/v1", "http://127.0.0.1.example.org/v2",
+    ],
     "exoscale-metadata-url": ["ten", "metadata.exoscale.com", "file:///etc/passwd", "http://", "http://a\nb", "http://a?b"],
     "exoscale-zone": ["ch gva 2", "ch-gva-2.example.org", "-a", "a/b", "\u00e9", "a" * 41],
     "exoscale-peer-group": ["a\nb", "\udcff", "g" * 256],
@@ -584,6 +585,7 @@ def test_no_preempt_with_a_delay(way: str, other: str, conf) -> None:
     assert type(error) is (UsageError if "command line" in (way, other) else ConfigError)
     assert re.search(rf"--no-preempt \({way}.*--preempt-delay \({other}.*exclude each other", str(error))
     assert parse([*argv, "-A", "--no-preempt=no"][1:], environ).preempt_delay == 5.0
+    refused(*two(("no-preempt", "yes"), way, ("preempt-delay", "0"), other, conf))
 
 
 @pytest.mark.parametrize(
@@ -670,8 +672,13 @@ def test_no_error_shows_the_secret(argv: list[str]) -> None:
     refused(WATCH + [word.replace("SECRET", SECRET) for word in argv], without("IF_EXOSCALE_API_SECRET"))
 
 
-def test_a_secret_that_does_not_win_is_not_shown_either() -> None:
-    assert "****" in str(refused([*WATCH, "-xs=winner", "-P", SECRET], ENV))
+def test_a_secret_that_does_not_win_is_not_shown_either(conf) -> None:
+    winner, loser = [*WATCH, "-xs=winner"], without("IF_EXOSCALE_API_SECRET")
+    path = conf(f"exoscale-api-secret = {SECRET}")
+    assert "****" in str(refused([*winner, "-P", SECRET], ENV))
+    assert "****" in str(refused([*winner, "-P", SECRET], loser | {"EXOSCALE_API_SECRET": SECRET}))
+    assert "****" in str(refused([*winner, "-P", SECRET, "-c", path], loser))
+    assert "****" in str(refused(["-xs", SECRET, *winner, "-P", SECRET], loser))
 
 
 # --- help, version, -n -----------------------------------------------------------------------------------------------
@@ -805,7 +812,7 @@ CONTENTS = st.binary(max_size=40) | st.lists(LINES, max_size=5).map(
 )
 
 
-@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(argv=st.lists(WORDS, max_size=8), environ=ENVIRONS, content=CONTENTS | st.none(), complete=st.booleans())
 def test_anything_gives_a_config_or_a_clear_refusal(
     argv: list[str], environ: dict[str, str], content: bytes | None, complete: bool
