@@ -404,7 +404,7 @@ def test_a_damaged_body_is_no_json(zone: Zone, kind: str) -> None:
     zone.add_fault(Fault(kind, when="after"), 0.0)
     answer = live(zone, put(zone, "a"), 0.0)[1]
     assert answer.status == 200
-    with pytest.raises(ValueError, match="codec|Unterminated|Expecting"):
+    with pytest.raises(ValueError, match=r"codec|Unterminated|Expecting"):
         answer.json()
     assert names(zone, 9.0) == {"a"}
 
