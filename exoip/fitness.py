@@ -36,6 +36,10 @@ class Backoff:
         self._wait = min(2 * self._wait, LONGEST_RETRY)
         self.at = now + wait * (1 + JITTER * self._chance.random())
 
+    def wait_longer(self, now: float) -> None:
+        """Wait longer than the last time, for no particular failure."""
+        self.failed(Failure.UNREACHABLE, 0.0, now)
+
     def reset(self) -> None:
         """The job is done, or it is a new one."""
         self._wait, self.at = FIRST_RETRY, -math.inf

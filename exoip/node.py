@@ -154,6 +154,11 @@ class Node:
         with self._wake:
             self._advance(now, quiet=True)
 
+    @property
+    def attentive(self) -> bool:
+        """Whether even a heartbeat that changes nothing may let this node act: a holder that is about to let go."""
+        return self._ownership.moves.keeping
+
     def next_death(self) -> float:
         """When `tick` is wanted; inf when no peer is alive."""
         with self._wake:

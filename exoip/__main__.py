@@ -1,0 +1,100 @@
+"""The command `exoip`: the mode, and the exit code. The only place that exits.
+
+    0  done        1  the operation failed    2  usage
+    69 the API can not be reached (-A, -D)    77 the API refuses the key    78 configuration
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from exoip import discovery
+from exoip.config import Config, Mode, describe, parse
+from exoip.daemon import Daemon
+from exoip.errors import (
+    ApiConflict,
+    ApiNotFound,
+    ApiRefused,
+    ApiUnavailable,
+    ApiUnreachable,
+    ConfigError,
+    ExoipError,
+    OperationFailed,
+    UsageError,
+)
+from exoip.journal import open_log, say
+
+OPERATION_TIMEOUT = 60.0  # seconds that -A and -D wait for the operation
+
+_CODES: tuple[tuple[type[ExoipError], int], ...] = (  # the first that fits
+    (UsageError, 2),
+    (ConfigError, 78),
+    (ApiRefused, 77),
+    (ApiUnreachable, 69),
+    (ApiUnavailable, 69),
+    (ExoipError, 1),
+)
+
+
+def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Do what the command line asks for and return the exit code."""
+    try:
+        config = parse(argv, environ)
+    except ConfigError as error:
+        sys.stderr.write(f"exoip: {error}\n")
+        return _code(error)
+    if config.check_config:
+        sys.stdout.write(describe(config) + "\n")
+        return 0
+    outlet = open_log(config.verbose, config.log_stdout, environ)
+    try:
+        for warning in config.warnings:
+            say(logging.WARNING, "%s", warning)
+        return Daemon(config, environ).run() if config.mode is Mode.WATCH else once(config)
+    except ExoipError as error:
+        say(logging.ERROR, "%s", error)
+        return _code(error)
+    finally:
+        outlet.close()
+
+
+def once(config: Config) -> int:
+    """Attach the Elastic IP to this instance, or detach it, and wait until the API says that it is so."""
+    topology = discovery.discover(config)
+    client = discovery.client_for(config, topology.endpoint)
+    attach = config.mode is Mode.ATTACH
+    words = ("attached to", "attach") if attach else ("detached from", "detach")
+
+    def as_wished() -> bool:
+        return (topology.eip_id in (client.instance(topology.instance_id).elastic_ip_ids or ())) is attach
+
+    if as_wished():
+        say(logging.INFO, "%s is already %s %s", topology.eip, words[0], topology.instance_id)
+        return 0
+    try:
+        call = client.attach if attach else client.detach
+        client.wait(call(topology.eip_id, topology.instance_id), OPERATION_TIMEOUT)
+    except (ApiConflict, ApiNotFound, OperationFailed):
+        if not as_wished():  # somebody else may have done it meanwhile
+            raise
+    if not as_wished():
+        say(logging.ERROR, "the %s of %s is done, but the API does not show it", words[1], topology.eip)
+        return 1
+    say(logging.INFO, "%s is %s %s", topology.eip, words[0], topology.instance_id)
+    return 0
+
+
+def _code(error: ExoipError) -> int:
+    return next(code for kind, code in _CODES if isinstance(error, kind))
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:], os.environ))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""The sender and the receiver: two threads on one plain blocking UDP socket.
+
+Neither waits for anything but the socket and the node. The receiver is also the one that lets deaths happen: a peer dies at its
+deadline, unless a datagram still waits in the socket. The kernel holds a bounded number of datagrams, so after
+taking that many out, everything that waited at the start of a round has been read, even under a flood.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import threading
+from collections.abc import Callable
+
+from exoip.errors import ConfigError, WireError
+from exoip.events import Event, What
+from exoip.node import Node
+from exoip.wire import SIZE, decode, encode
+
+RECEIVE_BUFFER = 1 << 20
+SMALLEST_COST = 256  # bytes of the receive buffer that even an empty datagram takes
+NETWORK_CONTROL = 0xC0  # the DSCP class CS6, as VRRP daemons mark their adverts
+_V4_MAPPED = "::ffff:"
+
+
+class Channel:
+    """A UDP socket bound to `host` ("" for every address, both families where the machine has both) and `port`.
+
+    Raises ConfigError when it can not be bound, naming the address and the cure.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        dual = not host and socket.has_dualstack_ipv6()
+        self._v6 = dual or ":" in host
+        self.socket = socket.socket(socket.AF_INET6 if self._v6 else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            if dual:
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            self._mark()
+            self.socket.bind((host, port))
+        except OSError as error:
+            self.socket.close()
+            raise ConfigError(_bind_error(host, port, error)) from error
+        room = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self.capacity = room // SMALLEST_COST  # more datagrams than the kernel can hold for us
+
+    def _mark(self) -> None:
+        if self._v6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, NETWORK_CONTROL)
+        self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, NETWORK_CONTROL)
+
+    def send(self, datagram: bytes, address: str, port: int) -> None:
+        """Send to an IP literal; raises OSError."""
+        if self._v6 and ":" not in address:
+            address = _V4_MAPPED + address
+        self.socket.sendto(datagram, (address, port))
+
+    def receive(self) -> tuple[bytes, str] | None:
+        """Return a waiting datagram (its first bytes: enough to see that it is too long) and who sent it; None when none waits."""
+        try:
+            datagram, source = self.socket.recvfrom(SIZE + 1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        return datagram, str(source[0]).removeprefix(_V4_MAPPED)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()
+
+
+def _bind_error(host: str, port: int, error: OSError) -> str:
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    cures = {
+        errno.EADDRINUSE: "is in use: stop the other program, or give this instance a port of its own",
+        errno.EADDRNOTAVAIL: "is no address of this machine: name one that is, or none to listen on all",
+        errno.EACCES: "may not be bound by this user: take a port above 1023",
+    }
+    cure = cures.get(error.errno or 0, f"can not be bound: {error.strerror or error}")
+    return f"--bind-address {place} {cure}"
+
+
+class _Loop(threading.Thread):
+    """A thread that goes round at least every `round_time` seconds until told to stop; `progress` is when it last did."""
+
+    def __init__(self, name: str, channel: Channel, node: Node, clock: Callable[[], float], round_time: float) -> None:
+        super().__init__(name=f"exoip-{name}", daemon=True)
+        self._channel, self._node, self._clock = channel, node, clock
+        self._round_time = round_time
+        self.stopping = threading.Event()
+        self.progress = clock()
+
+    def run(self) -> None:
+        """Go round until told to stop."""
+        while not self.stopping.is_set():
+            self.progress = self._clock()
+            self.turn()
+
+    def turn(self) -> None:
+        """Go round once."""
+        raise NotImplementedError
+
+
+class Sender(_Loop):
+    """Sends this node's heartbeats. A peer that can not be sent to costs the others nothing; told of when it begins and ends."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        node: Node,
+        clock: Callable[[], float],
+        round_time: float,
+        emit: Callable[[Event], None],
+    ) -> None:
+        super().__init__("sender", channel, node, clock, round_time)
+        self._emit = emit
+        self._failing: dict[tuple[str, int], str] = {}
+        self.failures = 0
+
+    def turn(self) -> None:
+        """Wait for the next heartbeat and send it to every member."""
+        beat = self._node.wait_beat(self._clock, self._round_time)
+        if beat.heartbeat is None:
+            return
+        datagram = encode(beat.heartbeat)
+        for place in beat.targets:
+            try:
+                self._channel.send(datagram, *place)
+            except OSError as error:
+                self.failures += 1
+                self._note(place, error.strerror or str(error))
+            else:
+                if self._failing:
+                    self._note(place, "")
+
+    def _note(self, place: tuple[str, int], problem: str) -> None:
+        if self._failing.get(place, "") == problem:
+            return
+        address = f"{place[0]}:{place[1]}" if ":" not in place[0] else f"[{place[0]}]:{place[1]}"
+        if problem:
+            self._failing[place] = problem
+            self._emit(Event(What.SEND_FAILED, self._clock(), "", problem, {"address": address}))
+        else:
+            del self._failing[place]
+            self._emit(Event(What.SEND_RECOVERED, self._clock(), "", "", {"address": address}))
+
+
+class Receiver(_Loop):
+    """Hears the others' heartbeats, and lets the silent die."""
+
+    def __init__(self, channel: Channel, node: Node, clock: Callable[[], float], round_time: float) -> None:
+        super().__init__("receiver", channel, node, clock, round_time)
+
+    def turn(self) -> None:
+        """Wait for datagrams or for the next death, take out what waits, then let die who is due."""
+        wait = min(self._node.next_death() - self._clock(), self._round_time)
+        select.select([self._channel.socket], (), (), max(0.0, wait))
+        started = self._clock()
+        for _ in range(self._channel.capacity):
+            received = self._channel.receive()
+            if received is None:
+                break
+            self._take(*received)
+        self._node.tick(started)
+
+    def _take(self, datagram: bytes, address: str) -> None:
+        try:
+            heartbeat = decode(datagram)
+        except WireError as error:
+            self._node.refuse(address, error.cause, self._clock())
+        else:
+            self._node.heard(heartbeat, address, self._clock())

@@ -1,0 +1,391 @@
+"""The simulated world: real `Node`s, a virtual clock, a network that loses and delays, the sandbox's zone as the API.
+
+Nothing here sleeps and nothing is random but by the seed. A `World` is a calendar of callbacks; `advance` runs it. Each host has
+a node (the daemon), which may crash, stall, restart or leave while the host lives on and serves, and which dies with its host.
+
+What the API does to a host's calls is its `Api`, changed at will: latency, refusals, hangs, lost replies, failing or slow operations.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from exoip.calls import Call, Failure, Kind, Lane, Outcome
+from exoip.election import Terms
+from exoip.events import Event
+from exoip.node import Node
+from exoip.sandbox.model import ZoneError
+from exoip.sandbox.zone import Zone
+from exoip.wire import Heartbeat, decode, encode
+
+EIP = "198.51.100.50"
+READ_TIMEOUT, MUTATION_TIMEOUT = 2.0, 10.0
+
+
+def instance_id(name: str) -> str:
+    """The instance id of the host `name`: ids sort as names do."""
+    return str(UUID(bytes=name.encode().ljust(16, b"\0")[:16]))
+
+
+@dataclass(slots=True)
+class Api:
+    """How the API treats one host. `modes` maps a call's kind (or "all") to what happens to it:
+
+    ok            it works
+    fail          503 after the latency           refuse   403 after the latency
+    unreachable   refused at once                 hang     no answer within the time-out, no effect
+    lost          it takes effect, the connection drops before the answer
+    late          it takes effect, the answer does not come within the time-out
+    operation     a mutation is taken, its operation fails
+    """
+
+    modes: dict[str, str] = field(default_factory=dict)
+    latency: tuple[float, float] = (0.1, 0.1)
+    operation: tuple[float, float] = (0.2, 0.2)
+
+    def mode(self, kind: Kind) -> str:
+        return self.modes.get(kind, self.modes.get("all", "ok"))
+
+
+class Host:
+    """One instance with its daemon, when that runs."""
+
+    def __init__(self, world: World, name: str, priority: int, **terms: float) -> None:
+        self.world, self.name, self.id = world, name, instance_id(name)
+        self.terms = Terms(self.id, priority, **terms)
+        self.address = f"host-{name}"
+        self.api = Api()
+        self.up = True  # the instance runs, so it serves
+        self.node: Node | None = None
+        self.leaving = False
+        self.generation = 0  # of the daemon: what was scheduled for an earlier one is void
+        self.stalled_until = -math.inf
+        self.deaf = False  # while stalled: what comes is lost (a suspended machine), not kept in the socket
+        self.inbox: deque[Callable[[], None]] = deque()
+        self.pump_at = math.inf
+        self.poked = False
+        self.quarantine = 0.0
+        self.clock_behind = 0.0  # a clock that stood still while the machine was suspended
+
+    @property
+    def now(self) -> float:
+        return self.world.now - self.clock_behind
+
+    def start(self) -> None:
+        """Start the daemon."""
+        self.generation += 1
+        self.leaving, self.stalled_until = False, -math.inf
+        self.inbox.clear()
+        self.node = Node(
+            self.terms,
+            EIP,
+            self.world.members(self),
+            self.now,
+            emit=self._emit,
+            chance=self.world.chance,
+            refresh=self.world.refresh,
+            quarantined_until=self.now + self.quarantine,
+        )
+        self.pump()
+
+    def crash(self) -> None:
+        """The daemon is gone from one moment to the next; the host serves on."""
+        self.generation += 1
+        self.node = None
+
+    def kill(self) -> None:
+        """The host is gone."""
+        self.crash()
+        self.up = False
+        self.world.note(f"{self.name} is dead")
+
+    def leave(self) -> None:
+        """Stop the daemon as SIGTERM does; after 10 s it exits whatever happened."""
+        if self.node is None:
+            return
+        self.leaving = True
+        generation = self.generation
+        self.run(lambda: self.node and self.node.leave(self.now))
+        self.world.after(10.0, lambda: generation == self.generation and self.exit())
+
+    def exit(self) -> None:
+        """The leaver's process ends."""
+        self.world.note(f"{self.name} exits")
+        self.crash()
+
+    def stall(self, seconds: float, *, deaf: bool = False, frozen: bool = False) -> None:
+        """The daemon does not run for a while (SIGSTOP); `deaf`: nor does the machine's network; `frozen`: nor its clock."""
+        self.stalled_until, self.deaf = self.world.now + seconds, deaf
+        generation = self.generation
+
+        def resume() -> None:
+            if generation != self.generation or self.world.now < self.stalled_until:
+                return
+            if frozen:
+                self.clock_behind += seconds
+            self.deaf = False
+            waiting, self.inbox = list(self.inbox), deque()
+            if self.world.chance.random() < 0.5 and self.node is not None:  # a thread that is not the receiver wakes first
+                self.node.beat(self.now)
+            for deliver in waiting:
+                deliver()
+            self.pump()
+
+        self.world.after(seconds, resume)
+
+    def run(self, action: Callable[[], object], *, packet: bool = False) -> None:
+        """Let the daemon do something: now, or when its stall is over. A suspended machine misses packets."""
+        if self.node is None:
+            return
+        if self.world.now < self.stalled_until:
+            if not (packet and self.deaf):
+                generation = self.generation
+                self.inbox.append(lambda: generation == self.generation and self.node is not None and action())
+            return
+        self.poked = False
+        action()
+        if self.node is not None and (self.poked or self.node.attentive):
+            self.pump()
+
+    def pump(self) -> None:
+        """What the threads of the daemon do: send, call, let die, until there is nothing left to do at this moment."""
+        if self.node is None or self.world.now < self.stalled_until:
+            return
+        node = self.node
+        node.tick(self.now)
+        while True:
+            self.poked = False
+            beat = node.beat(self.now)
+            if beat.heartbeat is not None:
+                self.world.broadcast(self, beat.heartbeat)
+            wake = beat.again
+            for lane in Lane:
+                call, at = node.next_call(lane, self.now)
+                if call is not None:
+                    self.world.call(self, lane, call)
+                    self.poked = True
+                wake = min(wake, at)
+            if not self.poked:
+                break
+        if self.leaving and node.finished():
+            self.exit()
+            return
+        wake = min(wake, node.next_death())
+        self.pump_at = wake + self.clock_behind
+        generation, pump_at = self.generation, self.pump_at
+        if wake < math.inf:
+            self.world.at(pump_at, lambda: generation == self.generation and pump_at == self.pump_at and self.pump())
+
+    def _emit(self, event: Event) -> None:
+        self.poked = True
+        self.world.told(self, event)
+
+
+class World:
+    """The calendar, the network and the zone."""
+
+    def __init__(self, seed: int = 0, *, quiet: bool = True) -> None:
+        self.chance = random.Random(seed)
+        self.now = 0.0
+        self.zone = Zone("sim", EIP)
+        self.eip_id = self.zone.elastic_ips()[0].id
+        self.hosts: dict[str, Host] = {}
+        self.by_id: dict[str, Host] = {}
+        self.cut: set[tuple[str, str]] = set()  # (from, to), by name
+        self.delay: tuple[float, float] = (0.001, 0.001)
+        self.loss = 0.0
+        self.duplicates = 0.0
+        self.refresh = False
+        self.transcript: list[str] | None = None if quiet else []
+        self.mutations: list[tuple[float, str, Kind, str]] = []  # when asked, by whom, what, of whom
+        self.calls = 0
+        self.watchers: list[Callable[[], None]] = []  # called when holders, hosts or daemons changed
+        self.holders: frozenset[str] = frozenset()
+        self._calendar: list[tuple[float, int, Callable[[], object]]] = []
+        self._number = 0
+        self.listeners: list[Callable[[Host, Event], None]] = []
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    def at(self, when: float, action: Callable[[], object]) -> None:
+        self._number += 1
+        heapq.heappush(self._calendar, (max(when, self.now), self._number, action))
+
+    def after(self, seconds: float, action: Callable[[], object]) -> None:
+        self.at(self.now + seconds, action)
+
+    def advance(self, seconds: float) -> None:
+        """Run everything that is due within `seconds`."""
+        self.advance_to(self.now + seconds)
+
+    def advance_to(self, end: float) -> None:
+        while True:
+            due = self.zone.next_due()
+            following = self._calendar[0][0] if self._calendar else math.inf
+            if min(due, following) > end:
+                break
+            if due <= following:
+                self.now = max(self.now, due)
+                self.zone.advance(due)
+                self.look()
+                continue
+            self.now, _, action = heapq.heappop(self._calendar)
+            action()
+        self.now = end
+
+    # -- hosts ------------------------------------------------------------------------------------------------------
+
+    def add(self, name: str, priority: int = 10, *, start: bool = False, **terms: float) -> Host:
+        host = Host(self, name, priority, **terms)
+        self.hosts[name] = self.by_id[host.id] = host
+        self.zone.add_instance(name, id=host.id, now=self.now)
+        if start:
+            host.start()
+        return host
+
+    def members(self, host: Host) -> dict[str, tuple[str, int]]:
+        """The group as `host` learns of it."""
+        return {other.id: (other.address, 12345) for other in self.hosts.values() if other is not host}
+
+    def regroup(self) -> None:
+        """Every daemon learns of the group anew."""
+        for host in self.hosts.values():
+            host.run(lambda host=host: host.node.set_members(self.members(host), host.now))
+            if host.node is not None:
+                host.pump()
+
+    # -- network ----------------------------------------------------------------------------------------------------
+
+    def broadcast(self, sender: Host, heartbeat: Heartbeat) -> None:
+        datagram = encode(heartbeat)
+        for host in self.hosts.values():
+            if host is not sender and host.up and (sender.name, host.name) not in self.cut:
+                self._deliver(sender, host, datagram)
+
+    def _deliver(self, sender: Host, host: Host, datagram: bytes) -> None:
+        if self.loss and self.chance.random() < self.loss:
+            return
+        copies = 2 if self.duplicates and self.chance.random() < self.duplicates else 1
+        for _ in range(copies):
+            delay = self.chance.uniform(*self.delay)
+            heartbeat = decode(datagram)
+            self.after(delay, lambda: host.run(lambda: host.node.heard(heartbeat, sender.address, host.now), packet=True))
+
+    def split(self, *groups: str) -> None:
+        """Cut every link between hosts of different groups; a group is a string of one-letter names."""
+        side = {name: number for number, group in enumerate(groups) for name in group}
+        self.cut = {(a, b) for a in self.hosts for b in self.hosts if side.get(a) != side.get(b)}
+
+    # -- API --------------------------------------------------------------------------------------------------------
+
+    def call(self, host: Host, lane: Lane, call: Call) -> None:
+        """Send a call to the API; its outcome comes back to the daemon that asked, if that still runs."""
+        self.calls += 1
+        began, generation = host.now, host.generation
+        mode, latency = host.api.mode(call.kind), self.chance.uniform(*host.api.latency)
+        mutation = call.kind in (Kind.ATTACH, Kind.DETACH)
+        timeout = MUTATION_TIMEOUT if mutation else READ_TIMEOUT
+        if mutation:
+            self.mutations.append((self.now, host.name, call.kind, call.instance_id))
+
+        def answer(make: Callable[[], Outcome]) -> None:
+            if generation == host.generation:
+                missed = self.now < host.stalled_until and host.deaf
+                host.run(lambda: host.node.done(lane, call, (fail(Failure.TIMEOUT) if missed else make)()))
+                host.pump()
+
+        def fail(failure: Failure) -> Callable[[], Outcome]:
+            return lambda: Outcome(began, host.now, failure, detail=f"{call.kind}: {mode}")
+
+        if mode in ("fail", "refuse"):
+            self.after(latency, lambda: answer(fail(Failure.UNAVAILABLE if mode == "fail" else Failure.REFUSED)))
+            return
+        if mode == "unreachable":
+            self.after(0.001, lambda: answer(fail(Failure.UNREACHABLE)))
+            return
+        if mode != "hang":
+            result: list[Outcome] = []
+            self.after(latency / 2, lambda: result.append(self._serve(host, call, began, mode)))
+        if mode in ("hang", "late"):
+            self.after(timeout, lambda: answer(fail(Failure.TIMEOUT)))
+        elif mode == "lost":
+            self.after(latency, lambda: answer(fail(Failure.UNREACHABLE)))
+        else:
+            self.after(latency, lambda: answer(lambda: _ended(result[0], host.now)))
+
+    def _serve(self, host: Host, call: Call, began: float, mode: str) -> Outcome:
+        """What the zone answers at this moment."""
+        try:
+            match call.kind:
+                case Kind.ATTACH | Kind.DETACH:
+                    move = self.zone.attach if call.kind is Kind.ATTACH else self.zone.detach
+                    reason = "unknown" if mode == "operation" else ""
+                    seconds = self.chance.uniform(*host.api.operation)
+                    operation = move(self.eip_id, call.instance_id, self.now, key=host.name, seconds=seconds, reason=reason)
+                    self.look()
+                    return Outcome(began, began, operation_id=operation.id)
+                case Kind.POLL:
+                    operation = self.zone.operation(call.operation_id, self.now)
+                    if operation.state in ("failure", "timeout"):
+                        known = operation.reason in ("not-found", "conflict")
+                        failure = Failure.NOT_SO if known else Failure.OPERATION
+                        return Outcome(began, began, failure, detail=operation.reason)
+                    return Outcome(began, began, operation_id="" if operation.state == "success" else operation.id)
+                case Kind.READ:
+                    instance = self.zone.instance(call.instance_id, self.now)
+                    holds = self.eip_id in instance.elastic_ips
+                    return Outcome(began, began, holds=holds, running=instance.state == "running", name=instance.name)
+                case Kind.HOLDERS:
+                    return Outcome(began, began, candidates=tuple(sorted(self.zone.holders(self.now))))
+                case Kind.REFRESH:
+                    if host.node is not None:
+                        host.node.set_members(self.members(host), host.now)
+                    return Outcome(began, began)
+        except ZoneError as error:
+            if call.kind is Kind.READ:
+                return Outcome(began, began)
+            return Outcome(began, began, Failure.NOT_SO, detail=str(error))
+
+    # -- looking ----------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Note who holds now, and let the watchers look."""
+        holders = frozenset(
+            self.by_id[i].name if i in self.by_id else i for i in self.zone.holders(self.now)
+        )
+        if holders != self.holders:
+            self.holders = holders
+            self.note(f"held by {', '.join(sorted(holders)) or 'nobody'}")
+        for watcher in self.watchers:
+            watcher()
+
+    def told(self, host: Host, event: Event) -> None:
+        for listener in self.listeners:
+            listener(host, event)
+        if self.transcript is not None:
+            about = self.by_id[event.instance_id].name if event.instance_id in self.by_id else event.instance_id
+            self.note(f"{host.name}: {event.what} {about} {self.names(event.reason)}")
+
+    def names(self, text: str) -> str:
+        """Put the names of hosts in the place of their ids."""
+        for host in self.hosts.values():
+            text = text.replace(host.id, host.name)
+        return text
+
+    def note(self, text: str) -> None:
+        if self.transcript is not None:
+            self.transcript.append(f"{self.now:9.3f}  {text}")
+
+
+def _ended(outcome: Outcome, now: float) -> Outcome:
+    """The same outcome, ended now."""
+    return Outcome(
+        outcome.began, now, outcome.failure, outcome.retry_after, outcome.detail, outcome.operation_id,
+        outcome.holds, outcome.running, outcome.name, outcome.candidates,
+    )  # fmt: skip
