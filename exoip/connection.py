@@ -159,13 +159,15 @@ class Connection:
             response.begin()
             if budget.ended:  # http.client takes the end of the connection for the end of the head, ..
                 raise http.client.IncompleteRead(b"")
-            budget.room += limit
+            budget.room = budget.received + limit
             body = b"".join(iter(lambda: response.read(_PIECE), b""))
+            if len(body) > limit:  # the first piece of it came with the head
+                raise TooLongError(f"more than {limit} bytes")
             if response.length:  # .. and for the end of the body, however long that was to be
                 raise http.client.IncompleteRead(body, response.length)
         finally:
             response.close()
-        if response.will_close:
+        if response.will_close or response.status < http.client.OK:  # after an interim answer comes another
             self.close()
         return response, body
 

@@ -184,9 +184,13 @@ def test_an_endless_head_is_refused(client, unit):
         get(client, server.url, 60)
 
 
-def test_a_body_up_to_the_limit_passes(client):
-    with RawServer(forever(answer(b"x" * LIMIT))) as server:
-        assert len(get(client, server.url, 60).content) == LIMIT
+@pytest.mark.parametrize("limit", [1, 1000, LIMIT])
+def test_a_body_up_to_the_limit_passes_and_one_byte_more_does_not(limit):
+    with contextlib.closing(session(limit=limit)) as client:
+        with RawServer(forever(answer(b"x" * limit))) as server:
+            assert len(get(client, server.url, 60).content) == limit
+        with RawServer(forever(answer(b"x" * (limit + 1)))) as server, pytest.raises(BadAnswer, match="too long"):
+            get(client, server.url, 60)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +326,12 @@ class TestReuse:
                 sent.clear()
                 assert get(client, server.url).content == b"asked"
                 assert sent.wait(BOUND)
-                time.sleep(0)
+
+    def test_what_follows_an_interim_answer_is_not_the_next_ones(self, client):
+        with RawServer(forever(b"HTTP/1.1 103 Early Hints\r\n\r\n" + answer(b"late"))) as server:
+            for number in (1, 2):
+                assert get(client, server.url).status_code == 103
+                assert len(server.peers) == number
 
     def test_after_a_time_out_the_connection_is_gone(self, client):
         release = threading.Event()
