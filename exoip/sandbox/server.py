@@ -31,7 +31,6 @@ from typing import Any, Self
 from exoip.sandbox.connection import Connection
 from exoip.sandbox.zone import Zone
 
-POLL_SECONDS = 0.1  # how long the accepting thread takes, at most, to see that it is to stop
 HANDSHAKE_SECONDS = 10.0
 
 
@@ -124,15 +123,15 @@ class SandboxServer:
         with self.lock:
             self.zone.endpoint = self.endpoint
             self.zone.record.wall_offset = self.wall() - self.now()
-        self._thread = threading.Thread(
-            target=self._listener.serve_forever, args=(POLL_SECONDS,), name="sandbox-accept"
-        )
+        self._thread = threading.Thread(target=self._listener.serve_forever, name="sandbox-accept")
         self._thread.start()
 
     def close(self) -> None:
         """End every call and connection and join every thread. A second time is no error."""
         self.stopping.set()
         if self._listener is not None and self._thread is not None:
+            with contextlib.suppress(OSError):
+                self._listener.socket.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread, which polls slowly
             self._listener.shutdown()
             self._thread.join()
             self._listener.server_close()
