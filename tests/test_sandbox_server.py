@@ -33,6 +33,12 @@ EIP = "127.0.0.100"
 PATIENCE = 20.0  # seconds that anything here may take before the test gives up
 
 
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loopback is asked directly, whatever the environment says."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,::1")
+
+
 @pytest.fixture
 def server() -> Iterator[SandboxServer]:
     """A zone of a, b, c at 127.0.0.11 to 13; each has a key EXOa.. with the secret secret-a.."""
