@@ -40,8 +40,9 @@ Roles
 LISTENING is the start: the node beats, hears for one dead time and does nothing else. A node that slept past its own schedule
 by half a dead time or more (a suspended machine, SIGSTOP, an IO storm) has not been listening, and listens anew.
 
-Preemption delay: kept by the holder, which advertises 0 until one and the same better, fit peer has been heard for that long without a break.
-A start of all, a death and a leave never wait for it.
+Preemption delay: kept by the holder, which advertises 0 until one and the same better, fit peer has been heard for that long without a
+break. Then it has conceded to that peer: though that one, holding at last, advertises 0 itself, the holder is not protected again
+until it has let go, or the peer is dead or unfit. A start of all, a death and a leave never wait for the delay.
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ class Peer:
     alive: bool = False
     last_seen: float = -math.inf
     priority: int = UNFIT
+    off_at: float = -math.inf  # it last advertised 254 or 255 then: perhaps it was letting go
     counts_at: float | None = None  # a rise from 0 counts from then on
     better_since: float | None = None  # fit and better than our configured rank since then
 
@@ -132,6 +134,7 @@ class Election:
         self.advertised = terms.priority
         self._listen_until = now + terms.dead_time
         self._next_death = math.inf
+        self._conceded: str | None = None  # to this peer the preemption delay has run out
 
     # -- what comes in ------------------------------------------------------------------------------------------------
 
@@ -139,6 +142,8 @@ class Election:
         """Take note that the member `instance_id` advertised `priority` (0..255). One that changes nothing costs O(1)."""
         peer = self.peers[instance_id]
         peer.last_seen = now
+        if priority >= UNFIT:
+            peer.off_at = now
         if peer.alive and peer.priority == priority:
             return []
         old, was_alive = peer.priority, peer.alive
@@ -211,6 +216,7 @@ class Election:
     def decide(self, now: float, why: str) -> list[Event]:
         """Look at the advertised priority and the role again."""
         events = []
+        self._concede(now)
         advertised = self._advertise(now)
         if advertised != self.advertised:
             change = f"{self.advertised} -> {advertised}"
@@ -235,7 +241,7 @@ class Election:
         times = [self._listen_until] if self.role is Role.LISTENING else []
         times += [peer.counts_at for peer in self.peers.values() if peer.counts_at is not None]
         if self.advertised == PROTECTED:
-            times += [since + self.terms.preempt_delay for since in self._rivals()]
+            times += [since + self.terms.preempt_delay for since in self._rivals().values()]
         return min(times, default=math.inf)
 
     def alive(self, instance_id: str) -> bool:
@@ -243,10 +249,15 @@ class Election:
         peer = self.peers.get(instance_id)
         return peer is not None and peer.alive
 
-    def heard_after(self, instance_id: str, moment: float, worst: int) -> bool:
-        """Whether the peer is alive, was heard after `moment`, and last advertised `worst` or better."""
+    def heard_after(self, instance_id: str, moment: float) -> bool:
+        """Whether the peer is alive, was heard after `moment`, and neither lets go nor leaves."""
         peer = self.peers.get(instance_id)
-        return peer is not None and peer.alive and peer.last_seen > moment and peer.priority <= worst
+        return peer is not None and peer.alive and peer.last_seen > moment and peer.priority < UNFIT
+
+    def off_at(self, instance_id: str) -> float:
+        """When the peer last advertised that it lets go, leaves, or is unfit; -inf for never."""
+        peer = self.peers.get(instance_id)
+        return peer.off_at if peer is not None else -math.inf
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -273,8 +284,16 @@ class Election:
         elif peer.better_since is None:
             peer.better_since = now
 
-    def _rivals(self) -> list[float]:
-        return [peer.better_since for peer in self.peers.values() if peer.better_since is not None]
+    def _rivals(self) -> dict[str, float]:
+        return {p.instance_id: p.better_since for p in self.peers.values() if p.better_since is not None}
+
+    def _concede(self, now: float) -> None:
+        peer = self.peers.get(self._conceded or "")
+        if not self.condition.last_held or peer is None or not peer.alive or peer.priority >= HOLDING_UNFIT:
+            self._conceded = None
+        if self._conceded is None and self.condition.holds:
+            over = [rival for rival, since in self._rivals().items() if now >= since + self.terms.preempt_delay]
+            self._conceded = min(over, default=None)
 
     def _advertise(self, now: float) -> int:
         own, delay = self.condition, self.terms.preempt_delay
@@ -284,7 +303,7 @@ class Election:
             return UNFIT
         if own.unfit:
             return HOLDING_UNFIT if own.last_held else UNFIT
-        if own.holds and delay > 0 and not any(now >= since + delay for since in self._rivals()):
+        if own.holds and delay > 0 and self._conceded is None:
             return PROTECTED
         return self.terms.priority
 

@@ -119,7 +119,8 @@ class Knowledge:
         self.own_id = own_id
         self.me = Self()
         self.others: dict[str, Instance] = {}
-        self.baseline: set[str] = set()  # those known or presumed to hold when this node attached or became master
+        self.baseline: set[str] = set()  # those known or presumed to hold when this node attached
+        self.took_over: set[str] = set()  # those that were master while this node, as a backup, still held
         self.masters: list[str] = []  # the other nodes that were master since this one was, the last one last
 
     def set_members(self, instance_ids: frozenset[str], now: float) -> None:
@@ -144,4 +145,5 @@ class Knowledge:
     def not_holding(self, instance_id: str) -> None:
         """An instance was seen not to hold: if it holds later, then by an attach after ours."""
         self.baseline.discard(instance_id)
+        self.took_over.discard(instance_id)
         self.forget_departed()

@@ -7,9 +7,12 @@ Clear   A master that is known to hold, by knowledge at most 2 s old, detaches t
         known or presumed to hold when this node attached. A heard one lets go by itself and is detached only after 30 s.
         A silent one that came to hold later is alive and cut off: it will clear this node, or is cleared after 10 s by
         the lower instance id, after 60 s by the higher. (Not sooner, and never beside the attach: should the attach fail, nobody would hold.)
+        One that was taking the EIP over from this node when it fell silent is cleared after an interval and 4 s: dead, it
+        can not wait for long; cut off, it clears this node at once, and both at once would leave nobody.
 Keep    A backup that holds lets go once a read, begun since it is a backup to this master, shows the master holding, and the
         master was heard after that read. (The holder lets go itself, because a taker that detaches a holder which is just
         taking back leaves nobody.) A leaver does the same with any heard peer, and with no heard peer below 255 lets go at once.
+        A read within 6 s of the other's advertising 254 or 255 shows nothing: a detach of its own may be about to take effect.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import random
 from dataclasses import dataclass
 
 from exoip.calls import Call, Failure, Kind, Outcome
-from exoip.election import HOLDING_UNFIT, LEAVING, Election, Role
+from exoip.election import LEAVING, Election, Role
 from exoip.events import Event, What
 from exoip.fitness import Backoff, Fitness
 from exoip.knowledge import Instance, Knowledge
@@ -29,6 +32,8 @@ ATTACH_TRUSTED = 5.0  # an attach seen done later than this after its call is re
 POLL, POLL_STEADY, LONGEST_POLL = 0.25, 5.0, 3.0
 FRESH = 2.0
 HEARD_GRACE = 30.0
+KEPT_GRACE = 4.0
+LET_GO_SETTLES = 6.0
 RIVAL_GRACE_LOWER_ID, RIVAL_GRACE_HIGHER_ID = 10.0, 60.0
 
 
@@ -138,6 +143,8 @@ class Moves:
             return since + HEARD_GRACE
         if other.instance_id in self._know.baseline:
             return -math.inf
+        if other.instance_id in self._know.took_over:
+            return max(since, other.silent_since) + self._election.terms.interval + KEPT_GRACE
         lower = self._know.own_id < other.instance_id
         return max(since, other.silent_since) + (RIVAL_GRACE_LOWER_ID if lower else RIVAL_GRACE_HIGHER_ID)
 
@@ -160,7 +167,9 @@ class Moves:
         other = self._know.others.get(instance_id)
         if other is None or other.holds is not True or other.read_at < self.keep_since:
             return False
-        return self._election.heard_after(instance_id, other.read_end, HOLDING_UNFIT)
+        if other.read_at < self._election.off_at(instance_id) + LET_GO_SETTLES:
+            return False
+        return self._election.heard_after(instance_id, other.read_end)
 
     # -- what came of it ----------------------------------------------------------------------------------------------
 

@@ -131,7 +131,11 @@ class Ownership:
             lost = peer is None or not peer.alive or peer.priority >= HOLDING_UNFIT
             if last is not None and lost:
                 last.presume(now)
-        self.know.baseline = {other.instance_id for other in self.know.holders()} | {m for m in masters if m in self.know.others}
+        there = {master for master in masters if master in self.know.others}
+        if self.know.me.held:
+            self.know.took_over |= there
+        else:
+            self.know.baseline, self.know.took_over = there, set()
         self.moves.attach_fitness.forget_tries()
         self.moves.clear_fitness.forget_tries()
         self.reads.look_again(now)
