@@ -18,7 +18,7 @@ from uuid import UUID
 
 from exoip.calls import Call, Failure, Kind, Lane, Outcome
 from exoip.election import Terms
-from exoip.events import Event
+from exoip.events import Event, What
 from exoip.node import Node
 from exoip.sandbox.model import ZoneError
 from exoip.sandbox.zone import Zone
@@ -26,6 +26,7 @@ from exoip.wire import Heartbeat, decode, encode
 
 EIP = "198.51.100.50"
 READ_TIMEOUT, MUTATION_TIMEOUT = 2.0, 10.0
+CRASHES, CRASH_WINDOW = 3, 60.0  # as in the daemon
 
 
 def instance_id(name: str) -> str:
@@ -43,13 +44,19 @@ class Api:
     lost          it takes effect, the connection drops before the answer
     late          it takes effect, the answer does not come within the time-out
     operation     a mutation is taken, its operation fails
+
+    A mode in `once` is for the next call of its kind only, and goes before.
     """
 
     modes: dict[str, str] = field(default_factory=dict)
+    once: dict[str, str] = field(default_factory=dict)
     latency: tuple[float, float] = (0.1, 0.1)
     operation: tuple[float, float] = (0.2, 0.2)
 
     def mode(self, kind: Kind) -> str:
+        for key in (kind, "all"):
+            if key in self.once:
+                return self.once.pop(key)
         return self.modes.get(kind, self.modes.get("all", "ok"))
 
 
@@ -61,7 +68,10 @@ class Host:
         self.terms = Terms(self.id, priority, **terms)
         self.address = f"host-{name}"
         self.api = Api()
-        self.up = True  # the instance runs, so it serves
+        self.up = True  # the instance runs
+        self.unhealthy = ""  # why the health check fails; it outlives the daemon
+        self.counts_starts = False  # whether a third start within a minute is taken for a crash loop
+        self.starts: list[float] = []
         self.node: Node | None = None
         self.leaving = False
         self.generation = 0  # of the daemon: what was scheduled for an earlier one is void
@@ -77,9 +87,17 @@ class Host:
     def now(self) -> float:
         return self.world.now - self.clock_behind
 
+    @property
+    def serves(self) -> bool:
+        """Whether traffic that reaches the instance is answered."""
+        return self.up and not (self.deaf and self.world.now < self.stalled_until)
+
     def start(self) -> None:
         """Start the daemon."""
         self.generation += 1
+        if self.counts_starts:
+            self.starts = [at for at in self.starts if self.world.now - at < CRASH_WINDOW] + [self.world.now]
+            self.quarantine = CRASH_WINDOW if len(self.starts) >= CRASHES else 0.0
         self.leaving, self.stalled_until = False, -math.inf
         self.inbox.clear()
         self.node = Node(
@@ -92,7 +110,14 @@ class Host:
             refresh=self.world.refresh,
             quarantined_until=self.now + self.quarantine,
         )
+        if self.unhealthy:
+            self.node.set_health(self.unhealthy, self.now)
         self.pump()
+
+    def feel(self, unhealthy: str) -> None:
+        """Let the health check fail for this reason, or, with "", pass."""
+        self.unhealthy = unhealthy
+        self.run(lambda: self.node and self.node.set_health(unhealthy, self.now))
 
     def crash(self) -> None:
         """The daemon is gone from one moment to the next; the host serves on."""
@@ -117,6 +142,7 @@ class Host:
     def exit(self) -> None:
         """The leaver's process ends."""
         self.world.note(f"{self.name} exits")
+        self.starts.clear()
         self.crash()
 
     def stall(self, seconds: float, *, deaf: bool = False, frozen: bool = False) -> None:
@@ -131,7 +157,9 @@ class Host:
                 self.clock_behind += seconds
             self.deaf = False
             waiting, self.inbox = list(self.inbox), deque()
-            if self.world.chance.random() < 0.5 and self.node is not None:  # a thread that is not the receiver wakes first
+            if (
+                self.world.chance.random() < 0.5 and self.node is not None
+            ):  # a thread that is not the receiver wakes first
                 self.node.beat(self.now)
             for deliver in waiting:
                 deliver()
@@ -210,6 +238,9 @@ class World:
         self._calendar: list[tuple[float, int, Callable[[], object]]] = []
         self._number = 0
         self.listeners: list[Callable[[Host, Event], None]] = []
+        self.callers: list[Callable[[Host, Lane, Call], None]] = []  # told of each call before it goes out
+        self.unknown: set[tuple[str, str]] = set()  # (whose list of the group lacks, whom), by name
+        self.gone: set[str] = set()  # hosts that are in nobody's group any more
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -251,14 +282,28 @@ class World:
 
     def members(self, host: Host) -> dict[str, tuple[str, int]]:
         """The group as `host` learns of it."""
-        return {other.id: (other.address, 12345) for other in self.hosts.values() if other is not host}
+        return {
+            other.id: (other.address, 12345)
+            for other in self.hosts.values()
+            if other is not host and other.name not in self.gone and (host.name, other.name) not in self.unknown
+        }
 
     def regroup(self) -> None:
         """Every daemon learns of the group anew."""
         for host in self.hosts.values():
             host.run(lambda host=host: host.node.set_members(self.members(host), host.now))
-            if host.node is not None:
-                host.pump()
+
+    def stop_instance(self, host: Host) -> None:
+        """Stop the instance: it keeps the EIP and serves nobody."""
+        host.kill()
+        self.zone.set_state(host.id, "stopped", self.now)
+
+    def destroy_instance(self, host: Host) -> None:
+        """Destroy the instance: it holds nothing, and is in nobody's group once that is read again."""
+        host.kill()
+        self.zone.remove_instance(host.id, self.now)
+        self.gone.add(host.name)
+        self.look()
 
     # -- network ----------------------------------------------------------------------------------------------------
 
@@ -272,10 +317,12 @@ class World:
         if self.loss and self.chance.random() < self.loss:
             return
         copies = 2 if self.duplicates and self.chance.random() < self.duplicates else 1
+        heartbeat = decode(datagram)
         for _ in range(copies):
             delay = self.chance.uniform(*self.delay)
-            heartbeat = decode(datagram)
-            self.after(delay, lambda: host.run(lambda: host.node.heard(heartbeat, sender.address, host.now), packet=True))
+            self.after(
+                delay, lambda: host.run(lambda: host.node.heard(heartbeat, sender.address, host.now), packet=True)
+            )
 
     def split(self, *groups: str) -> None:
         """Cut every link between hosts of different groups; a group is a string of one-letter names."""
@@ -287,6 +334,8 @@ class World:
     def call(self, host: Host, lane: Lane, call: Call) -> None:
         """Send a call to the API; its outcome comes back to the daemon that asked, if that still runs."""
         self.calls += 1
+        for caller in self.callers:
+            caller(host, lane, call)
         began, generation = host.now, host.generation
         mode, latency = host.api.mode(call.kind), self.chance.uniform(*host.api.latency)
         mutation = call.kind in (Kind.ATTACH, Kind.DETACH)
@@ -327,7 +376,9 @@ class World:
                     move = self.zone.attach if call.kind is Kind.ATTACH else self.zone.detach
                     reason = "unknown" if mode == "operation" else ""
                     seconds = self.chance.uniform(*host.api.operation)
-                    operation = move(self.eip_id, call.instance_id, self.now, key=host.name, seconds=seconds, reason=reason)
+                    operation = move(
+                        self.eip_id, call.instance_id, self.now, key=host.name, seconds=seconds, reason=reason
+                    )
                     self.look()
                     return Outcome(began, began, operation_id=operation.id)
                 case Kind.POLL:
@@ -356,9 +407,7 @@ class World:
 
     def look(self) -> None:
         """Note who holds now, and let the watchers look."""
-        holders = frozenset(
-            self.by_id[i].name if i in self.by_id else i for i in self.zone.holders(self.now)
-        )
+        holders = frozenset(self.by_id[i].name if i in self.by_id else i for i in self.zone.holders(self.now))
         if holders != self.holders:
             self.holders = holders
             self.note(f"held by {', '.join(sorted(holders)) or 'nobody'}")
@@ -369,8 +418,15 @@ class World:
         for listener in self.listeners:
             listener(host, event)
         if self.transcript is not None:
-            about = self.by_id[event.instance_id].name if event.instance_id in self.by_id else event.instance_id
-            self.note(f"{host.name}: {event.what} {about} {self.names(event.reason)}")
+            self.note(f"{host.name}  {self.words(host, event)}")
+
+    def words(self, host: Host, event: Event) -> str:
+        """An event in a few words, with names in the place of ids."""
+        about = self.by_id[event.instance_id].name if event.instance_id in self.by_id else event.instance_id
+        about = "" if about == host.name else f" {about}"
+        if event.what is What.ROLE:
+            about = f" {event.details['role']}, master {self.names(str(event.details['master'])) or 'nobody'}"
+        return f"{event.what}{about}: {self.names(event.reason)}"
 
     def names(self, text: str) -> str:
         """Put the names of hosts in the place of their ids."""
