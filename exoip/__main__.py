@@ -1,7 +1,7 @@
 """The command `exoip`: the mode, and the exit code. The only place that exits.
 
-    0  done        1  the operation failed    2  usage
-    69 the API can not be reached (-A, -D)    77 the API refuses the key    78 configuration
+0  done        1  the operation failed    2  usage
+69 the API can not be reached (-A, -D)    77 the API refuses the key    78 configuration
 """
 
 from __future__ import annotations

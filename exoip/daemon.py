@@ -17,7 +17,6 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Literal, Protocol
 
@@ -28,18 +27,19 @@ from exoip.api import Client
 from exoip.calls import Lane
 from exoip.config import Config
 from exoip.discovery import Topology
-from exoip.election import Role, Terms
+from exoip.election import Terms
 from exoip.errors import ApiError, ApiRefused
 from exoip.events import Event
 from exoip.fitness import LONGEST_RETRY, Backoff
 from exoip.heartbeats import Channel, Receiver, Sender
 from exoip.journal import Journal, say
-from exoip.node import Node, Snapshot
+from exoip.node import Node
+from exoip.snapshot import status
+from exoip.starts import Starts
 from exoip.transition import Clients, Executor, Worker
 
 ROUND = 2.0  # seconds: every thread goes round at least that often …
 HANGS = 30.0  # … and hangs when it did not for that long; a call to the API may take 10 s
-CRASHES, CRASH_WINDOW = 3, 60.0  # the third start within a minute: a crash loop
 LEAVE_LOOK = 0.02
 
 _Signal = Literal["stop"]
@@ -67,10 +67,10 @@ class Daemon:
 
     def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
         self._config = config
-        self._environ = environ
         self._inbox: _Inbox = queue.SimpleQueue()
         self._systemd = sdnotify.SystemdNotifier()
         self._watchdog = int(environ.get("WATCHDOG_USEC", "0")) / 2e6
+        self._starts = Starts(environ)
         self._status = ""
         self._topology: Topology | None = None
 
@@ -78,7 +78,7 @@ class Daemon:
         """Watch until told to stop."""
         faulthandler.enable()
         self._catch_signals()
-        quarantined_until = self._count_start()
+        quarantined_until = self._starts.count(clock())
         channel = Channel(self._config.bind_host, self._config.bind_port)
         try:
             topology = self._topology = self._discover()
@@ -104,7 +104,7 @@ class Daemon:
         signal.signal(signal.SIGINT, stop)
 
         def died(args: threading.ExceptHookArgs) -> None:
-            self._inbox.put(args.exc_value or SystemExit())
+            self._inbox.put(args.exc_value or RuntimeError("no reason given"))
 
         threading.excepthook = died
 
@@ -154,8 +154,7 @@ class Daemon:
 
     def _start(self, node: Node, channel: Channel, topology: Topology) -> Sequence[_Thread]:
         def refresh(client: Client) -> None:
-            assert self._topology is not None
-            self._topology = discovery.refresh(self._config, client, self._topology)
+            self._topology = discovery.refresh(self._config, client, self._topology or topology)
             node.set_members(places(self._topology), clock())
 
         clients = Clients(*(discovery.client_for(self._config, topology.endpoint) for _ in Lane))
@@ -208,7 +207,7 @@ class Daemon:
                 journal.tell(item)
         if node.finished():
             say(logging.INFO, "gone: %s is in other hands, or was not in ours", self._config.address)
-            self._forget_starts()
+            self._starts.forget()
         else:
             text = "gone after %g s, still holding %s perhaps: a peer takes it and clears this instance"
             say(logging.WARNING, text, self._config.leave_timeout, self._config.address)
@@ -239,47 +238,7 @@ class Daemon:
                 return f"{member.name or instance_id} ({member.address})"
         return instance_id
 
-    # -- crash loops --------------------------------------------------------------------------------------------------
-
-    def _starts_file(self) -> Path | None:
-        folder = self._environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-        return Path(folder, "starts") if folder else None
-
-    def _count_start(self) -> float:
-        """Note this start; return until when the node is unfit because the daemon was started too often."""
-        path, now = self._starts_file(), clock()
-        if path is None:
-            return now
-        try:
-            stamps = [float(line) for line in path.read_text().split()]
-        except (OSError, ValueError):
-            stamps = []
-        recent = [stamp for stamp in stamps if now - CRASH_WINDOW < stamp <= now]
-        try:
-            path.write_text("".join(f"{stamp:.3f}\n" for stamp in [*recent[-10:], now]))
-        except OSError as error:
-            say(logging.WARNING, "can not note this start: %s", error)
-        return now + CRASH_WINDOW if len(recent) + 1 >= CRASHES else now
-
-    def _forget_starts(self) -> None:
-        if path := self._starts_file():
-            path.unlink(missing_ok=True)
-
 
 def places(topology: Topology) -> dict[str, tuple[str, int]]:
     """Return where each other member beats from and is beaten to, by instance id."""
     return {member.instance_id: (member.address, member.port) for member in topology.members}
-
-
-def status(node: Snapshot, eip: str) -> str:
-    """Return the node's state in a line, as `systemctl status` shows it."""
-    alive = sum(peer.alive for peer in node.peers)
-    words = [f"{node.role} of {eip}" if node.role is Role.MASTER else f"{node.role} for {eip}"]
-    words.append(f"{alive} of {len(node.peers)} peers alive")
-    if node.holds != (node.role is Role.MASTER):
-        words.append("holding it" if node.holds else "not holding it")
-    words += [word for word in ("leaving", "yielded", "unfit") if getattr(node, word)]
-    if node.degraded:
-        words.append(f"degraded: {node.degraded} fails")
-    return ", ".join(words)
-

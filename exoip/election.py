@@ -48,76 +48,11 @@ until it has let go, or the peer is dead or unfit. A start of all, a death and a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from enum import StrEnum
 
 from exoip.events import Event, What
+from exoip.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, Condition, Peer, Role, Terms
 
-PROTECTED, HOLDING_UNFIT, UNFIT, LEAVING = 0, 253, 254, 255
-
-
-class Role(StrEnum):
-    """What a node is to its peers."""
-
-    LISTENING = "LISTENING"
-    BACKUP = "BACKUP"
-    MASTER = "MASTER"
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What the election goes by: own id, configured priority (1..252), interval in s, dead ratio, preemption delay in s (inf: never)."""
-
-    instance_id: str
-    priority: int = 10
-    interval: float = 1.0
-    dead_ratio: float = 3.0
-    preempt_delay: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.priority <= 252:
-            raise ValueError(f"a configured priority is 1..252, not {self.priority}")
-        if not (0 < self.interval < math.inf and 1 <= self.dead_ratio < math.inf and self.preempt_delay >= 0):
-            raise ValueError(f"interval {self.interval}, dead ratio {self.dead_ratio}, delay {self.preempt_delay}")
-
-    @property
-    def dead_time(self) -> float:
-        """Seconds of silence after which a peer is dead."""
-        return self.interval * self.dead_ratio
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """The state of the node itself, as ownership sees it: what its advertised priority follows from."""
-
-    holds: bool = False  # known to hold the EIP
-    last_held: bool = False  # last known to hold it; now perhaps in doubt
-    unfit: bool = False
-    letting_go: bool = False
-    yielded: bool = False
-    leaving: bool = False
-
-
-@dataclass(slots=True)
-class Peer:
-    """A member as it is heard. `priority` is what it last advertised, `counted` what the election goes by."""
-
-    instance_id: str
-    alive: bool = False
-    last_seen: float = -math.inf
-    priority: int = UNFIT
-    off_at: float = -math.inf  # it last advertised 254 or 255 then: perhaps it was letting go
-    counts_at: float | None = None  # a rise from 0 counts from then on
-    better_since: float | None = None  # fit and better than our configured rank since then
-
-    @property
-    def counted(self) -> int:
-        """The priority that the election goes by."""
-        return self.priority if self.counts_at is None else PROTECTED
-
-    @property
-    def rank(self) -> tuple[int, str]:
-        return (self.counted, self.instance_id)
+__all__ = ["HOLDING_UNFIT", "LEAVING", "PROTECTED", "UNFIT", "Condition", "Election", "Peer", "Role", "Terms"]
 
 
 class Election:
@@ -154,7 +89,9 @@ class Election:
         peer.alive, peer.priority = True, priority
         self._compare(peer, now)
         if was_alive:
-            event = Event(What.PEER_PRIORITY, now, instance_id, f"{old} -> {priority}", {"priority": priority, "old": old})
+            event = Event(
+                What.PEER_PRIORITY, now, instance_id, f"{old} -> {priority}", {"priority": priority, "old": old}
+            )
         else:
             event = Event(What.PEER_ALIVE, now, instance_id, f"priority {priority}", {"priority": priority})
             self._next_death = min(self._next_death, now + self.terms.dead_time)
@@ -177,7 +114,9 @@ class Election:
             if peer.alive:
                 peer.last_seen = now
         self._next_death = now + self.terms.dead_time if self.peers else math.inf
-        event = Event(What.STALLED, now, self.terms.instance_id, f"slept {slept:.2f} s past its schedule", {"slept": slept})
+        event = Event(
+            What.STALLED, now, self.terms.instance_id, f"slept {slept:.2f} s past its schedule", {"slept": slept}
+        )
         return [event, *self.decide(now, f"stalled for {slept:.1f} s")]
 
     def feel(self, condition: Condition, now: float) -> list[Event]:
@@ -217,7 +156,7 @@ class Election:
         """Look at the advertised priority and the role again."""
         events = []
         self._concede(now)
-        advertised = self._advertise(now)
+        advertised = self._advertise()
         if advertised != self.advertised:
             change = f"{self.advertised} -> {advertised}"
             events.append(Event(What.ADVERTISED, now, self.terms.instance_id, change, {"priority": advertised}))
@@ -295,7 +234,7 @@ class Election:
             over = [rival for rival, since in self._rivals().items() if now >= since + self.terms.preempt_delay]
             self._conceded = min(over, default=None)
 
-    def _advertise(self, now: float) -> int:
+    def _advertise(self) -> int:
         own, delay = self.condition, self.terms.preempt_delay
         if own.leaving:
             return LEAVING

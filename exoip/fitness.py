@@ -1,24 +1,22 @@
-"""When to try again, and when to step aside: backoff, unfit times and stand-back times. Pure; `now` in seconds.
+"""When to try again, and when to step aside: backoff and unfit times. Pure; `now` in seconds.
 
-    Backoff     after a failure 0.5 s, doubling to 30 s, with up to 20 % of jitter on top; Retry-After is honoured.
-                A refused key (401, 403) is tried again every 30 s.
-    Fitness     three failed tries at one job (a time-out or a refusal counts as three) make the node unfit for 10 s,
-                doubling to 10 min, until the job is done once.
-    StandBack   60 s, doubling to 1 h, until the other side is heard.
+Backoff     after a failure 0.5 s, doubling to 30 s, with up to 20 % of jitter on top; Retry-After is honoured.
+            A refused key (401, 403) is tried again every 30 s.
+Fitness     three failed tries at one job (a time-out or a refusal counts as three) make the node unfit for 10 s,
+            doubling to 10 min, until the job is done once.
+StandBack   60 s, doubling to 1 h, until the other side is heard.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
 
 from exoip.calls import Failure
 
 FIRST_RETRY, LONGEST_RETRY = 0.5, 30.0
 JITTER = 0.2
 FIRST_UNFIT, LONGEST_UNFIT = 10.0, 600.0
-FIRST_STAND_BACK, LONGEST_STAND_BACK = 60.0, 3600.0
 TRIES = 3
 
 
@@ -70,19 +68,3 @@ class Fitness:
     def forget_tries(self) -> None:
         """A new decision: earlier tries do not count, earlier unfit times do."""
         self._tries = 0
-
-
-@dataclass(slots=True)
-class StandBack:
-    """How long this node stays away from an EIP that a node it can not hear holds."""
-
-    length: float = FIRST_STAND_BACK
-
-    def double(self) -> float:
-        """Return the present length in seconds, and double the next one."""
-        length, self.length = self.length, min(2 * self.length, LONGEST_STAND_BACK)
-        return length
-
-    def reset(self) -> None:
-        """The other side is heard again."""
-        self.length = FIRST_STAND_BACK

@@ -6,7 +6,7 @@ Take    A master that does not hold attaches itself, with no read before it.
 Clear   A master that is known to hold, by knowledge at most 2 s old, detaches the others that hold: at once a silent one that was
         known or presumed to hold when this node attached. A heard one lets go by itself and is detached only after 30 s.
         A silent one that came to hold later is alive and cut off: it will clear this node, or is cleared after 10 s by
-        the lower instance id, after 60 s by the higher. (Not sooner, and never beside the attach: should the attach fail, nobody would hold.)
+        the lower instance id, after 60 s by the higher. (Never beside the attach: should that fail, nobody would hold.)
         One that was taking the EIP over from this node when it fell silent is cleared after an interval and 4 s: dead, it
         can not wait for long; cut off, it clears this node at once, and both at once would leave nobody.
 Keep    A backup that holds lets go once a read, begun since it is a backup to this master, shows the master holding, and the
@@ -125,7 +125,7 @@ class Moves:
         if self.keeping:
             if now < self.let_go.at:
                 return None, self.let_go.at
-            why = self._may_let_go(now)
+            why = self._may_let_go()
             return (Call(Kind.DETACH, self._know.own_id, why=why), now) if why else (None, math.inf)
         return None, math.inf
 
@@ -151,9 +151,13 @@ class Moves:
     def _why_clear(self, other: Instance) -> str:
         if self._election.alive(other.instance_id):
             return f"it is heard and has not let go for {HEARD_GRACE:.0f} s"
-        return "it is silent and held" if other.instance_id in self._know.baseline else "it is silent and came to hold later"
+        return (
+            "it is silent and held"
+            if other.instance_id in self._know.baseline
+            else "it is silent and came to hold later"
+        )
 
-    def _may_let_go(self, now: float) -> str:
+    def _may_let_go(self) -> str:
         """Return why this node may let go, or nothing when it may not."""
         if not self.leaving:
             master = self._election.master
@@ -161,7 +165,9 @@ class Moves:
         heard = [peer for peer in self._election.peers.values() if peer.alive and peer.priority < LEAVING]
         if not heard:
             return "leaving, and no peer is there to take over"
-        return next((f"leaving, {p.instance_id} holds and is heard" for p in heard if self._relieved_by(p.instance_id)), "")
+        return next(
+            (f"leaving, {p.instance_id} holds and is heard" for p in heard if self._relieved_by(p.instance_id)), ""
+        )
 
     def _relieved_by(self, instance_id: str) -> bool:
         other = self._know.others.get(instance_id)

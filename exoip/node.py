@@ -13,19 +13,18 @@ from __future__ import annotations
 import math
 import random
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from exoip.calls import Call, Lane, Outcome
-from exoip.election import LEAVING, Election, Role, Terms
+from exoip.election import LEAVING, Election, Terms
 from exoip.events import Event, What
 from exoip.ownership import Ownership
+from exoip.refusals import Refusals
+from exoip.snapshot import PeerView, Snapshot
 from exoip.wire import Heartbeat
 
 LEAVE_BEATS, LEAVE_SPACING = 3, 0.02
-REFUSAL_LOGGED = 60.0  # seconds between two events for one sender and cause
-MOST_REFUSERS = 1000  # senders whose refusals are told apart
 _PEER_EVENTS = (What.PEER_ALIVE, What.PEER_DEAD, What.PEER_REMOVED)
 
 
@@ -36,39 +35,6 @@ class Beat:
     heartbeat: Heartbeat | None
     targets: tuple[tuple[str, int], ...]
     again: float
-
-
-@dataclass(frozen=True, slots=True)
-class PeerView:
-    """One peer in a snapshot. `holds` None: not known."""
-
-    instance_id: str
-    address: str
-    alive: bool
-    priority: int
-    last_seen: float
-    holds: bool | None
-    listed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The node at one moment, for the status line, the demo and the operator."""
-
-    at: float
-    role: Role
-    reason: str
-    since: float
-    master: str | None
-    advertised: int
-    holds: bool
-    in_doubt: bool
-    unfit: bool
-    yielded: bool
-    leaving: bool
-    degraded: str
-    peers: tuple[PeerView, ...]
-    refused: Mapping[str, int]
 
 
 class Node:
@@ -97,8 +63,7 @@ class Node:
         self._ownership.quarantined_until = quarantined_until
         self._members: dict[str, tuple[str, int]] = {}
         self._addresses: frozenset[str] = frozenset()
-        self._refused: Counter[str] = Counter()
-        self._refusals: dict[tuple[str, str], float] = {}
+        self._refusals = Refusals()
         self._beat_at = now
         self._sent: int | None = None  # the advertised priority that went out last
         self._farewells = LEAVE_BEATS
@@ -111,12 +76,12 @@ class Node:
         """Take a well-formed heartbeat in that came from `address`; one that is not from a member, as we know it, is refused."""
         with self._wake:
             if heartbeat.eip != self._eip:
-                self._refuse(address, "eip", now)
+                self._count(address, "eip", now)
                 return
             member = self._members.get(heartbeat.instance_id)
             if member is None or member[0] != address:
                 known = address in self._addresses
-                self._refuse(address, "identity" if known else "unknown", now)
+                self._count(address, "identity" if known else "unknown", now)
                 if not known:
                     self._ownership.reads.refresh_early(now)
                     self._wake.notify_all()
@@ -131,7 +96,7 @@ class Node:
     def refuse(self, address: str, cause: str, now: float) -> None:
         """Count a datagram that is no heartbeat at all."""
         with self._wake:
-            self._refuse(address, cause, now)
+            self._count(address, cause, now)
 
     def beat(self, now: float) -> Beat:
         """Return what to send now: a heartbeat when one is due or when the advertised priority changed."""
@@ -222,16 +187,6 @@ class Node:
         with self._wake:
             return self._ownership.finished() and self._farewells == 0
 
-    def wait_finished(self, clock: Callable[[], float], deadline: float) -> bool:
-        """Wait until `finished`, to `deadline` at most; return it."""
-        with self._wake:
-            while not (done := self._ownership.finished() and self._farewells == 0):
-                now = clock()
-                if now >= deadline:
-                    break
-                self._wake.wait(deadline - now)
-            return done
-
     def snapshot(self, now: float) -> Snapshot:
         """Return the state at `now`."""
         with self._wake:
@@ -239,8 +194,8 @@ class Node:
             me = ownership.know.me
             return Snapshot(
                 now, election.role, election.reason, election.since, election.master, election.advertised,
-                me.held, me.doubt, ownership.unfit(now), ownership.yielded, ownership.moves.leaving, ownership.degraded,
-                tuple(self._peer_views()), dict(self._refused),
+                me.held, me.doubt, ownership.unfit(now), ownership.yielding.active, ownership.moves.leaving, ownership.degraded,
+                tuple(self._peer_views()), dict(self._refusals.counts),
             )  # fmt: skip
 
     # -- inside; the lock is held -------------------------------------------------------------------------------------
@@ -304,14 +259,6 @@ class Node:
         self._deadline = min(self._election.next_deadline(), self._ownership.next_deadline(now))
         self._wake.notify_all()
 
-    def _refuse(self, address: str, cause: str, now: float) -> None:
-        self._refused[cause] += 1
-        if now - self._refusals.get((address, cause), -math.inf) < REFUSAL_LOGGED:
-            return
-        if len(self._refusals) >= MOST_REFUSERS:
-            oldest = min(self._refusals.values())
-            if now - oldest < REFUSAL_LOGGED:
-                return
-            self._refusals = {key: at for key, at in self._refusals.items() if now - at < REFUSAL_LOGGED}
-        self._refusals[address, cause] = now
-        self._emit(Event(What.DATAGRAM_REFUSED, now, "", cause, {"address": address, "count": self._refused[cause]}))
+    def _count(self, address: str, cause: str, now: float) -> None:
+        if (event := self._refusals.note(address, cause, now)) is not None:
+            self._emit(event)

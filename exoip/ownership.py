@@ -5,14 +5,10 @@ Output is the next call of each lane. Nothing is queued: every call is decided f
 decision replaces an older one, and a move that is cut off anywhere is taken up again from what the API then says.
 
 The parts: `knowledge` (what is known, and since when), `moves` (the mutations: Take, Clear, Keep), `reads` (Know, Verify, Ask),
-`fitness` (backoff, unfit and stand-back times); this module ties them to the role, and has the rules below.
+`yielding` (what to do when the EIP is lost), `fitness` (backoff and unfit times); this module ties them to the role.
 
 Make before break   While a live node can serve, the EIP is never without a holder: the new one attaches before the old one lets go.
-Lost, and Yield     A master that held and reads itself detached asks who holds. A silent, running instance: it is alive, cut off from here,
-                    and has taken the EIP. Stand back (BACKUP, reason yielded) for 60 s, doubled by each own yield and each own take
-                    beside a silent holder, to 1 h; it ends when that holder is heard (back to 60 s), or when no silent running
-                    instance holds (a look every 5 s). Nobody: take at once. So a split costs few moves, and strands the EIP
-                    no longer than the present stand-back.
+Lost, and Yield     See `yielding`.
 Unfit               See `fitness`. An unfit node advertises 253 or 254, so that any fit one goes before it; an unfit master goes on trying.
 Leave               Advertise 255; a peer takes over at once; let go as Keep says; then be gone.
 Predecessors        When a node becomes master, the master before it, if dead, unfit or leaving, is presumed to hold, without a read.
@@ -22,43 +18,35 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
 
 from exoip.calls import Call, Failure, Kind, Lane, Outcome
 from exoip.election import HOLDING_UNFIT, Condition, Election, Role
 from exoip.events import Event, What
-from exoip.fitness import StandBack
 from exoip.knowledge import Knowledge
 from exoip.moves import Moves
 from exoip.reads import Reads
-
-STAND_BACK_LOOK = 5.0
-
-
-@dataclass(slots=True)
-class _Yield:
-    """This node stands back until `until`, unless `holders` are gone or heard before."""
-
-    until: float
-    look_at: float
+from exoip.yielding import Yielding
 
 
 class Ownership:
     """The reconciliation of one node. Not thread-safe: `node` holds the lock."""
 
     def __init__(
-        self, election: Election, chance: random.Random, now: float, *, verify_interval: float = 30.0, refresh: bool = False
+        self,
+        election: Election,
+        chance: random.Random,
+        now: float,
+        *,
+        verify_interval: float = 30.0,
+        refresh: bool = False,
     ) -> None:
         self._election = election
         self.know = Knowledge(election.terms.instance_id)
         self.moves = Moves(election, self.know, chance)
         self.reads = Reads(election, self.know, self.moves, chance, now, verify_interval)
-        self.stand_back = StandBack()
+        self.yielding = Yielding(election, self.know, self.moves, self.reads)
         self.unhealthy = ""  # why the node is unfit for a reason from outside (a health check); "" when it is not
         self.quarantined_until = -math.inf  # unfit until then: the daemon is in a crash loop
-        self._rivals: set[str] = set()  # silent holders that this node yielded to or took beside
-        self._took_beside = False  # since this node became master
-        self._yielded: _Yield | None = None
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
         self._unfit = False
         self._failing: dict[Lane, tuple[Kind, str, Failure]] = {}
@@ -75,21 +63,17 @@ class Ownership:
     def leave(self) -> None:
         """Hand over and be gone; `finished` tells when."""
         self.moves.leaving = True
-        self._yielded = None
-        self.reads.drop_question()
+        self.yielding.leave()
 
     def peer(self, event: Event) -> list[Event]:
         """A peer is alive, or dead, or no longer a member."""
-        now, other, events = event.at, self.know.others.get(event.instance_id), []
+        now, other = event.at, self.know.others.get(event.instance_id)
+        events: list[Event] = []
         if event.what is What.PEER_ALIVE:
             self.know.me.doubted(now)
             if event.instance_id in self.know.masters and event.instance_id != self._election.master:
                 self.know.masters.remove(event.instance_id)
-            if event.instance_id in self._rivals:
-                self._rivals.clear()
-                self.stand_back.reset()
-                if self._yielded is not None:
-                    events = self._end_stand_back(now, f"{event.instance_id} is heard again")
+            events = self.yielding.heard(event.instance_id, now)
         elif other is not None:
             other.silent_since = now
         self.reads.look_again(now)
@@ -114,7 +98,7 @@ class Ownership:
             backoff.reset()
         if self._election.role is Role.MASTER:
             self._became_master(now)
-        elif self._yielded is None:
+        elif not self.yielding.active:
             self.reads.drop_question()
             self.moves.hold_back = False
 
@@ -124,7 +108,7 @@ class Ownership:
 
     def _became_master(self, now: float) -> None:
         masters, self.know.masters = self.know.masters, []
-        self._took_beside = False
+        self.yielding.became_master()
         if masters:
             last = self.know.others.get(masters[-1])
             peer = self._election.peers.get(masters[-1])
@@ -150,7 +134,7 @@ class Ownership:
             last_held=me.held,
             unfit=self.unfit(now),
             letting_go=self.moves.letting_go,
-            yielded=self._yielded is not None,
+            yielded=self.yielding.active,
             leaving=self.moves.leaving,
         )
 
@@ -166,11 +150,6 @@ class Ownership:
         """A leaver may go: it does not hold, and nothing is under way."""
         return self.moves.leaving and self.moves.idle and not self.know.me.may_hold
 
-    @property
-    def yielded(self) -> bool:
-        """Whether this node stands back for a holder that it can not hear."""
-        return self._yielded is not None
-
     def next_call(self, lane: Lane, now: float) -> tuple[Call | None, float, list[Event]]:
         """Return the wanted call, which marks the lane busy, or None and when to ask again; and the events of it."""
         call, at = self.moves.next(now) if lane is Lane.MUTATIONS else self.reads.next(now)
@@ -178,13 +157,9 @@ class Ownership:
             return call, at, []
         events = self.moves.began(call, now)
         if call.kind is Kind.ATTACH:
-            holders = self.know.holders()
-            self.know.baseline |= {other.instance_id for other in holders}
-            beside = {other.instance_id for other in holders if other.running and not self._election.alive(other.instance_id)}
-            if beside and not self._took_beside:
-                self._took_beside = True
-                self.stand_back.double()
-            self._rivals |= beside
+            self.know.baseline |= {other.instance_id for other in self.know.holders()} | self.know.took_over
+            self.know.took_over = set()
+            self.yielding.taking()
             self.know.me.stray = True
         return call, at, events
 
@@ -200,20 +175,13 @@ class Ownership:
         held = self.know.me.held
         events = self.moves.tick(now)
         events += self._consequences(events, held, now)
-        if self._yielded is not None:
-            if now >= self._yielded.until:
-                events += self._end_stand_back(now, "its time is over")
-            elif now >= self._yielded.look_at:
-                self._yielded.look_at = now + STAND_BACK_LOOK
-                self.reads.ask(self._looked)
+        events += self.yielding.tick(now)
         return events + self._unfit_edge(now)
 
     def next_deadline(self, now: float) -> float:
         """When `tick` is wanted."""
-        times = [self.moves.next_deadline(), *(at for at in self._unfit_times() if at > now)]
-        if self._yielded is not None:
-            times += [self._yielded.until, self._yielded.look_at]
-        return min(times)
+        unfit = [at for at in self._unfit_times() if at > now]
+        return min(self.moves.next_deadline(), self.yielding.next_deadline(), *unfit)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -226,8 +194,7 @@ class Ownership:
             if event.what in (What.ATTACHED, What.HOLDS):
                 self.reads.fitness.done()
             if event.what is What.LOST and self._election.role is Role.MASTER:
-                self.moves.hold_back = True
-                self.reads.ask(self._asked)
+                self.yielding.lost()
         if self.know.me.held and not held:
             self.moves.keep_since = now
         return more + self._unfit_edge(now)
@@ -242,30 +209,6 @@ class Ownership:
         names = ("attach failed", "detach of another failed", "can not read itself", "started too often")
         why = self.unhealthy or next(n for n, at in zip(names, self._unfit_times(), strict=True) if at > now)
         return [Event(What.UNFIT, now, self.know.own_id, why, {"for": max(self._unfit_times()) - now})]
-
-    def _asked(self, found: str | None, now: float) -> list[Event]:
-        """A master that lost the EIP knows who holds."""
-        self.moves.hold_back = False
-        if found is None or self._election.role is not Role.MASTER:
-            return []
-        length = self.stand_back.double()
-        self._rivals.add(found)
-        self._yielded = _Yield(now + length, now + STAND_BACK_LOOK)
-        return [Event(What.YIELDED, now, found, f"it holds and is not heard: stand back for {length:.0f} s", {"for": length})]
-
-    def _looked(self, found: str | None, now: float) -> list[Event]:
-        """A node that stands back knows who holds now."""
-        if self._yielded is None:
-            return []
-        if found is None:
-            return self._end_stand_back(now, "no silent running instance holds")
-        self._rivals.add(found)
-        return []
-
-    def _end_stand_back(self, now: float, why: str) -> list[Event]:
-        self._yielded = None
-        self.reads.drop_question()
-        return [Event(What.STAND_BACK_OVER, now, self.know.own_id, why)]
 
     def _edge(self, lane: Lane, call: Call, outcome: Outcome) -> list[Event]:
         """Tell of the first failure of its kind, and of the first good call after it."""

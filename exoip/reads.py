@@ -59,7 +59,13 @@ class Reads:
     """The read lane of one node."""
 
     def __init__(
-        self, election: Election, knowledge: Knowledge, moves: Moves, chance: random.Random, now: float, verify_interval: float
+        self,
+        election: Election,
+        knowledge: Knowledge,
+        moves: Moves,
+        chance: random.Random,
+        now: float,
+        verify_interval: float,
     ) -> None:
         self._election = election
         self._know = knowledge
@@ -87,10 +93,6 @@ class Reads:
     def drop_question(self) -> None:
         """Nobody wants to know any more."""
         self._question = None
-
-    @property
-    def asking(self) -> bool:
-        return self._question is not None
 
     def refresh_early(self, now: float) -> None:
         """An unknown node beats for our EIP: the group may have grown."""
@@ -206,14 +208,24 @@ class Reads:
         if held == me.held:
             return []
         what = What.HOLDS if me.held else What.LOST
-        return [Event(what, now, self._know.own_id, "as the API says", {"state": "running" if outcome.running else "not running"})]
+        return [
+            Event(
+                what,
+                now,
+                self._know.own_id,
+                "as the API says",
+                {"state": "running" if outcome.running else "not running"},
+            )
+        ]
 
     def _saw_other(self, call: Call, outcome: Outcome) -> list[Event]:
         instance_id, now, events = call.instance_id, outcome.ended, []
         other = self._know.others.get(instance_id)
         if other is not None:
             other.name = outcome.name or other.name
-            fresh = not self._moves.touching(instance_id) and other.seen(outcome.holds, outcome.running, outcome.began, now)
+            fresh = not self._moves.touching(instance_id) and other.seen(
+                outcome.holds, outcome.running, outcome.began, now
+            )
             if fresh and not outcome.holds:
                 self._know.not_holding(instance_id)
         elif outcome.holds and instance_id not in self._warned:

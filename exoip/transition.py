@@ -1,7 +1,7 @@
 """The workers: the only threads that talk to the API.
 
-There is one worker a lane of calls (`calls.Lane`), so a read in flight, even a hanging one, does not delay an attach. A worker waits at the node
-for a call, carries it out, and gives back what came of it; everything else is decided in `ownership`.
+There is one worker a lane of calls (`calls.Lane`), so a read in flight, even a hanging one, does not delay an attach.
+A worker waits at the node for a call, carries it out, and gives back what came of it; everything else is decided in `ownership`.
 
 Two clients, each with a connection of its own, serve the two lanes. Reads take the one that rested longest, mutations the one
 that was used last: so the regular reads keep both connections open, and an attach never waits for a TLS handshake.
@@ -102,7 +102,9 @@ class Executor:
 
     def _operation(self, operation: Operation, began: float) -> Outcome:
         if operation.failed:
-            text = f"operation {operation.id} ended as {operation.state}: {operation.reason} {operation.message}".rstrip()
+            text = (
+                f"operation {operation.id} ended as {operation.state}: {operation.reason} {operation.message}".rstrip()
+            )
             raise OperationFailed(text, reason=operation.reason)
         return Outcome(began, self._clock(), operation_id="" if operation.succeeded else operation.id)
 
@@ -129,7 +131,9 @@ def _classify(error: ExoipError) -> Failure:
 class Worker(threading.Thread):
     """One lane's thread. `progress` is when it last went round; a call may take as long as its time-out."""
 
-    def __init__(self, lane: Lane, node: Node, executor: Executor, clock: Callable[[], float], round_time: float) -> None:
+    def __init__(
+        self, lane: Lane, node: Node, executor: Executor, clock: Callable[[], float], round_time: float
+    ) -> None:
         super().__init__(name=f"exoip-{lane}", daemon=True)
         self._lane, self._node, self._executor, self._clock = lane, node, executor, clock
         self._round_time = round_time

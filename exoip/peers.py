@@ -1,0 +1,73 @@
+"""The words of the election: roles, terms, the state of the node itself, and a peer as it is heard. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+PROTECTED, HOLDING_UNFIT, UNFIT, LEAVING = 0, 253, 254, 255
+
+
+class Role(StrEnum):
+    """What a node is to its peers."""
+
+    LISTENING = "LISTENING"
+    BACKUP = "BACKUP"
+    MASTER = "MASTER"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the election goes by: own id, configured priority (1..252), interval in s, dead ratio, preemption delay in s (inf: never)."""
+
+    instance_id: str
+    priority: int = 10
+    interval: float = 1.0
+    dead_ratio: float = 3.0
+    preempt_delay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.priority <= 252:
+            raise ValueError(f"a configured priority is 1..252, not {self.priority}")
+        if not (0 < self.interval < math.inf and 1 <= self.dead_ratio < math.inf and self.preempt_delay >= 0):
+            raise ValueError(f"interval {self.interval}, dead ratio {self.dead_ratio}, delay {self.preempt_delay}")
+
+    @property
+    def dead_time(self) -> float:
+        """Seconds of silence after which a peer is dead."""
+        return self.interval * self.dead_ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """The state of the node itself, as ownership sees it: what its advertised priority follows from."""
+
+    holds: bool = False  # known to hold the EIP
+    last_held: bool = False  # last known to hold it; now perhaps in doubt
+    unfit: bool = False
+    letting_go: bool = False
+    yielded: bool = False
+    leaving: bool = False
+
+
+@dataclass(slots=True)
+class Peer:
+    """A member as it is heard. `priority` is what it last advertised, `counted` what the election goes by."""
+
+    instance_id: str
+    alive: bool = False
+    last_seen: float = -math.inf
+    priority: int = UNFIT
+    off_at: float = -math.inf  # it last advertised 254 or 255 then: perhaps it was letting go
+    counts_at: float | None = None  # a rise from 0 counts from then on
+    better_since: float | None = None  # fit and better than our configured rank since then
+
+    @property
+    def counted(self) -> int:
+        """The priority that the election goes by."""
+        return self.priority if self.counts_at is None else PROTECTED
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        return (self.counted, self.instance_id)
