@@ -444,6 +444,22 @@ def test_the_state_tells_everything(server: SandboxServer, control: ControlClien
     assert "secret-a" not in json.dumps(state)
 
 
+def test_the_state_tells_what_is_under_way_even_if_it_never_ends(
+    server: SandboxServer, control: ControlClient, session: requests.Session
+) -> None:
+    control.settings(operation_seconds=3600)
+    attach(session, server, "a")
+    control.fault("operation-never", count=1)
+    attach(session, server, "b")
+    pending = control.state()["pending"]
+    assert [(one["instance"], one["completes"] is None) for one in pending] == [
+        (ident(server, "a"), False),
+        (ident(server, "b"), True),
+    ]
+    assert main(["state", "--url", server.url]) == 0
+    assert main(["state", "--json", "--url", server.url]) == 0
+
+
 def test_the_record_is_read_on_from_where_one_was(
     server: SandboxServer, control: ControlClient, session: requests.Session
 ) -> None:

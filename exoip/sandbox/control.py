@@ -28,7 +28,7 @@ from typing import Any
 
 from exoip.sandbox.answers import Answer, answer_error, answer_json
 from exoip.sandbox.faults import Fault, Match
-from exoip.sandbox.model import Invalid, NotFound, ZoneError
+from exoip.sandbox.model import Invalid, NotFound, Operation, ZoneError
 from exoip.sandbox.zone import Zone
 
 UNATTACHED = ("404", "409", "operation", "success")
@@ -77,7 +77,7 @@ def state(zone: Zone, now: float) -> dict[str, Any]:
             }
             for one in zone.instances(now)
         ],
-        "pending": [asdict(one) for one in zone.operations(now) if one.state == "pending" and one.completes < math.inf],
+        "pending": [_pending(one) for one in zone.operations(now) if one.state == "pending"],
         "faults": {number: fault.as_dict() for number, fault in zone.faults.active(now).items()},
         "latencies": zone.latencies(),
         "keys": sorted(zone.keys),
@@ -85,6 +85,11 @@ def state(zone: Zone, now: float) -> dict[str, Any]:
         "counts": asdict(counts),
         "next": len(zone.record),
     }
+
+
+def _pending(operation: Operation) -> dict[str, Any]:
+    """An operation under way as JSON data, which knows no infinity: `completes` is None if it never ends."""
+    return asdict(operation) | {"completes": operation.completes if operation.completes < math.inf else None}
 
 
 def record(zone: Zone, since: int, now: float) -> dict[str, Any]:

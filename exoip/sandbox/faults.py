@@ -95,7 +95,7 @@ class Fault:
             raise Invalid(f"fault skip {self.skip} must be 0 or more, its count {self.count} 1 or more")
 
     def as_dict(self) -> dict[str, Any]:
-        """The fault as JSON data: what `fault_from` reads back, `until` left out when it is never."""
+        """The fault as JSON data: what the control interface takes, `until` left out when it is never."""
         data = asdict(self)
         if math.isinf(self.until):
             del data["until"]

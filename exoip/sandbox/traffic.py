@@ -118,10 +118,15 @@ class Traffic:
         """Start a thread for the connection; False if it is one too many, or the end."""
         thread = threading.Thread(target=self._carry, args=(client,), name="traffic-carry")
         with self._lock:
+            self._threads = {one for one in self._threads if one.is_alive()}
             if self._closing.is_set() or len(self._threads) >= self._limit:
                 self._counts[REFUSED] += 1
                 return False
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no thread left
+                self._counts[REFUSED] += 1
+                return False
             self._open.add(client)
             self._threads.add(thread)
         return True
@@ -136,7 +141,6 @@ class Traffic:
         finally:
             with self._lock:
                 self._open -= {client, target}
-                self._threads.discard(threading.current_thread())
             _reset(client)
             if target is not None:
                 _reset(target)
@@ -158,7 +162,8 @@ class Traffic:
             if target is not None:
                 self._open.add(target)
                 if self._closing.is_set():  # `close` has not seen this one
-                    target.shutdown(socket.SHUT_RDWR)
+                    with contextlib.suppress(OSError):
+                        target.shutdown(socket.SHUT_RDWR)
         return target
 
 
