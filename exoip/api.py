@@ -64,7 +64,11 @@ _OPERATION = _Call("get-operation", "GET", "/operation/{}")
 
 
 class Client:
-    """The API of one zone. `endpoint`: its URL with `/v2`; time-outs in seconds; `wall_clock`: Unix time in seconds."""
+    """The API of one zone. `endpoint`: its URL with `/v2`; time-outs in seconds; `wall_clock`: Unix time in seconds.
+
+    Raises ConfigError for a malformed endpoint or key. Its methods raise ApiError, and ValueError for an id that is no
+    UUID: such a one is never sent.
+    """
 
     def __init__(
         self,

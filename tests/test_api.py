@@ -527,6 +527,13 @@ def test_out_of_reach_names_the_endpoint():
         assert not isinstance(caught.value, ApiTimeout)
 
 
+@pytest.mark.parametrize("kind", [ElasticIp, Instance, Operation, SecurityGroup])
+@pytest.mark.parametrize("bad", ["", "x", ID.upper().replace("2", "A"), f"{{{ID}}}"])
+def test_nothing_has_an_id_that_is_no_canonical_uuid(kind, bad):
+    with pytest.raises(ValueError, match="UUID"):
+        kind(bad)
+
+
 def test_the_secret_is_in_no_repr():
     with client_of("https://api-ch-gva-2.exoscale.com/v2") as client:
         assert SECRET not in repr(client)

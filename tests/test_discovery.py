@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exoip import config, discovery, metadata
-from exoip.api import Client
+from exoip.api import Client, SecurityGroup
 from exoip.discovery import Member, Topology, client_for, discover, refresh
 from exoip.errors import ApiNotFound, ApiRefused, ApiUnavailable, ApiUnreachable, ConfigError
 from exoip.sandbox.faults import Fault, Match
@@ -197,6 +197,15 @@ class TestPeersByGroup:
     def test_an_unknown_one(self, world):
         with pytest.raises(ConfigError, match=r"-G wbe: no such security group in zone ch-gva-2 .*; there are: web"):
             discover(world.config("-G", "wbe"), files=NO_FILES)
+
+    def test_two_of_one_name(self, world):
+        class Twice(Client):
+            def security_groups(self):
+                return (*super().security_groups(), SecurityGroup(UNKNOWN, "web"))
+
+        given = world.config("-G", "web")
+        with pytest.raises(ConfigError, match=r"several security groups .* give the id of one"):
+            discover(given, lambda endpoint: Twice(endpoint, KEY, SECRET), NO_FILES)
 
     def test_two_instances_with_one_address(self, world):
         world.change("add_instance", "twin", public_ip="192.0.2.2", groups=("web",))

@@ -66,6 +66,8 @@ def test_head_and_body_leave_in_one_segment_without_nagle(client):
         for _ in range(5):
             request = requests.Request("PUT", server.url, data=b'{"a": 1}').prepare()
             client.send(request, timeout=SECONDS)
+        sock = client.get_adapter(server.url)._connection._sock
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert len(firsts) == 5
     assert all(first.endswith(b'\r\n\r\n{"a": 1}') for first in firsts)
 
@@ -348,6 +350,19 @@ class TestReuse:
                 get(client, server.url)
             release.set()
             assert get(client, server.url).content == b"new"
+
+    def test_an_interrupted_exchange_leaves_no_half_answer(self, client, monkeypatch):
+        def interrupt(budget: connection.Budget, size: int) -> None:
+            raise KeyboardInterrupt
+
+        with RawServer(forever(answer(b"whole"))) as server:
+            get(client, server.url)
+            with monkeypatch.context() as patched:
+                patched.setattr(connection.Budget, "spend", interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    get(client, server.url)
+            assert get(client, server.url).content == b"whole"
+            assert [len(peer.requests) for peer in server.peers] == [2, 1]
 
     def test_connection_close_is_honoured(self, client):
         with RawServer(forever(answer(b"x", Connection="close"))) as server:
