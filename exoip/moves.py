@@ -215,7 +215,7 @@ class Moves:
     def tick(self, now: float) -> list[Event]:
         """Let an operation that is not seen done in time fail."""
         operation = self._operation
-        if operation is None or now < operation.called + OPERATION_TIMEOUT or self._in_flight is not None:
+        if operation is None or now < self.next_deadline():
             return []
         self._operation = None
         detail = f"operation {operation.operation_id} not seen done {now - operation.called:.1f} s after its call"
@@ -224,9 +224,8 @@ class Moves:
 
     def next_deadline(self) -> float:
         """When `tick` is wanted."""
-        if self._operation is None or self._in_flight is not None:
-            return math.inf
-        return self._operation.called + OPERATION_TIMEOUT
+        waiting = self._operation is not None and self._in_flight is None
+        return self._operation.called + OPERATION_TIMEOUT if self._operation and waiting else math.inf
 
     def _succeeded(self, call: Call, called: float, looked: float, now: float) -> list[Event]:
         took = {"duration": now - called, "since": now - self.since}

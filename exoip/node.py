@@ -21,7 +21,7 @@ from exoip.election import LEAVING, Election, Terms
 from exoip.events import Event, What
 from exoip.ownership import Ownership
 from exoip.refusals import Refusals
-from exoip.snapshot import PeerView, Snapshot
+from exoip.snapshot import Snapshot, peer_views
 from exoip.wire import Heartbeat
 
 LEAVE_BEATS, LEAVE_SPACING = 3, 0.02
@@ -82,8 +82,7 @@ class Node:
             if member is None or member[0] != address:
                 known = address in self._addresses
                 self._count(address, "identity" if known else "unknown", now)
-                if not known:
-                    self._ownership.reads.refresh_early(now)
+                if not known and self._ownership.reads.refresh_early(now):
                     self._wake.notify_all()
                 return
             self._look_for_stall(now)
@@ -195,17 +194,10 @@ class Node:
             return Snapshot(
                 now, election.role, election.reason, election.since, election.master, election.advertised,
                 me.held, me.doubt, ownership.unfit(now), ownership.yielding.active, ownership.moves.leaving, ownership.degraded,
-                tuple(self._peer_views()), dict(self._refusals.counts),
+                peer_views(self._members, election.peers, ownership.know.others), dict(self._refusals.counts),
             )  # fmt: skip
 
     # -- inside; the lock is held -------------------------------------------------------------------------------------
-
-    def _peer_views(self) -> Iterable[PeerView]:
-        for instance_id, other in sorted(self._ownership.know.others.items()):
-            peer = self._election.peers.get(instance_id)
-            address = self._members.get(instance_id, ("", 0))[0]
-            alive, priority, seen = (peer.alive, peer.priority, peer.last_seen) if peer else (False, LEAVING, -math.inf)
-            yield PeerView(instance_id, address, alive, priority, seen, other.holds, other.listed)
 
     def _beat(self, now: float) -> Beat:
         self._advance(now, quiet=False)

@@ -94,10 +94,12 @@ class Reads:
         """Nobody wants to know any more."""
         self._question = None
 
-    def refresh_early(self, now: float) -> None:
-        """An unknown node beats for our EIP: the group may have grown."""
-        if self.due.refresh_at < math.inf:
-            self.due.refresh_at = min(self.due.refresh_at, max(now, self.due.refreshed_at + EARLY_REFRESH))
+    def refresh_early(self, now: float) -> bool:
+        """An unknown node beats for our EIP: the group may have grown. Return whether that changes when it is read."""
+        at = max(now, self.due.refreshed_at + EARLY_REFRESH)
+        sooner = at < self.due.refresh_at < math.inf
+        self.due.refresh_at = at if sooner else self.due.refresh_at
+        return sooner
 
     # -- the next call ------------------------------------------------------------------------------------------------
 
@@ -207,16 +209,9 @@ class Reads:
             self.fitness.done()
         if held == me.held:
             return []
+        state = "running" if outcome.running else "not running"
         what = What.HOLDS if me.held else What.LOST
-        return [
-            Event(
-                what,
-                now,
-                self._know.own_id,
-                "as the API says",
-                {"state": "running" if outcome.running else "not running"},
-            )
-        ]
+        return [Event(what, now, self._know.own_id, f"as the API says of an instance {state}")]
 
     def _saw_other(self, call: Call, outcome: Outcome) -> list[Event]:
         instance_id, now, events = call.instance_id, outcome.ended, []

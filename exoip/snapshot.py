@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from exoip.peers import Role
+from exoip.knowledge import Instance
+from exoip.peers import Peer, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,20 @@ class Snapshot:
     degraded: str
     peers: tuple[PeerView, ...]
     refused: Mapping[str, int]
+
+
+def peer_views(
+    members: Mapping[str, tuple[str, int]], peers: Mapping[str, Peer], others: Mapping[str, Instance]
+) -> tuple[PeerView, ...]:
+    """Put together what the configuration, the election and the API know of each other node, in the order of the ids."""
+    views = []
+    for instance_id, other in sorted(others.items()):
+        address = members.get(instance_id, ("", 0))[0]
+        peer = peers.get(instance_id) or Peer(instance_id)
+        views.append(
+            PeerView(instance_id, address, peer.alive, peer.priority, peer.last_seen, other.holds, other.listed)
+        )
+    return tuple(views)
 
 
 def status(node: Snapshot, eip: str) -> str:

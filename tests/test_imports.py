@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, str] = {
     "yielding": "election events knowledge moves reads",
     "ownership": "election calls events fitness knowledge moves reads yielding",
     "refusals": "events",
-    "snapshot": "peers",
+    "snapshot": "knowledge peers",
     # the configuration
     "values": "",
     "options": "values",
@@ -312,4 +312,4 @@ def test_exceptions_to_who_ends_the_process() -> None:
 def test_finds_what_is_too_long() -> None:
     assert long_parts("def f():\n" + "    x = 1\n" * LONGEST_FUNCTION) == ["line 1: f has 41 lines, at most 40"]
     assert long_parts("def f():\n" + "    x = 1\n" * (LONGEST_FUNCTION - 1)) == []
-    assert long_parts("x = 1\n" * (LONGEST_MODULE + 1)) == ["251 lines in all, at most 250"]
+    assert long_parts("x = 1\n" * (LONGEST_MODULE + 1)) == ["251 lines below its docstring, at most 250"]
