@@ -55,7 +55,7 @@ class Outlet(threading.Thread):
         self.dropped = 0
         self.start()
 
-    def send(self, message: str, **fields: Any) -> None:
+    def send(self, message: str, /, **fields: Any) -> None:
         """Queue an entry for the journal; the signature is that of systemd.journal.send."""
         self.put(_datagram({"MESSAGE": message, **fields}))
 
@@ -69,12 +69,13 @@ class Outlet(threading.Thread):
     def run(self) -> None:
         """Write until closed."""
         while (entry := self._queue.get()) is not None:
-            self._write(entry)
-            if self.dropped and self._queue.empty():
-                dropped, self.dropped = self.dropped, 0
+            if not self._write(entry):
+                self.dropped += 1
+            elif (dropped := self.dropped) and self._queue.empty():
                 text = f"{dropped} log entries were dropped while the log was stopped"
                 fields = {"MESSAGE": text, "PRIORITY": "4", "SYSLOG_IDENTIFIER": "exoip"}
-                self._write(_datagram(fields) if self._stream is None else (text + "\n").encode())
+                if self._write(_datagram(fields) if self._stream is None else (text + "\n").encode()):
+                    self.dropped -= dropped
 
     def close(self, most: float = 1.0) -> None:
         """Write what is queued, for `most` seconds at most."""
@@ -84,16 +85,19 @@ class Outlet(threading.Thread):
             return
         self.join(most)
 
-    def _write(self, entry: bytes) -> None:
+    def _write(self, entry: bytes) -> bool:
+        """Write one entry; False when it can not be written: a log that fails must not end the daemon."""
         try:
             if self._stream is not None:
-                self._stream.write(entry.decode("utf-8", "replace"))
+                encoding = getattr(self._stream, "encoding", None) or "utf-8"
+                self._stream.write(entry.decode("utf-8", "replace").encode(encoding, "replace").decode(encoding))
                 self._stream.flush()
-                return
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
-                journal.sendto(entry, self._path)
-        except OSError:
-            self.dropped += 1
+            else:
+                with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+                    journal.sendto(entry, self._path)
+        except (OSError, ValueError):
+            return False
+        return True
 
 
 class _Lines(logging.Handler):
