@@ -53,7 +53,9 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         for warning in config.warnings:
             say(logging.WARNING, "%s", warning)
-        return Daemon(config, environ).run() if config.mode is Mode.WATCH else once(config)
+        return (
+            Daemon(config, environ, lambda: parse(argv, environ)).run() if config.mode is Mode.WATCH else once(config)
+        )
     except ExoipError as error:
         say(logging.ERROR, "%s", error)
         return _code(error)

@@ -4,7 +4,6 @@ Backoff     after a failure 0.5 s, doubling to 30 s, with up to 20 % of jitter o
             A refused key (401, 403) is tried again every 30 s.
 Fitness     three failed tries at one job (a time-out or a refusal counts as three) make the node unfit for 10 s,
             doubling to 10 min, until the job is done once.
-StandBack   60 s, doubling to 1 h, until the other side is heard.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class Sender(_Loop):
     def turn(self) -> None:
         """Wait for the next heartbeat and send it to every member."""
         beat = self._node.wait_beat(self._clock, self._round_time)
-        if beat.heartbeat is None:
+        if beat is None or beat.heartbeat is None:
             return
         datagram = encode(beat.heartbeat)
         for place in beat.targets:

@@ -74,8 +74,9 @@ class Outlet(threading.Thread):
             elif (dropped := self.dropped) and self._queue.empty():
                 text = f"{dropped} log entries were dropped while the log was stopped"
                 fields = {"MESSAGE": text, "PRIORITY": "4", "SYSLOG_IDENTIFIER": "exoip"}
-                if self._write(_datagram(fields) if self._stream is None else (text + "\n").encode()):
-                    self.dropped -= dropped
+                self.dropped -= dropped
+                if not self._write(_datagram(fields) if self._stream is None else (text + "\n").encode()):
+                    self.dropped += dropped
 
     def close(self, most: float = 1.0) -> None:
         """Write what is queued, for `most` seconds at most."""
@@ -130,9 +131,14 @@ class Journal:
     def sentence(self, event: Event) -> str:
         """Return the event as one sentence."""
         who = "this instance" if event.instance_id == self._own_id else self._label(event.instance_id) or "none"
-        words = {"eip": self._eip, "who": who, "reason": event.reason, **event.details}
+        words = {"reason": event.reason, **event.details}
+        words = {name: self._named(word) if isinstance(word, str) else word for name, word in words.items()}
         same_role = event.what is What.ROLE and event.details["role"] == event.details["old_role"]
-        text = (OTHER_MASTER if same_role else SENTENCES[event.what]).format_map(words)
+        template = OTHER_MASTER if same_role else SENTENCES[event.what]
+        return template.format_map({"eip": self._eip, "who": who, **words})
+
+    def _named(self, text: str) -> str:
+        """Put people's words in the place of instance ids."""
         return _INSTANCE_ID.sub(lambda found: self._label(found[0]), text)
 
     def fields(self, event: Event) -> dict[str, str]:
@@ -164,8 +170,13 @@ def open_log(verbose: bool, log_stdout: bool, environ: Mapping[str, str]) -> Out
         handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d exoip %(levelname)s %(message)s", "%H:%M:%S"))
     _LOGGER.handlers[:] = [handler]
     _LOGGER.propagate = False
-    _LOGGER.setLevel(logging.DEBUG if verbose else logging.INFO)
+    set_verbose(verbose)
     return outlet
+
+
+def set_verbose(verbose: bool) -> None:
+    """Log more, or less."""
+    _LOGGER.setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 def say(level: int, text: str, *values: object) -> None:

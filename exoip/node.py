@@ -13,18 +13,21 @@ from __future__ import annotations
 import math
 import random
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from exoip.calls import Call, Lane, Outcome
-from exoip.election import LEAVING, Election, Terms
+from exoip.election import Election, Terms
 from exoip.events import Event, What
 from exoip.ownership import Ownership
 from exoip.refusals import Refusals
+from exoip.schedule import Schedule
 from exoip.snapshot import Snapshot, peer_views
 from exoip.wire import Heartbeat
 
-LEAVE_BEATS, LEAVE_SPACING = 3, 0.02
+_Answer = TypeVar("_Answer")
+
 _PEER_EVENTS = (What.PEER_ALIVE, What.PEER_DEAD, What.PEER_REMOVED)
 
 
@@ -64,9 +67,7 @@ class Node:
         self._members: dict[str, tuple[str, int]] = {}
         self._addresses: frozenset[str] = frozenset()
         self._refusals = Refusals()
-        self._beat_at = now
-        self._sent: int | None = None  # the advertised priority that went out last
-        self._farewells = LEAVE_BEATS
+        self._schedule = Schedule(now)
         self._deadline = -math.inf
         self.set_members(members, now)
 
@@ -102,16 +103,14 @@ class Node:
         with self._wake:
             return self._beat(now)
 
-    def wait_beat(self, clock: Callable[[], float], most: float) -> Beat:
-        """Like `beat`, but wait until there is something to send, `most` seconds at most."""
-        with self._wake:
-            started = clock()
-            while True:
-                now = clock()
-                beat = self._beat(now)
-                if beat.heartbeat is not None or now >= started + most:
-                    return beat
-                self._wake.wait(min(beat.again, started + most) - now)
+    def wait_beat(self, clock: Callable[[], float], most: float) -> Beat | None:
+        """Like `beat`, but wait until there is something to send, `most` seconds at most; None when there is nothing then."""
+
+        def ask(now: float) -> tuple[Beat | None, float]:
+            beat = self._beat(now)
+            return (beat if beat.heartbeat is not None else None), beat.again
+
+        return self._wait(clock, most, ask)
 
     def tick(self, now: float) -> None:
         """Let what is due happen, deaths too: no datagram that came before `now` may still wait in the socket."""
@@ -137,14 +136,7 @@ class Node:
 
     def wait_call(self, lane: Lane, clock: Callable[[], float], most: float) -> Call | None:
         """Like `next_call`, but wait until a call is wanted, `most` seconds at most."""
-        with self._wake:
-            started = clock()
-            while True:
-                now = clock()
-                call, at = self._next_call(lane, now)
-                if call is not None or now >= started + most:
-                    return call
-                self._wake.wait(min(at, started + most) - now)
+        return self._wait(clock, most, lambda now: self._next_call(lane, now))
 
     def done(self, lane: Lane, call: Call, outcome: Outcome) -> None:
         """Take in what came of a call of `next_call`."""
@@ -163,10 +155,15 @@ class Node:
             self._ownership.set_members(ids, now)
             self._settle(self._election.set_members(ids, now), now)
 
-    def set_terms(self, terms: Terms, now: float) -> None:
+    def terms(self) -> Terms:
+        """What the election goes by."""
+        return self._election.terms  # frozen, and replaced as a whole
+
+    def set_terms(self, terms: Terms, verify_interval: float, now: float) -> None:
         """Go by these terms from now on (a reload)."""
         with self._wake:
-            self._beat_at = min(self._beat_at, now + terms.interval)
+            self._ownership.reads.verify_interval = verify_interval
+            self._schedule.sooner(terms.interval, now)
             self._settle(self._election.set_terms(terms, now), now)
 
     def leave(self, now: float) -> None:
@@ -184,7 +181,7 @@ class Node:
     def finished(self) -> bool:
         """Whether a leaver may go: it does not hold, nothing is under way, and its farewells are sent."""
         with self._wake:
-            return self._ownership.finished() and self._farewells == 0
+            return self._ownership.finished() and self._schedule.farewells_sent
 
     def snapshot(self, now: float) -> Snapshot:
         """Return the state at `now`."""
@@ -197,25 +194,29 @@ class Node:
                 peer_views(self._members, election.peers, ownership.know.others), dict(self._refusals.counts),
             )  # fmt: skip
 
+    def _wait(
+        self, clock: Callable[[], float], most: float, ask: Callable[[float], tuple[_Answer | None, float]]
+    ) -> _Answer | None:
+        """Ask, with the lock held, until there is an answer: again whenever something changed, and at the time that it gave."""
+        with self._wake:
+            now = clock()
+            end = now + most
+            while True:
+                answer, at = ask(now)
+                if answer is not None or now >= end:
+                    return answer
+                self._wake.wait(min(at, end) - now)
+                now = clock()
+
     # -- inside; the lock is held -------------------------------------------------------------------------------------
 
     def _beat(self, now: float) -> Beat:
         self._advance(now, quiet=False)
-        advertised, interval = self._election.advertised, self._election.terms.interval
-        if now < self._beat_at and advertised == self._sent:
-            return Beat(None, (), min(self._beat_at, self._deadline))
-        if now >= self._beat_at:
-            self._beat_at = self._beat_at + interval if now < self._beat_at + interval else now + interval
-        self._sent = advertised
-        if advertised == LEAVING and self._farewells:
-            self._farewells -= 1
-            if self._farewells:
-                self._beat_at = now + LEAVE_SPACING
-            else:
-                self._beat_at = now + interval
-                self._wake.notify_all()
-        heartbeat = Heartbeat(advertised, self._eip, self._election.terms.instance_id)
-        return Beat(heartbeat, tuple(self._members.values()), min(self._beat_at, self._deadline))
+        election, schedule = self._election, self._schedule
+        if not schedule.take(election.advertised, election.terms.interval, now):
+            return Beat(None, (), min(schedule.next_at, self._deadline))
+        heartbeat = Heartbeat(election.advertised, self._eip, election.terms.instance_id)
+        return Beat(heartbeat, tuple(self._members.values()), min(schedule.next_at, self._deadline))
 
     def _next_call(self, lane: Lane, now: float) -> tuple[Call | None, float]:
         self._advance(now, quiet=False)
@@ -230,9 +231,8 @@ class Node:
             self._settle(self._election.tick(now, quiet=quiet) + self._ownership.tick(now), now)
 
     def _look_for_stall(self, now: float) -> None:
-        slept = now - self._beat_at
-        if slept >= self._election.terms.dead_time / 2:
-            self._beat_at = now
+        if slept := self._schedule.slept(self._election.terms, now):
+            self._schedule.restart(now)
             self._ownership.stalled(now)
             self._settle(self._election.stalled(now, slept), now)
 

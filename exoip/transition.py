@@ -46,6 +46,7 @@ class Clients:
 
     def __init__(self, first: Client, second: Client) -> None:
         self._lock = threading.Lock()
+        self._current = (first, second)
         self._resting = [first, second]  # the one that rested longest comes first
 
     def borrow(self, lane: Lane) -> Client:
@@ -54,9 +55,19 @@ class Clients:
             return self._resting.pop(0 if lane is Lane.READS else -1)
 
     def give_back(self, client: Client) -> None:
-        """End the loan."""
+        """End the loan. One that was replaced meanwhile is closed."""
         with self._lock:
-            self._resting.append(client)
+            current = client in self._current
+            if current:
+                self._resting.append(client)
+        if not current:
+            client.close()
+
+    def replace(self, first: Client, second: Client) -> None:
+        """Lend these from now on (another key); a call that is under way ends with the client that it has."""
+        with self._lock:
+            self._current = (first, second)
+            self._resting = [first, second]
 
 
 class Executor:

@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, str] = {
     "yielding": "election events knowledge moves reads",
     "ownership": "election calls events fitness knowledge moves reads yielding",
     "refusals": "events",
+    "schedule": "peers",
     "snapshot": "knowledge peers",
     # the configuration
     "values": "",
@@ -53,13 +54,16 @@ MAY_IMPORT: dict[str, str] = {
     "metadata": "resources transport",
     "discovery": "api resources metadata config values",
     # the threads
-    "node": "election ownership wire calls events refusals snapshot",
+    "node": "election ownership wire calls events refusals schedule snapshot",
     "heartbeats": "node wire events",
     "transition": "node api calls",
     "messages": "events",
     "journal": "events messages",
     "starts": "journal",
     # the shell
+    "remembered": "config discovery journal",
+    "reload": "config discovery",
+    "watch": "config events journal node reload snapshot",
     "daemon": "*",  # all above
     "__main__": "config values daemon discovery api journal transition",
 }
@@ -68,7 +72,7 @@ ANYBODYS = {"", "errors"}
 
 # Same input, same output: time is an argument, and nothing is sent, logged or waited for.
 PURE = set(
-    "wire calls events peers election fitness knowledge moves reads yielding ownership refusals snapshot signing".split()
+    "wire calls events peers election fitness knowledge moves reads yielding ownership refusals schedule snapshot signing".split()
 )
 IMPURE = {
     *("time", "datetime", "socket", "ssl", "select", "selectors", "http", "urllib3", "requests", "systemd", "sdnotify"),

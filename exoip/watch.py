@@ -1,0 +1,203 @@
+"""The main loop of a watching daemon: events to the journal, signals to the node, pings to the watchdog.
+
+It never does the work. It watches over the threads that do: one that died ends the process at once, one that hangs stops the
+watchdog's pings, and systemd restarts the daemon either way.
+
+    SIGTERM, SIGINT   hand over and end      SIGHUP    read the configuration again
+    SIGUSR1, SIGUSR2  one better, one worse priority, until the next reload or restart
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import queue
+import signal
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Literal, Protocol
+
+import sdnotify
+
+from exoip import reload
+from exoip.config import HIGHEST_PRIORITY, LOWEST_PRIORITY, Config
+from exoip.events import Event
+from exoip.journal import Journal, say
+from exoip.node import Node
+from exoip.reload import NotReloaded, Reloaded
+from exoip.snapshot import status
+
+ROUND = 2.0  # seconds: every thread goes round at least that often …
+HANGS = 30.0  # … and hangs when it did not for that long; a call to the API may take 10 s
+LEAVE_LOOK = 0.02
+
+Order = Literal["stop", "reload", "better", "worse"]
+Item = Event | Order | Reloaded | NotReloaded | BaseException
+Inbox = queue.SimpleQueue[Item]
+
+_ORDERS: dict[signal.Signals, Order] = {
+    signal.SIGTERM: "stop",
+    signal.SIGINT: "stop",
+    signal.SIGHUP: "reload",
+    signal.SIGUSR1: "better",
+    signal.SIGUSR2: "worse",
+}
+
+
+def clock() -> float:
+    """Return the seconds of CLOCK_BOOTTIME: steady, never set, and it counts the time that a machine was suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def catch_signals(inbox: Inbox) -> None:
+    """Turn the daemon's signals into orders in the inbox."""
+
+    def caught(number: int, _frame: FrameType | None) -> None:
+        inbox.put(_ORDERS[signal.Signals(number)])
+
+    for number in _ORDERS:
+        signal.signal(number, caught)
+
+
+class Systemd:
+    """What systemd is told; nothing where it does not listen."""
+
+    def __init__(self) -> None:
+        self._notifier = sdnotify.SystemdNotifier()
+        self._status = ""
+
+    def notify(self, *lines: str) -> None:
+        """Send assignments like READY=1."""
+        self._notifier.notify("\n".join(lines))
+
+    def status(self, text: str) -> None:
+        """Set the status line, when it is another than before. ASCII only: the library loses any other text silently."""
+        if text != self._status:
+            self._status = text
+            self.notify("STATUS=" + text.encode("ascii", "replace").decode().replace("\n", " "))
+
+
+class Worked(Protocol):
+    """A thread that is watched over: `progress` is when it last went round."""
+
+    name: str
+    progress: float
+
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+
+
+class Watch:
+    """The main loop. `reread` gives the configuration anew, or raises ConfigError; `adopt` takes a good one over."""
+
+    def __init__(
+        self,
+        config: Config,
+        node: Node,
+        threads: Sequence[Worked],
+        journal: Journal,
+        inbox: Inbox,
+        systemd: Systemd,
+        ping_every: float,
+        reread: Callable[[], Config],
+        adopt: Callable[[Reloaded], None],
+    ) -> None:
+        self._config, self._node, self._threads, self._journal = config, node, threads, journal
+        self._inbox, self._systemd = inbox, systemd
+        self._ping_every = ping_every or ROUND
+        self._reread, self._adopt = reread, adopt
+        self._reloading = False
+        self._leave_by: float | None = None
+
+    def run(self) -> int:
+        """Loop until the node has left (0) or something broke (1)."""
+        ping_at = clock()
+        while True:
+            now = clock()
+            if now >= ping_at:
+                ping_at = now + self._ping_every
+                if not self._ping(now):
+                    return 1
+            if self._leave_by is not None and (now >= self._leave_by or self._node.finished()):
+                return self._left()
+            try:
+                item = self._inbox.get(timeout=LEAVE_LOOK if self._leave_by is not None else max(0.0, ping_at - now))
+            except queue.Empty:
+                continue
+            if isinstance(item, BaseException):
+                say(logging.CRITICAL, "a thread died of %r: ending", item)
+                logging.getLogger("exoip").critical("traceback", exc_info=item)
+                return 1
+            self._take(item)
+
+    def _take(self, item: Event | Order | Reloaded | NotReloaded) -> None:
+        if isinstance(item, Event):
+            self._journal.tell(item)
+            if self._inbox.empty():
+                self._systemd.status(status(self._node.snapshot(clock()), self._config.address))
+        elif isinstance(item, Reloaded | NotReloaded):
+            self._reloaded(item)
+        elif item == "stop":
+            self._leave()
+        elif item == "reload":
+            self._reload()
+        else:
+            self._change_priority(-1 if item == "better" else 1)
+
+    # -- orders ---------------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        if self._leave_by is not None:
+            return
+        self._node.leave(clock())
+        self._leave_by = clock() + self._config.leave_timeout
+        extend = int((self._config.leave_timeout + ROUND) * 1e6)
+        self._systemd.notify("STOPPING=1", f"EXTEND_TIMEOUT_USEC={extend}")
+
+    def _left(self) -> int:
+        while not self._inbox.empty():
+            item = self._inbox.get()
+            if isinstance(item, Event):
+                self._journal.tell(item)
+        if self._node.finished():
+            say(logging.INFO, "gone: %s is in other hands, or was not in ours", self._config.address)
+        else:
+            text = "gone after %g s, still holding %s perhaps: a peer takes it and clears this instance"
+            say(logging.WARNING, text, self._config.leave_timeout, self._config.address)
+        return 0
+
+    def _reload(self) -> None:
+        if self._reloading or self._leave_by is not None:
+            return
+        self._reloading = True
+        self._systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        reload.start(self._reread, self._config, self._inbox.put)
+
+    def _reloaded(self, answer: Reloaded | NotReloaded) -> None:
+        self._reloading = False
+        if isinstance(answer, Reloaded):
+            self._adopt(answer)
+            self._config = answer.config
+            say(logging.INFO, "the configuration is read again and in force")
+        else:
+            say(logging.ERROR, "the configuration stays as it was: %s", answer.why)
+        self._systemd.notify("READY=1")
+
+    def _change_priority(self, step: int) -> None:
+        terms = self._node.terms()
+        priority = min(max(terms.priority + step, LOWEST_PRIORITY), HIGHEST_PRIORITY)
+        say(logging.INFO, "the configured priority %d is now %d, as a signal asked", terms.priority, priority)
+        self._node.set_terms(dataclasses.replace(terms, priority=priority), self._config.verify_interval, clock())
+
+    # -- supervision ----------------------------------------------------------------------------------------------
+
+    def _ping(self, now: float) -> bool:
+        """Tell the watchdog that all is well; False when a thread is dead."""
+        dead = [thread.name for thread in self._threads if not thread.is_alive()]
+        if dead:
+            say(logging.CRITICAL, "thread %s is dead: ending", ", ".join(dead))
+            return False
+        if all(now - thread.progress < HANGS for thread in self._threads):
+            self._systemd.notify("WATCHDOG=1")
+        return True
