@@ -263,7 +263,7 @@ class TestTelling:
         (record,) = kept
         assert record.levelno == logging.WARNING
         assert record.getMessage() == "web-2 (192.0.2.2) is dead: not heard for 3.00 s"
-        assert record.MESSAGE_ID == MESSAGE_IDS[What.PEER_DEAD]
+        assert MESSAGE_IDS[What.PEER_DEAD] == record.MESSAGE_ID
 
     def test_percent_signs_are_no_format(self, told, kept):
         told.tell(Event(What.UNFIT, 1.0, OWN, "disk 100%s full %(x)d"))
