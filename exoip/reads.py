@@ -8,7 +8,8 @@ Keep     A backup that holds looks at the master every second; a leaver at every
 Ask      Who holds? By the list of the API, each of it confirmed by a read of its own, and every silent member too.
 Refresh  The group, every 5 minutes; early, but at most every 30 s, when an unknown node beats for our EIP.
 
-The order above is the order of urgency. One read at a time; a failed one makes all wait (the API is one).
+The order above is the order of urgency. One call at a time. A failed read makes all reads wait, a failed list only lists: a key that
+may not list instances can still hand over.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class Reads:
         self._know = knowledge
         self._moves = moves
         self.verify_interval = verify_interval
-        self.backoff = Backoff(chance)
+        self.backoff = Backoff(chance)  # of the reads of one instance
+        self.list_backoff = Backoff(chance)  # of the question who holds
         self.fitness = Fitness()  # of a master in doubt, at reading itself
         self.due = Timetable(now)
         self._busy = False
@@ -107,27 +109,29 @@ class Reads:
         """Return the wanted call and mark the lane busy with it; or None and when to ask again (inf: when something changed)."""
         if self._busy:
             return None, math.inf
-        if now < self.backoff.at:
-            return None, self.backoff.at
         call = self._urgent(now) or self._routine(now)
         self._busy = call is not None
         return call, now if call else self._next_time(now)
 
+    def _may(self, kind: Kind, now: float) -> bool:
+        return now >= (self.list_backoff if kind is Kind.HOLDERS else self.backoff).at
+
     def _urgent(self, now: float) -> Call | None:
-        me, own_id = self._know.me, self._know.own_id
+        me, own_id, question = self._know.me, self._know.own_id, self._question
+        if question is not None and question.candidates is None and self._may(Kind.HOLDERS, now):
+            return Call(Kind.HOLDERS, why="who holds")
+        if not self._may(Kind.READ, now):
+            return None
         if (me.doubt or self._moves.wants_fresh(now)) and not self._moves.touching(own_id):
             return Call(Kind.READ, own_id, why="in doubt" if me.doubt else "before a clear")
-        if self._moves.keeping and now >= self.due.keep_at:
-            targets = self._keep_targets()
-            if targets:
-                target = min(targets, key=lambda target: (self.due.looked.get(target, -math.inf), target))
-                self.due.looked[target] = now
-                self.due.keep_at = now + (LEAVE_LOOK if self._moves.leaving else KEEP_LOOK) / len(targets)
-                return Call(Kind.READ, target, why="does it hold yet")
-        if self._question is not None:
-            if self._question.candidates is None:
-                return Call(Kind.HOLDERS, why="who holds")
-            return Call(Kind.READ, self._question.candidates[0], why="who holds")
+        targets = self._keep_targets() if self._moves.keeping and now >= self.due.keep_at else []
+        if targets:
+            target = min(targets, key=lambda target: (self.due.looked.get(target, -math.inf), target))
+            self.due.looked[target] = now
+            self.due.keep_at = now + (LEAVE_LOOK if self._moves.leaving else KEEP_LOOK) / len(targets)
+            return Call(Kind.READ, target, why="does it hold yet")
+        if question is not None and question.candidates:
+            return Call(Kind.READ, question.candidates[0], why="who holds")
         return None
 
     def _keep_targets(self) -> list[str]:
@@ -138,12 +142,13 @@ class Reads:
     def _routine(self, now: float) -> Call | None:
         if now >= self.due.verify_at and not self.due.queue:
             self._plan(now)
-        for other in self._know.holders():
+        may_read = self._may(Kind.READ, now)
+        for other in self._know.holders() if may_read else []:
             if other.changed_at > other.read_at and not self._moves.touching(other.instance_id):
                 return Call(Kind.READ, other.instance_id, why="read back")
-        while self.due.queue:
+        while self.due.queue and (may_read or self.due.queue[0].kind is not Kind.READ):
             call = self.due.queue.popleft()
-            if call.kind is not Kind.READ or not self._moves.touching(call.instance_id):
+            if self._may(call.kind, now) and not self._moves.touching(call.instance_id):
                 return call
         if now >= self.due.refresh_at:
             return Call(Kind.REFRESH, why="group")
@@ -165,7 +170,7 @@ class Reads:
         self.due.verify_at = now + self.verify_interval / 2
 
     def _next_time(self, now: float) -> float:
-        times = [self.due.verify_at, self.due.refresh_at]
+        times = [self.due.verify_at, self.due.refresh_at, self.backoff.at, self.list_backoff.at]
         if self._moves.keeping and self._keep_targets():
             times.append(self.due.keep_at)
         if self._election.role is Role.MASTER and self._know.me.holds and self._moves.idle:
@@ -179,7 +184,8 @@ class Reads:
         self._busy = False
         if outcome.failure is not None:
             return self._failed(call, outcome.failure, outcome)
-        self.backoff.reset()
+        if call.kind is not Kind.REFRESH:
+            (self.list_backoff if call.kind is Kind.HOLDERS else self.backoff).reset()
         if call.kind is Kind.REFRESH:
             self.due.refreshed_at = outcome.began
             self.due.refresh_at = outcome.ended + REFRESH
@@ -239,7 +245,9 @@ class Reads:
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
         now, me, question = outcome.ended, self._know.me, self._question
-        self.backoff.failed(failure, outcome.retry_after, now)
+        if call.kind is not Kind.REFRESH:
+            backoff = self.list_backoff if call.kind is Kind.HOLDERS else self.backoff
+            backoff.failed(failure, outcome.retry_after, now)
         if call.instance_id == self._know.own_id and self._election.role is Role.MASTER and me.held and me.doubt:
             self.fitness.failed(failure, now)
         if call.kind is Kind.REFRESH:

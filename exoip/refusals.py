@@ -11,7 +11,7 @@ from collections import Counter
 from exoip.events import Event, What
 
 TOLD_EVERY = 60.0  # seconds
-MOST_SENDERS = 1000
+MOST_SENDERS = 100
 
 
 class Refusals:
