@@ -140,20 +140,25 @@ class Bench:
 
     def _asked(self, lane: Lane, call: Call) -> None:
         assert lane not in self.open, "two calls at once in one lane"
-        self.calls.append((self.now, call))
-        self.open[lane] = (self.now, call)
+        asked = (self.now, call)
+        self.calls.append(asked)
+        self.open[lane] = asked
         if call.kind in self.manual:
             return
+
+        def answer(failure: Failure | None = None, **outcome: Any) -> None:
+            if self.open.get(lane) is asked:  # else the test was faster
+                self.answer(lane, failure, **outcome)
+
         failure = self.failing.get(call.kind)
         if failure is not None:
             late = {Failure.TIMEOUT: 10.0 if call.kind in MUTATIONS else 2.0}.get(failure, self.latency)
-            self.at(self.now + late, lambda: self.answer(lane, failure, retry_after=self.retry_after, detail="as told"))
-            return
-        truth = self._serve(call)
-        self.at(
-            self.now + self.latency,
-            lambda: self.answer(lane, **(truth if call.kind is not Kind.POLL else self._serve(call))),
-        )
+            self.at(self.now + late, lambda: answer(failure, retry_after=self.retry_after, detail="as told"))
+        elif call.kind is Kind.POLL:
+            self.at(self.now + self.latency, lambda: answer(**self._serve(call)))
+        else:
+            truth = self._serve(call)
+            self.at(self.now + self.latency, lambda: answer(**truth))
 
     def _serve(self, call: Call) -> dict[str, Any]:
         name = name_of(call.instance_id) if call.instance_id else ""
