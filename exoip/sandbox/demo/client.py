@@ -1,0 +1,68 @@
+"""The client of the demo: asks the Elastic IP's web server all the time, and notes who answered, or that nobody did."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import threading
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+EVERY = 0.05  # seconds
+TIMEOUT = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, made at monotonic second `at`; `answer` is the name that came back, "" for none: it is lost."""
+
+    at: float
+    answer: str
+
+
+class Client:
+    """Asks `http://address:port/` from a thread of its own, with a connection for each request, as long as the context lasts."""
+
+    def __init__(self, address: tuple[str, int], every: float = EVERY, timeout: float = TIMEOUT) -> None:
+        self._address = address
+        self._every = every
+        self._timeout = timeout
+        self._requests: list[Request] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="demo-client")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def requests(self) -> list[Request]:
+        """All requests that are over, oldest first."""
+        return self._requests[:]
+
+    def lost(self, start: float = 0.0, end: float = float("inf")) -> int:
+        """How many of the requests made from second `start` on and before `end` were lost."""
+        return sum(start <= one.at < end and not one.answer for one in self.requests)
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._stop.wait(due - time.monotonic()):
+            at = time.monotonic()
+            self._requests.append(Request(at, self._ask()))
+            due = max(due + self._every, at)  # one that took long is not made up for by a burst
+
+    def _ask(self) -> str:
+        with contextlib.closing(http.client.HTTPConnection(*self._address, timeout=self._timeout)) as connection:
+            try:
+                connection.request("GET", "/")
+                return connection.getresponse().read().decode().strip()
+            except (OSError, http.client.HTTPException):
+                return ""

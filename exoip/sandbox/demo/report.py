@@ -1,0 +1,37 @@
+"""The table at the end of the demo. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+HEADINGS = ("event", "detection", "attach sent", "moved", "bound", "lost")
+NOTES = (
+    "Seconds since the event; where a holder fell silent, since its last heartbeat, which comes up to one interval earlier.",
+    "detection: the new holder makes itself master. moved: it holds alone, by the zone's record. lost: requests to the Elastic IP.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One event. Times are seconds, None where there is nothing to tell; `lost` counts requests."""
+
+    event: str
+    detection: float | None
+    attach_sent: float | None
+    moved: float | None
+    bound: float | None
+    lost: int
+
+    def cells(self) -> tuple[str, ...]:
+        """The row as text, one for each heading."""
+        times = (self.detection, self.attach_sent, self.moved, self.bound)
+        return (self.event, *("-" if one is None else f"{one:.2f}" for one in times), str(self.lost))
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """The lines of the table: the first column to the left, the numbers to the right."""
+    cells = [HEADINGS, *(row.cells() for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
+    lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
+    return [lines[0], "-" * len(lines[0]), *lines[1:]]
