@@ -65,6 +65,7 @@ class Self:
     held: bool = False  # last known to hold
     known_at: float = -math.inf  # what showed it began then
     doubt_since: float | None = -math.inf  # in doubt since then
+    heard_only: bool = False  # for no other reason than that a peer was heard first or again
     stray: bool = True  # an own attach may have taken, or may yet take effect unseen
     changed_at: float = -math.inf
 
@@ -83,8 +84,14 @@ class Self:
         """Held last, or may hold unseen."""
         return self.held or self.stray
 
-    def doubted(self, now: float, *, stray: bool = False) -> None:
+    @property
+    def protected(self) -> bool:
+        """Held last, and in doubt at most because a peer was heard: the preemption delay goes on."""
+        return self.held and (self.doubt_since is None or self.heard_only)
+
+    def doubted(self, now: float, *, stray: bool = False, heard: bool = False) -> None:
         """Be in doubt from now on."""
+        self.heard_only = heard and (self.doubt_since is None or self.heard_only)
         self.doubt_since = now
         self.stray = self.stray or stray
 

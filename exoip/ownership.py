@@ -70,7 +70,7 @@ class Ownership:
         now, other = event.at, self.know.others.get(event.instance_id)
         events: list[Event] = []
         if event.what is What.PEER_ALIVE:
-            self.know.me.doubted(now)
+            self.know.me.doubted(now, heard=True)
             if event.instance_id in self.know.masters and event.instance_id != self._election.master:
                 self.know.masters.remove(event.instance_id)
             events = self.yielding.heard(event.instance_id, now)
@@ -130,7 +130,7 @@ class Ownership:
         """The state of this node, for its advertised priority."""
         me = self.know.me
         return Condition(
-            holds=me.holds,
+            holds=me.protected,
             last_held=me.held,
             unfit=self.unfit(now),
             letting_go=self.moves.letting_go,

@@ -43,7 +43,7 @@ class Terms:
 class Condition:
     """The state of the node itself, as ownership sees it: what its advertised priority follows from."""
 
-    holds: bool = False  # known to hold the EIP
+    holds: bool = False  # holds the EIP, in doubt at most because a peer was just heard
     last_held: bool = False  # last known to hold it; now perhaps in doubt
     unfit: bool = False
     letting_go: bool = False

@@ -73,7 +73,7 @@ class Reads:
         self._moves = moves
         self.verify_interval = verify_interval
         self.backoff = Backoff(chance)  # of the reads of one instance
-        self.list_backoff = Backoff(chance)  # of the question who holds
+        self.list_backoff = Backoff(chance)  # of the questions who holds and who is in the group
         self.fitness = Fitness()  # of a master in doubt, at reading itself
         self.due = Timetable(now)
         self._busy = False
@@ -113,8 +113,11 @@ class Reads:
         self._busy = call is not None
         return call, now if call else self._next_time(now)
 
+    def _backoff(self, kind: Kind) -> Backoff:
+        return self.backoff if kind is Kind.READ else self.list_backoff
+
     def _may(self, kind: Kind, now: float) -> bool:
-        return now >= (self.list_backoff if kind is Kind.HOLDERS else self.backoff).at
+        return now >= self._backoff(kind).at
 
     def _urgent(self, now: float) -> Call | None:
         me, own_id, question = self._know.me, self._know.own_id, self._question
@@ -150,7 +153,7 @@ class Reads:
             call = self.due.queue.popleft()
             if self._may(call.kind, now) and not self._moves.touching(call.instance_id):
                 return call
-        if now >= self.due.refresh_at:
+        if now >= self.due.refresh_at and self._may(Kind.REFRESH, now):
             return Call(Kind.REFRESH, why="group")
         return None
 
@@ -184,8 +187,7 @@ class Reads:
         self._busy = False
         if outcome.failure is not None:
             return self._failed(call, outcome.failure, outcome)
-        if call.kind is not Kind.REFRESH:
-            (self.list_backoff if call.kind is Kind.HOLDERS else self.backoff).reset()
+        self._backoff(call.kind).reset()
         if call.kind is Kind.REFRESH:
             self.due.refreshed_at = outcome.began
             self.due.refresh_at = outcome.ended + REFRESH
@@ -245,9 +247,7 @@ class Reads:
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
         now, me, question = outcome.ended, self._know.me, self._question
-        if call.kind is not Kind.REFRESH:
-            backoff = self.list_backoff if call.kind is Kind.HOLDERS else self.backoff
-            backoff.failed(failure, outcome.retry_after, now)
+        self._backoff(call.kind).failed(failure, outcome.retry_after, now)
         if call.instance_id == self._know.own_id and self._election.role is Role.MASTER and me.held and me.doubt:
             self.fitness.failed(failure, now)
         if call.kind is Kind.REFRESH:

@@ -32,5 +32,7 @@ class Refusals:
                 return None
             self._pruned = now
             self._told = {key: at for key, at in self._told.items() if now - at < TOLD_EVERY}
+            if len(self._told) >= MOST_SENDERS:
+                return None
         self._told[address, cause] = now
         return Event(What.DATAGRAM_REFUSED, now, "", cause, {"address": address, "count": self.counts[cause]})

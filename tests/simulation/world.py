@@ -205,7 +205,7 @@ class Host:
             self.exit()
             return
         wake = min(wake, node.next_death())
-        self.pump_at = wake + self.clock_behind
+        self.pump_at = wake + self.clock_behind + (1e-9 if self.clock_behind else 0.0)  # or rounding never reaches it
         generation, pump_at = self.generation, self.pump_at
         if wake < math.inf:
             self.world.at(pump_at, lambda: generation == self.generation and pump_at == self.pump_at and self.pump())

@@ -12,14 +12,35 @@ from typing import Self
 
 EVERY = 0.05  # seconds
 TIMEOUT = 1.0
+RUN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, made at monotonic second `at`; `answer` is the name that came back, "" for none: it is lost."""
+    """One request, over at monotonic second `at`; `answer` is the name that came back, "" for none: it is lost, and `why` says how."""
 
     at: float
     answer: str
+    why: str = ""
+
+
+class Change:
+    """Tells when another one answers, or nobody any more: after RUN requests in a row with the same outcome, so not while two share them."""
+
+    def __init__(self) -> None:
+        self._told: str | None = None
+        self._run: list[Request] = []
+
+    def look(self, request: Request) -> tuple[float, str] | None:
+        """Take the next request; returns since when something is different, and a sentence, or None."""
+        if self._run and self._run[-1].answer != request.answer:
+            self._run.clear()
+        self._run.append(request)
+        if len(self._run) < RUN or request.answer == self._told:
+            del self._run[:-RUN]
+            return None
+        self._told, first = request.answer, self._run[0]
+        return first.at, f"{first.answer} answers" if first.answer else f"requests are lost: {first.why}"
 
 
 class Client:
@@ -49,20 +70,21 @@ class Client:
         return self._requests[:]
 
     def lost(self, start: float = 0.0, end: float = float("inf")) -> int:
-        """How many of the requests made from second `start` on and before `end` were lost."""
+        """How many requests were lost from second `start` on and before `end`."""
         return sum(start <= one.at < end and not one.answer for one in self.requests)
 
     def _run(self) -> None:
         due = time.monotonic()
         while not self._stop.wait(due - time.monotonic()):
-            at = time.monotonic()
-            self._requests.append(Request(at, self._ask()))
-            due = max(due + self._every, at)  # one that took long is not made up for by a burst
+            began = time.monotonic()
+            answer, why = self._ask()
+            self._requests.append(Request(time.monotonic(), answer, why))
+            due = max(due + self._every, began)  # one that took long is not made up for by a burst
 
-    def _ask(self) -> str:
+    def _ask(self) -> tuple[str, str]:
         with contextlib.closing(http.client.HTTPConnection(*self._address, timeout=self._timeout)) as connection:
             try:
                 connection.request("GET", "/")
-                return connection.getresponse().read().decode().strip()
-            except (OSError, http.client.HTTPException):
-                return ""
+                return connection.getresponse().read().decode().strip(), ""
+            except (OSError, http.client.HTTPException) as error:
+                return "", str(error) or type(error).__name__

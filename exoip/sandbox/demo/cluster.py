@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from exoip.sandbox.demo import nodelog
-from exoip.sandbox.demo.client import Client
+from exoip.sandbox.demo.client import Change, Client
 from exoip.sandbox.demo.instance import Instance
 from exoip.sandbox.demo.judge import History
 from exoip.sandbox.demo.pace import Pace
@@ -46,6 +46,8 @@ class Cluster:
         self.instances: list[Instance] = []
         self._folder = folder
         self._read = 0  # entries of the zone's record
+        self._seen = 0  # requests of the client
+        self._change = Change()
         self.logs: dict[str, list[nodelog.Line]] = {}
         self._midnight = time.mktime((*time.localtime()[:3], 0, 0, 0, 0, 0, -1))
         self._stack = contextlib.ExitStack()
@@ -136,6 +138,9 @@ class Cluster:
                 self.logs[instance.name].append(line)
                 if line.worth_telling:
                     found.append((self.monotonic(line.at), instance.name, line.text))
+        requests = self.client.requests[self._seen :]
+        self._seen += len(requests)
+        found += [(change[0], "client", change[1]) for one in requests if (change := self._change.look(one))]
         return sorted(found, key=lambda one: one[0])
 
     def _told(self, entry: Entry) -> str:
