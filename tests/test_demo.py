@@ -24,7 +24,7 @@ from exoip.journal import Journal
 from exoip.node import Node
 from exoip.sandbox.demo import nodelog, pace, partition
 from exoip.sandbox.demo.__main__ import main
-from exoip.sandbox.demo.client import Client
+from exoip.sandbox.demo.client import Change, Client, Request
 from exoip.sandbox.demo.cluster import ADDRESSES, EIP, Cluster, free_port
 from exoip.sandbox.demo.display import Display
 from exoip.sandbox.demo.instance import InstanceError, clean_environment
@@ -342,6 +342,21 @@ def test_the_client_counts_what_is_refused_and_what_is_silent() -> None:
     assert client.lost(middle) + client.lost(0.0, middle) == client.lost() == len(client.requests)
 
 
+def test_tells_who_answers_once_it_is_so_for_a_while() -> None:
+    change, told = Change(), {}
+    outcomes = ["", "node-1", "node-2"]
+    numbers = [0] * 6 + [1] * 7 + [1, 2] * 10 + [2] * 7 + [0] + [2] * 7 + [0] * 4 + [1] * 4 + [0] * 5
+    for at, number in enumerate(numbers, start=1):
+        if text := change.look(Request(float(at), outcomes[number], "" if number else "refused")):
+            told[at] = text
+    assert told == {
+        5: "5 requests in a row are lost: refused",
+        11: "5 requests in a row reach node-1",
+        37: "5 requests in a row reach node-2",
+        61: "5 requests in a row are lost: refused",
+    }
+
+
 # The cut
 
 
@@ -416,13 +431,13 @@ def test_understands_the_status_line_of_the_daemon() -> None:
     starts = snapshot.status(node.snapshot(1.0), EIP)
     assert not agrees(starts, True, 1)
     assert not agrees(starts, False, 1)
-    for at in (1.5, 2.5, 3.5):
+    for at in (1.0, 2.0, 3.0, 3.5, 4.0, 4.5):
         node.heard(Heartbeat(20, EIP, OTHER), "127.0.0.12", at)
         node.beat(at)
-    assert agrees(snapshot.status(node.snapshot(3.5), EIP), True, 1)
-    node.heard(Heartbeat(5, EIP, OTHER), "127.0.0.12", 3.6)
-    assert agrees(snapshot.status(node.snapshot(3.6), EIP), False, 1)
-    assert not agrees(snapshot.status(node.snapshot(3.6), EIP), False, 2)
+    assert agrees(snapshot.status(node.snapshot(4.5), EIP), True, 1)
+    node.heard(Heartbeat(5, EIP, OTHER), "127.0.0.12", 4.6)
+    assert agrees(snapshot.status(node.snapshot(4.6), EIP), False, 1)
+    assert not agrees(snapshot.status(node.snapshot(4.6), EIP), False, 2)
 
 
 def test_three_instances_come_and_go_and_leave_nothing_behind(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import tempfile
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 folder = options.keep_logs
                 folder.mkdir(parents=True, exist_ok=True)
             return _play(folder, display)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # our reader left; let the exit flush in peace
+        return 1
     except OSError as error:
         sys.stderr.write(f"the demo can not be played here: {error}\n")
         return 1

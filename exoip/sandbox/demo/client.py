@@ -25,22 +25,21 @@ class Request:
 
 
 class Change:
-    """Tells when another one answers, or nobody any more: after RUN requests in a row with the same outcome, so not while two share them."""
+    """Tells when another one answers, or nobody: after RUN requests in a row with one outcome, so not while two share them."""
 
     def __init__(self) -> None:
         self._told: str | None = None
-        self._run: list[Request] = []
+        self._last = ""
+        self._run = 0
 
-    def look(self, request: Request) -> tuple[float, str] | None:
-        """Take the next request; returns since when something is different, and a sentence, or None."""
-        if self._run and self._run[-1].answer != request.answer:
-            self._run.clear()
-        self._run.append(request)
-        if len(self._run) < RUN or request.answer == self._told:
-            del self._run[:-RUN]
-            return None
-        self._told, first = request.answer, self._run[0]
-        return first.at, f"{first.answer} answers" if first.answer else f"requests are lost: {first.why}"
+    def look(self, request: Request) -> str:
+        """Take the next request; returns a sentence when something is different by now, else ""."""
+        self._run = self._run + 1 if request.answer == self._last else 1
+        self._last = request.answer
+        if self._run < RUN or request.answer == self._told:
+            return ""
+        self._told = request.answer
+        return f"{RUN} requests in a row {f'reach {request.answer}' if request.answer else f'are lost: {request.why}'}"
 
 
 class Client:
@@ -87,4 +86,4 @@ class Client:
                 connection.request("GET", "/")
                 return connection.getresponse().read().decode().strip(), ""
             except (OSError, http.client.HTTPException) as error:
-                return "", str(error) or type(error).__name__
+                return "", getattr(error, "strerror", None) or str(error) or type(error).__name__

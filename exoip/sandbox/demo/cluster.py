@@ -140,7 +140,7 @@ class Cluster:
                     found.append((self.monotonic(line.at), instance.name, line.text))
         requests = self.client.requests[self._seen :]
         self._seen += len(requests)
-        found += [(change[0], "client", change[1]) for one in requests if (change := self._change.look(one))]
+        found += [(one.at, "client", change) for one in requests if (change := self._change.look(one))]
         return sorted(found, key=lambda one: one[0])
 
     def _told(self, entry: Entry) -> str:
