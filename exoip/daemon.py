@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import math
 import queue
 import random
 import threading
@@ -24,6 +25,7 @@ from exoip.fitness import LONGEST_RETRY, Backoff
 from exoip.heartbeats import Channel, Receiver, Sender
 from exoip.journal import Journal, say, set_verbose
 from exoip.node import Node
+from exoip.reads import REFRESH
 from exoip.reload import Reloaded
 from exoip.remembered import Remembered
 from exoip.starts import Starts
@@ -58,8 +60,9 @@ class Daemon:
         stand_aside_until = self._starts.count(clock())
         channel = Channel(self._config.bind_host, self._config.bind_port)
         try:
-            self._topology = self._remembered.load(self._config) or self._discover()
-            self._node = self._make_node(stand_aside_until)
+            remembered = self._remembered.load(self._config)
+            self._topology = remembered or self._discover()
+            self._node = self._make_node(stand_aside_until, 0.0 if remembered else REFRESH)
             threads = self._start(channel)
             self._systemd.notify("READY=1")
             code = self._watch(threads).run()
@@ -116,7 +119,7 @@ class Daemon:
             config.preempt_delay,
         )
 
-    def _make_node(self, stand_aside_until: float) -> Node:
+    def _make_node(self, stand_aside_until: float, refresh_in: float) -> Node:
         return Node(
             self._terms(),
             self._topology.eip,
@@ -124,7 +127,7 @@ class Daemon:
             clock(),
             emit=self._inbox.put,
             verify_interval=self._config.verify_interval,
-            refresh=self._config.peer_group is not None,
+            refresh_in=refresh_in if self._config.peer_group is not None else math.inf,
             quarantined_until=stand_aside_until,
         )
 

@@ -53,7 +53,7 @@ class Node:
         emit: Callable[[Event], None],
         chance: random.Random | None = None,
         verify_interval: float = 30.0,
-        refresh: bool = False,
+        refresh_in: float = math.inf,
         quarantined_until: float = -math.inf,
     ) -> None:
         self._eip = eip
@@ -61,7 +61,7 @@ class Node:
         self._wake = threading.Condition(threading.Lock())
         self._election = Election(terms, now)
         self._ownership = Ownership(
-            self._election, chance or random.Random(), now, verify_interval=verify_interval, refresh=refresh
+            self._election, chance or random.Random(), now, verify_interval=verify_interval, refresh_in=refresh_in
         )
         self._ownership.quarantined_until = quarantined_until
         self._members: dict[str, tuple[str, int]] = {}

@@ -38,7 +38,7 @@ class Ownership:
         now: float,
         *,
         verify_interval: float = 30.0,
-        refresh: bool = False,
+        refresh_in: float = math.inf,
     ) -> None:
         self._election = election
         self.know = Knowledge(election.terms.instance_id)
@@ -50,9 +50,7 @@ class Ownership:
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
         self._unfit = False
         self._failing: dict[Lane, tuple[Kind, str, Failure]] = {}
-        if refresh:
-            self.reads.due.refresh_at = now + 300.0
-            self.reads.due.refreshed_at = now
+        self.reads.due.refresh_at, self.reads.due.refreshed_at = now + refresh_in, now
 
     # -- what comes in ------------------------------------------------------------------------------------------------
 

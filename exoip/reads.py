@@ -140,7 +140,7 @@ class Reads:
     def _keep_targets(self) -> list[str]:
         if self._moves.leaving:
             return sorted(p.instance_id for p in self._election.peers.values() if p.alive and p.priority < LEAVING)
-        return [self._election.master] if self._election.master else []
+        return [master] if (master := self._election.master) else []
 
     def _routine(self, now: float) -> Call | None:
         if now >= self.due.verify_at and not self.due.queue:
@@ -167,8 +167,8 @@ class Reads:
             self.due.verify_at = now + min(self.due.verify_step, self.verify_interval)
             self.due.verify_step = min(2 * self.due.verify_step, self.verify_interval)
             return
-        first = self.due.verify_step == FIRST_VERIFY
-        self.due.queue.extend(others if role is Role.LISTENING and first else [own])
+        listening_first = role is Role.LISTENING and self.due.verify_step == FIRST_VERIFY
+        self.due.queue.extend(others if listening_first else [own])
         self.due.verify_step = 2 * FIRST_VERIFY
         self.due.verify_at = now + self.verify_interval / 2
 
@@ -189,14 +189,12 @@ class Reads:
             return self._failed(call, outcome.failure, outcome)
         self._backoff(call.kind).reset()
         if call.kind is Kind.REFRESH:
-            self.due.refreshed_at = outcome.began
-            self.due.refresh_at = outcome.ended + REFRESH
+            self.due.refreshed_at, self.due.refresh_at = outcome.began, outcome.ended + REFRESH
             return []
         if call.kind is Kind.HOLDERS:
             return self._list(outcome)
-        if call.instance_id == self._know.own_id:
-            return self._saw_myself(outcome)
-        return self._saw_other(call, outcome)
+        own = call.instance_id == self._know.own_id
+        return self._saw_myself(outcome) if own else self._saw_other(call, outcome)
 
     def _list(self, outcome: Outcome) -> list[Event]:
         named = [c for c in outcome.candidates if c != self._know.own_id][:MOST_CANDIDATES]
@@ -223,8 +221,7 @@ class Reads:
 
     def _saw_other(self, call: Call, outcome: Outcome) -> list[Event]:
         instance_id, now, events = call.instance_id, outcome.ended, []
-        other = self._know.others.get(instance_id)
-        if other is not None:
+        if (other := self._know.others.get(instance_id)) is not None:
             other.name = outcome.name or other.name
             fresh = not self._moves.touching(instance_id) and other.seen(
                 outcome.holds, outcome.running, outcome.began, now

@@ -66,8 +66,11 @@ class Clients:
     def replace(self, first: Client, second: Client) -> None:
         """Lend these from now on (another key); a call that is under way ends with the client that it has."""
         with self._lock:
+            resting = self._resting
             self._current = (first, second)
             self._resting = [first, second]
+        for client in resting:
+            client.close()
 
 
 class Executor:

@@ -3,7 +3,8 @@
 A master that held and reads itself detached asks who holds. A silent, running instance: it is alive, cut off from here, and has
 taken the EIP. Stand back (BACKUP, reason yielded) for 60 s, doubled by each own yield and each own take beside a silent holder,
 to 1 h; it ends when that holder is heard (back to 60 s), or when no silent running instance holds (a look every 5 s).
-Nobody holds, or only the master whose death made this node master while it still held: take at once. So a split costs few moves, and strands the EIP no longer than the present stand-back.
+Nobody holds, or only the master whose death made this node master while it still held: take at once.
+So a split costs few moves, and strands the EIP no longer than the present stand-back.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class TestHeartbeatsIn:
         assert {call.instance_id for _, call in bench.calls} <= {instance_id(x) for x in "amz"} | {""}
 
     def test_an_unknown_sender_asks_for_an_early_refresh_of_the_group(self):
-        bench = Bench(refresh=True)
+        bench = Bench(refresh_in=300.0)
         bench.advance(50)
         assert bench.kinds()[Kind.REFRESH] == 0
         bench.node.heard(beat("q"), "somewhere", bench.now)
@@ -84,7 +84,7 @@ class TestHeartbeatsIn:
         assert bench.kinds()[Kind.REFRESH] in (2, 3)  # every 30 s at most
 
     def test_nothing_else_asks_for_one(self):
-        bench = Bench(refresh=True)
+        bench = Bench(refresh_in=300.0)
         bench.advance(50)
         bench.node.heard(beat("q", eip="192.0.2.1"), "somewhere", bench.now)
         bench.node.heard(beat("q"), "host-a", bench.now)
@@ -93,7 +93,7 @@ class TestHeartbeatsIn:
         assert bench.kinds()[Kind.REFRESH] == 0
 
     def test_without_a_group_there_is_nothing_to_refresh(self):
-        bench = Bench(refresh=False)
+        bench = Bench()
         bench.node.heard(beat("q"), "somewhere", bench.now)
         bench.advance(1000)
         assert bench.kinds()[Kind.REFRESH] == 0
@@ -551,7 +551,7 @@ actions = st.one_of(
 @given(st.lists(actions, max_size=40), st.sampled_from("am"), st.sampled_from([0.0, 4.0, math.inf]))
 def test_no_sequence_of_happenings_breaks_a_node(sequence, own, delay):
     """It raises nothing, comes to rest at every moment, asks for no instance that it was never told of by API or group."""
-    bench = Bench(own, peers="az", preempt_delay=delay, refresh=True)
+    bench = Bench(own, peers="az", preempt_delay=delay, refresh_in=300.0)
     for what, *how in sequence:
         match what:
             case "advance":

@@ -364,12 +364,12 @@ class TestOutsiders:
 
 class TestRefresh:
     def test_every_five_minutes(self):
-        bench = Bench(refresh=True)
+        bench = Bench(refresh_in=300.0)
         bench.advance(1000)
         assert bench.asked(Kind.REFRESH) == pytest.approx([300.0, 600.0 + LATENCY, 900.0 + 2 * LATENCY], abs=3.0)
 
     def test_soon_again_when_it_failed(self):
-        bench = Bench(refresh=True)
+        bench = Bench(refresh_in=300.0)
         bench.failing[Kind.REFRESH] = Failure.UNAVAILABLE
         bench.advance(302)
         since = bench.now
@@ -383,7 +383,7 @@ class TestRefresh:
         assert bench.asked(Kind.REFRESH) == []
 
     def test_what_is_urgent_goes_first(self):
-        bench = Bench(refresh=True)
+        bench = Bench(refresh_in=300.0)
         bench.manual.add(Kind.READ)
         bench.advance(310)
         assert bench.asked(Kind.REFRESH) == []

@@ -107,7 +107,7 @@ class Host:
             self.now,
             emit=self._emit,
             chance=self.world.chance,
-            refresh=self.world.refresh,
+            refresh_in=300.0 if self.world.refresh else math.inf,
             quarantined_until=self.now + self.quarantine,
         )
         if self.unhealthy:
