@@ -14,7 +14,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from exoip import discovery
+from exoip import discovery, reload
 from exoip.api import Client
 from exoip.calls import Lane
 from exoip.config import Config
@@ -25,10 +25,10 @@ from exoip.fitness import LONGEST_RETRY, Backoff
 from exoip.heartbeats import Channel, Receiver, Sender
 from exoip.journal import Journal, say, set_verbose
 from exoip.node import Node
-from exoip.reads import REFRESH
-from exoip.reload import Reloaded
+from exoip.reload import NotReloaded, Reloaded
 from exoip.remembered import Remembered
 from exoip.starts import Starts
+from exoip.timetable import REFRESH
 from exoip.transition import Clients, Executor, Worker
 from exoip.watch import ROUND, Inbox, Systemd, Watch, catch_signals, clock
 
@@ -168,9 +168,12 @@ class Daemon:
             self._inbox,
             self._systemd,
             self._ping_every,
-            self._reread,
+            self._begin_reload,
             self._adopt,
         )
+
+    def _begin_reload(self, old: Config, answer: Callable[[Reloaded | NotReloaded], None]) -> None:
+        reload.start(self._reread, old, (self._topology.instance_id, self._topology.eip_id), answer)
 
     def _adopt(self, reloaded: Reloaded) -> None:
         """Go by another configuration, which was checked whole."""

@@ -83,7 +83,7 @@ class Node:
             if member is None or member[0] != address:
                 known = address in self._addresses
                 self._count(address, "identity" if known else "unknown", now)
-                if not known and self._ownership.reads.refresh_early(now):
+                if not known and self._ownership.reads.due.refresh_early(now):
                     self._wake.notify_all()
                 return
             self._look_for_stall(now)

@@ -43,14 +43,13 @@ class Ownership:
         self._election = election
         self.know = Knowledge(election.terms.instance_id)
         self.moves = Moves(election, self.know, chance)
-        self.reads = Reads(election, self.know, self.moves, chance, now, verify_interval)
+        self.reads = Reads(election, self.know, self.moves, chance, now, verify_interval, refresh_in)
         self.yielding = Yielding(election, self.know, self.moves, self.reads)
         self.unhealthy = ""  # why the node is unfit for a reason from outside (a health check); "" when it is not
         self.quarantined_until = -math.inf  # unfit until then: the daemon is in a crash loop
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
         self._unfit = False
         self._failing: dict[Lane, tuple[Kind, str, Failure]] = {}
-        self.reads.due.refresh_at, self.reads.due.refreshed_at = now + refresh_in, now
 
     # -- what comes in ------------------------------------------------------------------------------------------------
 
@@ -74,13 +73,13 @@ class Ownership:
             events = self.yielding.heard(event.instance_id, now)
         elif other is not None:
             other.silent_since = now
-        self.reads.look_again(now)
+        self.reads.due.verify_again(now)
         return events
 
     def stalled(self, now: float) -> None:
         """This node was not running for a while: what it knows may be old."""
         self.know.me.doubted(now)
-        self.reads.look_again(now)
+        self.reads.due.verify_again(now)
 
     def follow(self, now: float) -> None:
         """Take note of the election's decision; cheap when it is the same."""
@@ -120,7 +119,7 @@ class Ownership:
             self.know.baseline, self.know.took_over = there, set()
         self.moves.attach_fitness.forget_tries()
         self.moves.clear_fitness.forget_tries()
-        self.reads.look_again(now)
+        self.reads.due.verify_again(now)
 
     # -- what comes out -----------------------------------------------------------------------------------------------
 
@@ -188,7 +187,7 @@ class Ownership:
         more: list[Event] = []
         for event in events:
             if event.what in (What.ATTACHED, What.CLEARED, What.HOLDS):
-                self.reads.look_again(now)
+                self.reads.due.verify_again(now)
             if event.what in (What.ATTACHED, What.HOLDS):
                 self.reads.fitness.done()
             if event.what is What.LOST and self._election.role is Role.MASTER:

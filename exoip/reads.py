@@ -18,7 +18,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from exoip.calls import Call, Failure, Kind, Outcome
 from exoip.election import LEAVING, Election, Role
@@ -26,12 +26,11 @@ from exoip.events import Event, What
 from exoip.fitness import Backoff, Fitness
 from exoip.knowledge import Knowledge
 from exoip.moves import Moves
+from exoip.timetable import Timetable
 
-KEEP_LOOK, LEAVE_LOOK = 1.0, 0.25
-FIRST_VERIFY = 1.0
-REFRESH, EARLY_REFRESH = 300.0, 30.0
 ASK_TRIES = 3
-MOST_CANDIDATES = 100  # an old API ignores the filter and lists every instance of the organisation
+MOST_CANDIDATES = 100  # an old API ignores the filter and lists every instance of the organisation …
+MOST_OUTSIDERS = 8  # … which is not worth a read of each at every verification
 
 
 @dataclass(slots=True)
@@ -41,19 +40,6 @@ class _Question:
     answered: Callable[[str | None, float], list[Event]]
     candidates: deque[str] | None = None
     failures: int = 0
-
-
-@dataclass(slots=True)
-class Timetable:
-    """When which kind of look is due."""
-
-    verify_at: float
-    verify_step: float = FIRST_VERIFY
-    keep_at: float = -math.inf
-    looked: dict[str, float] = field(default_factory=dict)  # when a backup that holds last looked at whom
-    refresh_at: float = math.inf
-    refreshed_at: float = -math.inf
-    queue: deque[Call] = field(default_factory=deque)  # of the round of verification that is under way
 
 
 class Reads:
@@ -67,6 +53,7 @@ class Reads:
         chance: random.Random,
         now: float,
         verify_interval: float,
+        refresh_in: float,
     ) -> None:
         self._election = election
         self._know = knowledge
@@ -75,17 +62,12 @@ class Reads:
         self.backoff = Backoff(chance)  # of the reads of one instance
         self.list_backoff = Backoff(chance)  # of the questions who holds and who is in the group
         self.fitness = Fitness()  # of a master in doubt, at reading itself
-        self.due = Timetable(now)
+        self.due = Timetable(now, refresh_in)
         self._busy = False
         self._question: _Question | None = None
         self._warned: set[str] = set()  # outsiders that were seen holding
 
     # -- wishes of others ---------------------------------------------------------------------------------------------
-
-    def look_again(self, now: float) -> None:
-        """Something moved: verify at once, and often at first."""
-        self.due.verify_at, self.due.verify_step = now, FIRST_VERIFY
-        self.due.queue.clear()
 
     def ask(self, answered: Callable[[str | None, float], list[Event]]) -> None:
         """Ask who holds; `answered` is told the id of a silent, running holder, or None."""
@@ -95,13 +77,6 @@ class Reads:
     def drop_question(self) -> None:
         """Nobody wants to know any more."""
         self._question = None
-
-    def refresh_early(self, now: float) -> bool:
-        """An unknown node beats for our EIP: the group may have grown. Return whether that changes when it is read."""
-        at = max(now, self.due.refreshed_at + EARLY_REFRESH)
-        sooner = at < self.due.refresh_at < math.inf
-        self.due.refresh_at = at if sooner else self.due.refresh_at
-        return sooner
 
     # -- the next call ------------------------------------------------------------------------------------------------
 
@@ -129,9 +104,7 @@ class Reads:
             return Call(Kind.READ, own_id, why="in doubt" if me.doubt else "before a clear")
         targets = self._keep_targets() if self._moves.keeping and now >= self.due.keep_at else []
         if targets:
-            target = min(targets, key=lambda target: (self.due.looked.get(target, -math.inf), target))
-            self.due.looked[target] = now
-            self.due.keep_at = now + (LEAVE_LOOK if self._moves.leaving else KEEP_LOOK) / len(targets)
+            target = self.due.keep_look(targets, self._moves.leaving, now)
             return Call(Kind.READ, target, why="does it hold yet")
         if question is not None and question.candidates:
             return Call(Kind.READ, question.candidates[0], why="who holds")
@@ -162,15 +135,12 @@ class Reads:
         role, own = self._election.role, Call(Kind.READ, self._know.own_id, why="verify")
         others = [Call(Kind.READ, other, why="verify") for other in sorted(self._know.others)]
         if role is Role.MASTER and self._know.me.held:
-            steady = self.due.verify_step >= self.verify_interval
-            self.due.queue.extend([own, *others, *([Call(Kind.HOLDERS, why="verify")] if steady else [])])
-            self.due.verify_at = now + min(self.due.verify_step, self.verify_interval)
-            self.due.verify_step = min(2 * self.due.verify_step, self.verify_interval)
-            return
-        listening_first = role is Role.LISTENING and self.due.verify_step == FIRST_VERIFY
-        self.due.queue.extend(others if listening_first else [own])
-        self.due.verify_step = 2 * FIRST_VERIFY
-        self.due.verify_at = now + self.verify_interval / 2
+            lists = [Call(Kind.HOLDERS, why="verify")] if self.due.round_begins(now, self.verify_interval) else []
+            self.due.queue.extend([own, *others, *lists])
+        elif self.due.idle_round_begins(now, self.verify_interval / 2) and role is Role.LISTENING:
+            self.due.queue.extend(others)
+        else:
+            self.due.queue.append(own)
 
     def _next_time(self, now: float) -> float:
         times = [self.due.verify_at, self.due.refresh_at, self.backoff.at, self.list_backoff.at]
@@ -189,7 +159,7 @@ class Reads:
             return self._failed(call, outcome.failure, outcome)
         self._backoff(call.kind).reset()
         if call.kind is Kind.REFRESH:
-            self.due.refreshed_at, self.due.refresh_at = outcome.began, outcome.ended + REFRESH
+            self.due.refreshed(outcome.began, outcome.ended)
             return []
         if call.kind is Kind.HOLDERS:
             return self._list(outcome)
@@ -203,6 +173,8 @@ class Reads:
             self._question.candidates = deque(dict.fromkeys([c for c in silent if c in named] + silent + named))
             return [] if self._question.candidates else self._answer(None, outcome.ended)
         outsiders = [c for c in named if c not in self._know.others]
+        if len(outsiders) > MOST_OUTSIDERS:
+            return []
         self.due.queue.extend(Call(Kind.READ, outsider, why="an outsider?") for outsider in outsiders)
         return []
 
@@ -248,7 +220,7 @@ class Reads:
         if call.instance_id == self._know.own_id and self._election.role is Role.MASTER and me.held and me.doubt:
             self.fitness.failed(failure, now)
         if call.kind is Kind.REFRESH:
-            self.due.refresh_at = now + EARLY_REFRESH
+            self.due.refresh_failed(now)
         if question is not None and call.why == "who holds":
             question.failures += 1
             if question.failures >= ASK_TRIES and question.candidates is not None:

@@ -51,14 +51,19 @@ def check(old: Config, new: Config) -> None:
         raise ConfigError(f"{', '.join(fixed)} can not be changed by a reload: restart instead")
 
 
-def start(reread: Callable[[], Config], old: Config, answer: Callable[[Reloaded | NotReloaded], None]) -> None:
-    """Read and check in a thread of its own; `answer` is called with what came of it."""
+def start(
+    reread: Callable[[], Config], old: Config, ids: tuple[str, str], answer: Callable[[Reloaded | NotReloaded], None]
+) -> None:
+    """Read and check in a thread of its own; `answer` is called with what came of it. `ids`: of this instance and the EIP."""
 
     def work() -> None:
         try:
             new = reread()
             check(old, new)
-            answer(Reloaded(new, discovery.discover(new)))
+            found = discovery.discover(new)
+            if (found.instance_id, found.eip_id) != ids:
+                raise ConfigError("this instance or the Elastic IP has another id than before: restart instead")
+            answer(Reloaded(new, found))
         except ExoipError as error:
             answer(NotReloaded(str(error)))
 

@@ -20,7 +20,6 @@ from typing import Literal, Protocol
 
 import sdnotify
 
-from exoip import reload
 from exoip.config import HIGHEST_PRIORITY, LOWEST_PRIORITY, Config
 from exoip.events import Event
 from exoip.journal import Journal, say
@@ -89,7 +88,7 @@ class Worked(Protocol):
 
 
 class Watch:
-    """The main loop. `reread` gives the configuration anew, or raises ConfigError; `adopt` takes a good one over."""
+    """The main loop. `reread` begins to read the configuration anew and answers later; `adopt` takes a good one over."""
 
     def __init__(
         self,
@@ -100,7 +99,7 @@ class Watch:
         inbox: Inbox,
         systemd: Systemd,
         ping_every: float,
-        reread: Callable[[], Config],
+        reread: Callable[[Config, Callable[[Reloaded | NotReloaded], None]], None],
         adopt: Callable[[Reloaded], None],
     ) -> None:
         self._config, self._node, self._threads, self._journal = config, node, threads, journal
@@ -172,7 +171,7 @@ class Watch:
             return
         self._reloading = True
         self._systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        reload.start(self._reread, self._config, self._inbox.put)
+        self._reread(self._config, self._inbox.put)
 
     def _reloaded(self, answer: Reloaded | NotReloaded) -> None:
         self._reloading = False

@@ -31,7 +31,8 @@ MAY_IMPORT: dict[str, str] = {
     "fitness": "calls",
     "knowledge": "",
     "moves": "election calls events fitness knowledge",
-    "reads": "election calls events fitness knowledge moves",
+    "timetable": "calls",
+    "reads": "election calls events fitness knowledge moves timetable",
     "yielding": "election events knowledge moves reads",
     "ownership": "election calls events fitness knowledge moves reads yielding",
     "refusals": "events",
@@ -72,7 +73,7 @@ ANYBODYS = {"", "errors"}
 
 # Same input, same output: time is an argument, and nothing is sent, logged or waited for.
 PURE = set(
-    "wire calls events peers election fitness knowledge moves reads yielding ownership refusals schedule snapshot signing".split()
+    "wire calls events peers election fitness knowledge moves timetable reads yielding ownership refusals schedule snapshot signing".split()
 )
 IMPURE = {
     *("time", "datetime", "socket", "ssl", "select", "selectors", "http", "urllib3", "requests", "systemd", "sdnotify"),
