@@ -17,7 +17,7 @@ from exoip.calls import Failure, Kind, Lane, Outcome
 from exoip.election import HOLDING_UNFIT, LEAVING, UNFIT, Role, Terms
 from exoip.events import Event, What
 from exoip.node import Node
-from exoip.refusals import MOST_SENDERS, TOLD_EVERY, Refusals
+from exoip.refusals import TOLD_EVERY
 from exoip.wire import Heartbeat
 from tests.bench import DEAD, INTERVAL, Bench, backup, master
 from tests.simulation.world import EIP, instance_id
@@ -114,36 +114,6 @@ class TestRefusals:
             (TOLD_EVERY + 1, "192.0.2.1", "long", 1),
             (TOLD_EVERY + 1, "192.0.2.2", "short", 6),
         ]
-
-    def test_a_flood_of_false_senders_takes_little_memory(self):
-        refusals, told = Refusals(), 0
-        for number in range(5 * MOST_SENDERS):
-            told += refusals.note(f"10.0.{number // 256}.{number % 256}", "short", number * 1e-3) is not None
-        assert told == MOST_SENDERS
-        assert len(refusals._told) == MOST_SENDERS
-        assert refusals.counts["short"] == 5 * MOST_SENDERS
-
-    def test_after_the_flood_others_are_told_again(self):
-        refusals = Refusals()
-        for number in range(2 * MOST_SENDERS):
-            refusals.note(f"10.0.{number // 256}.{number % 256}", "short", 0.0)
-        assert refusals.note("192.0.2.1", "short", 1.0) is None
-        assert refusals.note("192.0.2.1", "short", 2 * TOLD_EVERY + 1) is not None
-        assert len(refusals._told) == 1
-
-    @settings(max_examples=50, deadline=None)
-    @given(
-        st.lists(st.tuples(st.floats(0, 40), st.sampled_from("abc"), st.sampled_from(["short", "eip"])), max_size=80)
-    )
-    def test_never_twice_within_a_minute(self, datagrams):
-        refusals, now = Refusals(), 0.0
-        last: dict[tuple[str, str], float] = {}
-        for wait, address, cause in datagrams:
-            now += wait
-            told = refusals.note(address, cause, now) is not None
-            assert told is (now - last.get((address, cause), -math.inf) >= TOLD_EVERY)
-            if told:
-                last[address, cause] = now
 
 
 class TestBeats:
