@@ -1,6 +1,6 @@
 """When to try again, and when to step aside: backoff and unfit times. Pure; `now` in seconds.
 
-Backoff     after a failure 0.5 s, doubling to 30 s, with up to 20 % of jitter on top; Retry-After is honoured.
+Backoff     after a failure 0.5 s, doubling to 30 s, with 20 % of jitter (on top, but never past 30 s); Retry-After is honoured.
             A refused key (401, 403) is tried again every 30 s.
 Fitness     three failed tries at one job (a time-out or a refusal counts as three) make the node unfit for 10 s,
             doubling to 10 min, until the job is done once.
@@ -13,7 +13,7 @@ import random
 
 from exoip.calls import Failure
 
-FIRST_RETRY, LONGEST_RETRY = 0.5, 30.0
+FIRST_RETRY, LONGEST_RETRY, LONGEST_RETRY_AFTER = 0.5, 30.0, 300.0
 JITTER = 0.2
 FIRST_UNFIT, LONGEST_UNFIT = 10.0, 600.0
 TRIES = 3
@@ -29,9 +29,11 @@ class Backoff:
 
     def failed(self, failure: Failure, retry_after: float, now: float) -> None:
         """Wait longer than the last time."""
-        wait = LONGEST_RETRY if failure is Failure.REFUSED else max(self._wait, min(retry_after, 300.0))
+        wait = LONGEST_RETRY if failure is Failure.REFUSED else self._wait
         self._wait = min(2 * self._wait, LONGEST_RETRY)
-        self.at = now + wait * (1 + JITTER * self._chance.random())
+        jitter = JITTER * self._chance.random()
+        wait = min(wait * (1 + jitter), LONGEST_RETRY * (1 - jitter))
+        self.at = now + max(wait, min(retry_after, LONGEST_RETRY_AFTER))
 
     def wait_longer(self, now: float) -> None:
         """Wait longer than the last time, for no particular failure."""

@@ -5,6 +5,7 @@ Stamps are kept in the runtime directory, which the unit preserves over a restar
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,4 +40,5 @@ class Starts:
     def forget(self) -> None:
         """A planned stop is no crash."""
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._path.unlink()

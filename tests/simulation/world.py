@@ -256,11 +256,16 @@ class World:
         self.advance_to(self.now + seconds)
 
     def advance_to(self, end: float) -> None:
-        while True:
+        self.advance_until(lambda: False, end)
+
+    def advance_until(self, condition: Callable[[], bool], end: float) -> bool:
+        """Run what is due until the condition holds, up to `end`; return whether it does. It is looked at after each callback."""
+        while not condition():
             due = self.zone.next_due()
             following = self._calendar[0][0] if self._calendar else math.inf
             if min(due, following) > end:
-                break
+                self.now = end
+                return condition()
             if due <= following:
                 self.now = max(self.now, due)
                 self.zone.advance(due)
@@ -268,7 +273,7 @@ class World:
                 continue
             self.now, _, action = heapq.heappop(self._calendar)
             action()
-        self.now = end
+        return True
 
     # -- hosts ------------------------------------------------------------------------------------------------------
 
