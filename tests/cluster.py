@@ -52,6 +52,7 @@ _FOREIGN = re.compile(
     r"IF_|EXOSCALE_|JOURNAL_STREAM|NOTIFY_SOCKET|WATCHDOG_|RUNTIME_DIRECTORY|CREDENTIALS_DIRECTORY|PYTHONWARNINGS"
 )
 _ROLE = re.compile(r" exoip \w+ (MASTER|BACKUP|LISTENING) now, was ")
+_HOLDING = re.compile(r"(attached|detached) \S+ (to|from) this instance in|(?<=this instance )(holds|no longer holds) ")
 
 Members = Literal["group", "addresses", "ids"]
 
@@ -113,8 +114,16 @@ class Process:
 
     def hears(self, other: Process) -> bool:
         """Whether the other is alive, as it told last."""
-        said = [line for line in self.log if f"{other.address}) is alive" in line or f"{other.address}) is dead" in line]
+        said = [
+            line for line in self.log if f"{other.address}) is alive" in line or f"{other.address}) is dead" in line
+        ]
         return bool(said) and "is alive" in said[-1]
+
+    @property
+    def holds(self) -> bool:
+        """Whether it knows that it holds, as it told last."""
+        said = [found[0].split(" ")[0] for line in self.log if (found := _HOLDING.search(line))]
+        return bool(said) and said[-1] in ("attached", "holds")
 
     def start(self) -> None:
         """Start it (again)."""
@@ -228,7 +237,8 @@ class Cluster:
     """`nodes` processes n1, n2, … of priorities 10, 20, … (or `priorities`), none of them started yet.
 
     `interval` in seconds and `ratio` set the heartbeats; `latency` is what a call takes, `operation` an operation, in
-    seconds. `members`: how the nodes find each other. `options` are further words of every node's command line.
+    seconds. `members`: how the nodes find each other. `options` are further words of every node's command line;
+    `tell` takes what there is to know after a failure.
     """
 
     def __init__(
@@ -242,8 +252,9 @@ class Cluster:
         operation: float = 0.05,
         members: Members = "group",
         options: Sequence[str] = ("-v",),
+        tell: Callable[[str], object] = print,
     ) -> None:
-        self.interval, self.ratio = interval, ratio
+        self.interval, self.ratio, self._tell = interval, ratio, tell
         self.net = f"127.{random.randint(16, 250)}.{random.randint(0, 255)}"
         self.eip = f"{self.net}.100"
         self.observer = Observer(f"{self.net}.1")
@@ -318,6 +329,11 @@ class Cluster:
             fault = Fault(kind, Match(method, path, key), count=count, **fields)  # type: ignore[arg-type]
             return self.zone.add_fault(fault, self.server.now())
 
+    def faults(self) -> int:
+        """How many faults are still in force."""
+        with self.server.lock:
+            return len(self.zone.faults.active(self.server.now()))
+
     def clear(self) -> float:
         """Lift every fault; returns when that was, in seconds of time.monotonic."""
         with self.server.lock:
@@ -382,7 +398,7 @@ class Cluster:
             backups = [node.name for node in running if node.role == "BACKUP"]
             heard = all(one.hears(other) for one in running for other in running if one is not other)
             alone = self.holders() == {holder} and masters == [holder] and len(backups) == len(running) - 1
-            return heard and alone and self._quiet()
+            return heard and alone and self[holder].holds and self._quiet()
 
         self.until(settled, f"{holder} is the one master and the one holder, and all hear each other")
 
@@ -421,17 +437,18 @@ class Cluster:
                 assert text, f"{node.name} logged nothing at all"
 
     def show(self) -> None:
-        """Print what there is to know: the zone's record and every node's log."""
-        print(f"\n== the zone's record ({self.eip}); a call stands where it was answered")
+        """Tell what there is to know: the zone's record and every node's log."""
+        lines = [f"\n== the zone's record ({self.eip}); a call stands where it was answered"]
         for entry in self.record():
             if entry.kind in ("call", "metadata"):
                 continue
             since = "" if entry.arrived is None else f"(arrived {entry.arrived:.3f})"
             status = str(entry.status) if entry.kind == "answer" else ""
             about = self.name(entry.instance) if entry.instance else ""
-            told = [f"{entry.time:.3f}", since, entry.kind, entry.key, entry.method, entry.path, status, entry.outcome, about]
-            print(" ", *filter(None, told), *(f"-> {self.name(one)}" for one in entry.holders))
+            told = [f"{entry.time:.3f}", since, entry.kind, entry.key, entry.method, entry.path, status, entry.outcome]
+            told += [about, *(f"-> {self.name(one)}" for one in entry.holders)]
+            lines.append("  " + " ".join(filter(None, told)))
         for node in self.nodes.values():
-            print(f"== {node.name}, {node.address}, instance {node.id}, exits {node.exits}")
-            for line in list(node.lines):
-                print(f"  {line}")
+            lines.append(f"== {node.name}, {node.address}, instance {node.id}, exits {node.exits}")
+            lines += [f"  {line}" for line in list(node.lines)]
+        self._tell("\n".join(lines))

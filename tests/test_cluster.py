@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +18,8 @@ import pytest
 from exoip.wire import Heartbeat, encode
 from tests.cluster import ATTACH, Cluster, Heard, Members, Process
 
-OUTAGE_BEATS = 25  # advertisement intervals that an outage of the API lasts at least
+OUTAGE_BEATS = 15  # advertisement intervals that an outage of the API lasts at least
+AT_ONCE = 4  # clusters
 STRANGER = "01234567-89ab-4def-8123-456789abcdef"
 
 
@@ -170,17 +172,17 @@ def test_sigterm_while_the_api_is_away_at_start_ends_at_once() -> None:
         assert cluster["n1"].stop() == 0
 
 
-@pytest.mark.parametrize("name", ["n1", "n2"])
-def test_a_restart_within_the_dead_time_makes_no_mutation(name: str) -> None:
-    with Cluster(2, ratio=30) as cluster:
+def test_a_restart_within_the_dead_time_makes_no_mutation() -> None:
+    with Cluster(3, ratio=30) as cluster:
         cluster.start()
         cluster.settle("n1")
         mark = cluster.mark
-        cluster[name].kill()
-        cluster.start(name)
+        for name in ("n1", "n2"):
+            cluster[name].kill()
+            cluster.start(name)
         cluster.settle("n1")
-        other = cluster["n2" if name == "n1" else "n1"]
-        assert not other.logged(f"{cluster[name].address}) is dead"), "the restart took longer than the dead time"
+        for node in cluster.nodes.values():
+            assert not node.logged(" is dead"), "the restart took longer than the dead time: the machine is too slow"
         assert cluster.moves(mark) == []
         assert cluster.history(mark) == []
 
@@ -274,19 +276,52 @@ FAULTS: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_of_the_attach_after_a_death_ends_in_one_right_holder(name: str) -> None:
-    with Cluster(3) as cluster:
+def survive(name: str, told: list[str]) -> None:
+    """The holder dies, and the first attach of the other node meets the fault."""
+    with Cluster(2, tell=told.append) as cluster:
         cluster.start()
         cluster.settle("n1")
         mark = cluster.mark
         cluster.fault(method="PUT", path=":attach$", key="EXOn2", count=1, **FAULTS[name])  # type: ignore[arg-type]
         cluster["n1"].kill()
         cluster.settle("n2")
-        tries = [move for move in cluster.moves(mark) if move[1] == "attach" and move[0] == "n2"]
-        assert tries, "n2 never tried"
-        assert any(e.outcome.startswith(str(FAULTS[name]["kind"])) for e in cluster.record(mark) if e.kind == "answer")
+        assert cluster.faults() == 0, "the fault hit nothing"
         assert all(holders == {"n2"} for holders in cluster.watch(cluster.dead_time))
+        assert never_without_a_holder(cluster, mark)
+
+
+@pytest.fixture(scope="module")
+def survivals(request: pytest.FixtureRequest) -> Iterator[dict[str, tuple[Future[None], list[str]]]]:
+    """All that are wanted, some beside each other, for they mostly wait."""
+    wanted = [item.callspec.params["name"] for item in request.session.items if "survivals" in item.fixturenames]  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        told: dict[str, list[str]] = {name: [] for name in wanted}
+        yield {name: (pool.submit(survive, name, told[name]), told[name]) for name in wanted}
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_of_the_attach_after_a_death_ends_in_one_right_holder(
+    name: str, survivals: dict[str, tuple[Future[None], list[str]]]
+) -> None:
+    outcome, told = survivals[name]
+    try:
+        outcome.result()
+    finally:
+        print("\n".join(told))
+
+
+@pytest.mark.parametrize("kind", ["hang", "operation-never"])
+def test_a_node_whose_attach_times_out_steps_aside(kind: str) -> None:
+    with Cluster(3) as cluster:
+        cluster.start()
+        cluster.settle("n1")
+        mark = cluster.mark
+        fields: dict[str, object] = {"seconds": 600.0} if kind == "hang" else {}
+        cluster.fault(kind, "PUT", ":attach$", "EXOn2", **fields)  # type: ignore[arg-type]
+        cluster["n1"].kill()
+        cluster.until(lambda: cluster.holders() == {"n3"}, "n3 alone holds")
+        assert cluster["n2"].logged("stepping aside")
         assert never_without_a_holder(cluster, mark)
 
 
@@ -318,7 +353,9 @@ def test_an_outage_of_the_api_while_the_holder_dies() -> None:
         def lasted() -> bool:
             return all(len(cluster.observer.of(node, began)) >= OUTAGE_BEATS for node in survivors)
 
-        cluster.until(lambda: lasted() and len(cluster.moves(mark)) >= 3, "an outage long enough for some failed attaches")
+        cluster.until(
+            lambda: lasted() and len(cluster.moves(mark)) >= 3, "an outage long enough for some failed attaches"
+        )
         assert cluster.history(mark) == []
         back, failed = cluster.clear(), cluster.moves(mark)
         cluster.until(lambda: cluster.holders() != {"n1"}, "the address moves")
@@ -339,7 +376,7 @@ def test_an_outage_of_the_api_while_the_holder_dies() -> None:
         assert never_without_a_holder(cluster, mark)
 
 
-@pytest.mark.parametrize("kind", ["hang", "drop", "garbage", "half"])
+@pytest.mark.parametrize("kind", ["hang", "drop", "garbage"])
 def test_an_api_that_fails_at_everything_moves_nothing_and_stops_no_heartbeat(kind: str) -> None:
     with Cluster(2, options=("-v", "--verify-interval", "0.5")) as cluster:
         cluster.start()
@@ -449,13 +486,12 @@ def test_a_storm_of_bad_datagrams_changes_nothing_and_is_told_once_a_sender_and_
         cluster.settle("n1")
         mark, node = cluster.mark, cluster[name]
         before = {each.name: len(each.log) for each in cluster.nodes.values()}
-        senders = [host for host in (1, 77, 78)]  # the observer, a member; two strangers
+        senders = (1, 77, 78)  # the observer, a member; two strangers
         for _ in range(300):
             for host in senders:
                 with Sender(cluster, node, host) as sender:
                     for data in bad_datagrams(cluster).values():
                         sender.send(data)
-        causes = {cause for _, cause in refusals(node)}
         cluster.until(lambda: len({address for address, _ in refusals(node)}) == len(senders), "each sender is told of")
         assert all(holders == {"n1"} for holders in cluster.watch(2 * cluster.dead_time))
         causes = {cause for _, cause in refusals(node)}
@@ -467,27 +503,34 @@ def test_a_storm_of_bad_datagrams_changes_nothing_and_is_told_once_a_sender_and_
         assert cluster.moves(mark) == []
 
 
-@pytest.mark.parametrize("cause", ["short", "long", "version", "priority", "eip", "unknown", "identity"])
-def test_bad_datagrams_are_counted(cause: str) -> None:
-    """The first of another sender is told with the number of all before it."""
-    datagram = {"unknown": "unknown id", "identity": "the holder's id"}.get(cause, cause)
-    hosts = (1, 1) if cause == "identity" else (77, 78)
+def test_bad_datagrams_are_counted_by_their_cause() -> None:
+    """A sender that is told of later is told with the number of all before it."""
     with Cluster(2) as cluster:
         cluster.start()
         cluster.settle("n1")
-        with Sender(cluster, cluster["n2"], hosts[0]) as sender:
-            for _ in range(20):
-                sender.send(bad_datagrams(cluster)[datagram])
-        if cause == "identity":  # another member that pretends to be one
-            hosts = (1, 11)
-        with Sender(cluster, cluster["n2"], hosts[1]) as sender:
-            last = bad_datagrams(cluster)["the backup's id" if cause == "identity" else datagram]
-            sender.send(last)
-        cluster.until(lambda: len(refusals(cluster["n2"])) == 2, "both senders are told of")
-        first, second = refusals(cluster["n2"]).values()
-        assert "1 so far" in first[0]
-        assert "21 so far" in second[0]
-        assert {known for _, known in refusals(cluster["n2"])} == {cause}
+        bad = bad_datagrams(cluster)
+        wanted = {cause: (bad[cause], bad[cause], 77, 78) for cause in ("short", "long", "version", "priority", "eip")}
+        wanted["unknown"] = (bad["unknown id"], bad["unknown id"], 77, 78)
+        wanted["identity"] = (
+            bad["the holder's id"],
+            bad["the backup's id"],
+            1,
+            11,
+        )  # members that pretend to be others
+        for many, one, first, second in wanted.values():
+            with Sender(cluster, cluster["n2"], first) as sender:
+                for _ in range(20):
+                    sender.send(many)
+            with Sender(cluster, cluster["n2"], second) as sender:
+                sender.send(one)
+        expected = {
+            (f"{cluster.net}.{host}", cause): f"; {count} so far"
+            for cause, (_, _, first, second) in wanted.items()
+            for host, count in ((first, 1), (second, 21))
+        }
+        cluster.until(lambda: refusals(cluster["n2"]).keys() == expected.keys(), "each sender and cause is told of")
+        told = refusals(cluster["n2"])
+        assert all(count in told[key][0] for key, count in expected.items())
 
 
 def test_a_member_may_change_its_own_priority_and_nothing_else() -> None:
