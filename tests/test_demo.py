@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exoip import fitness, moves, reads, snapshot
+from exoip import fitness, moves, snapshot, timetable
 from exoip.election import Role, Terms
 from exoip.events import Event as NodeEvent
 from exoip.events import What
@@ -64,7 +64,7 @@ def test_the_bounds_are_those_of_the_design() -> None:
 
 def test_the_constants_are_those_of_the_daemon() -> None:
     assert pace.POLL == moves.POLL
-    assert (pace.LEAVE_LOOK, pace.KEEP_LOOK) == (reads.LEAVE_LOOK, reads.KEEP_LOOK)
+    assert (pace.LEAVE_LOOK, pace.KEEP_LOOK) == (timetable.LEAVE_LOOK, timetable.KEEP_LOOK)
     assert pace.SETTLES == moves.LET_GO_SETTLES
     assert (pace.FIRST_RETRY, pace.JITTER) == (fitness.FIRST_RETRY, fitness.JITTER)
 

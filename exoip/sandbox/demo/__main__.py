@@ -77,7 +77,7 @@ def _play(folder: Path, display: Display) -> int:
         for problem in scenario.problems:
             display.say(f"- {problem}")
         return 1
-    display.say(f"\nWell: after every event the Elastic IP was where it belongs, within its bound ({took}).")
+    display.say(f"\nAll well: after every event the Elastic IP was where it belongs, within its bound ({took}).")
     return 0
 
 

@@ -62,11 +62,13 @@ class Scenario(Stage):
         self.settle(self.cluster.instances)
 
     def _stop(self, holder: Instance, taker: Instance) -> None:
-        self.say(f"{holder.name} is stopped as planned: SIGTERM for its daemon, the web server stays")
+        self.say(
+            f"{holder.name} is stopped as planned: SIGTERM for its daemon, the web server stays; no request may be lost"
+        )
         at = time.monotonic()
         bound = self.cluster.pace.stopped(self._settling(taker))
         holder.stop_daemon()
-        self.begin(Act(Event(f"{holder.name} stopped", at, taker.id, bound), taker))
+        self.begin(Act(Event(f"{holder.name} stopped", at, taker.id, bound), taker, lossless=True))
         self.settle(self._others(holder), lambda: holder.daemon is None)
         if holder.exit_code != 0:
             self.problems.append(f"{holder.name} was stopped and exited with {holder.exit_code}, not with 0")

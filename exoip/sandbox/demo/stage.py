@@ -26,12 +26,16 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """An event on stage. `taker` is to take over; `silent` is the holder that is not heard any more, if that is what happened."""
+    """An event on stage. `taker` is to take over; `silent` is the holder that is not heard any more, if that is what happened.
+
+    `detected`: the taker makes itself master because of it. `lossless`: no request may be lost.
+    """
 
     event: Event
     taker: Instance
     silent: Instance | None = None
     detected: bool = True
+    lossless: bool = False
 
 
 class Stage:
@@ -87,6 +91,7 @@ class Stage:
     # Telling and judging
 
     def say(self, text: str) -> None:
+        """Say what is done to the cluster next."""
         self._tell()
         self.display.say()
         self._line(time.monotonic(), "demo", text)
@@ -100,6 +105,7 @@ class Stage:
         self.display.refresh()
 
     def begin(self, act: Act) -> None:
+        """The next act is on stage."""
         self.end(act.event.at)
         self._act = act
 
@@ -111,6 +117,8 @@ class Stage:
         history = self.cluster.history
         self.problems += wrongs(history, act.event, at, self.cluster.names)
         self.rows.append(row(self.cluster, act, at))
+        if act.lossless and self.rows[-1].lost:
+            self.problems.append(f"{act.event.name}: {self.rows[-1].lost} requests were lost, and none may be")
 
 
 def agrees(state: str, master: bool, peers: int) -> bool:
