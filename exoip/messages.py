@@ -72,7 +72,7 @@ SENTENCES: dict[What, str] = {
     What.LET_GO: "detached {eip} from this instance in {duration:.2f} s",
     What.FAILED: "{call} of {who} failed ({failure}), again in {again:.1f} s: {detail}",
     What.API_DEGRADED: "the API fails at {call} ({failure}): {reason}",
-    What.API_RECOVERED: "the API answers again: {reason}",
+    What.API_RECOVERED: "the API no longer fails at {reason}",
     What.UNFIT: "stepping aside if another can serve: {reason}",
     What.FIT: "no longer stepping aside: {reason}",
     What.HOLDS: "this instance holds {eip}, {reason}",

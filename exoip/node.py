@@ -221,7 +221,7 @@ class Node:
     def _next_call(self, lane: Lane, now: float) -> tuple[Call | None, float]:
         self._advance(now, quiet=False)
         call, at, events = self._ownership.next_call(lane, now)
-        if call is not None:
+        if call is not None or events:
             self._settle(events, now)
         return call, max(now, min(at, self._deadline))
 

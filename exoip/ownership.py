@@ -150,8 +150,11 @@ class Ownership:
     def next_call(self, lane: Lane, now: float) -> tuple[Call | None, float, list[Event]]:
         """Return the wanted call, which marks the lane busy, or None and when to ask again; and the events of it."""
         call, at = self.moves.next(now) if lane is Lane.MUTATIONS else self.reads.next(now)
-        if call is None or lane is Lane.READS:
+        if lane is Lane.READS:
             return call, at, []
+        if call is None:
+            content = at == math.inf and self.moves.idle and not self.know.me.doubt
+            return None, at, self._recovered(lane, "it is no longer wanted", now) if content else []
         events = self.moves.began(call, now)
         if call.kind is Kind.ATTACH:
             self.know.baseline |= {other.instance_id for other in self.know.holders()} | self.know.took_over
@@ -184,7 +187,6 @@ class Ownership:
 
     def _consequences(self, events: list[Event], held: bool, now: float) -> list[Event]:
         """What follows from the events of a call."""
-        more: list[Event] = []
         for event in events:
             if event.what in (What.ATTACHED, What.CLEARED, What.HOLDS):
                 self.reads.due.verify_again(now)
@@ -194,7 +196,7 @@ class Ownership:
                 self.yielding.lost()
         if self.know.me.held and not held:
             self.moves.keep_since = now
-        return more + self._unfit_edge(now)
+        return self._unfit_edge(now)
 
     def _unfit_edge(self, now: float) -> list[Event]:
         unfit = self.unfit(now)
@@ -211,15 +213,19 @@ class Ownership:
         """Tell of the first failure of its kind, and of the first good call after it."""
         last = self._failing.get(lane)
         if outcome.failure is None:
-            if last is None or last[0] is not call.kind:
-                return []
-            del self._failing[lane]
-            return [Event(What.API_RECOVERED, outcome.ended, call.instance_id, f"{call.kind} works again")]
+            works = last is not None and last[0] is call.kind
+            return self._recovered(lane, "it works again", outcome.ended) if works else []
         self._failing[lane] = (call.kind, call.instance_id, outcome.failure)
         if last == self._failing[lane]:
             return []
         details = {"call": call.kind, "failure": outcome.failure}
         return [Event(What.API_DEGRADED, outcome.ended, call.instance_id, outcome.detail, details)]
+
+    def _recovered(self, lane: Lane, why: str, now: float) -> list[Event]:
+        if lane not in self._failing:
+            return []
+        kind, instance_id, _ = self._failing.pop(lane)
+        return [Event(What.API_RECOVERED, now, instance_id, f"{kind}: {why}")]
 
     @property
     def degraded(self) -> str:

@@ -65,7 +65,9 @@ class Systemd:
     def __init__(self) -> None:
         self._notifier = sdnotify.SystemdNotifier()
         if self._notifier.socket is not None:
-            self._notifier.socket.setblocking(False)  # systemd that does not read must not stop us; a lost word is no loss
+            self._notifier.socket.setblocking(
+                False
+            )  # systemd that does not read must not stop us; a lost word is no loss
         self._status = ""
 
     def notify(self, *lines: str) -> None:

@@ -29,21 +29,21 @@ class TestBackoff:
         assert Backoff(random.Random(0)).at == -math.inf
 
     @given(st.integers(0, 1000))
-    def test_half_a_second_doubling_to_thirty_and_up_to_a_fifth_more(self, seed):
-        least = [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    def test_half_a_second_doubling_to_thirty_with_a_fifth_of_jitter(self, seed):
+        least = [0.5, 1, 2, 4, 8, 16, 24, 24, 24]
         for wait, low in zip(waits([Failure.UNAVAILABLE] * 9, seed=seed), least, strict=True):
-            assert low <= wait <= 1.2 * low
+            assert low <= wait <= 1.25 * low
 
     def test_jitter_differs(self):
         assert waits([Failure.UNAVAILABLE], seed=1) != waits([Failure.UNAVAILABLE], seed=2)
 
     def test_a_refused_key_every_thirty_seconds_from_the_first(self):
-        assert all(30 <= wait <= 36 for wait in waits([Failure.REFUSED] * 4))
+        assert all(24 <= wait <= 30 for wait in waits([Failure.REFUSED] * 4))
 
     def test_what_the_api_asks_for_is_honoured_with_an_end(self):
         assert 7 <= waits([Failure.UNAVAILABLE], retry_after=7.0)[0] <= 8.4
         assert waits([Failure.UNAVAILABLE], retry_after=0.1)[0] >= 0.5
-        assert waits([Failure.UNAVAILABLE], retry_after=1e9)[0] <= 360.0
+        assert waits([Failure.UNAVAILABLE], retry_after=1e9)[0] <= 300.0
 
     def test_done_begins_anew(self):
         backoff = Backoff(random.Random(0))
