@@ -12,7 +12,8 @@ Clear   A master that is known to hold, by knowledge at most 2 s old, detaches t
 Keep    A backup that holds lets go once a read, begun since it is a backup to this master, shows the master holding, and the
         master was heard after that read. (The holder lets go itself, because a taker that detaches a holder which is just
         taking back leaves nobody.) A leaver does the same with any heard peer, and with no heard peer below 255 lets go at once.
-        A read within 6 s of the other's advertising 254 or 255 shows nothing: a detach of its own may be about to take effect.
+        To a backup a read within 6 s of the master's advertising 254 or 255 shows nothing: that one may have been letting go,
+        have crashed and be back, with its detach about to take effect. Two live holders meanwhile do no harm.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ class Moves:
     def _grace(self, other: Instance) -> float:
         since = max(other.since, self.since)
         if self._election.alive(other.instance_id):
-            return since + HEARD_GRACE
+            return since + HEARD_GRACE if other.holds else math.inf  # what is only presumed is read first
         if other.instance_id in self._know.baseline:
             return -math.inf
         if other.instance_id in self._know.took_over:
@@ -173,7 +174,7 @@ class Moves:
         other = self._know.others.get(instance_id)
         if other is None or other.holds is not True or other.read_at < self.keep_since:
             return False
-        if other.read_at < self._election.off_at(instance_id) + LET_GO_SETTLES:
+        if not self.leaving and other.read_at < self._election.off_at(instance_id) + LET_GO_SETTLES:
             return False
         return self._election.heard_after(instance_id, other.read_end)
 

@@ -11,7 +11,8 @@ Make before break   While a live node can serve, the EIP is never without a hold
 Lost, and Yield     See `yielding`.
 Unfit               See `fitness`. An unfit node advertises 253 or 254, so that any fit one goes before it; an unfit master goes on trying.
 Leave               Advertise 255; a peer takes over at once; let go as Keep says; then be gone.
-Predecessors        When a node becomes master, the master before it, if dead, unfit or leaving, is presumed to hold, without a read.
+Predecessors        When a node becomes master, the master before it, if dead, leaving, or unfit and holding (253), is presumed to
+                    hold, without a read.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import math
 import random
 
 from exoip.calls import Call, Failure, Kind, Lane, Outcome
-from exoip.election import HOLDING_UNFIT, Condition, Election, Role
+from exoip.election import HOLDING_UNFIT, LEAVING, Condition, Election, Role
 from exoip.events import Event, What
 from exoip.knowledge import Knowledge
 from exoip.moves import Moves
@@ -109,7 +110,7 @@ class Ownership:
         if masters:
             last = self.know.others.get(masters[-1])
             peer = self._election.peers.get(masters[-1])
-            lost = peer is None or not peer.alive or peer.priority >= HOLDING_UNFIT
+            lost = peer is None or not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING)
             if last is not None and lost:
                 last.presume(now)
         there = {master for master in masters if master in self.know.others}
