@@ -1,0 +1,1 @@
+"""Figures, not verdicts: how fast real nodes are on this machine."""
