@@ -193,16 +193,16 @@ def held_from(cluster: Cluster, mark: int, node: Process) -> float:
 def equal_starts(starts: int) -> list[Row]:
     """Two nodes of equal priority, together or one after the other: how often there was not exactly one master."""
     wrong = nothing("equal priorities: starts without exactly one master and holder", "count")
-    attaches = Row("equal priorities: attaches in one start", "count")
+    calls_made = Row("equal priorities: mutations in one start", "count")
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for right, calls in pool.map(equal_start, range(starts)):
             wrong.samples.append(float(not right))
-            attaches.samples.append(calls)
-    return [wrong, attaches]
+            calls_made.samples.append(calls)
+    return [wrong, calls_made]
 
 
 def equal_start(number: int) -> tuple[bool, int]:
-    """Whether one start ended in one master and holder that stayed, and how many attaches it took."""
+    """Whether one start ended in one master and holder that stayed, and how many mutations it took."""
     try:
         with new_cluster(2, 0.1, priorities=(10, 10)) as cluster:
             low, high = sorted(cluster.nodes.values(), key=lambda node: node.id)
