@@ -1,0 +1,112 @@
+"""What may happen to a holder, on real hosts: each is asserted by the zone's record, by systemd and by the journal."""
+
+from __future__ import annotations
+
+from exoip.events import What
+from tests.hosts.cluster import DEAD, UNIT, Cluster, at
+from tests.hosts.network import cut
+from tests.hosts.waiting import wait
+from tests.hosts.zone import now
+
+
+def test_a_killed_daemon_is_restarted_within_the_dead_time_and_nothing_moves(cluster: Cluster) -> None:
+    a, since = cluster.hosts["a"], now()
+    restarts = int(a.show("NRestarts", UNIT))
+    killed = a.show("MainPID", UNIT)
+    a.signal("KILL", UNIT)
+    wait(
+        lambda: int(a.show("NRestarts", UNIT)) == restarts + 1 and a.show("ActiveState", UNIT) == "active",
+        DEAD,
+        "systemd restarts it",
+    )
+    assert a.show("MainPID", UNIT) != killed
+    cluster.settled("a")
+    cluster.moves(since)
+    assert not [call for name in cluster.hosts for call in cluster.zone.calls(since, name)]
+    assert not cluster.events("b", What.PEER_DEAD, since)
+    assert cluster.beats.longest_gap("a", since, now(), "bc") < DEAD
+
+
+def test_a_stop_hands_over_without_a_gap(cluster: Cluster) -> None:
+    a, since = cluster.hosts["a"], now()
+    a.run("systemctl", "stop", UNIT)
+    assert (a.show("ActiveState", UNIT), a.show("Result", UNIT)) == ("inactive", "success")
+    cluster.settled("b", "bc")
+    cluster.moves(since, "ab", "b")
+    told = [cluster.event("a", what, since) for what in (What.LEAVING, What.LET_GO)]
+    assert all(entry["_SYSTEMD_UNIT"] == UNIT for entry in told)
+    assert cluster.event("b", What.ATTACHED, since)["EXOIP_INSTANCE"] == cluster.zone.ids["b"]
+    dead = cluster.event("b", What.PEER_DEAD, since)
+    assert at(told[-1]) < at(dead), "it was moved because a asked for it, not because a fell silent"
+
+    since = now()
+    a.run("systemctl", "start", UNIT)
+    cluster.settled("a")
+    cluster.moves(since, "ab", "a")
+
+
+def test_a_restart_hands_over_and_back_without_a_gap(cluster: Cluster) -> None:
+    since = now()
+    cluster.hosts["a"].run("systemctl", "restart", UNIT)
+    cluster.settled("a")
+    cluster.moves(since, "ab", "b", "ab", "a")
+
+
+def test_a_frozen_daemon_is_replaced_then_killed_by_the_watchdog_and_takes_back(cluster: Cluster) -> None:
+    a, since = cluster.hosts["a"], now()
+    before = int(a.show("NRestarts", UNIT))
+    a.signal("STOP", UNIT)
+    wait(lambda: cluster.zone.holders() == {"b"}, 2 * DEAD, "b takes it and clears a")
+    wait(lambda: int(a.show("NRestarts", UNIT)) == before + 1, 20.0, "the watchdog has it restarted")
+    assert a.journal(f"--since=@{since:.6f}", f"UNIT={UNIT}", "UNIT_RESULT=watchdog")
+    cluster.settled("a")
+    cluster.moves(since, "ab", "b", "ab", "a")
+    dead = cluster.event("b", What.PEER_DEAD, since)
+    assert dead["EXOIP_PEER_INSTANCE"] == cluster.zone.ids["a"]
+    # Each thread's stack, for whoever wants to know why it hung.
+    assert any("Current thread" in str(entry["MESSAGE"]) for entry in cluster.lines("a", since))
+
+
+def test_power_loss_moves_it_and_the_host_takes_it_back_when_it_boots(cluster: Cluster) -> None:
+    a, since = cluster.hosts["a"], now()
+    a.lose_power()
+    cluster.settled("b", "bc")
+    changes = cluster.moves(since, "ab", "b")
+    assert cluster.event("b", What.CLEARED, since)["EXOIP_PEER_INSTANCE"] == cluster.zone.ids["a"]
+    last = cluster.beats.of("a", since - DEAD, now())[-1].at
+    assert last + DEAD <= at(cluster.event("b", What.PEER_DEAD, since)) <= changes[0].at
+
+    since = now()
+    a.boot()  # the unit is enabled: nobody starts it
+    cluster.settled("a")
+    cluster.moves(since, "ab", "a")
+
+
+def test_a_cut_cable_moves_it_and_its_repair_moves_it_back_once(cluster: Cluster) -> None:
+    since = now()
+    with cut("a", "bc", hub=True):
+        cluster.settled("b", "bc")
+        cluster.moves(since, "ab", "b")
+        assert cluster.hosts["a"].show("StatusText", UNIT).startswith("MASTER")
+        wait(
+            lambda: "degraded" in cluster.hosts["a"].show("StatusText", UNIT),
+            30.0,
+            "a sees that the API is out of reach",
+        )
+    since = now()
+    cluster.settled("a", most=60.0)
+    cluster.moves(since, "ab", "a")
+    assert cluster.events("a", What.LOST, since) or cluster.events("a", What.ATTACHED, since)
+
+
+def test_a_cut_between_the_hosts_alone_costs_few_moves_and_never_leaves_nobody(cluster: Cluster) -> None:
+    since = now()
+    with cut("a", "bc", hub=False):
+        wait(lambda: cluster.zone.holders() == {"b"}, 3 * DEAD, "b takes it and clears a")
+        yielded = cluster.event("a", What.YIELDED, since, most=60.0)
+        assert yielded["EXOIP_PEER_INSTANCE"] == cluster.zone.ids["b"]
+        assert "yielded" in cluster.hosts["a"].show("StatusText", UNIT)
+    cluster.settled("a", most=60.0)
+    cluster.never_without(since)
+    assert [change.holders for change in cluster.zone.changes(since)][-1] == {"a"}
+    assert len(cluster.zone.changes(since)) <= 6

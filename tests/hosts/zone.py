@@ -1,0 +1,121 @@
+"""The simulated Exoscale zone on the hub, and its record: who held the Elastic IP when, and who asked for what."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exoip.errors import ApiUnreachable
+from exoip.sandbox.client import ControlClient
+from exoip.sandbox.text import key_name, key_secret
+from tests.hosts.network import ADDRESSES, EIP, HUB, command
+from tests.hosts.waiting import wait
+
+URL = f"http://{HUB}"  # of the zone: what the real metadata service has, and the control interface
+API = "api-ch-gva-2.exoscale.com"  # the name behind which the hosts find it, encrypted
+GROUP = "web"
+LATENCY, OPERATION = 0.05, 0.2  # seconds
+STARTS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From `at` on (Unix time), `holders` (names of hosts) held the Elastic IP; `by` is whose key asked for it."""
+
+    at: float
+    holders: frozenset[str]
+    by: str
+
+
+class Zone:
+    """A zone with the hosts as its instances, all in one security group, each with an API key of its own."""
+
+    def __init__(self, work: Path) -> None:
+        log = work / "zone.log"
+        self.certificate = certificate(work / "zone.pem")
+        instances = ",".join(f"{name}={address}" for name, address in ADDRESSES.items())
+        served = ["--listen", f"{HUB}:80", "--eip", EIP, "--instances", instances, "--group", GROUP]
+        takes = ["--latency-ms", f"{LATENCY * 1000:g}", "--operation-ms", f"{OPERATION * 1000:g}"]
+        with open(log, "ab") as output:
+            self._processes = [
+                subprocess.Popen([sys.executable, "-m", *words], stdout=output, stderr=output)
+                for words in (
+                    ("exoip.sandbox", "zone", *served, *takes),
+                    ("tests.hosts.tls", HUB, str(work / "zone.pem")),
+                )
+            ]
+        self.control = ControlClient(URL)
+        state = wait(self._started, STARTS, "the zone has started", log.read_text)
+        self.names: dict[str, str] = {one["id"]: one["name"] for one in state["instances"]}
+        self.ids = {name: one for one, name in self.names.items()}
+
+    def _started(self) -> dict[str, Any] | None:
+        assert all(process.poll() is None for process in self._processes), "the zone has ended"
+        try:
+            socket.create_connection((HUB, 443), STARTS).close()
+            return self.control.state()
+        except (ApiUnreachable, OSError):
+            return None
+
+    def close(self) -> None:
+        """End it."""
+        self.control.close()
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait(STARTS)
+
+    def changes(self, since: float = 0.0) -> list[Change]:
+        """The changes of the holders from a moment on, oldest first."""
+        return [
+            Change(entry["wall"], frozenset(self.names[one] for one in entry["holders"]), entry.get("key", ""))
+            for entry in self.control.record()["entries"]
+            if entry["kind"] == "holders" and entry["wall"] >= since
+        ]
+
+    def holders(self) -> frozenset[str]:
+        """Who holds the Elastic IP now."""
+        changes = self.changes()
+        return changes[-1].holders if changes else frozenset()
+
+    def calls(self, since: float, name: str, mutations: bool = True) -> list[dict[str, Any]]:
+        """The API calls of a host from a moment on: those that change something, or all."""
+        return [
+            entry
+            for entry in self.control.record()["entries"]
+            if entry["kind"] == "call" and entry["wall"] >= since and entry.get("key") == key_name(name)
+            if not mutations or entry["method"] != "GET"
+        ]
+
+    def configuration(self, name: str, **options: object) -> str:
+        """A configuration file of a host: a member of the group, unless `exoscale_peers` names its peers."""
+        lines = {
+            "address": EIP,
+            "exoscale-api-key": key_name(name),
+            "exoscale-api-secret": key_secret(name),
+            "host-priority": 10 * (1 + list(ADDRESSES).index(name)),
+        }
+        if "exoscale_peers" not in options:
+            lines["exoscale-peer-group"] = GROUP
+        lines |= {option.replace("_", "-"): value for option, value in options.items()}
+        return "".join(f"{option} = {value}\n" for option, value in lines.items())
+
+
+def certificate(file: Path) -> str:
+    """A certificate for the API's name, which the hosts are to trust; written into `file` with its key."""
+    subject = ["-subj", f"/CN={API}", "-addext", f"subjectAltName=DNS:{API}"]
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{file}.key"]
+    command("openssl", "req", "-x509", *key, *subject, "-out", str(file))
+    text = file.read_text()
+    file.write_text(text + Path(f"{file}.key").read_text())
+    return text
+
+
+def now() -> float:
+    """The time by the clock that the record and the journals share."""
+    return time.time()
