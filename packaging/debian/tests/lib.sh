@@ -23,13 +23,14 @@ until_so() {
   say "so it is: $what"
 }
 
+answers() { exoip-sandbox state --url "$url" >/dev/null 2>&1; }
 held_by() { [ "$(exoip-sandbox state --url "$url" | sed -n "s/^$eip held by //p")" = "$1" ]; }
 
 start_zone() {
   exoip-sandbox zone --listen 127.0.0.1:18181 --eip "$eip" --instances a=127.0.0.11,b=127.0.0.12 --group g >"$work/zone.log" &
   zone=$!
   trap 'kill "$zone"; wait' EXIT
-  until_so 10 "the zone answers" exoip-sandbox state --url "$url" >/dev/null
+  until_so 10 "the zone answers" answers
 }
 
 # usage: configure NAME PRIORITY ADDRESS
@@ -44,7 +45,6 @@ exoscale-zone = ch-gva-2
 exoscale-metadata-url = $url/metadata/$1
 host-priority = $2
 bind-address = $3:12345
-advertisement-interval = 0.2
 EOF
   chown root:exoip "/etc/exoip/test-$1.conf"
   chmod 0640 "/etc/exoip/test-$1.conf"
