@@ -6,9 +6,11 @@ import re
 import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 from exoip.messages import MESSAGE_IDS, What
+from tests.hosts import history
 from tests.hosts.beats import Beats
 from tests.hosts.host import Entry, Host
 from tests.hosts.network import ADDRESSES, EIP, HUB
@@ -22,6 +24,7 @@ DEAD = INTERVAL * RATIO
 ATTACH = LATENCY + OPERATION
 # More than any bound of the protocol in these scenarios by what a busy machine may add: a wait that ends late has failed.
 SETTLES = 4 * DEAD + 10
+TOLD = 5.0  # what is known has reached the journal
 LATE = INTERVAL / 2  # no beat may come later than that: a peer must never be near to taking the sender for dead
 
 
@@ -146,12 +149,46 @@ class Cluster:
 
     # -- judging --------------------------------------------------------------------------------------------------------
 
-    def moves(self, since: float, *expected: str) -> list[Change]:
-        """The holders changed since then in just these steps: `"ab"` both, `"b"` only b, `""` nobody."""
+    def moves(self, since: float, *steps: tuple[str, str]) -> list[Change]:
+        """The holders changed since then in just these steps, and the journals tell of each, and why.
+
+        A step is who holds after it (`"ab"` both, `""` nobody) and a regular expression for the reason told.
+        """
         changes = self.zone.changes(since)
         found = ["".join(sorted(change.holders)) for change in changes]
-        assert found == list(expected), f"the holders went {found}, not {list(expected)}"
+        assert found == [step for step, _ in steps], f"the holders went {found}, not {steps}"
+        before = [change.holders for change in self.zone.changes() if change.at < since]
+        sets = [before[-1] if before else frozenset(), *(change.holders for change in changes)]
+        wanted = [
+            (name, name in new, why)
+            for (old, new), (_, why) in zip(pairwise(sets), steps, strict=True)
+            for name in old ^ new
+        ]
+        wait(
+            lambda: not self.untold(since, wanted),
+            TOLD,
+            "the journals tell why",
+            lambda: str(self.untold(since, wanted)),
+        )
         return changes
+
+    def untold(self, since: float, wanted: list[tuple[str, bool, str]]) -> list[object]:
+        """Those of the wanted changes (host, whether it came to hold, why) that the journals do not tell; all they tell if any."""
+        changes = history.script.rebuild(self.journals()).changes
+        told = [(self.zone.names[one.instance], one.holds, one.why) for one in changes if one.at >= since]
+        left = list(told)
+        missing: list[object] = []
+        for name, holds, why in wanted:
+            fits = [one for one in left if one[:2] == (name, holds) and re.search(why, one[2])]
+            if fits:
+                left.remove(fits[0])
+            else:
+                missing.append((name, holds, why))
+        return [missing, told] if missing or left else []
+
+    def journals(self) -> list[Entry]:
+        """What `journalctl -t exoip -o json` prints on the hosts."""
+        return [entry for host in self.hosts.values() for entry in host.journal("-t", "exoip")]
 
     def never_without(self, since: float) -> None:
         """There was always a holder."""

@@ -17,7 +17,7 @@ else:
 
 
 RUNNING = pytest.StashKey["Cluster"]()
-LINES = "40"
+LINES = "80"
 
 
 @pytest.hookimpl(hookwrapper=True)

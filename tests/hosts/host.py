@@ -183,8 +183,9 @@ class Host:
         return [json.loads(line) for line in told.splitlines() if line.startswith("{")]
 
     def recent(self, lines: str) -> str:
-        """Its last entries, for a person."""
-        return self._journalctl("--output=short-precise", "--lines", lines)
+        """The last entries of and about its daemons, for a person."""
+        about = ["SYSLOG_IDENTIFIER=exoip", "+", "_SYSTEMD_SLICE=exoip.slice", "+", "UNIT=exoip@web.service"]
+        return self._journalctl("--output=short-precise", "--lines", lines, *about)
 
     def _journalctl(self, *options: str) -> str:
         read = ["journalctl", "--no-pager", *options]
