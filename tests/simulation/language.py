@@ -13,7 +13,7 @@ from tests.simulation.formula import FormulaError, evaluate, sides
 from tests.simulation.meter import Meter, masters, unsettled
 from tests.simulation.world import Host, World
 
-POLL = 0.25
+POLL, VERIFY = 0.25, 30.0
 STEP = 0.05  # `expect within` looks that often
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TERMS = {"prio": "priority", "interval": "interval", "ratio": "dead_ratio", "delay": "preempt_delay"}
@@ -73,7 +73,7 @@ class Commands:
     def do_reload(self, name: str, *terms: str) -> None:
         for host in self._hosts(name):
             host.terms = replace(host.terms, **_terms(terms))
-            host.run(lambda host=host: host.node.set_terms(host.terms, host.now))
+            host.run(lambda host=host: host.node.set_terms(host.terms, VERIFY, host.now))
 
     def do_start(self, *names: str) -> None:
         for host in self._hosts(names):
