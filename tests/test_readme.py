@@ -121,10 +121,11 @@ def test_there_are_commands_to_look_at() -> None:
 @pytest.mark.parametrize("line", list(command_lines("exoip")))
 def test_every_exoip_command_is_understood(line: str, config_file: Path) -> None:
     words = [str(config_file) if word == CONFIG_FILE else word for word in shlex.split(line)[1:]]
-    try:
+    if "--help" in words:
+        with pytest.raises(SystemExit, match=r"^0$"):
+            config.parse(words, {})
+    else:
         config.parse(words, {})
-    except SystemExit as stop:
-        assert stop.code == 0
 
 
 @pytest.mark.parametrize("line", list(command_lines("exoip-sandbox")))
