@@ -639,6 +639,17 @@ class TestReload:
         one.tick(18.0, quiet=True)
         assert not one.alive("a")
 
+    def test_a_rise_that_still_waits_is_forgotten_with_a_death(self):
+        """The dead time becomes shorter than what is left of the wait."""
+        one = settled(priority=100)
+        one.heard("a", PROTECTED, 10.0)
+        one.heard("a", 200, 10.5)
+        one.set_terms(replace(one.terms, interval=0.25), 10.6)
+        one.tick(11.3, quiet=True)
+        assert not one.alive("a")
+        one.heard("a", 200, 11.4)
+        assert one.role is Role.MASTER
+
     def test_who_is_a_rival_is_judged_anew(self):
         one = settled(preempt_delay=5.0)
         one.feel(HOLDER, 4.0)

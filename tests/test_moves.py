@@ -11,6 +11,7 @@ from exoip.calls import Failure, Kind, Lane
 from exoip.election import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from exoip.events import What
 from tests.bench import DEAD, INTERVAL, Bench, backup, master
+from tests.simulation.world import instance_id
 
 LATENCY = 0.1  # of the bench
 
@@ -140,8 +141,15 @@ class TestOperations:
 
     def test_seen_done_later_it_is_read_back(self):
         bench = self.pending(6.0)
+        bench.until(lambda: bench.asked(Kind.POLL, since=DEAD + 6.0))
+        bench.manual.add(Kind.READ)
         bench.until(lambda: bench.said(What.ATTACHED))
+        assert bench.view.in_doubt
         done = bench.said(What.ATTACHED)[0].at
+        bench.pump()
+        bench.manual.clear()
+        bench.until(lambda: Lane.READS in bench.open)
+        bench.answer(Lane.READS, holds=True, running=True)
         assert bench.asked(Kind.READ, "m", since=done)[0] <= done + 0.05
         bench.advance(1)
         assert bench.view.holds
@@ -299,6 +307,31 @@ class TestFailures:
         bench.pump()
         assert bench.asked(Kind.ATTACH, since=since) == [since]
 
+    def test_an_attach_that_succeeds_makes_the_backoff_short_again(self):
+        bench = failing(Failure.UNAVAILABLE)
+        bench.advance(30)
+        bench.failing.clear()
+        bench.until(lambda: bench.view.holds)
+        bench.failing[Kind.ATTACH] = Failure.UNAVAILABLE
+        bench.holding.clear()
+        bench.until(lambda: bench.said(What.LOST), 60)
+        bench.advance(2)
+        (again,) = [e.details["again"] for e in bench.said(What.FAILED) if e.at > bench.said(What.LOST)[0].at][:1]
+        assert again <= 0.6
+
+    def test_failures_of_an_earlier_decision_do_not_count(self):
+        bench = failing(Failure.UNAVAILABLE)
+        bench.until(lambda: len(bench.said(What.FAILED)) == 2)
+        bench.beating["z"] = 5
+        bench.heard("z", 5)
+        bench.advance(1)
+        bench.beating["z"] = LEAVING
+        bench.heard("z", LEAVING)
+        bench.until(lambda: len(bench.said(What.FAILED)) == 4)
+        assert not bench.view.unfit
+        bench.until(lambda: len(bench.said(What.FAILED)) == 5)
+        assert bench.view.unfit
+
     def test_a_lost_reply_is_found_out_by_a_read(self):
         """The connection drops after the attach took effect: it is seen, not repeated."""
         bench = Bench()
@@ -418,6 +451,67 @@ class TestClear:
         assert bench.moves(since) == ([] if effect else [("detach", "a")])
         assert not bench.view.unfit
 
+    def test_it_is_read_back_at_once_when_the_detach_failed(self):
+        bench = backup()
+        del bench.beating["a"]
+        bench.manual.add(Kind.DETACH)
+        bench.until(lambda: bench.asked(Kind.DETACH))
+        bench.advance(40)  # the rounds of verification are far apart now, and have not touched it
+        bench.answer(Lane.MUTATIONS, Failure.UNREACHABLE)
+        since = bench.now
+        bench.pump()
+        assert bench.asked(Kind.READ, "a", since) == [since]
+
+    def test_not_so_is_no_failure_of_this_node(self):
+        bench = backup()
+        del bench.beating["a"]
+        bench.failing[Kind.DETACH] = Failure.NOT_SO
+        bench.advance(60)
+        assert len(bench.asked(Kind.DETACH)) >= 4
+        assert bench.said(What.UNFIT) == []
+
+    def test_failures_of_an_earlier_decision_do_not_count(self):
+        bench = backup()
+        bench.failing[Kind.DETACH] = Failure.UNAVAILABLE
+        for _ in range(2):
+            bench.beating.pop("a", None)
+            count = len(bench.asked(Kind.DETACH))
+            bench.until(lambda count=count: len(bench.asked(Kind.DETACH, "a")) == count + 2)
+            bench.advance(0.2)
+            bench.beating["a"] = 5
+            bench.heard("a", 5)
+            bench.advance(0.7)
+        assert bench.said(What.UNFIT) == []
+
+    def test_a_detach_that_succeeds_forgets_the_failed_ones(self):
+        bench = backup(peers="abz")
+        for name in "az":
+            bench.beating.pop("a", None)
+            bench.holding.add(name)
+            bench.failing[Kind.DETACH] = Failure.UNAVAILABLE
+            count = len(bench.asked(Kind.DETACH))
+            bench.until(lambda count=count: len(bench.asked(Kind.DETACH)) == count + 2)
+            bench.failing.clear()
+            bench.until(lambda: bench.holding == {"m"})
+        assert bench.said(What.UNFIT) == []
+
+    def test_not_while_this_node_is_in_doubt(self):
+        """A peer was heard after the attach went out: it may have cleared this node meanwhile."""
+        bench = backup()
+        del bench.beating["a"]
+        bench.manual |= {Kind.ATTACH, Kind.READ}
+        bench.until(lambda: bench.asked(Kind.ATTACH))
+        bench.advance(0.3)
+        bench.heard("z", 20)
+        bench.holding.add("m")
+        bench.answer(Lane.MUTATIONS)
+        assert bench.view.in_doubt
+        bench.advance(1.0)
+        assert bench.asked(Kind.DETACH) == []
+        bench.manual.clear()
+        bench.answer(Lane.READS, holds=True, running=True)
+        bench.until(lambda: bench.asked(Kind.DETACH, "a"), 3)
+
     @pytest.mark.parametrize("failure", [Failure.UNAVAILABLE, Failure.TIMEOUT, Failure.REFUSED])
     def test_who_can_not_clear_is_unfit(self, failure):
         bench = backup()
@@ -459,6 +553,19 @@ class TestClear:
         (asked,) = bench.asked(Kind.DETACH, rival)
         assert grace - 0.5 <= asked - seen <= grace + 0.5
         assert bench.holding == {"m"}
+
+    def test_one_that_was_heard_gets_its_grace_from_when_it_fell_silent(self):
+        bench = master()
+        bench.beating["z"] = 20
+        bench.advance(40)
+        bench.holding.add("z")
+        bench.until(lambda: any(peer.holds for peer in bench.view.peers), 60)
+        bench.advance(15)
+        del bench.beating["z"]
+        bench.until(lambda: bench.said(What.PEER_DEAD))
+        died = bench.said(What.PEER_DEAD)[-1].at
+        bench.until(lambda: bench.said(What.CLEARED))
+        assert died + 10.0 <= bench.asked(Kind.DETACH, "z")[0] <= died + 10.5
 
     def test_a_backup_clears_nobody(self):
         bench = backup()
@@ -557,19 +664,34 @@ class TestKeep:
         assert bench.beats[-1][1] == 10
 
     def test_a_read_from_before_the_decision_tells_nothing(self):
-        """The master held when this node was its backup before; then this node was master; now it is backup again."""
-        bench = self.overtaken()
+        """The master is silent; a read of it is under way; then it is heard, and this node is its backup."""
+        bench = master()
         bench.manual.add(Kind.READ)
-        bench.until(lambda: Lane.READS in bench.open and bench.asked(Kind.READ, "a")[-1] == bench.open[Lane.READS][0])
-        bench.heard("a", UNFIT)  # master again, for a moment
+        bench.until(lambda: Lane.READS in bench.open)
+        while bench.open[Lane.READS][1].instance_id != instance_id("a"):
+            bench.answer(Lane.READS, holds=bench.open[Lane.READS][1].instance_id == instance_id("m"), running=True)
+            bench.until(lambda: Lane.READS in bench.open, 40)
         bench.advance(0.01)
-        assert bench.role is Role.MASTER
+        bench.beating["a"] = 5
         bench.heard("a", 5)
+        assert bench.role is Role.BACKUP
+        bench.advance(0.01)
         bench.answer(Lane.READS, holds=True, running=True)
-        bench.advance(1.5)
-        bench.heard("a", 5)
-        bench.pump()
+        bench.advance(5)  # many heartbeats of it, and no newer read
         assert bench.asked(Kind.DETACH, "m") == []
+
+    def test_a_read_from_before_it_came_to_hold_tells_nothing(self):
+        """An operator moves the EIP from the master to this backup: what the master held before does not count."""
+        bench = self.overtaken()
+        bench.holding.add("a")
+        bench.until(lambda: bench.holding == {"a"})
+        bench.advance(60)
+        bench.holding = {"m"}
+        bench.until(lambda: bench.view.holds, 60)
+        since = bench.now
+        bench.advance(30)
+        assert bench.asked(Kind.DETACH, "m", since) == []
+        assert len(bench.asked(Kind.READ, "a", since)) > 20
 
     @pytest.mark.parametrize("priority", [UNFIT, LEAVING])
     def test_a_master_that_was_letting_go_itself_is_not_trusted_for_six_seconds(self, priority):
@@ -621,6 +743,17 @@ class TestKeep:
         bench.until(lambda: bench.said(What.CLEARED))
         assert died + INTERVAL + 4.0 <= bench.asked(Kind.DETACH, "a")[0] <= died + INTERVAL + 4.0 + 1.5
         assert bench.holding == {"m"}
+
+    def test_one_that_did_not_hold_when_it_fell_silent_and_holds_later_is_cut_off(self):
+        bench = self.overtaken()
+        del bench.beating["a"]
+        bench.until(lambda: bench.said(What.PEER_DEAD))
+        bench.advance(20)  # read more than once by now: it does not hold
+        bench.holding.add("a")
+        bench.until(lambda: any(peer.holds for peer in bench.view.peers), 60)
+        seen = bench.now
+        bench.until(lambda: bench.asked(Kind.DETACH, "a"))
+        assert bench.now - seen >= 59.0
 
 
 class TestLeave:

@@ -171,16 +171,34 @@ class TestStandBack:
         bench.until(bench.node.finished, 1)
         assert not bench.view.yielded
 
-    def test_beside_a_stopped_holder_a_take_doubles_nothing(self):
-        bench = backup(under="z")
-        bench.stopped.add("z")
-        del bench.beating["z"]
+    @pytest.mark.parametrize(("stopped", "length"), [(True, 60), (False, 120)])
+    def test_a_take_beside_a_stopped_holder_doubles_nothing(self, stopped, length):
+        bench = Bench()
+        bench.holding.add("z")
+        if stopped:
+            bench.stopped.add("z")
         bench.until(lambda: bench.holding == {"m"})
         bench.advance(60)
         bench.stopped.clear()
         bench.holding = {"a"}
         bench.until(lambda: bench.said(What.YIELDED), 60)
-        assert bench.said(What.YIELDED)[0].details["for"] in (60, 120)
+        assert bench.said(What.YIELDED)[0].details["for"] == length
+
+    def test_the_death_of_the_master_that_took_over_is_no_reason(self):
+        """It took over and cleared this node, whose reads failed; then it died: it is dead, not cut off."""
+        bench = master()
+        bench.beating["a"] = 5
+        bench.heard("a", 5)
+        bench.advance(1.5)
+        bench.failing[Kind.READ] = Failure.UNAVAILABLE
+        bench.advance(1.5)
+        bench.holding = {"a"}
+        del bench.beating["a"]
+        bench.until(lambda: bench.said(What.PEER_DEAD))
+        bench.failing.clear()
+        bench.until(lambda: "m" in bench.holding, 20)
+        assert len(bench.said(What.LOST)) == 1
+        assert bench.said(What.YIELDED) == []
 
 
 class TestEdges:
