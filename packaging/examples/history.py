@@ -109,7 +109,9 @@ def _cause(attached: Entry, earlier: list[Entry]) -> str:
 def _trigger(role: Entry, earlier: list[Entry]) -> str:
     """The words of the entry that a change of role came from; none for the mere passing of time."""
     found = re.search(r"\((?:(\S+) (peer-\S+)|own condition changed)\)$", role["EXOIP_REASON"])
-    for one in reversed(earlier) if found is not None else ():
+    if found is None:
+        return ""
+    for one in reversed(earlier):
         if found[2] and (one["EXOIP_EVENT"], one.get("EXOIP_PEER_INSTANCE")) == (found[2], found[1]):
             return one["MESSAGE"]
         if not found[2] and one["EXOIP_EVENT"] in OWN_CONDITION:

@@ -72,9 +72,9 @@ class Cluster:
 
         self.each(install)
 
-    def bring(self, host: Host, deb: Path) -> None:
+    def bring(self, host: Host, deb: Path, folder: str = "/root") -> None:
         """Bring a package to a host."""
-        shutil.copy(deb, host.path("/root"))
+        shutil.copy(deb, host.path(folder))
 
     def form(self) -> None:
         """Start the daemon on all hosts, and wait until `a` holds."""
@@ -95,12 +95,12 @@ class Cluster:
 
     # -- looking --------------------------------------------------------------------------------------------------------
 
-    def settled(self, holder: str, alive: Iterable[str] = ADDRESSES, most: float = SETTLES) -> None:
+    def settled(self, holder: str, alive: Iterable[str] = ADDRESSES, most: float = SETTLES, unit: str = UNIT) -> None:
         """Wait until `holder` holds alone, no call is under way, and all of `alive` hear one another and agree on it."""
         names = list(alive)
 
         def states() -> dict[str, str]:
-            return {name: self.hosts[name].show("StatusText", UNIT) for name in names}
+            return {name: self.hosts[name].show("StatusText", unit) for name in names}
 
         def as_wished() -> bool:
             if self.zone.holders() != {holder} or self.zone.control.state()["pending"]:

@@ -1,0 +1,116 @@
+"""From a bare Debian to a cluster, by the README's commands and nothing else; and what a machine has then."""
+
+from __future__ import annotations
+
+import re
+import stat
+
+import pytest
+
+from exoip.events import What
+from exoip.messages import MESSAGE_IDS
+from tests.hosts import readme
+from tests.hosts.cluster import TOLD, Cluster
+from tests.hosts.host import Host
+from tests.hosts.network import EIP
+from tests.hosts.waiting import wait
+from tests.hosts.zone import now
+
+README = readme.chapter()
+INSTALL, COPY, LO = (README.command(words) for words in ("apt install", "cp -p", "exoip-address@"))
+CHECK, START, LOOK = (README.command(words) for words in ("exoip -W -n", "enable --now exoip@", "systemctl status"))
+UNIT = START.split()[-1]
+EXPOSURE = 1.5  # the highest that is allowed, of 10
+
+
+def secrets(host: Host) -> None:
+    """Take the key out of a host's file, and give it as credentials, as the README says."""
+    text = host.path(README.path).read_text()
+    host.write(README.path, re.sub(r"^exoscale-api-.*\n", "", text, flags=re.M))
+    host.run("mkdir", "-p", "/etc/credstore")
+    for name in ("api-key", "api-secret"):
+        host.write(f"/etc/credstore/exoip.eip.{name}", README.option(f"exoscale-{name}"))
+        host.run("chmod", "0600", f"/etc/credstore/exoip.eip.{name}")
+
+
+@pytest.fixture(scope="module")
+def installed(hosts: Cluster) -> Cluster:
+    """The README's chapter done on three hosts, up to the start of the daemons; on c the key is given as credentials."""
+    assert README.option("address") == EIP
+    hosts.zone.control.key(README.option("exoscale-api-key"), README.option("exoscale-api-secret"))
+
+    def install(host: Host) -> None:
+        host.run("mkdir", "-p", "build/deb")
+        hosts.bring(host, hosts.deb, "/root/build/deb")
+        host.sh(INSTALL)
+        host.sh(COPY)
+        host.sh(LO)
+        priority = {"a": 10, "b": 20, "c": 30}[host.name]
+        host.write(README.path, README.configuration.replace("host-priority = 10", f"host-priority = {priority}"))
+        if host.name == "c":
+            secrets(host)
+
+    hosts.each(install)
+    return hosts
+
+
+def test_the_package_leaves_files_that_keep_the_secret(installed: Cluster) -> None:
+    a = installed.hosts["a"]
+    listed = a.run("stat", "-c", "%a %U %G %n", "/etc/exoip", README.path, "/etc/exoip/example.conf").splitlines()
+    assert listed == [
+        "750 root exoip /etc/exoip",
+        f"640 root exoip {README.path}",
+        "640 root exoip /etc/exoip/example.conf",
+    ]
+    assert f"{EIP}/32" in a.run("ip", "-o", "address", "show", "dev", "lo")
+    told = a.sh(CHECK)
+    assert README.option("exoscale-api-key") in told
+    assert README.option("exoscale-api-secret") not in told
+    assert stat.S_IMODE(a.path("/usr/bin/exoip").stat().st_mode) == 0o755
+
+
+def test_by_hand_it_is_attached_and_detached(installed: Cluster) -> None:
+    b = installed.hosts["b"]
+    b.run("exoip", "-A", "-c", README.path)
+    assert installed.zone.holders() == {"b"}
+    b.run("exoip", "-D", "-c", README.path)
+    assert installed.zone.holders() == set()
+
+
+def test_the_cluster_forms(installed: Cluster) -> None:
+    since = now()
+    installed.each(lambda host: host.sh(START))
+    installed.settled("a", unit=UNIT)
+    assert [change.holders for change in installed.zone.changes(since)] == [{"a"}]
+    for host in installed.hosts.values():
+        assert host.run("systemctl", "is-enabled", UNIT).strip() == "enabled"
+        assert "Active: active (running)" in host.sh(LOOK)
+        assert host.run("ps", "-o", "user=", "-p", host.show("MainPID", UNIT)).strip() == "exoip"
+    entry = installed.event("a", What.ATTACHED, since)
+    assert entry["_SYSTEMD_UNIT"] == UNIT
+    assert (entry["EXOIP_EIP"], entry["EXOIP_INSTANCE"]) == (EIP, installed.zone.ids["a"])
+    assert entry["SYSLOG_IDENTIFIER"] == "exoip"
+    assert int(entry["EXOIP_DURATION_MS"]) > 0
+    assert installed.event("a", What.ROLE, since)["EXOIP_ROLE"] in ("LISTENING", "MASTER")
+
+
+def test_the_journal_explains_its_entries(installed: Cluster) -> None:
+    a = installed.hosts["a"]
+    told = a.run("journalctl", "-x", "--no-pager", f"MESSAGE_ID={MESSAGE_IDS[What.ATTACHED]}")
+    assert f"Subject: Attached {EIP} to this instance" in told
+    assert re.search(r"has attached the Elastic IP to this instance, \d+ ms", told)
+
+
+def test_the_unit_is_hardened(installed: Cluster) -> None:
+    told = installed.hosts["a"].run("systemd-analyze", "security", "--no-pager", UNIT)
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", told)
+    assert found, told
+    assert float(found[1]) <= EXPOSURE
+
+
+def test_no_secret_is_anywhere_it_can_be_read(installed: Cluster) -> None:
+    a, secret = installed.hosts["a"], README.option("exoscale-api-secret")
+    wait(lambda: a.journal("-t", "exoip"), TOLD, "the journal has entries")
+    assert secret not in a.run("journalctl", "--no-pager", "-o", "export")
+    assert secret not in a.sh("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    assert secret not in a.run("systemctl", "show", UNIT)
