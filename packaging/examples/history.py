@@ -63,7 +63,9 @@ def rebuild(entries: Iterable[Entry]) -> History:
 
 
 def moment(entry: Entry) -> float:
-    """When the daemon told it (Unix time)."""
+    """When it happened (Unix time): by the daemon, by when the daemon told it, or by when the journal got it."""
+    if "EXOIP_TIME" in entry:
+        return float(entry["EXOIP_TIME"])
     return float(entry.get("_SOURCE_REALTIME_TIMESTAMP") or entry["__REALTIME_TIMESTAMP"]) / 1e6
 
 

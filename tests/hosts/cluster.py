@@ -96,7 +96,7 @@ class Cluster:
     # -- looking --------------------------------------------------------------------------------------------------------
 
     def settled(self, holder: str, alive: Iterable[str] = ADDRESSES, most: float = SETTLES, unit: str = UNIT) -> None:
-        """Wait until `holder` holds alone, no call is under way, and all of `alive` hear one another and agree on it."""
+        """Wait until `holder` holds alone, no operation is pending, and all of `alive` hear one another and agree on it."""
         names = list(alive)
 
         def states() -> dict[str, str]:
@@ -107,7 +107,7 @@ class Cluster:
                 return False
             return all(
                 re.match(
-                    rf"{'MASTER of' if name == holder else 'BACKUP for'} {EIP}, {len(names) - 1} of \d peers alive$",
+                    rf"{'MASTER of' if name == holder else 'BACKUP for'} {EIP}, {len(names) - 1} of \d peers alive(, unfit)?$",
                     text,
                 )
                 for name, text in states().items()

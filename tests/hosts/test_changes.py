@@ -1,0 +1,156 @@
+"""Changes while it runs: reloads, good and bad, priorities by signal, and an upgrade of the package."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from exoip import __version__
+from exoip.events import What
+from tests.hosts.beats import Beat
+from tests.hosts.cluster import FILE, INTERVAL, UNIT, Cluster
+from tests.hosts.network import ADDRESSES
+from tests.hosts.waiting import wait
+from tests.hosts.zone import now
+
+IN_FORCE = "the configuration is read again and in force"
+STAYS = "the configuration stays as it was: .*"
+
+
+def configure(cluster: Cluster, name: str, peers: str, **options: object) -> None:
+    """Write a host's file, with peers by address."""
+    addresses = ", ".join(ADDRESSES[peer] for peer in peers)
+    cluster.hosts[name].write(FILE, cluster.zone.configuration(name, exoscale_peers=addresses, **options))
+
+
+def reload(cluster: Cluster, name: str, told: str) -> None:
+    """Have a daemon read its file again, and wait for its words about it."""
+    since = now()
+    cluster.hosts[name].run("systemctl", "reload", UNIT)
+    cluster.line(name, told, since)
+    wait(lambda: cluster.hosts[name].show("ActiveState", UNIT) == "active", 5.0, "the reload is over")
+
+
+def two_beats(cluster: Cluster, since: float) -> list[Beat]:
+    """The first two beats of a to b since then, once there are two."""
+    beats = [beat for beat in cluster.beats.of("a", since, now()) if beat.receiver == "b"]
+    return beats[:2] if len(beats) > 1 else []
+
+
+@pytest.fixture(scope="module")
+def pair(hosts: Cluster) -> Cluster:
+    """Hosts a and b as a cluster, peers of each other by address; c is installed, and nobody knows it."""
+    hosts.install()
+    for name, peers in (("a", "b"), ("b", "a"), ("c", "ab")):
+        configure(hosts, name, peers)
+    hosts.each(lambda host: host.run("systemctl", "enable", "--now", UNIT), "ab")
+    hosts.settled("a", "ab")
+    return hosts
+
+
+@pytest.fixture(scope="module")
+def three(pair: Cluster) -> Cluster:
+    """All three as a cluster."""
+    for name, peers in (("a", "bc"), ("b", "ac")):
+        configure(pair, name, peers)
+        reload(pair, name, IN_FORCE)
+    pair.hosts["c"].run("systemctl", "enable", "--now", UNIT)
+    pair.settled("a")
+    return pair
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"host_priority": 300}, "host-priority.*300"),
+        ({"dead_ratio": "many"}, "dead-ratio.*many"),
+        ({"no_such_option": 1}, "no-such-option"),
+        ({"bind_address": ":12346"}, "bind-address can not be changed by a reload: restart instead"),
+        ({"exoscale_api_secret": "wrong"}, "key"),
+    ],
+    ids=["priority", "ratio", "unknown", "fixed", "secret"],
+)
+def test_a_bad_file_is_refused_whole_and_nothing_changes(pair: Cluster, wrong: dict[str, object], told: str) -> None:
+    a, since = pair.hosts["a"], now()
+    status = a.show("StatusText", UNIT)
+    configure(pair, "a", "bc", advertisement_interval=0.2, **wrong)
+    reload(pair, "a", STAYS + told)
+    assert a.show("StatusText", UNIT) == status
+    pair.punctual("a", since, "b")
+    # Neither the new peer nor the new interval was taken over, though they are right.
+    assert not pair.events("a", What.PEER_ADDED, since)
+    told_at = now()
+    one, other = wait(lambda: two_beats(pair, told_at), 4 * INTERVAL, "two more beats")
+    assert other.at - one.at > INTERVAL / 2
+    pair.moves(since)
+    assert a.show("NRestarts", UNIT) == "0"
+    configure(pair, "a", "b")
+
+
+def test_a_new_peer_is_taken_in_without_a_move_or_a_late_beat(pair: Cluster, request: pytest.FixtureRequest) -> None:
+    since = now()
+    main = pair.hosts["a"].show("MainPID", UNIT)
+    three = request.getfixturevalue("three")
+    for name in "ab":
+        added = three.event(name, What.PEER_ADDED, since)
+        assert added["EXOIP_PEER_INSTANCE"] == three.zone.ids["c"]
+    three.punctual("a", since, "b")
+    three.punctual("b", since, "a")
+    three.moves(since)
+    assert pair.hosts["a"].show("MainPID", UNIT) == main
+
+
+def test_priorities_change_by_reload_and_by_signal(three: Cluster) -> None:
+    since = now()
+    configure(three, "b", "ac", host_priority=11)
+    reload(three, "b", IN_FORCE)
+    three.moves(since)
+    for priority in (11, 12):
+        asked = now()
+        three.hosts["a"].signal("USR2", UNIT)
+        three.line("a", f"is now {priority}, as a signal asked", asked)
+    three.settled("b")
+    three.moves(since, ("ab", "a .* advertises another priority: 11 -> 12"), ("b", "holds and is heard"))
+
+    since = now()
+    reload(three, "a", IN_FORCE)  # the file says 10
+    three.settled("a")
+    three.moves(since, ("ab", "own priority 10, next 11"), ("a", "holds and is heard"))
+    three.punctual("a", since, "bc")
+
+
+@pytest.fixture(scope="module")
+def newer(deb: Path, work: Path) -> Path:
+    """The package with a higher version, and code that says so."""
+    tree, package = work / "newer", work / "exoip_newer_all.deb"
+    subprocess.run(["dpkg-deb", "--raw-extract", deb, tree], check=True)
+    control, module = tree / "DEBIAN/control", tree / "usr/lib/python3/dist-packages/exoip/__init__.py"
+    control.write_text(control.read_text().replace("\nVersion: ", "\nVersion: 1000:"))
+    old = hashlib.md5(module.read_bytes(), usedforsecurity=False).hexdigest()
+    module.write_text(module.read_text().replace(f'"{__version__}"', '"1000"'))
+    new = hashlib.md5(module.read_bytes(), usedforsecurity=False).hexdigest()
+    sums = tree / "DEBIAN/md5sums"
+    sums.write_text(sums.read_text().replace(old, new))
+    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", tree, package], check=True, stdout=subprocess.DEVNULL)
+    return package
+
+
+@pytest.mark.parametrize("name", ["b", "a"])
+def test_an_upgrade_costs_no_more_than_a_planned_hand_over(three: Cluster, newer: Path, name: str) -> None:
+    host = three.hosts[name]
+    since, kept = now(), (host.path(FILE).read_bytes(), host.run("stat", "-c", "%a %U %G", FILE))
+    main = host.show("MainPID", UNIT)
+    three.bring(host, newer)
+    host.run("apt-get", "install", "-q", "-y", f"./{newer.name}")
+    three.settled("a")
+    assert "1000" in host.run("exoip", "--version")
+    assert host.show("MainPID", UNIT) not in (main, "0")
+    assert (host.path(FILE).read_bytes(), host.run("stat", "-c", "%a %U %G", FILE)) == kept
+    if name == "b":
+        three.moves(since)
+    else:
+        back = [("ab", "own priority 10, next 11"), ("a", "holds and is heard")]
+        three.moves(since, ("ab", "a .* 10 -> 255"), ("b", "holds and is heard"), *back)

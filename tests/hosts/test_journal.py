@@ -1,0 +1,56 @@
+"""A journal that does not take what it is told: nothing may wait for it."""
+
+from __future__ import annotations
+
+from exoip.events import What
+from tests.hosts.cluster import DEAD, TOLD, UNIT, Cluster, at
+from tests.hosts.host import Host
+from tests.hosts.zone import now
+
+JOURNALD = "systemd-journald.service"
+# More than the journal's socket and any buffer takes: a daemon that waited for its entries to be taken would wait now.
+MANY = 300
+
+
+def chatter(host: Host) -> None:
+    """Make the daemon tell much: it does so of each change of its priority."""
+    pid = host.show("MainPID", UNIT)
+    host.sh(f"for turn in $(seq {MANY}); do kill -USR1 {pid}; sleep 0.001; kill -USR2 {pid}; sleep 0.001; done")
+
+
+def test_with_a_stopped_journald_no_beat_is_late_and_a_death_is_answered(cluster: Cluster) -> None:
+    a, b, since = cluster.hosts["a"], cluster.hosts["b"], now()
+    b.signal("STOP", JOURNALD)
+    try:
+        chatter(b)
+        died = now()
+        a.lose_power()
+        cluster.settled("b", "bc")
+        assert [change.holders for change in cluster.zone.changes(died)] == [{"a", "b"}, {"b"}]
+        cluster.punctual("b", since, "c")
+        assert b.show("NRestarts", UNIT) == "0"
+    finally:
+        again = now()
+        b.signal("CONT", JOURNALD)
+    cluster.line("b", "MASTER now, was BACKUP|entries were dropped", since)
+    # It did block whoever told it something: these were told before, and sent only now.
+    assert [
+        entry for entry in cluster.lines("b", again) if at(entry) > again and "as a signal asked" in entry["MESSAGE"]
+    ]
+
+
+def test_with_a_full_journal_disk_no_beat_is_late_and_a_death_is_answered(cluster: Cluster) -> None:
+    a, b, since = cluster.hosts["a"], cluster.hosts["b"], now()
+    with b.full_disk():
+        for _ in range(3):
+            chatter(b)
+        died = now()
+        a.lose_power()
+        cluster.settled("b", "bc")
+        assert [change.holders for change in cluster.zone.changes(died)] == [{"a", "b"}, {"b"}]
+        cluster.punctual("b", since, "c")
+        assert (b.show("NRestarts", UNIT), b.show("ActiveState", UNIT)) == ("0", "active")
+    freed = now()
+    a.boot()
+    cluster.settled("a")
+    assert cluster.event("b", What.PEER_ALIVE, freed, most=DEAD + TOLD)["EXOIP_PEER_INSTANCE"] == cluster.zone.ids["a"]
