@@ -24,7 +24,6 @@ class Instance:
     presumed: bool = False  # it was the master that was lost: taken to hold until it is seen not to
     since: float = math.inf  # holding, as far as known, since then
     running: bool = True
-    name: str = ""
     read_at: float = -math.inf  # the last good read of it began then
     read_end: float = -math.inf  # and ended then
     silent_since: float = -math.inf  # not heard since then, while it is not heard

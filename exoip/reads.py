@@ -194,7 +194,6 @@ class Reads:
     def _saw_other(self, call: Call, outcome: Outcome) -> list[Event]:
         instance_id, now, events = call.instance_id, outcome.ended, []
         if (other := self._know.others.get(instance_id)) is not None:
-            other.name = outcome.name or other.name
             fresh = not self._moves.touching(instance_id) and other.seen(
                 outcome.holds, outcome.running, outcome.began, now
             )
