@@ -9,9 +9,10 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from exoip.wire import Heartbeat, decode, encode
 from tests.simulation.formula import FormulaError, evaluate, sides
 from tests.simulation.meter import Meter, masters, unsettled
-from tests.simulation.world import Host, World
+from tests.simulation.world import EIP, Host, World, instance_id
 
 POLL, VERIFY = 0.25, 30.0
 STEP = 0.05  # `expect within` looks that often
@@ -172,6 +173,14 @@ class Commands:
 
     def do_delay(self, least: str, most: str) -> None:
         self.world.delay = seconds(least), seconds(most)
+
+    def do_forge(self, source: str, link: str, identity: str, priority: str) -> None:
+        """`forge from=x to=a as=b prio=1`: one heartbeat in b's name reaches a from x's address."""
+        sender, target, name, number = (word.partition("=")[2] for word in (source, link, identity, priority))
+        heartbeat = decode(encode(Heartbeat(int(number), EIP, instance_id(name))))
+        for host in self._hosts(target):
+            self.world.note(f"{sender} sends to {target} in the name of {name}, priority {number}")
+            host.run(lambda host=host: host.node.heard(heartbeat, f"host-{sender}", host.now), packet=True)
 
     # -- the API ------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ from tests.simulation.world import Host, World
 class Meter:
     """Measures since it was made, or since the last `reset`.
 
-    A *hole* is a time in which no instance that runs holds; none begins before the first holder. A *move* is an instance that comes to hold.
+    A *hole* is a time in which no instance that runs holds; none begins before the first holder. A *move* is an instance that comes
+    to hold.
     """
 
     def __init__(self, world: World) -> None:

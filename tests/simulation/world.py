@@ -238,7 +238,9 @@ class World:
         self._calendar: list[tuple[float, int, Callable[[], object]]] = []
         self._number = 0
         self.listeners: list[Callable[[Host, Event], None]] = []
-        self.callers: list[Callable[[Host, Lane, Call], None]] = []  # told of each call before it goes out
+        self.callers: list[
+            Callable[[Host, Lane, Call], object]
+        ] = []  # told of each call; one that says True swallows it
         self.unknown: set[tuple[str, str]] = set()  # (whose list of the group lacks, whom), by name
         self.gone: set[str] = set()  # hosts that are in nobody's group any more
 
@@ -339,8 +341,8 @@ class World:
     def call(self, host: Host, lane: Lane, call: Call) -> None:
         """Send a call to the API; its outcome comes back to the daemon that asked, if that still runs."""
         self.calls += 1
-        for caller in self.callers:
-            caller(host, lane, call)
+        if any(caller(host, lane, call) for caller in self.callers):
+            return
         began, generation = host.now, host.generation
         mode, latency = host.api.mode(call.kind), self.chance.uniform(*host.api.latency)
         mutation = call.kind in (Kind.ATTACH, Kind.DETACH)
@@ -428,7 +430,7 @@ class World:
     def words(self, host: Host, event: Event) -> str:
         """An event in a few words, with names in the place of ids."""
         about = self.by_id[event.instance_id].name if event.instance_id in self.by_id else event.instance_id
-        about = "" if about == host.name else f" {about}"
+        about = "" if about in (host.name, "") else f" {about}"
         if event.what is What.ROLE:
             about = f" {event.details['role']}, master {self.names(str(event.details['master'])) or 'nobody'}"
         return f"{event.what}{about}: {self.names(event.reason)}"

@@ -1,0 +1,53 @@
+"""Looks for something that the tree which it runs in does wrong: scenarios first, then interrupted sequences, then random seeds.
+
+Run inside a mutant's tree by `mutants`; says in one line what killed it, and exits with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+from tests.simulation import interrupted, simulate
+from tests.simulation.mutants import KILLED
+from tests.simulation.scenario import files, run
+
+
+def main() -> int:
+    """Return 1 when something is wrong, which it says."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("first", nargs="*")
+    options = parser.parse_args()
+    for found in hunt(options.first, options.seeds):
+        print(f"{KILLED}{found}")
+        return 1
+    return 0
+
+
+def hunt(first: list[str], seeds: int) -> Iterator[str]:
+    """Yield what is wrong, in the words of a line."""
+    likely = [path for path in files() if any(path.name.startswith(word) for word in first)]
+    for path in dict.fromkeys([*likely, *files()]):
+        try:
+            run(path)
+        except Exception as error:
+            yield f"{path.stem}: {_brief(error)}"
+    for sequence in interrupted.SEQUENCES:
+        for case in interrupted.cases(sequence):
+            if wrong := interrupted.check(case):
+                yield f"{case}: {wrong}"
+    for seed in range(seeds):
+        if violations := simulate.one(seed).violations:
+            yield f"seed {seed}: {violations[0].splitlines()[-1]}"
+
+
+def _brief(error: Exception) -> str:
+    """The line and the command at which a scenario failed, and why."""
+    lines = str(error).splitlines() or [""]
+    return f"{lines[0].split(':', 1)[-1]} {lines[1] if len(lines) > 1 else type(error).__name__}"[:120]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

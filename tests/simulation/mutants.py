@@ -1,0 +1,347 @@
+"""Breaks one rule of the protocol at a time, and looks whether some scenario or random run notices.
+
+A mutant that survives is a missing test.
+
+Each mutant is an exact text of a production module and what stands there instead. It is applied to a copy of the tree, in which then first
+the scenarios that should notice, then all scenarios (what they expect, not their transcripts), the interrupted sequences and random
+seeds run until one fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LONGEST = 600.0  # seconds for one mutant
+KILLED = "KILLED BY "  # what `hunt` says
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One broken rule: in `module`, `old` becomes `new`. `noticed` are the beginnings of the names of scenarios that should notice."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+    noticed: str = ""
+
+
+MUTANTS = (
+    # who should hold
+    Mutant("equal priorities make two masters", "election", "if own < best.rank:", "if own[0] <= best.rank[0]:", "39"),
+    Mutant(
+        "no stall guard", "node", "slept := self._schedule.slept(self._election.terms, now)", "slept := 0.0", "26c 26d"
+    ),
+    Mutant(
+        "acts from its first moment, without listening",
+        "election",
+        "        self._listen_until = now + terms.dead_time\n        self._next_death",
+        "        self._listen_until = now\n        self._next_death",
+        "04 39",
+    ),
+    Mutant(
+        "255 for unfit",
+        "election",
+        "return HOLDING_UNFIT if own.last_held else UNFIT",
+        "return LEAVING",
+        "21c 20",
+    ),
+    Mutant(
+        "an unfit holder counts no better than any unfit node",
+        "election",
+        "return HOLDING_UNFIT if own.last_held else UNFIT",
+        "return UNFIT",
+        "20",
+    ),
+    Mutant(
+        "no 254 while letting go",
+        "election",
+        "        if own.letting_go:\n            return UNFIT\n",
+        "",
+        "25",
+    ),
+    Mutant(
+        "a rise from 0 counts at once",
+        "election",
+        "peer.counts_at = now + self.terms.dead_time",
+        "peer.counts_at = None",
+        "05",
+    ),
+    Mutant(
+        "the preemption delay is not kept through a doubt",
+        "knowledge",
+        "return self.held and (self.doubt_since is None or self.heard_only)",
+        "return self.held and self.doubt_since is None",
+        "13b",
+    ),
+    Mutant(
+        "a death does not end the preemption delay's count",
+        "election",
+        "peer.alive, peer.counts_at, peer.better_since = False, None, None",
+        "peer.alive, peer.counts_at = False, None",
+        "30",
+    ),
+    Mutant(
+        "deaths before what waits in the socket is read",
+        "election",
+        "if quiet and now >= self._next_death:",
+        "if now >= self._next_death:",
+        "26",
+    ),
+    Mutant("a failure to attach never makes unfit", "fitness", "if self._tries >= TRIES:", "if False:", "02a"),
+    Mutant("unfit for ever", "fitness", "self.until = now + self._length", "self.until = math.inf", "02a 17"),
+    Mutant(
+        "the crash loop is not minded",
+        "ownership",
+        "return *(job.until for job in fitness), self.quarantined_until",
+        "return *(job.until for job in fitness), -math.inf",
+        "33",
+    ),
+    # trust
+    Mutant(
+        "the id in a packet is trusted, whoever sends it",
+        "node",
+        "if member is None or member[0] != address:",
+        "if member is None:",
+        "42",
+    ),
+    Mutant(
+        "a stranger becomes a member by its packet",
+        "node",
+        "            member = self._members.get(heartbeat.instance_id)\n",
+        "            member = self._members.setdefault(heartbeat.instance_id, (address, 12345))\n"
+        "            if heartbeat.instance_id not in self._election.peers:\n"
+        "                self._ownership.set_members(frozenset(self._members), now)\n"
+        "                self._settle(self._election.set_members(frozenset(self._members), now), now)\n",
+        "42",
+    ),
+    # Take
+    Mutant(
+        "reads itself before it attaches",
+        "moves",
+        "if role is Role.MASTER and not me.held:",
+        "if role is Role.MASTER and not me.held and not me.doubt:",
+        "36 19e",
+    ),
+    Mutant(
+        "no backoff reset on a new decision",
+        "ownership",
+        "            backoff.reset()\n",
+        "            pass\n",
+        "34 17 02",
+    ),
+    Mutant(
+        "what an attach that failed left behind is not read back",
+        "moves",
+        "                self._know.me.doubted(now, stray=True)\n",
+        "                pass\n",
+        "41 35 28",
+    ),
+    Mutant(
+        "the dead master is not presumed to hold",
+        "ownership",
+        "                last.presume(now)\n",
+        "                pass\n",
+        "01",
+    ),
+    # Clear
+    Mutant(
+        "detach beside the attach",
+        "moves",
+        "        if role is Role.MASTER and not me.held:\n",
+        "        if role is Role.MASTER and not me.held and (other := self._clear_due()[1]) and now >= self._clear_due()[0]:\n"
+        "            return Call(Kind.DETACH, other.instance_id, why='beside the attach'), now\n"
+        "        if role is Role.MASTER and not me.held:\n",
+        "10",
+    ),
+    Mutant(
+        "the taker clears a heard holder at once",
+        "moves",
+        "return since + HEARD_GRACE if other.holds else math.inf",
+        "return -math.inf",
+        "06 07",
+    ),
+    Mutant(
+        "the taker never clears a heard holder",
+        "moves",
+        "return since + HEARD_GRACE if other.holds else math.inf",
+        "return math.inf",
+        "34a 12",
+    ),
+    Mutant(
+        "no baseline: a rival is cleared at once",
+        "moves",
+        "        lower = self._know.own_id < other.instance_id\n",
+        "        return -math.inf\n        lower = self._know.own_id < other.instance_id\n",
+        "09",
+    ),
+    Mutant(
+        "no baseline: a predecessor is cleared late",
+        "moves",
+        "        if other.instance_id in self._know.baseline:\n            return -math.inf\n",
+        "",
+        "01",
+    ),
+    Mutant("clears by old knowledge of itself", "moves", "\nFRESH = 2.0\n", "\nFRESH = 1e9\n", "12 29a"),
+    # Keep
+    Mutant(
+        "lets go without hearing the master after the read",
+        "moves",
+        "return self._election.heard_after(instance_id, other.read_end)",
+        "return self._election.heard_after(instance_id, -math.inf)",
+        "22",
+    ),
+    Mutant(
+        "lets go without a read",
+        "moves",
+        "if other is None or other.holds is not True or other.read_at < self.keep_since:",
+        "if other is None:",
+        "27b",
+    ),
+    Mutant(
+        "lets go by a read from before",
+        "moves",
+        "or other.holds is not True or other.read_at < self.keep_since:",
+        "or other.holds is not True:",
+        "07",
+    ),
+    Mutant(
+        "lets go to one that may be letting go", "moves", "\nLET_GO_SETTLES = 6.0\n", "\nLET_GO_SETTLES = 0.0\n", "25"
+    ),
+    Mutant(
+        "a leaver detaches itself at once",
+        "moves",
+        '        if not heard:\n            return "leaving',
+        '        if self.leaving:\n            return "leaving',
+        "21a",
+    ),
+    Mutant(
+        "a leaver does not let go to an unfit peer",
+        "moves",
+        "if peer.alive and peer.priority < LEAVING]",
+        "if peer.alive and peer.priority < 253]",
+        "21c",
+    ),
+    # Know, Verify, Yield
+    Mutant(
+        "no doubt after a heal",
+        "ownership",
+        "            self.know.me.doubted(now, heard=True)\n",
+        "            pass\n",
+        "11 07",
+    ),
+    Mutant(
+        "no yield",
+        "yielding",
+        "        length = self._double()\n        self.rivals.add(found)\n",
+        "        return []\n        length = self._double()\n        self.rivals.add(found)\n",
+        "07",
+    ),
+    Mutant("the stand-back is not doubled", "yielding", "min(2 * self.length,", "min(1 * self.length,", "07b"),
+    Mutant(
+        "the stand-back has no end",
+        "yielding",
+        '        if now >= self._until:\n            return self._end(now, "its time is over")\n',
+        "",
+        "14a",
+    ),
+    Mutant("who stands back does not look", "yielding", "if now >= self._look_at:", "if False:", "14c"),
+    Mutant(
+        "yields to a dead master too",
+        "yielding",
+        " or found in self._know.took_over",
+        "",
+        "11",
+    ),
+    Mutant(
+        "yields to one that it hears",
+        "reads",
+        "if outcome.holds and outcome.running and not self._election.alive(instance_id):",
+        "if outcome.holds and outcome.running:",
+        "12a 27b 26e",
+    ),
+    Mutant(
+        "a holder never looks whether it still holds",
+        "reads",
+        "self.due.queue.extend([own, *others, *lists])",
+        "self.due.queue.extend([*others, *lists])",
+        "32",
+    ),
+    Mutant(
+        "a backup never looks whether it holds",
+        "reads",
+        "            self.due.queue.append(own)\n",
+        "            pass\n",
+        "27a",
+    ),
+)
+
+
+def apply(mutant: Mutant, tree: Path) -> None:
+    """Break the rule in the copy at `tree`. Raises LookupError when the text is not there exactly once."""
+    path = tree / "exoip" / f"{mutant.module}.py"
+    source = path.read_text()
+    if source.count(mutant.old) != 1:
+        raise LookupError(
+            f"{mutant.name!r}: found {source.count(mutant.old)} times in {path.name}, not once: {mutant.old!r}"
+        )
+    path.write_text(source.replace(mutant.old, mutant.new))
+
+
+def kill(mutant: Mutant, seeds: int) -> str:
+    """Return what killed the mutant; nothing when it survived."""
+    with tempfile.TemporaryDirectory(prefix="exoip-mutant-") as folder:
+        tree = Path(folder)
+        for part in ("exoip", "tests"):
+            shutil.copytree(
+                ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__", "hosts", "benchmark")
+            )
+        apply(mutant, tree)
+        command = [sys.executable, "-m", "tests.simulation.hunt", "--seeds", str(seeds), *mutant.noticed.split()]
+        try:
+            done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=LONGEST, check=False)
+        except subprocess.TimeoutExpired:
+            return f"not ending within {LONGEST:.0f} s"
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{mutant.name!r}: the hunt itself broke\n{done.stdout}\n{done.stderr}")
+    lines = [line for line in done.stdout.splitlines() if line.startswith(KILLED)]
+    return lines[0].removeprefix(KILLED) if lines else ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return 1 when a mutant survives."""
+    parser = argparse.ArgumentParser(prog="script/mutants", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--seeds", type=int, default=200, help="random runs that a mutant has to survive")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
+    parser.add_argument("words", nargs="*", help="only the mutants whose names contain one of these")
+    options = parser.parse_args(arguments)
+    chosen = [m for m in MUTANTS if not options.words or any(word in m.name for word in options.words)]
+    began = time.monotonic()
+    with ThreadPoolExecutor(options.jobs) as pool:
+        killers = list(pool.map(lambda mutant: _told(mutant, kill(mutant, options.seeds)), chosen))
+    survivors = [mutant.name for mutant, killer in zip(chosen, killers, strict=True) if not killer]
+    print(
+        f"{len(chosen)} mutants in {time.monotonic() - began:.0f} s, {len(survivors)} survived{':' * bool(survivors)}"
+    )
+    for name in survivors:
+        print(f"  {name}")
+    return bool(survivors)
+
+
+def _told(mutant: Mutant, killer: str) -> str:
+    print(f"{'killed  ' if killer else 'SURVIVED'}  {mutant.name:<55} {killer}", flush=True)
+    return killer
+
+
+if __name__ == "__main__":
+    sys.exit(main())
