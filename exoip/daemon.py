@@ -30,7 +30,7 @@ from exoip.remembered import Remembered
 from exoip.starts import Starts
 from exoip.timetable import REFRESH
 from exoip.transition import Clients, Executor, Worker
-from exoip.watch import ROUND, Inbox, Systemd, Watch, catch_signals, clock
+from exoip.watch import ROUND, Inbox, Systemd, Watch, catch_signals, clock, wall
 
 
 class Stopped(Exception):
@@ -164,7 +164,7 @@ class Daemon:
             self._config,
             self._node,
             threads,
-            Journal(self._topology.eip, self._topology.instance_id, self._label),
+            Journal(self._topology.eip, self._topology.instance_id, self._label, wall),
             self._inbox,
             self._systemd,
             self._ping_every,

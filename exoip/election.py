@@ -131,6 +131,9 @@ class Election:
         if terms.instance_id != self.terms.instance_id:
             raise ValueError("a node's instance id does not change while it runs")
         listened = max(0.0, now - (self._listen_until - self.terms.dead_time))
+        shorter = max(0.0, self.terms.dead_time - terms.dead_time)
+        for peer in self.peers.values():  # heard at the old pace so far: it has the whole new dead time to be heard
+            peer.last_seen = max(peer.last_seen, min(now, peer.last_seen + shorter))
         self.terms = terms
         if self.role is Role.LISTENING:
             self._listen_until = now - listened + terms.dead_time

@@ -2,6 +2,7 @@
 
 An entry has a MESSAGE_ID that stands for its kind of event (`messages.MESSAGE_IDS`), a syslog priority, a sentence, and upper-case fields:
 
+    EXOIP_TIME (Unix seconds of the event itself, however late it is written)
     EXOIP_EIP  EXOIP_INSTANCE (this node)  EXOIP_EVENT  EXOIP_REASON  EXOIP_ROLE  EXOIP_OLD_ROLE
     EXOIP_PEER_INSTANCE (whom it is about)  EXOIP_PEER (its name and address)  EXOIP_DURATION_MS  EXOIP_API_CALL  EXOIP_FAILURE  …
 
@@ -114,10 +115,12 @@ class _Lines(logging.Handler):
 
 
 class Journal:
-    """Tells events. `label` gives a person's words for an instance id."""
+    """Tells events. `label` gives a person's words for an instance id, `wall` the Unix time of an event's moment."""
 
-    def __init__(self, eip: str, own_id: str, label: Callable[[str], str]) -> None:
-        self._eip, self._own_id, self._label = eip, own_id, label
+    def __init__(
+        self, eip: str, own_id: str, label: Callable[[str], str], wall: Callable[[float], float] = float
+    ) -> None:
+        self._eip, self._own_id, self._label, self._wall = eip, own_id, label, wall
 
     def tell(self, event: Event) -> None:
         """Log one event."""
@@ -149,6 +152,7 @@ class Journal:
             "EXOIP_EIP": self._eip,
             "EXOIP_INSTANCE": self._own_id,
             "EXOIP_REASON": event.reason,
+            "EXOIP_TIME": f"{self._wall(event.at):.6f}",
         }
         if event.instance_id:
             fields |= {"EXOIP_PEER_INSTANCE": event.instance_id, "EXOIP_PEER": self._label(event.instance_id)}

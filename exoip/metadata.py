@@ -56,7 +56,7 @@ def _ask(url: str, item: str, read: Callable[[str], str], otherwise: Callable[[]
         if found is not None:
             return found
     raise ConfigError(
-        f"the metadata service does not tell the {item}: GET {where}: {trouble}; give the instance's id by -i "
+        f"the metadata service (-xm) does not tell the {item}: GET {where}: {trouble}; give the instance's id by -i "
         "(IF_EXOSCALE_INSTANCE_ID) and its zone by -xz (IF_EXOSCALE_ZONE), for then it is not asked; on an instance "
         "without a public address both stand in the file meta-data of the volume /dev/disk/by-label/cidata"
     )

@@ -28,6 +28,8 @@ from exoip.moves import Moves
 from exoip.reads import Reads
 from exoip.yielding import Yielding
 
+MUTATIONS = (Kind.ATTACH, Kind.DETACH, Kind.POLL)
+
 
 class Ownership:
     """The reconciliation of one node. Not thread-safe: `node` holds the lock."""
@@ -50,7 +52,7 @@ class Ownership:
         self.quarantined_until = -math.inf  # unfit until then: the daemon is in a crash loop
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
         self._unfit = False
-        self._failing: dict[Lane, tuple[Kind, str, Failure]] = {}
+        self._failing: dict[Kind, Failure] = {}
 
     # -- what comes in ------------------------------------------------------------------------------------------------
 
@@ -155,7 +157,7 @@ class Ownership:
             return call, at, []
         if call is None:
             content = at == math.inf and self.moves.idle and not self.know.me.doubt
-            return None, at, self._recovered(lane, "it is no longer wanted", now) if content else []
+            return None, at, self._recovered(MUTATIONS, "it is no longer wanted", now) if content else []
         events = self.moves.began(call, now)
         if call.kind is Kind.ATTACH:
             self.know.baseline |= {other.instance_id for other in self.know.holders()} | self.know.took_over
@@ -169,7 +171,7 @@ class Ownership:
         now, held = outcome.ended, self.know.me.held
         part = self.moves if lane is Lane.MUTATIONS else self.reads
         events = part.done(call, outcome)
-        return self._edge(lane, call, outcome) + events + self._consequences(events, held, now)
+        return self._edge(call, outcome) + events + self._consequences(events, held, now)
 
     def tick(self, now: float) -> list[Event]:
         """Let what is due happen: an operation's time-out, the end of a stand-back or of an unfit time."""
@@ -210,25 +212,21 @@ class Ownership:
         why = self.unhealthy or next(n for n, at in zip(names, self._unfit_times(), strict=True) if at > now)
         return [Event(What.UNFIT, now, self.know.own_id, why, {"for": max(self._unfit_times()) - now})]
 
-    def _edge(self, lane: Lane, call: Call, outcome: Outcome) -> list[Event]:
-        """Tell of the first failure of its kind, and of the first good call after it."""
-        last = self._failing.get(lane)
+    def _edge(self, call: Call, outcome: Outcome) -> list[Event]:
+        """Tell of the first failure of a kind of call, and of the first good one after it."""
         if outcome.failure is None:
-            works = last is not None and last[0] is call.kind
-            return self._recovered(lane, "it works again", outcome.ended) if works else []
-        self._failing[lane] = (call.kind, call.instance_id, outcome.failure)
-        if last == self._failing[lane]:
+            return self._recovered((call.kind,), "it works again", outcome.ended)
+        if self._failing.get(call.kind) is outcome.failure:
             return []
+        self._failing[call.kind] = outcome.failure
         details = {"call": call.kind, "failure": outcome.failure}
         return [Event(What.API_DEGRADED, outcome.ended, call.instance_id, outcome.detail, details)]
 
-    def _recovered(self, lane: Lane, why: str, now: float) -> list[Event]:
-        if lane not in self._failing:
-            return []
-        kind, instance_id, _ = self._failing.pop(lane)
-        return [Event(What.API_RECOVERED, now, instance_id, f"{kind}: {why}")]
+    def _recovered(self, kinds: tuple[Kind, ...], why: str, now: float) -> list[Event]:
+        over = [kind for kind in kinds if self._failing.pop(kind, None) is not None]
+        return [Event(What.API_RECOVERED, now, "", f"{kind}: {why}", {"call": kind}) for kind in over]
 
     @property
     def degraded(self) -> str:
         """The call that fails at present, with its failure; "" when all is well."""
-        return ", ".join(f"{kind} {failure}" for kind, _, failure in self._failing.values())
+        return ", ".join(f"{kind} {failure}" for kind, failure in self._failing.items())

@@ -37,7 +37,7 @@ MOST_OUTSIDERS = 8  # … which is not worth a read of each at every verificatio
 class _Question:
     """Who holds the EIP beside this node: `found` is a silent, running holder."""
 
-    answered: Callable[[str | None, float], list[Event]]
+    answered: Callable[[str | None, bool, float], list[Event]]
     candidates: deque[str] | None = None
     failures: int = 0
 
@@ -69,8 +69,8 @@ class Reads:
 
     # -- wishes of others ---------------------------------------------------------------------------------------------
 
-    def ask(self, answered: Callable[[str | None, float], list[Event]]) -> None:
-        """Ask who holds; `answered` is told the id of a silent, running holder, or None."""
+    def ask(self, answered: Callable[[str | None, bool, float], list[Event]]) -> None:
+        """Ask who holds; `answered` is told the id of a silent, running holder or None, whether that is certain, and when."""
         if self._question is None:
             self._question = _Question(answered)
 
@@ -220,15 +220,16 @@ class Reads:
             self.fitness.failed(failure, now)
         if call.kind is Kind.REFRESH:
             self.due.refresh_failed(now)
-        if question is not None and call.why == "who holds":
-            question.failures += 1
-            if question.failures >= ASK_TRIES and question.candidates is not None:
-                return self._answer(None, now)
-            if question.failures >= ASK_TRIES or failure in (Failure.REFUSED, Failure.INVALID, Failure.NOT_SO):
-                question.failures = 0
-                return self._list(Outcome(outcome.began, now))
-        return []
+        if question is None or call.why != "who holds":
+            return []
+        question.failures += 1
+        if question.failures < ASK_TRIES and failure not in (Failure.REFUSED, Failure.INVALID, Failure.NOT_SO):
+            return []
+        if question.candidates is not None:
+            return self._answer(None, now, certain=False)
+        question.failures = 0
+        return self._list(Outcome(outcome.began, now))  # no list: the silent members are asked all the same
 
-    def _answer(self, found: str | None, now: float) -> list[Event]:
+    def _answer(self, found: str | None, now: float, *, certain: bool = True) -> list[Event]:
         question, self._question = self._question, None
-        return question.answered(found, now) if question is not None else []
+        return question.answered(found, certain, now) if question is not None else []

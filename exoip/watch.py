@@ -49,6 +49,11 @@ def clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def wall(at: float) -> float:
+    """Return the Unix time of a moment of `clock`."""
+    return time.time() - (clock() - at)
+
+
 def catch_signals(inbox: Inbox) -> None:
     """Turn the daemon's signals into orders in the inbox."""
 

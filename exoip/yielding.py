@@ -83,8 +83,8 @@ class Yielding:
         length, self.length = self.length, min(2 * self.length, LONGEST_STAND_BACK)
         return length
 
-    def _asked(self, found: str | None, now: float) -> list[Event]:
-        """A master that lost the EIP knows who holds."""
+    def _asked(self, found: str | None, _certain: bool, now: float) -> list[Event]:
+        """A master that lost the EIP knows who holds, or that it can not find out: then it takes too."""
         self._moves.hold_back = False
         if found is None or found in self._know.took_over or self._election.role is not Role.MASTER:
             return []
@@ -94,9 +94,9 @@ class Yielding:
         why = f"it holds and is not heard: stand back for {length:.0f} s"
         return [Event(What.YIELDED, now, found, why, {"for": length})]
 
-    def _looked(self, found: str | None, now: float) -> list[Event]:
+    def _looked(self, found: str | None, certain: bool, now: float) -> list[Event]:
         """A node that stands back knows who holds now."""
-        if not self.active:
+        if not self.active or not (found or certain):
             return []
         if found is None:
             return self._end(now, "no silent running instance holds")

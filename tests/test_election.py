@@ -627,10 +627,10 @@ class TestReload:
         one = settled()
         one.heard("a", 5, 10.0)
         one.set_terms(replace(one.terms, interval=0.5), 10.5)
-        assert one.next_death <= 11.5
-        one.tick(11.5 - JUST, quiet=True)
+        assert one.next_death <= 12.0
+        one.tick(12.0 - JUST, quiet=True)
         assert one.alive("a")
-        one.tick(11.5, quiet=True)
+        one.tick(12.0, quiet=True)
         assert not one.alive("a")
         one.heard("a", 5, 12.0)
         one.set_terms(replace(one.terms, interval=2.0), 12.5)
@@ -645,10 +645,22 @@ class TestReload:
         one.heard("a", PROTECTED, 10.0)
         one.heard("a", 200, 10.5)
         one.set_terms(replace(one.terms, interval=0.25), 10.6)
-        one.tick(11.3, quiet=True)
+        one.tick(11.35 - JUST, quiet=True)
+        assert one.alive("a")  # the whole new dead time
+        one.tick(11.35, quiet=True)
         assert not one.alive("a")
         one.heard("a", 200, 11.4)
         assert one.role is Role.MASTER
+
+    def test_a_shorter_dead_time_kills_nobody_who_kept_the_old_pace(self):
+        one = settled()
+        one.set_terms(replace(one.terms, interval=10.0), 5.0)
+        one.heard("a", 5, 100.0)
+        one.set_terms(replace(one.terms, interval=1.0), 108.0)
+        one.tick(108.0, quiet=True)
+        assert one.alive("a")
+        one.tick(111.0, quiet=True)
+        assert not one.alive("a")
 
     def test_who_is_a_rival_is_judged_anew(self):
         one = settled(preempt_delay=5.0)

@@ -306,6 +306,13 @@ class TestAsk:
         bench.failing[Kind.HOLDERS] = failure
         bench.until(lambda: bench.said(What.YIELDED), 60)
 
+    @pytest.mark.parametrize("failure", [Failure.REFUSED, Failure.INVALID])
+    def test_a_key_that_may_not_read_others_does_not_keep_the_eip_down_for_ever(self, failure):
+        bench = self.lost()
+        bench.until(lambda: bench.said(What.LOST), 31)
+        bench.failing[Kind.READ] = failure
+        bench.until(lambda: bench.holding == {"m"}, 35)
+
     def test_an_instance_that_can_not_be_read_does_not_keep_the_eip_down_for_ever(self):
         bench = self.lost()
         bench.until(lambda: bench.said(What.LOST), 31)
