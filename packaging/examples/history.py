@@ -50,8 +50,8 @@ class History:
 
 
 def rebuild(entries: Iterable[Entry]) -> History:
-    """The history that journal entries tell; in any order, of any number of nodes."""
-    told = sorted((entry for entry in entries if "EXOIP_EVENT" in entry), key=moment)
+    """The history that journal entries tell: of any number of nodes, each node's own in their order."""
+    told = _merged([entry for entry in entries if "EXOIP_EVENT" in entry])
     changes: list[Change] = []
     earlier: list[Entry] = []
     for entry in told:
@@ -67,6 +67,17 @@ def moment(entry: Entry) -> float:
     if "EXOIP_TIME" in entry:
         return float(entry["EXOIP_TIME"])
     return float(entry.get("_SOURCE_REALTIME_TIMESTAMP") or entry["__REALTIME_TIMESTAMP"]) / 1e6
+
+
+def _merged(entries: list[Entry]) -> list[Entry]:
+    """All in the order of their time, each node's in the order that its journal has them in."""
+    latest: dict[str, float] = {}
+    keys = []
+    for entry in entries:
+        node = entry["EXOIP_INSTANCE"]
+        latest[node] = max(latest.get(node, 0.0), moment(entry))
+        keys.append(latest[node])
+    return [entries[number] for number in sorted(range(len(entries)), key=keys.__getitem__)]
 
 
 def _change(entry: Entry, earlier: list[Entry]) -> Change | None:

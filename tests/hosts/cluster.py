@@ -38,7 +38,7 @@ class Cluster:
 
     def __init__(self, tree: Path, work: Path, deb: Path) -> None:
         self.deb = deb
-        self.zone = Zone(work)
+        self.zone = Zone(tree, work)
         self.hosts = {name: Host(name, tree, work) for name in ADDRESSES}
         for host in self.hosts.values():
             host.write("/etc/hosts", f"127.0.0.1 localhost\n{HUB} metadata.exoscale.com {API}\n")

@@ -154,14 +154,24 @@ class Host:
 
     def ask(self, *words: str) -> str:
         """What a command on the host prints, however it ends."""
-        return self.start(*words).communicate(timeout=COMMAND)[0]
+        return self._end(words)[1]
 
     def run(self, *words: str) -> str:
         """What a command on the host prints; it must succeed."""
-        process = self.start(*words)
-        told = process.communicate(timeout=COMMAND)[0]
-        assert process.returncode == 0, f"{self.name}: {' '.join(words)}: {process.returncode}: {told}"
+        code, told = self._end(words)
+        assert code == 0, f"{self.name}: {' '.join(words)}: {code}: {told}"
         return told
+
+    def _end(self, words: tuple[str, ...]) -> tuple[int, str]:
+        """Run a command; its exit code, and what it printed."""
+        with self.start(*words) as process:
+            try:
+                told = process.communicate(timeout=COMMAND)[0]
+            except subprocess.TimeoutExpired:
+                process.kill()
+                told = process.communicate()[0]
+                raise AssertionError(f"{self.name}: {' '.join(words)}: not done in {COMMAND:g} s: {told}") from None
+            return process.returncode, told
 
     def sh(self, script: str) -> str:
         """What a line of shell on the host prints; it must succeed."""

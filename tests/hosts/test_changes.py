@@ -10,6 +10,7 @@ import pytest
 
 from exoip import __version__
 from exoip.events import What
+from tests.hosts import history
 from tests.hosts.beats import Beat
 from tests.hosts.cluster import FILE, INTERVAL, UNIT, Cluster
 from tests.hosts.network import ADDRESSES
@@ -154,3 +155,7 @@ def test_an_upgrade_costs_no_more_than_a_planned_hand_over(three: Cluster, newer
     else:
         back = [("ab", "own priority 10, next 11"), ("a", "holds and is heard")]
         three.moves(since, ("ab", "a .* 10 -> 255"), ("b", "holds and is heard"), *back)
+
+
+def test_the_journals_alone_tell_the_history(three: Cluster) -> None:
+    assert history.differences(three.zone.changes(), three.journals(), three.zone.names) == []

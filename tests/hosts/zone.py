@@ -13,7 +13,7 @@ from typing import Any
 from exoip.errors import ApiUnreachable
 from exoip.sandbox.client import ControlClient
 from exoip.sandbox.text import key_name, key_secret
-from tests.hosts.network import ADDRESSES, EIP, HUB, command
+from tests.hosts.network import ADDRESSES, EIP, HUB
 from tests.hosts.waiting import wait
 
 URL = f"http://{HUB}"  # of the zone: what the real metadata service has, and the control interface
@@ -35,9 +35,9 @@ class Change:
 class Zone:
     """A zone with the hosts as its instances, all in one security group, each with an API key of its own."""
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, tree: Path, work: Path) -> None:
         log = work / "zone.log"
-        self.certificate = certificate(work / "zone.pem")
+        self.certificate = certificate(tree, work / "zone.pem")
         instances = ",".join(f"{name}={address}" for name, address in ADDRESSES.items())
         served = ["--listen", f"{HUB}:80", "--eip", EIP, "--instances", instances, "--group", GROUP]
         takes = ["--latency-ms", f"{LATENCY * 1000:g}", "--operation-ms", f"{OPERATION * 1000:g}"]
@@ -106,14 +106,23 @@ class Zone:
         return "".join(f"{option} = {value}\n" for option, value in lines.items())
 
 
-def certificate(file: Path) -> str:
-    """A certificate for the API's name, which the hosts are to trust; written into `file` with its key."""
-    subject = ["-subj", f"/CN={API}", "-addext", f"subjectAltName=DNS:{API}"]
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{file}.key"]
-    command("openssl", "req", "-x509", *key, *subject, "-out", str(file))
-    text = file.read_text()
-    file.write_text(text + Path(f"{file}.key").read_text())
-    return text
+def certificate(tree: Path, file: Path) -> str:
+    """A certificate for the API's name, which the hosts are to trust; written into `file` with its key.
+
+    It has been valid for a while, as real ones have: a host whose clock is an hour late finds it good.
+    """
+    (library,) = tree.glob("usr/lib/*/faketime/libfaketime.so.1")
+    before = ["env", f"LD_PRELOAD=/{library.relative_to(tree)}", "FAKETIME=-30d"]
+    subject = ["-days", "3650", "-subj", f"/CN={API}", "-addext", f"subjectAltName=DNS:{API}"]
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "-"]
+    made = subprocess.run(
+        ["chroot", tree, *before, "openssl", "req", "-x509", *key, *subject],
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr
+    file.write_text(made.stdout)
+    return made.stdout[made.stdout.index("-----BEGIN CERTIFICATE") :]
 
 
 def now() -> float:
