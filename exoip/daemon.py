@@ -127,7 +127,7 @@ class Daemon:
             clock(),
             emit=self._inbox.put,
             verify_interval=self._config.verify_interval,
-            refresh_in=refresh_in if self._config.peer_group is not None else math.inf,
+            refresh_in=min(refresh_in, self._refresh_every()) if self._config.peer_group else math.inf,
             quarantined_until=stand_aside_until,
         )
 
@@ -148,9 +148,15 @@ class Daemon:
         endpoint = self._topology.endpoint
         return discovery.client_for(self._config, endpoint), discovery.client_for(self._config, endpoint)
 
+    def _refresh_every(self) -> float:
+        return REFRESH if self._config.peer_group is not None else math.inf
+
     def _refresh(self, client: Client) -> None:
         """Read the group anew; called by a worker."""
-        self._use(discovery.refresh(self._config, client, self._topology))
+        config = self._config
+        topology = discovery.refresh(config, client, self._topology)
+        if config is self._config:  # not when a reload came in between
+            self._use(topology)
 
     def _use(self, topology: Topology) -> None:
         if topology.warnings != self._topology.warnings:
@@ -182,6 +188,7 @@ class Daemon:
         self._clients.replace(*self._new_clients())
         self._use(reloaded.topology)
         self._node.set_terms(self._terms(), self._config.verify_interval, clock())
+        self._node.refresh_in(self._refresh_every(), clock())
 
     def _label(self, instance_id: str) -> str:
         """Return a person's words for an instance id."""

@@ -193,7 +193,12 @@ def _from_group(
 ) -> tuple[tuple[Member, ...], tuple[str, ...]]:
     group_id = _group_id(wanted, client, place)
     members, warnings, own_is_in = [], [], False
-    for instance in client.instances():
+    instances = client.instances()
+    if all(instance.id != own_id for instance in instances):
+        raise ApiUnavailable(
+            "the API's list of instances lacks this very one: it is not to be trusted", call="GET /instance"
+        )
+    for instance in instances:
         if not _in_group(instance, group_id, client):
             continue
         if instance.id == own_id:

@@ -20,31 +20,20 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
 
 from exoip.calls import Call, Failure, Kind, Outcome
 from exoip.election import LEAVING, Election, Role
 from exoip.events import Event, What
-from exoip.fitness import Backoff, Fitness
+from exoip.fitness import SOON, Backoff, Fitness
 from exoip.knowledge import Instance, Knowledge
+from exoip.operation import POLL, Operation
 
-OPERATION_TIMEOUT = 10.0  # after its call an operation that is not seen done has timed out
 ATTACH_TRUSTED = 5.0  # an attach seen done later than this after its call is read back before it is believed
-POLL, POLL_STEADY, LONGEST_POLL = 0.25, 5.0, 3.0
 FRESH = 2.0
 HEARD_GRACE = 30.0
 KEPT_GRACE = 4.0
 LET_GO_SETTLES = 6.0
 RIVAL_GRACE_LOWER_ID, RIVAL_GRACE_HIGHER_ID = 10.0, 60.0
-
-
-@dataclass(slots=True)
-class _Operation:
-    call: Call
-    called: float
-    operation_id: str
-    poll_at: float
-    wait: float = POLL
 
 
 class Moves:
@@ -53,14 +42,16 @@ class Moves:
     def __init__(self, election: Election, knowledge: Knowledge, chance: random.Random) -> None:
         self._election = election
         self._know = knowledge
-        self.take, self.clear, self.let_go = Backoff(chance), Backoff(chance), Backoff(chance)
+        self.take, self.clear, self.let_go = Backoff(chance, SOON), Backoff(chance), Backoff(chance)
+        self.attached_at = -math.inf
+        self.unsure = False  # an own attach timed out as an operation: a read will tell whether it failed
         self.attach_fitness, self.clear_fitness = Fitness(), Fitness()
         self.hold_back = False  # who holds is being asked: no attach before the answer
         self.leaving = False
         self.since = -math.inf  # master, or backup to this master, since then
         self.keep_since = -math.inf  # only reads begun since then let a backup let go
         self._in_flight: Call | None = None  # the HTTP call that is under way
-        self._operation: _Operation | None = None
+        self._operation: Operation | None = None
 
     # -- what others may ask ------------------------------------------------------------------------------------------
 
@@ -89,7 +80,12 @@ class Moves:
         """Whether a clear waits for newer knowledge of this node itself."""
         if self._election.role is not Role.MASTER or not self._know.me.holds or not self.idle:
             return False
-        return now - self._know.me.known_at > FRESH and now >= self.clear_at()
+        due = self.clear_at()
+        return now >= due and self._stale(due, now)
+
+    def _stale(self, due: float, now: float) -> bool:
+        """Whether what is known of this node itself is too old for a clear, or from before that was due."""
+        return self._know.me.known_at < max(now - FRESH, due)
 
     def clear_at(self) -> float:
         """When the next other holder is to be detached; inf when there is none."""
@@ -120,7 +116,7 @@ class Moves:
             return Call(Kind.ATTACH, self._know.own_id, why=self._election.reason), now
         if role is Role.MASTER and not me.doubt:
             due, other = self._clear_due()
-            if other is None or now < due or now - me.known_at > FRESH:
+            if other is None or now < due or self._stale(due, now):
                 return None, due if now < due else math.inf
             return Call(Kind.DETACH, other.instance_id, why=self._why_clear(other)), now
         if self.keeping:
@@ -200,16 +196,14 @@ class Moves:
                 self._operation = None
                 return self._failed(operation.call, outcome.failure, outcome, now)
             if outcome.failure is not None or outcome.operation_id:
-                steady = now - operation.called < POLL_STEADY
-                operation.wait = POLL if steady else min(1.5 * operation.wait, LONGEST_POLL)
-                operation.poll_at = max(now + operation.wait, now + min(outcome.retry_after, LONGEST_POLL))
+                operation.looked(now, outcome.retry_after)
                 return self.tick(now)
             self._operation = None
             return self._succeeded(operation.call, operation.called, outcome.began, now)
         if outcome.failure is not None:
             return self._failed(call, outcome.failure, outcome, now)
         if outcome.operation_id:
-            self._operation = _Operation(call, outcome.began, outcome.operation_id, now + POLL)
+            self._operation = Operation(call, outcome.began, outcome.operation_id, now + POLL)
             return []
         return self._succeeded(call, outcome.began, outcome.began, now)
 
@@ -220,19 +214,19 @@ class Moves:
             return []
         self._operation = None
         detail = f"operation {operation.operation_id} not seen done {now - operation.called:.1f} s after its call"
-        late = Outcome(operation.called, now, Failure.TIMEOUT, detail=detail)
+        late = Outcome(operation.called, now, Failure.TIMEOUT, detail=detail, operation_id=operation.operation_id)
         return self._failed(operation.call, Failure.TIMEOUT, late, now)
 
     def next_deadline(self) -> float:
         """When `tick` is wanted."""
         waiting = self._operation is not None and self._in_flight is None
-        return self._operation.called + OPERATION_TIMEOUT if self._operation and waiting else math.inf
+        return self._operation.deadline if self._operation and waiting else math.inf
 
     def _succeeded(self, call: Call, called: float, looked: float, now: float) -> list[Event]:
         took = {"duration": now - called, "since": now - self.since}
         if call.kind is Kind.ATTACH:
             self._know.me.attached(called, looked, now, ATTACH_TRUSTED)
-            self.take.reset()
+            self.attached_at, self.unsure = now, False
             self.attach_fitness.done()
             return [Event(What.ATTACHED, now, call.instance_id, call.why, took)]
         if call.instance_id == self._know.own_id:
@@ -254,7 +248,9 @@ class Moves:
             if not definite:
                 self._know.me.doubted(now, stray=True)
             backoff = self.take if call.kind is Kind.ATTACH else self.let_go
-            if call.kind is Kind.ATTACH:
+            if call.kind is Kind.ATTACH and outcome.operation_id:
+                self.unsure = True
+            elif call.kind is Kind.ATTACH:
                 self.attach_fitness.failed(failure, now)
         else:
             backoff = self.clear

@@ -144,8 +144,6 @@ class Node:
             self._look_for_stall(outcome.ended)
             self._settle(self._ownership.done(lane, call, outcome), outcome.ended)
 
-    # -- the operator -------------------------------------------------------------------------------------------------
-
     def set_members(self, members: Mapping[str, tuple[str, int]], now: float) -> None:
         """Go by this group from now on: the other nodes' instance ids, with the address and port that each beats from and is beaten to."""
         with self._wake:
@@ -165,6 +163,11 @@ class Node:
             self._ownership.reads.verify_interval = verify_interval
             self._schedule.sooner(terms.interval, now)
             self._settle(self._election.set_terms(terms, now), now)
+
+    def refresh_in(self, seconds: float, now: float) -> None:
+        """Read the group in so many seconds (inf: never)."""
+        with self._wake:
+            self._ownership.reads.due.refresh_at = now + seconds
 
     def leave(self, now: float) -> None:
         """Hand over and be gone: `finished` tells when."""

@@ -28,6 +28,7 @@ from exoip.moves import Moves
 from exoip.reads import Reads
 from exoip.yielding import Yielding
 
+LASTS = 60.0  # an attach that is undone sooner than that by somebody was none
 MUTATIONS = (Kind.ATTACH, Kind.DETACH, Kind.POLL)
 
 
@@ -196,10 +197,25 @@ class Ownership:
             if event.what in (What.ATTACHED, What.HOLDS):
                 self.reads.fitness.done()
             if event.what is What.LOST and self._election.role is Role.MASTER:
-                self.yielding.lost()
-        if self.know.me.held and not held:
+                self._lost(now)
+        me = self.know.me
+        if me.held and not held:
             self.moves.keep_since = now
+        if self.moves.unsure and not me.doubt:  # a read has told what became of the operation that was not seen done
+            self.moves.unsure = False
+            if me.held:
+                self.moves.attach_fitness.done()
+            else:
+                self.moves.attach_fitness.failed(Failure.TIMEOUT, now)
         return self._unfit_edge(now)
+
+    def _lost(self, now: float) -> None:
+        """Ask who holds; and where an attach does not last, wait ever longer before the next."""
+        if now - self.moves.attached_at < LASTS:
+            self.moves.take.wait_longer(now)
+        else:
+            self.moves.take.reset()
+        self.yielding.lost()
 
     def _unfit_edge(self, now: float) -> list[Event]:
         unfit = self.unfit(now)

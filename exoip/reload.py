@@ -66,5 +66,7 @@ def start(
             answer(Reloaded(new, found))
         except ExoipError as error:
             answer(NotReloaded(str(error)))
+        except Exception as error:  # our bug, but no reason to end a daemon that works
+            answer(NotReloaded(f"{type(error).__name__}: {error}"))
 
     threading.Thread(target=work, name="exoip-reload", daemon=True).start()

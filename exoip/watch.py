@@ -28,7 +28,9 @@ from exoip.reload import NotReloaded, Reloaded
 from exoip.snapshot import status
 
 ROUND = 2.0  # seconds: every thread goes round at least that often …
-HANGS = 30.0  # … and hangs when it did not for that long; a call to the API may take 10 s
+HANGS = 60.0  # … and hangs when it did not for that long; a call to the API may take 10 s, to read the group some
+PING_AGAIN = 0.5  # after a ping that was not due to all
+FAREWELL_TIME = 0.2  # what three heartbeats with 255 take, however short the leave time-out
 LEAVE_LOOK = 0.02
 
 Order = Literal["stop", "reload", "better", "worse"]
@@ -124,9 +126,11 @@ class Watch:
         while True:
             now = clock()
             if now >= ping_at:
-                ping_at = now + self._ping_every
-                if not self._ping(now):
+                dead = [thread.name for thread in self._threads if not thread.is_alive()]
+                if dead:
+                    say(logging.CRITICAL, "thread %s is dead: ending", ", ".join(dead))
                     return 1
+                ping_at = now + (self._ping_every if self._ping(now) else PING_AGAIN)
             if self._leave_by is not None and (now >= self._leave_by or self._node.finished()):
                 return self._left()
             try:
@@ -159,7 +163,7 @@ class Watch:
         if self._leave_by is not None:
             return
         self._node.leave(clock())
-        self._leave_by = clock() + self._config.leave_timeout
+        self._leave_by = clock() + max(self._config.leave_timeout, FAREWELL_TIME)
         extend = int((self._config.leave_timeout + ROUND) * 1e6)
         self._systemd.notify("STOPPING=1", f"EXTEND_TIMEOUT_USEC={extend}")
 
@@ -201,11 +205,8 @@ class Watch:
     # -- supervision ----------------------------------------------------------------------------------------------
 
     def _ping(self, now: float) -> bool:
-        """Tell the watchdog that all is well; False when a thread is dead."""
-        dead = [thread.name for thread in self._threads if not thread.is_alive()]
-        if dead:
-            say(logging.CRITICAL, "thread %s is dead: ending", ", ".join(dead))
-            return False
-        if all(now - thread.progress < HANGS for thread in self._threads):
+        """Tell the watchdog that all is well; False when a thread hangs."""
+        well = all(now - thread.progress < HANGS for thread in self._threads)
+        if well:
             self._systemd.notify("WATCHDOG=1")
-        return True
+        return well

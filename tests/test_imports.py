@@ -30,7 +30,8 @@ MAY_IMPORT: dict[str, str] = {
     "election": "peers events",
     "fitness": "calls",
     "knowledge": "",
-    "moves": "election calls events fitness knowledge",
+    "operation": "calls",
+    "moves": "election calls events fitness knowledge operation",
     "timetable": "calls",
     "reads": "election calls events fitness knowledge moves timetable",
     "yielding": "election events knowledge moves reads",
@@ -73,7 +74,8 @@ ANYBODYS = {"", "errors"}
 
 # Same input, same output: time is an argument, and nothing is sent, logged or waited for.
 PURE = set(
-    "wire calls events peers election fitness knowledge moves timetable reads yielding ownership refusals schedule snapshot signing".split()
+    "wire calls events peers election fitness knowledge operation moves timetable reads yielding ownership"
+    " refusals schedule snapshot signing".split()
 )
 IMPURE = {
     *("time", "datetime", "socket", "ssl", "select", "selectors", "http", "urllib3", "requests", "systemd", "sdnotify"),

@@ -144,13 +144,13 @@ def test_the_caller_does_not_wait(server):
     assert isinstance(answers.get(timeout=PATIENCE), Reloaded)
 
 
-def test_a_bug_of_ours_is_not_swallowed(server, monkeypatch):
-    """It comes to the threads' hook, which ends the daemon; else a reload would never be answered."""
-    died: queue.Queue[threading.ExceptHookArgs] = queue.Queue()
-    monkeypatch.setattr(threading, "excepthook", died.put)
+def test_a_bug_of_ours_is_told_and_ends_no_daemon_that_works(server):
+    answers: queue.Queue[Reloaded | NotReloaded] = queue.Queue()
 
     def reread() -> Config:
         raise RuntimeError("a bug")
 
-    reload.start(reread, config(server), ids(server), lambda answer: None)
-    assert died.get(timeout=PATIENCE).exc_type is RuntimeError
+    reload.start(reread, config(server), ids(server), answers.put)
+    answer = answers.get(timeout=PATIENCE)
+    assert isinstance(answer, NotReloaded)
+    assert "a bug" in answer.why

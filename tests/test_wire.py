@@ -10,9 +10,7 @@ from exoip.wire import SIZE, Heartbeat, decode, encode
 ID = "01234567-89ab-cdef-0123-456789abcdef"
 GOLDEN = bytes.fromhex("0201 0a0a c6336432 0123456789abcdef0123456789abcdef")
 
-heartbeats = st.builds(
-    Heartbeat, st.integers(0, 255), st.ip_addresses(v=4).map(str), st.uuids().map(str)
-)
+heartbeats = st.builds(Heartbeat, st.integers(0, 255), st.ip_addresses(v=4).map(str), st.uuids().map(str))
 
 
 def test_the_bytes_are_those_of_the_go_tool():
