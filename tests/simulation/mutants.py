@@ -145,7 +145,7 @@ MUTANTS = (
         "moves",
         "                self._know.me.doubted(now, stray=True)\n",
         "                pass\n",
-        "41 35 28",
+        "28b",
     ),
     Mutant(
         "the dead master is not presumed to hold",
@@ -199,7 +199,7 @@ MUTANTS = (
         "moves",
         "return self._election.heard_after(instance_id, other.read_end)",
         "return self._election.heard_after(instance_id, -math.inf)",
-        "22",
+        "16c 22a",
     ),
     Mutant(
         "lets go without a read",
@@ -213,7 +213,7 @@ MUTANTS = (
         "moves",
         "or other.holds is not True or other.read_at < self.keep_since:",
         "or other.holds is not True:",
-        "07",
+        "43",
     ),
     Mutant(
         "lets go to one that may be letting go", "moves", "\nLET_GO_SETTLES = 6.0\n", "\nLET_GO_SETTLES = 0.0\n", "25"
