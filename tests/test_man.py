@@ -109,6 +109,15 @@ def test_the_command_page_names_every_journal_field() -> None:
     assert fields <= set(re.findall(r"EXOIP_[A-Z_]+", chapter))
 
 
+def test_the_command_page_names_what_the_keys_role_has_to_allow() -> None:
+    """The operations of the calls that are signed."""
+    source = (ROOT / "exoip" / "api.py").read_text()
+    signed = [name for name, rest in re.findall(r'_Call\("([a-z-]+)", (.*)\)', source) if "signed=False" not in rest]
+    assert len(signed) > 5
+    chapter = text_of("exoip.8").partition(".Sh THE KEY'S ROLE")[2].partition(".Sh ")[0]
+    assert sorted(signed) == sorted(re.findall(r"'([a-z-]+)'", chapter))
+
+
 def _sandbox() -> list[tuple[str, argparse.Action]]:
     commands = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
     return [(name, action) for name, parser in commands.choices.items() for action in parser._actions]
