@@ -20,7 +20,7 @@ from exoip.calls import Lane
 from exoip.config import Config
 from exoip.discovery import Topology
 from exoip.election import Terms
-from exoip.errors import ApiError, ApiRefused
+from exoip.errors import ApiError, ApiRefused, MetadataAway
 from exoip.fitness import LONGEST_RETRY, Backoff
 from exoip.heartbeats import Channel, Receiver, Sender
 from exoip.journal import Journal, say, set_verbose
@@ -70,6 +70,7 @@ class Daemon:
             code = 0
         finally:
             channel.close()
+            self._systemd.close()
         if code == 0:
             self._starts.forget()
             self._remembered.forget()
@@ -84,7 +85,9 @@ class Daemon:
                 topology = discovery.discover(self._config)
             except ApiRefused:
                 raise
-            except ApiError as error:
+            except (ApiError, MetadataAway) as error:
+                if isinstance(error, MetadataAway) and not self._systemd.listens:
+                    raise  # a person started it and sees the error; a unit that starts at boot has to wait
                 if str(error) != last:
                     last = str(error)
                     say(logging.WARNING, "waiting for the API: %s", error)

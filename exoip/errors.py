@@ -3,7 +3,8 @@
     ExoipError
     |-- WireError             a datagram is not a heartbeat
     |-- ConfigError           the configuration can not work as it stands          (exit 78)
-    |   `-- UsageError        the command line itself is wrong                     (exit 2)
+    |   |-- UsageError        the command line itself is wrong                     (exit 2)
+    |   `-- MetadataAway      no metadata service: systemd's daemon waits for it   (exit 78)
     `-- ApiError              a call to the API did not give what was asked
         |-- ApiUnreachable    no answer: refused, dropped, name not resolved       (exit 69)
         |   `-- ApiTimeout    no answer in time: the call may still take effect    (exit 69)
@@ -39,6 +40,10 @@ class ConfigError(ExoipError):
 
 class UsageError(ConfigError):
     """The command line is wrong: unknown option, no mode, two modes, a value that is malformed."""
+
+
+class MetadataAway(ConfigError):
+    """The metadata service does not answer: it may be away for a moment (at boot), or there may be none."""
 
 
 class ApiError(ExoipError):

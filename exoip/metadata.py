@@ -15,7 +15,7 @@ from pathlib import Path
 
 import requests
 
-from exoip.errors import ConfigError
+from exoip.errors import ConfigError, MetadataAway
 from exoip.resources import one_line, uuid
 from exoip.transport import session
 
@@ -24,6 +24,7 @@ TIMEOUT = 2.0  # seconds, for one question
 TRIES, PAUSE = 3, 1.0  # the network of a machine that boots may need some seconds more
 _LIMIT = 1024  # bytes
 _OK = 200
+_BROKEN = 500  # and above: the service's own fault
 _ZONE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 Sleep = Callable[[float], None]
@@ -44,7 +45,7 @@ def zone(url: str, sleep: Sleep = time.sleep) -> str:
 
 def _ask(url: str, item: str, read: Callable[[str], str], otherwise: Callable[[], str | None], sleep: Sleep) -> str:
     where = f"{url.rstrip('/')}/latest/meta-data/{item}"
-    trouble = ""
+    trouble, kind = "", ConfigError
     for attempt in range(TRIES):
         if attempt:
             sleep(PAUSE)
@@ -52,20 +53,27 @@ def _ask(url: str, item: str, read: Callable[[str], str], otherwise: Callable[[]
             return read(_get(where))
         except (requests.RequestException, ValueError) as error:
             trouble = one_line(str(error))
+            kind = MetadataAway if isinstance(error, requests.RequestException | _ServerError) else ConfigError
         found = otherwise()
         if found is not None:
             return found
-    raise ConfigError(
+    raise kind(
         f"the metadata service (-xm) does not tell the {item}: GET {where}: {trouble}; give the instance's id by -i "
         "(IF_EXOSCALE_INSTANCE_ID) and its zone by -xz (IF_EXOSCALE_ZONE), for then it is not asked; on an instance "
         "without a public address both stand in the file meta-data of the volume /dev/disk/by-label/cidata"
     )
 
 
+class _ServerError(ValueError):
+    """The service answers that it does not work."""
+
+
 def _get(url: str) -> str:
     with contextlib.closing(session(limit=_LIMIT)) as asking:
         request = requests.Request("GET", url, headers={"Accept": "text/plain"}).prepare()
         response = asking.send(request, timeout=TIMEOUT, allow_redirects=False)
+    if response.status_code >= _BROKEN:
+        raise _ServerError(f"status {response.status_code}")
     if response.status_code != _OK:
         raise ValueError(f"status {response.status_code}")
     return response.content.decode("ascii", "replace").strip()

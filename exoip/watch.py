@@ -77,6 +77,17 @@ class Systemd:
             )  # systemd that does not read must not stop us; a lost word is no loss
         self._status = ""
 
+    @property
+    def listens(self) -> bool:
+        """Whether systemd (or another service manager) started this process and wants to be told."""
+        return self._notifier.socket is not None
+
+    def close(self) -> None:
+        """Say no more."""
+        if self._notifier.socket is not None:
+            self._notifier.socket.close()
+            self._notifier.socket = None
+
     def notify(self, *lines: str) -> None:
         """Send assignments like READY=1."""
         self._notifier.notify("\n".join(lines))

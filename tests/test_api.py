@@ -278,7 +278,7 @@ def ask(client: Client) -> list[object]:
             assert text.isprintable()
             assert len(text) < 2000
             assert SECRET not in text
-            assert 0 <= (error.retry_after or 0) <= failures.LONGEST_RETRY_AFTER  # noqa: PT017
+            assert 0 <= (error.retry_after or 0) <= failures.LONGEST_RETRY_AFTER
             results.append(error)
     return results
 

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from exoip import daemon, discovery
 from exoip.config import parse
 from exoip.election import Terms
+from exoip.errors import MetadataAway
 from exoip.events import Event, What
 from exoip.journal import Journal
 from exoip.node import Node
@@ -460,3 +462,42 @@ class TestSupervision:
 def test_the_clock_is_the_one_that_counts_a_suspension():
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert before <= clock() <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class TestAMetadataServiceThatIsAway:
+    """A unit that starts at boot waits for it; a person at a terminal is told at once."""
+
+    CONFIG = ("-W", "-xi", "198.51.100.50", "-p", "198.51.100.7", "-xk", "EXOtest", "-xs", "sEcReT")
+
+    @staticmethod
+    def made(monkeypatch, answers):
+        asked = iter(answers)
+
+        def discover(config):
+            answer = next(asked)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(discovery, "discover", discover)
+        config = parse(TestAMetadataServiceThatIsAway.CONFIG, {})
+        return daemon.Daemon(config, {}, lambda: config)
+
+    def test_the_unit_waits(self, monkeypatch, tmp_path):
+        there = discovery.Topology(
+            "00000000-0000-0000-0000-000000000001", "z", "https://x/v2", "198.51.100.50",
+            "00000000-0000-0000-0000-000000000002", (),
+        )  # fmt: skip
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(str(tmp_path / "notify"))
+            monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+            made = self.made(monkeypatch, [MetadataAway("nobody there"), there])
+            assert made._discover() is there
+            assert b"STATUS=waiting" in systemd.recv(1000)
+            made._systemd.close()
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sdnotify leaves its socket open
+    def test_a_person_is_told(self, monkeypatch):
+        monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+        with pytest.raises(MetadataAway, match="nobody there"):
+            self.made(monkeypatch, [MetadataAway("nobody there")])._discover()

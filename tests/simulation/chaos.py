@@ -49,7 +49,7 @@ class Chaos:
         interval = chance.choice((1.0, 1.0, 0.5))
         delay = chance.choice((0.0, 0.0, 0.0, 5.0, float("inf")))
         priorities = chance.sample(range(10, 60, 10), count) if chance.random() < 0.7 else [10] * count
-        for name, priority in zip("abcde", priorities):
+        for name, priority in zip("abcde", priorities, strict=False):
             host = world.add(name, priority, interval=interval, preempt_delay=delay)
             latency, operation = chance.uniform(0.02, 0.5), chance.uniform(0.1, 1.0)
             host.api.latency, host.api.operation = (latency / 2, latency), (operation / 2, operation)
@@ -63,14 +63,18 @@ class Chaos:
         at = self.chance.uniform(8, 15)
         for _ in range(self.chance.randint(1, 8)):
             self._fault(at)
-            at += self.chance.choice((self.chance.uniform(0, 3), self.chance.uniform(0, 20), self.chance.uniform(0, 90)))
+            at += self.chance.choice(
+                (self.chance.uniform(0, 3), self.chance.uniform(0, 20), self.chance.uniform(0, 90))
+            )
 
     def _fault(self, at: float) -> None:
         chance = self.chance
         name = chance.choice(list(self.world.hosts))
         host = self.world.hosts[name]
         lasts = chance.choice((chance.uniform(0.2, 4), chance.uniform(1, 15), chance.uniform(5, 100)))
-        kind = chance.choice(("kill", "crash", "stall", "suspend", "leave", "split", "cut", "api", "api", "detach", "loss"))
+        kind = chance.choice(
+            ("kill", "crash", "stall", "suspend", "leave", "split", "cut", "api", "api", "detach", "loss")
+        )
         self.report.faults.append(f"{at:.1f} {kind} {name} {lasts:.1f}")
         self._during(at, lasts, *getattr(self, f"_{kind}")(host, lasts))
 
@@ -173,7 +177,9 @@ class Chaos:
     def _watch(self) -> None:
         world, serving = self.world, self._serving()
         if self._served and not serving and not self._excused and any(h.up for h in world.hosts.values()):
-            alone = sum(h.node is not None for h in world.hosts.values()) == 0 or any(h.leaving for h in world.hosts.values())
+            alone = sum(h.node is not None for h in world.hosts.values()) == 0 or any(
+                h.leaving for h in world.hosts.values()
+            )
             if not alone:
                 self._hole_since = world.now
         if serving:
