@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LONGEST = 600.0  # seconds for one mutant
+LONGEST = 300.0  # seconds for one mutant
 KILLED = "KILLED BY "  # what `hunt` says
 
 
@@ -134,6 +134,9 @@ MUTANTS = (
         "36 19e",
     ),
     Mutant(
+        "waits 30 s for an API that is away though nobody may hold", "fitness", "\nSOON = 5.0 ", "\nSOON = 30.0 ", "19f"
+    ),
+    Mutant(
         "no backoff reset on a new decision",
         "ownership",
         "            backoff.reset()\n",
@@ -192,6 +195,21 @@ MUTANTS = (
         "",
         "01",
     ),
+    Mutant(
+        "one that was relieving this node when it fell silent is cleared at once",
+        "moves",
+        "        if other.instance_id in self._know.took_over:\n",
+        "        if other.instance_id in self._know.took_over:\n            return -math.inf\n"
+        "        if other.instance_id in self._know.took_over:\n",
+        "16d",
+    ),
+    Mutant(
+        "clears by knowledge of itself from before it was due",
+        "moves",
+        "return self._know.me.known_at < max(now - FRESH, due)",
+        "return self._know.me.known_at < now - FRESH",
+        "44",
+    ),
     Mutant("clears by old knowledge of itself", "moves", "\nFRESH = 2.0\n", "\nFRESH = 1e9\n", "12 29a"),
     # Keep
     Mutant(
@@ -249,13 +267,33 @@ MUTANTS = (
     ),
     Mutant("the stand-back is not doubled", "yielding", "min(2 * self.length,", "min(1 * self.length,", "07b"),
     Mutant(
+        "a look that fails ends the stand-back",
+        "yielding",
+        "        if not self.active or not (found or certain):\n",
+        "        if not self.active:\n",
+        "14d",
+    ),
+    Mutant(
+        "an attach that does not last is repeated at once",
+        "ownership",
+        "if now - self.moves.attached_at < LASTS:",
+        "if False:",
+        "32b",
+    ),
+    Mutant(
         "the stand-back has no end",
         "yielding",
-        '        if now >= self._until:\n            return self._end(now, "its time is over")\n',
-        "",
+        "self.active, self._until, self._look_at = True, now + length,",
+        "self.active, self._until, self._look_at = True, math.inf,",
         "14a",
     ),
-    Mutant("who stands back does not look", "yielding", "if now >= self._look_at:", "if False:", "14c"),
+    Mutant(
+        "who stands back does not look",
+        "yielding",
+        "self.active, self._until, self._look_at = True, now + length, now + LOOK",
+        "self.active, self._until, self._look_at = True, now + length, math.inf",
+        "14c",
+    ),
     Mutant(
         "yields to a dead master too",
         "yielding",
@@ -298,8 +336,8 @@ def apply(mutant: Mutant, tree: Path) -> None:
     path.write_text(source.replace(mutant.old, mutant.new))
 
 
-def kill(mutant: Mutant, seeds: int) -> str:
-    """Return what killed the mutant; nothing when it survived."""
+def kill(mutant: Mutant, seeds: int, *, only_noticed: bool = False) -> str:
+    """Return what killed the mutant; nothing when it survived. `only_noticed`: run no scenarios but those that should notice."""
     with tempfile.TemporaryDirectory(prefix="exoip-mutant-") as folder:
         tree = Path(folder)
         for part in ("exoip", "tests"):
@@ -308,6 +346,7 @@ def kill(mutant: Mutant, seeds: int) -> str:
             )
         apply(mutant, tree)
         command = [sys.executable, "-m", "tests.simulation.hunt", "--seeds", str(seeds), *mutant.noticed.split()]
+        command += ["--only-first"] * only_noticed
         try:
             done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=LONGEST, check=False)
         except subprocess.TimeoutExpired:
