@@ -1,0 +1,103 @@
+"""The shipped script that rebuilds who held the address from journals: entries in, changes out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.hosts.history import SCRIPT, script
+
+A, B = "aaaaaaaa-0000-4000-8000-000000000000", "bbbbbbbb-0000-4000-8000-000000000000"
+EIP = "198.51.100.50"
+
+
+def entry(at: float, node: str, event: str, message: str = "", **fields: Any) -> dict[str, str]:
+    named = {f"EXOIP_{name.upper()}": str(value) for name, value in fields.items()}
+    told = {"EXOIP_TIME": f"{at:.6f}", "__REALTIME_TIMESTAMP": f"{(at + 9) * 1e6:.0f}", "MESSAGE": message or event}
+    return {"EXOIP_EVENT": event, "EXOIP_EIP": EIP, "EXOIP_INSTANCE": node, "EXOIP_REASON": event} | told | named
+
+
+def changes(*entries: dict[str, str]) -> list[tuple[float, str, bool, str]]:
+    return [(one.at, one.instance, one.holds, one.why) for one in script.rebuild(entries).changes]
+
+
+def attached(at: float, node: str) -> dict[str, str]:
+    return entry(at, node, "attached", peer_instance=node, duration_ms=400)
+
+
+def test_a_death_is_a_take_and_a_clear_and_the_peers_death_is_why() -> None:
+    found = changes(
+        attached(1, A),
+        entry(9, B, "peer-dead", "a is dead", peer_instance=A),
+        entry(9, B, "role", role="MASTER", old_role="BACKUP", reason=f"own priority 20, next none ({A} peer-dead)"),
+        attached(9.4, B),
+        entry(9.9, B, "cleared", peer_instance=A, duration_ms=300, reason="it is silent and held"),
+    )
+    assert found == [
+        (1, A, True, "attached"),
+        (9.4, B, True, "a is dead"),
+        (9.9, A, False, "it is silent and held"),
+    ]
+
+
+@pytest.mark.parametrize(("seen", "at"), [(9.7, 9.7), (10.5, 9.9)], ids=["sooner", "later"])
+def test_a_cleared_node_that_sees_it_too_is_told_once_and_by_whom_it_was(seen: float, at: float) -> None:
+    cleared = entry(9.9, B, "cleared", peer_instance=A, duration_ms=300, reason="it is silent and held")
+    found = changes(attached(1, A), attached(9.4, B), entry(seen, A, "lost", "a no longer holds"), cleared)
+    assert found[2:] == [(at, A, False, "it is silent and held")]
+
+
+def test_a_restarted_daemon_that_finds_itself_holding_changes_nothing() -> None:
+    assert len(changes(attached(1, A), entry(2, A, "holds"), entry(3, A, "holds"))) == 1
+
+
+def test_what_an_outsider_did_is_told_by_the_look_that_found_it() -> None:
+    found = changes(attached(1, A), entry(5, A, "lost", "gone, nobody knows why"), attached(6, A))
+    assert found[1:] == [(5, A, False, "gone, nobody knows why"), (6, A, True, "gone, nobody knows why")]
+
+
+def test_what_made_the_node_itself_master_is_why() -> None:
+    found = changes(
+        entry(1, A, "unfit", "steps aside"),
+        entry(2, A, "fit", "is fit again"),
+        entry(
+            2, A, "role", role="MASTER", old_role="BACKUP", reason="own priority 10, next 20 (own condition changed)"
+        ),
+        entry(3, A, "role", role="MASTER", old_role="MASTER", reason=f"own priority 10, next 30 ({B} peer-dead)"),
+        attached(4, A),
+    )
+    assert found == [(4, A, True, "is fit again")]
+
+
+def test_an_end_without_a_beginning_is_no_change() -> None:
+    assert changes(entry(1, A, "let-go", peer_instance=A, duration_ms=300), entry(2, A, "lost")) == []
+
+
+def test_each_address_has_a_history_of_its_own() -> None:
+    other = attached(2, A) | {"EXOIP_EIP": "198.51.100.51"}
+    history = script.rebuild([attached(1, A), other, attached(3, B)])
+    assert [history.holders(EIP, at) for at in (0.5, 1, 2.5, 3)] == [set(), {A}, {A}, {A, B}]
+    assert history.holders("198.51.100.51", 3) == {A}
+
+
+def test_a_node_whose_times_waver_keeps_the_order_of_its_journal() -> None:
+    found = changes(
+        entry(9.000002, B, "peer-dead", "a is dead", peer_instance=A),
+        entry(9.000001, B, "role", role="MASTER", old_role="BACKUP", reason=f"own priority 20 ({A} peer-dead)"),
+        attached(9.4, B),
+    )
+    assert found == [(9.4, B, True, "a is dead")]
+
+
+def test_the_command_takes_journals_of_several_nodes_with_other_entries_between() -> None:
+    other = {"MESSAGE": "the configuration is read again", "__REALTIME_TIMESTAMP": "1000000"}
+    told = [attached(1, A) | {"_HOSTNAME": "a"}, other, attached(2, B) | {"_HOSTNAME": "b"}]
+    text = "-- No entries --\n" + "".join(json.dumps(one) + "\n" for one in told)
+    done = subprocess.run([sys.executable, SCRIPT], input=text, capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert f"a holds {EIP} (now: a): " in first
+    assert f"b holds {EIP} (now: a and b): " in second
