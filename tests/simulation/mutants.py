@@ -210,7 +210,7 @@ MUTANTS = (
         "return self._know.me.known_at < now - FRESH",
         "44",
     ),
-    Mutant("clears by old knowledge of itself", "moves", "\nFRESH = 2.0\n", "\nFRESH = 1e9\n", "12 29a"),
+    Mutant("clears by old knowledge of itself", "moves", "\nFRESH = 2.0\n", "\nFRESH = 1e9\n", "45"),
     # Keep
     Mutant(
         "lets go without hearing the master after the read",
