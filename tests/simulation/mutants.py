@@ -210,8 +210,13 @@ MUTANTS = (
         "return self._know.me.known_at < now - FRESH",
         "44",
     ),
-    Mutant("clears by old knowledge of itself", "moves", "\nFRESH = 2.0\n", "\nFRESH = 1e9\n", "45"),
-    # Keep
+    Mutant(
+        "clears by old knowledge of itself",
+        "moves",
+        "return self._know.me.known_at < max(now - FRESH, due)",
+        "return False",
+        "45",
+    ),
     Mutant(
         "lets go without hearing the master after the read",
         "moves",
