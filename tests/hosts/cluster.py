@@ -120,6 +120,14 @@ class Cluster:
             lambda: f"{states()}, {self.zone.changes()}",
         )
 
+    def status(self, name: str, word: str, most: float = TOLD) -> None:
+        """Wait until a host's status line has a word in it."""
+
+        def show() -> str:
+            return self.hosts[name].show("StatusText", UNIT)
+
+        wait(lambda: word in show(), most, f"the status of {name} says {word!r}", show)
+
     def events(self, name: str, what: What, since: float) -> list[Entry]:
         """The entries of one event in a host's journal from a moment on."""
         return self.hosts[name].journal(

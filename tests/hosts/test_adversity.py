@@ -56,7 +56,7 @@ def test_a_holders_clock_that_goes_wrong_is_named_and_nothing_moves(clocked: Clu
     assert re.search(BEHIND, degraded["MESSAGE"])
     assert degraded["PRIORITY"] == "3"
     assert degraded["EXOIP_FAILURE"] == "refused"
-    assert "degraded" in a.show("StatusText", UNIT)
+    clocked.status("a", "degraded")
     # Its heartbeats need no clock.
     told = now()
     wait(lambda: len(clocked.beats.of("a", told, now())) > 2 * BEATS, BEATS * INTERVAL + DEAD, f"{BEATS} further beats")
@@ -96,7 +96,7 @@ def test_a_daemon_that_crashes_again_and_again_stands_aside(cluster: Cluster) ->
     assert "too often" in unfit["EXOIP_REASON"]
     cluster.settled("b", "bca")
     cluster.moves(since, ("ab", "a .* advertises another priority: 10 -> 25[34]"), ("b", "holds and is heard"))
-    assert "unfit" in a.show("StatusText", UNIT)
+    cluster.status("a", "unfit")
 
     since = now()
     a.run("systemctl", "restart", UNIT)  # a person looked after it
