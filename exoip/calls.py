@@ -1,7 +1,7 @@
 """The vocabulary between the decision and the API: which call is wanted, and what came of it.
 
-A `Call` is one HTTP request, never more: what follows from its answer is decided anew. So a node can be stopped between
-any two calls, and a test can do just that.
+A `Call` is one HTTP request (REFRESH alone takes several, all of them reads): what follows from its answer is decided anew. So a node
+can be stopped between any two calls, and a test can do just that.
 """
 
 from __future__ import annotations
