@@ -1,11 +1,13 @@
 """The 24 bytes, and that no bytes at all raise anything but WireError."""
 
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exoip.errors import WireError
-from exoip.wire import SIZE, Heartbeat, decode, encode
+from exoip.wire import KNOWN, SIZE, Heartbeat, decode, encode
 
 ID = "01234567-89ab-cdef-0123-456789abcdef"
 GOLDEN = bytes.fromhex("0201 0a0a c6336432 0123456789abcdef0123456789abcdef")
@@ -42,6 +44,14 @@ def test_one_changed_byte_never_passes_for_the_same_heartbeat(heartbeat, place, 
         assert decode(bytes(damaged)) != heartbeat
     except WireError as error:
         assert (error.cause == "version") == (place < 2)
+
+
+def test_the_same_bytes_are_taken_apart_once():
+    """Nothing is made for each heartbeat, and whatever comes, little is kept."""
+    assert decode(GOLDEN) is decode(bytes(bytearray(GOLDEN)))
+    for number in range(KNOWN + 100):
+        decode(encode(Heartbeat(1, "192.0.2.1", str(UUID(int=number)))))
+    assert decode.cache_info().currsize == KNOWN
 
 
 @pytest.mark.parametrize(
