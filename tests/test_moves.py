@@ -10,8 +10,8 @@ import pytest
 from exoip.calls import Failure, Kind, Lane
 from exoip.election import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from exoip.events import What
-from tests.bench import DEAD, INTERVAL, Bench, backup, master
 from tests.simulation.world import instance_id
+from tests.virtual import DEAD, INTERVAL, Bench, backup, master
 
 LATENCY = 0.1  # of the bench
 

@@ -19,8 +19,8 @@ from exoip.events import Event, What
 from exoip.node import Node
 from exoip.refusals import TOLD_EVERY
 from exoip.wire import Heartbeat
-from tests.bench import DEAD, INTERVAL, Bench, backup, master
 from tests.simulation.world import EIP, instance_id
+from tests.virtual import DEAD, INTERVAL, Bench, backup, master
 
 PATIENCE = 20.0  # seconds that anything here may take before the test gives up
 FOREVER = 1000.0

@@ -9,7 +9,7 @@ import pytest
 from exoip.calls import Failure, Kind, Lane
 from exoip.election import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from exoip.events import What
-from tests.bench import DEAD, Bench, backup, master
+from tests.virtual import DEAD, Bench, backup, master
 
 LATENCY = 0.1  # of the bench
 

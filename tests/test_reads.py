@@ -9,8 +9,8 @@ import pytest
 from exoip.calls import Call, Failure, Kind, Lane
 from exoip.election import HOLDING_UNFIT, LEAVING, Role
 from exoip.events import What
-from tests.bench import DEAD, Bench, backup, master, name_of
 from tests.simulation.world import instance_id
+from tests.virtual import DEAD, Bench, backup, master, name_of
 
 LATENCY = 0.1  # of the bench
 

@@ -9,8 +9,8 @@ import pytest
 from exoip.calls import Failure, Kind
 from exoip.election import Role
 from exoip.snapshot import PeerView, Snapshot, status
-from tests.bench import Bench, backup, master
 from tests.simulation.world import EIP
+from tests.virtual import Bench, backup, master
 
 PEERS = tuple(PeerView(name, f"host-{name}", name == "a", 10, 0.0, None, True) for name in "abc")
 PLAIN = Snapshot(1.0, Role.MASTER, "", 0.0, "m", 10, True, False, False, False, False, "", PEERS, {})

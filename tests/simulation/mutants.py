@@ -346,9 +346,7 @@ def kill(mutant: Mutant, seeds: int, *, only_noticed: bool = False) -> str:
     with tempfile.TemporaryDirectory(prefix="exoip-mutant-") as folder:
         tree = Path(folder)
         for part in ("exoip", "tests"):
-            shutil.copytree(
-                ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__", "hosts", "benchmark")
-            )
+            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__", "hosts", "bench"))
         apply(mutant, tree)
         command = [sys.executable, "-m", "tests.simulation.hunt", "--seeds", str(seeds), *mutant.noticed.split()]
         command += ["--only-first"] * only_noticed

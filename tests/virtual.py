@@ -1,4 +1,4 @@
-"""One real `Node` on a bench, in virtual time: its peers are priorities that beat, its API is what the test says.
+"""One real `Node` in virtual time, on a test bench: its peers are priorities that beat, its API is what the test says.
 
     bench = Bench(peers="az")             # this node is m; ids sort as names do
     bench.heard("a", 5)                   # one heartbeat
