@@ -43,12 +43,15 @@ by half a dead time or more (a suspended machine, SIGSTOP, an IO storm) has not 
 Preemption delay: kept by the holder, which advertises 0 until one and the same better, fit peer has been heard for that long without a
 break. Then it has conceded to that peer: though that one, holding at last, advertises 0 itself, the holder is not protected again
 until it has let go, or the peer is dead or unfit. A start of all, a death and a leave never wait for the delay.
+
+Flap damping: a node whose role changed often lately keeps a preemption delay even where none is configured, see `damping`.
 """
 
 from __future__ import annotations
 
 import math
 
+from exoip.damping import WINDOW, Damping
 from exoip.events import Event, What
 from exoip.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, Condition, Peer, Role, Terms
 
@@ -67,6 +70,7 @@ class Election:
         self.reason = "start"
         self.since = now
         self.advertised = terms.priority
+        self.damping = Damping()
         self._listen_until = now + terms.dead_time
         self._next_death = math.inf
         self._conceded: str | None = None  # to this peer the preemption delay has run out
@@ -99,13 +103,14 @@ class Election:
 
     def tick(self, now: float, *, quiet: bool) -> list[Event]:
         """Let what is due happen: deaths (only when `quiet`), the end of LISTENING, rises that count, the preemption delay."""
-        events = []
-        if quiet and now >= self._next_death:
-            events = self._bury(now)
+        events = self._bury(now) if quiet and now >= self._next_death else []
         for peer in self.peers.values():
             if peer.counts_at is not None and now >= peer.counts_at:
                 peer.counts_at = None
-        return events + self.decide(now, f"{events[0].instance_id} peer-dead" if events else "time passed")
+        why = f"{events[0].instance_id} peer-dead" if events else "time passed"
+        if self.damping.ended(now) and self.terms.flap_damping:
+            events.append(Event(What.CALM, now, self.terms.instance_id, "the role did not change for a while"))
+        return events + self.decide(now, why)
 
     def stalled(self, now: float, slept: float) -> list[Event]:
         """This node was not running for `slept` seconds: it listens anew, and gives every peer a whole dead time to be heard."""
@@ -167,11 +172,24 @@ class Election:
         role, master, reason = self._elect(now)
         if (role, master) != (self.role, self.master):
             details = {"role": role, "old_role": self.role, "master": master or "", "old_master": self.master or ""}
+            events.append(Event(What.ROLE, now, master or "", f"{reason} ({why})", details))
             if role is not self.role:
                 self.since = now
+                events += self._dampen(role, now)
             self.role, self.master, self.reason = role, master, reason
-            events.append(Event(What.ROLE, now, master or "", f"{reason} ({why})", details))
         return events
+
+    def _dampen(self, role: Role, now: float) -> list[Event]:
+        if Role.MASTER not in (role, self.role) or not self.damping.changed(now) or not self.terms.flap_damping:
+            return []
+        delay, changes = self.damping.delay, self.damping.changes
+        why = f"the role changed {changes} times within {WINDOW / 60:.0f} min: a better node waits {delay:.0f} s"
+        return [Event(What.FLAPPING, now, self.terms.instance_id, why, {"changes": changes, "for": delay})]
+
+    @property
+    def preempt_delay(self) -> float:
+        """How long a better node must have been back before it takes the EIP from this one, in seconds; inf: never."""
+        return max(self.terms.preempt_delay, self.damping.delay if self.terms.flap_damping else 0.0)
 
     @property
     def next_death(self) -> float:
@@ -183,7 +201,8 @@ class Election:
         times = [self._listen_until] if self.role is Role.LISTENING else []
         times += [peer.counts_at for peer in self.peers.values() if peer.counts_at is not None]
         if self.advertised == PROTECTED:
-            times += [since + self.terms.preempt_delay for since in self._rivals().values()]
+            times += [since + self.preempt_delay for since in self._rivals().values()]
+        times.append(self.damping.until)
         return min(times, default=math.inf)
 
     def alive(self, instance_id: str) -> bool:
@@ -234,11 +253,11 @@ class Election:
         if not self.condition.last_held or peer is None or not peer.alive or peer.priority >= HOLDING_UNFIT:
             self._conceded = None
         if self._conceded is None and self.condition.holds:
-            over = [rival for rival, since in self._rivals().items() if now >= since + self.terms.preempt_delay]
+            over = [rival for rival, since in self._rivals().items() if now >= since + self.preempt_delay]
             self._conceded = min(over, default=None)
 
     def _advertise(self) -> int:
-        own, delay = self.condition, self.terms.preempt_delay
+        own, delay = self.condition, self.preempt_delay
         if own.leaving:
             return LEAVING
         if own.letting_go:

@@ -40,6 +40,8 @@ class What(StrEnum):
     YIELDED = "yielded"  # another node, cut off from this one, holds: stand back
     STAND_BACK_OVER = "stand-back-over"
     OUTSIDER_HOLDS = "outsider-holds"  # an instance that is no member holds
+    FLAPPING = "flapping"  # the role changed too often: a better node has to wait
+    CALM = "calm"  # and no longer
     DATAGRAM_REFUSED = "datagram-refused"  # a datagram was dropped
     SEND_FAILED = "send-failed"  # a heartbeat could not be sent to a peer
     SEND_RECOVERED = "send-recovered"

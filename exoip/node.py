@@ -63,7 +63,7 @@ class Node:
         self._ownership = Ownership(
             self._election, chance or random.Random(), now, verify_interval=verify_interval, refresh_in=refresh_in
         )
-        self._ownership.quarantined_until = quarantined_until
+        self._ownership.aside.set("starts", "started too often", quarantined_until)
         self._members: dict[str, tuple[str, int]] = {}
         self._addresses: frozenset[str] = frozenset()
         self._refusals = Refusals()
@@ -175,10 +175,10 @@ class Node:
             self._ownership.leave()
             self._settle([Event(What.LEAVING, now, self._election.terms.instance_id, "stop was asked for")], now)
 
-    def set_health(self, why_not: str, now: float) -> None:
-        """Say why this node is unfit (a health check fails), or "" when it is well."""
+    def set_aside(self, source: str, why: str, now: float, until: float = math.inf) -> None:
+        """Step aside for a reason of `source` (a health check, an operator) until then; with "" as the reason, no longer."""
         with self._wake:
-            self._ownership.unhealthy = why_not
+            self._ownership.aside.set(source, why, until)
             self._settle(self._ownership.tick(now), now)
 
     def finished(self) -> bool:
@@ -193,7 +193,7 @@ class Node:
             me = ownership.know.me
             return Snapshot(
                 now, election.role, election.reason, election.since, election.master, election.advertised,
-                me.held, me.doubt, ownership.unfit(now), ownership.yielding.active, ownership.moves.leaving, ownership.degraded,
+                me.held, me.doubt, ownership.aside.unfit(now), ownership.yielding.active, ownership.moves.leaving, ownership.degraded,
                 peer_views(self._members, election.peers, ownership.know.others), dict(self._refusals.counts),
             )  # fmt: skip
 

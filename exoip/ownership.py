@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 import random
 
+from exoip.aside import Aside
 from exoip.calls import Call, Failure, Kind, Lane, Outcome
 from exoip.election import HOLDING_UNFIT, LEAVING, Condition, Election, Role
 from exoip.events import Event, What
@@ -49,10 +50,15 @@ class Ownership:
         self.moves = Moves(election, self.know, chance)
         self.reads = Reads(election, self.know, self.moves, chance, now, verify_interval, refresh_in)
         self.yielding = Yielding(election, self.know, self.moves, self.reads)
-        self.unhealthy = ""  # why the node is unfit for a reason from outside (a health check); "" when it is not
-        self.quarantined_until = -math.inf  # unfit until then: the daemon is in a crash loop
+        self.aside = Aside(
+            election.terms.instance_id,
+            {
+                "attach failed": self.moves.attach_fitness,
+                "detach of another failed": self.moves.clear_fitness,
+                "can not read itself": self.reads.fitness,
+            },
+        )
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
-        self._unfit = False
         self._failing: dict[Kind, Failure] = {}
 
     # -- what comes in ------------------------------------------------------------------------------------------------
@@ -133,19 +139,11 @@ class Ownership:
         return Condition(
             holds=me.protected,
             last_held=me.held,
-            unfit=self.unfit(now),
+            unfit=self.aside.unfit(now),
             letting_go=self.moves.letting_go,
             yielded=self.yielding.active,
             leaving=self.moves.leaving,
         )
-
-    def unfit(self, now: float) -> bool:
-        """Whether this node can not do the job at present."""
-        return bool(self.unhealthy) or now < max(self._unfit_times())
-
-    def _unfit_times(self) -> tuple[float, ...]:
-        fitness = self.moves.attach_fitness, self.moves.clear_fitness, self.reads.fitness
-        return *(job.until for job in fitness), self.quarantined_until
 
     def finished(self) -> bool:
         """A leaver may go: it does not hold, and nothing is under way."""
@@ -180,12 +178,11 @@ class Ownership:
         events = self.moves.tick(now)
         events += self._consequences(events, held, now)
         events += self.yielding.tick(now)
-        return events + self._unfit_edge(now)
+        return events + self.aside.edge(now)
 
     def next_deadline(self, now: float) -> float:
         """When `tick` is wanted."""
-        unfit = [at for at in self._unfit_times() if at > now]
-        return min(self.moves.next_deadline(), self.yielding.next_deadline(), *unfit)
+        return min(self.moves.next_deadline(), self.yielding.next_deadline(), self.aside.next_deadline(now))
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -207,7 +204,7 @@ class Ownership:
                 self.moves.attach_fitness.done()
             else:
                 self.moves.attach_fitness.failed(Failure.TIMEOUT, now)
-        return self._unfit_edge(now)
+        return self.aside.edge(now)
 
     def _lost(self, now: float) -> None:
         """Ask who holds; and where an attach does not last, wait ever longer before the next."""
@@ -216,17 +213,6 @@ class Ownership:
         else:
             self.moves.take.reset()
         self.yielding.lost()
-
-    def _unfit_edge(self, now: float) -> list[Event]:
-        unfit = self.unfit(now)
-        if unfit == self._unfit:
-            return []
-        self._unfit = unfit
-        if not unfit:
-            return [Event(What.FIT, now, self.know.own_id, "takes part again")]
-        names = ("attach failed", "detach of another failed", "can not read itself", "started too often")
-        why = self.unhealthy or next(n for n, at in zip(names, self._unfit_times(), strict=True) if at > now)
-        return [Event(What.UNFIT, now, self.know.own_id, why, {"for": max(self._unfit_times()) - now})]
 
     def _edge(self, call: Call, outcome: Outcome) -> list[Event]:
         """Tell of the first failure of a kind of call, and of the first good one after it."""

@@ -19,13 +19,17 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the election goes by: own id, configured priority (1..252), interval in s, dead ratio, preemption delay in s (inf: never)."""
+    """What the election goes by: own id, configured priority (1..252), interval in s, dead ratio, preemption delay in s (inf: never).
+
+    `flap_damping`: whether a node whose role changed often lately keeps a longer preemption delay, see `damping`.
+    """
 
     instance_id: str
     priority: int = 10
     interval: float = 1.0
     dead_ratio: float = 3.0
     preempt_delay: float = 0.0
+    flap_damping: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.priority <= 252:

@@ -204,7 +204,7 @@ def test_4_no_hole_when_a_host_lives(t: Times, what: str, dead_times: float):
 
 
 def health(host: Host, why_not: str) -> None:
-    host.run(lambda: host.node.set_health(why_not, host.now))
+    host.run(lambda: host.node.set_aside("health check", why_not, host.now))
     host.pump()
 
 

@@ -27,15 +27,17 @@ MAY_IMPORT: dict[str, str] = {
     "events": "",
     # the pure core: who should hold the address, and which call follows from that
     "peers": "",
-    "election": "peers events",
+    "damping": "",
+    "election": "damping peers events",
     "fitness": "calls",
+    "aside": "events fitness",
     "knowledge": "",
     "operation": "calls",
     "moves": "election calls events fitness knowledge operation",
     "timetable": "calls",
     "reads": "election calls events fitness knowledge moves timetable",
     "yielding": "election events knowledge moves reads",
-    "ownership": "election calls events fitness knowledge moves reads yielding",
+    "ownership": "aside election calls events fitness knowledge moves reads yielding",
     "refusals": "events",
     "schedule": "peers",
     "snapshot": "knowledge peers",
@@ -74,7 +76,8 @@ ANYBODYS = {"", "errors"}
 
 # Same input, same output: time is an argument, and nothing is sent, logged or waited for.
 PURE = set(
-    "wire calls events peers election fitness knowledge operation moves timetable reads yielding ownership"
+    "wire calls events peers damping election fitness aside knowledge operation moves timetable reads yielding"
+    " ownership"
     " refusals schedule snapshot signing".split()
 )
 IMPURE = {

@@ -53,18 +53,19 @@ def told() -> Journal:
 
 def _run_failures(world: World) -> None:
     """The holder dies while the API treats the other badly, in each way; and a restart within the dead time."""
-    a, b = world.hosts["a"], world.hosts["b"]
     for mode in ("fail", "refuse", "unreachable", "hang", "lost", "late", "operation"):
-        b.api.modes["all"] = mode
-        a.crash()
+        holder, other = sorted(world.hosts.values(), key=lambda host: host.name not in world.holders)
+        other.api.modes["all"] = mode
+        holder.crash()
         world.advance(40)
-        b.api.modes.clear()
+        other.api.modes.clear()
         world.advance(60)
-        a.start()
+        holder.start()
         world.advance(40)
-    a.crash()
+    holder = next(host for host in world.hosts.values() if host.name in world.holders)
+    holder.crash()
     world.advance(0.5)
-    a.start()
+    holder.start()
     world.advance(20)
 
 
@@ -73,10 +74,10 @@ def _run_life(world: World) -> None:
     a, b = world.hosts["a"], world.hosts["b"]
     a.stall(5.0)
     world.advance(20)
-    b.run(lambda: b.node and b.node.set_health("the web server is down", b.now))
+    b.run(lambda: b.node and b.node.set_aside("health check", "the web server is down", b.now))
     b.pump()
     world.advance(20)
-    b.run(lambda: b.node and b.node.set_health("", b.now))
+    b.run(lambda: b.node and b.node.set_aside("health check", "", b.now))
     b.pump()
     world.advance(20)
     holder = next(host for host in (a, b) if host.name in world.holders)
@@ -99,6 +100,13 @@ def _run_life(world: World) -> None:
 
 
 def _run_split(world: World) -> None:
+    """A cut that comes and goes, and one that stays for a while; then a stranger holds."""
+    for _ in range(4):
+        world.split("a", "b")
+        world.advance(10)
+        world.cut.clear()
+        world.advance(10)
+    world.advance(900)
     world.split("a", "b")
     world.advance(200)
     world.cut.clear()

@@ -153,15 +153,15 @@ class TestBeats:
     def test_at_once_when_the_priority_changed_and_the_rhythm_stays(self):
         bench = Bench()
         bench.advance_to(4.3)
-        bench.node.set_health("down", bench.now)
+        bench.node.set_aside("health check", "down", bench.now)
         bench.advance_to(6.5)
         assert bench.beats[-3:] == [(4.3, HOLDING_UNFIT), (5.0, HOLDING_UNFIT), (6.0, HOLDING_UNFIT)]
 
     def test_a_change_and_back_before_anybody_asked_is_no_change(self):
         bench = Bench()
         bench.advance_to(4.3)
-        bench.node.set_health("down", bench.now)
-        bench.node.set_health("", bench.now)
+        bench.node.set_aside("health check", "down", bench.now)
+        bench.node.set_aside("health check", "", bench.now)
         bench.advance_to(5.5)
         assert bench.beats[-2:] == [(4.0, 10), (5.0, 10)]
 
@@ -294,12 +294,12 @@ class TestLeave:
 class TestHealth:
     def test_a_failing_check_makes_unfit_while_it_fails(self):
         bench = master()
-        bench.node.set_health("the web server is down", bench.now)
+        bench.node.set_aside("health check", "the web server is down", bench.now)
         bench.advance(1000)
         assert bench.view.unfit
         assert bench.beats[-1][1] == HOLDING_UNFIT
         assert bench.role is Role.MASTER  # nobody is better
-        bench.node.set_health("", bench.now)
+        bench.node.set_aside("health check", "", bench.now)
         bench.pump()
         assert not bench.view.unfit
         assert bench.beats[-1][1] == 10
@@ -308,7 +308,7 @@ class TestHealth:
 
     def test_a_backup_advertises_254(self):
         bench = backup()
-        bench.node.set_health("down", bench.now)
+        bench.node.set_aside("health check", "down", bench.now)
         bench.pump()
         assert bench.beats[-1][1] == UNFIT
 
@@ -399,7 +399,7 @@ class TestWaiting:
         now = time.monotonic()
         match what:
             case "health":
-                node.set_health("down", now)
+                node.set_aside("health check", "down", now)
             case "leave":
                 node.leave(now)
             case "terms":
@@ -478,7 +478,7 @@ class TestWaiting:
             lambda: serve(Lane.MUTATIONS),
             lambda: serve(Lane.READS),
             trouble,
-            lambda: node.set_health("" if int(time.monotonic() * 10) % 2 else "down", time.monotonic()),
+            lambda: node.set_aside("health check", "" if int(time.monotonic() * 10) % 2 else "down", time.monotonic()),
             lambda: node.snapshot(time.monotonic()),
         ]
         threads = [threading.Thread(target=forever, args=(job,), daemon=True) for job in jobs]
@@ -549,7 +549,7 @@ def test_no_sequence_of_happenings_breaks_a_node(sequence, own, delay):
             case "terms":
                 bench.node.set_terms(Terms(instance_id(own), how[0], how[1], 3.0, how[2]), VERIFY, bench.now)
             case "health":
-                bench.node.set_health(how[0], bench.now)
+                bench.node.set_aside("health check", how[0], bench.now)
             case "operation":
                 bench.operation = how[0]
             case "candidates":

@@ -48,9 +48,10 @@ class Chaos:
         count = chance.choice((2, 2, 3, 3, 3, 4, 5))
         interval = chance.choice((1.0, 1.0, 0.5))
         delay = chance.choice((0.0, 0.0, 0.0, 5.0, float("inf")))
+        damping = chance.random() < 0.7
         priorities = chance.sample(range(10, 60, 10), count) if chance.random() < 0.7 else [10] * count
         for name, priority in zip("abcde", priorities, strict=False):
-            host = world.add(name, priority, interval=interval, preempt_delay=delay)
+            host = world.add(name, priority, interval=interval, preempt_delay=delay, flap_damping=damping)
             latency, operation = chance.uniform(0.02, 0.5), chance.uniform(0.1, 1.0)
             host.api.latency, host.api.operation = (latency / 2, latency), (operation / 2, operation)
         world.delay = chance.choice(((0.001, 0.001), (0.001, 0.05), (0.001, interval / 2)))

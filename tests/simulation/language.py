@@ -17,7 +17,13 @@ from tests.simulation.world import EIP, Host, World, instance_id
 POLL, VERIFY = 0.25, 30.0
 STEP = 0.05  # `expect within` looks that often
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_TERMS = {"prio": "priority", "interval": "interval", "ratio": "dead_ratio", "delay": "preempt_delay"}
+_TERMS = {
+    "prio": "priority",
+    "interval": "interval",
+    "ratio": "dead_ratio",
+    "delay": "preempt_delay",
+    "damping": "flap_damping",
+}
 _KINDS = ("all", "attach", "detach", "poll", "read", "holders", "refresh")
 _MODES = ("fail", "refuse", "unreachable", "hang", "lost", "late", "operation", "ok")
 
@@ -336,6 +342,9 @@ def _terms(words: tuple[str, ...]) -> dict[str, float]:
         name, _, value = word.partition("=")
         if name not in _TERMS:
             raise CommandError(f"{word!r} is no term: there are {', '.join(_TERMS)}")
+        if name == "damping":
+            terms[_TERMS[name]] = value != "no"
+            continue
         number = math.inf if value == "never" else seconds(value)
         terms[_TERMS[name]] = int(number) if name == "prio" else number
     return terms

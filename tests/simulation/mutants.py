@@ -102,11 +102,13 @@ MUTANTS = (
     Mutant("unfit for ever", "fitness", "self.until = now + self._length", "self.until = math.inf", "02a 17"),
     Mutant(
         "the crash loop is not minded",
-        "ownership",
-        "return *(job.until for job in fitness), self.quarantined_until",
-        "return *(job.until for job in fitness), -math.inf",
+        "node",
+        '"started too often", quarantined_until',
+        '"started too often", -math.inf',
         "33",
     ),
+    Mutant("flapping is not damped", "damping", "if excess >= 0 else 0.0", "if False else 0.0", "13c"),
+    Mutant("the damping does not end", "damping", "if now < self.until:", "if True:", "13c"),
     # trust
     Mutant(
         "the id in a packet is trusted, whoever sends it",

@@ -111,13 +111,13 @@ class Host:
             quarantined_until=self.now + self.quarantine,
         )
         if self.unhealthy:
-            self.node.set_health(self.unhealthy, self.now)
+            self.node.set_aside("health check", self.unhealthy, self.now)
         self.pump()
 
     def feel(self, unhealthy: str) -> None:
         """Let the health check fail for this reason, or, with "", pass."""
         self.unhealthy = unhealthy
-        self.run(lambda: self.node and self.node.set_health(unhealthy, self.now))
+        self.run(lambda: self.node and self.node.set_aside("health check", unhealthy, self.now))
 
     def crash(self) -> None:
         """The daemon is gone from one moment to the next; the host serves on."""
