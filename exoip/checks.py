@@ -10,10 +10,10 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from exoip.addresses import Peer
 from exoip.errors import ConfigError, UsageError
 from exoip.options import BY_NAME
 from exoip.sources import COMMAND_LINE, DEFAULT, Setting
-from exoip.values import Peer
 
 Values = Mapping[str, Any]
 Settings = Mapping[str, Setting]

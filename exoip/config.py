@@ -1,7 +1,8 @@
 """The configuration: what the command line, the environment, credentials and a file say, as one frozen `Config`.
 
-`parse` is the way in. Its modules: `options` (the table), `values` (text to value), `commandline` and `sources` (where
-the texts come from). Names are not resolved and nothing is asked of a network here.
+`parse` is the way in. Its modules: `settings` (what comes out), `options` (the table), `values` and `addresses` (text to value),
+`commandline` and `sources` (where the texts come from), `checks` (what goes together). Names are not resolved and nothing is asked of
+a network here.
 """
 
 from __future__ import annotations
@@ -9,76 +10,21 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
 from exoip import __version__, checks
+from exoip.addresses import Peer
 from exoip.errors import ConfigError, UsageError
 from exoip.options import BY_NAME, BY_SPELLING, OPTIONS, Kind, Option, help_text
+from exoip.settings import HIGHEST_PRIORITY, LOWEST_PRIORITY, Config, Mode
 from exoip.sources import COMMAND_LINE, DEFAULT, Collected, Setting, collect
-from exoip.values import Peer, Secret, quote
+from exoip.values import Secret, quote
 
-__all__ = ["Config", "Mode", "Peer", "Secret", "describe", "parse"]
+__all__ = ["HIGHEST_PRIORITY", "LOWEST_PRIORITY", "Config", "Mode", "Peer", "Secret", "describe", "parse"]
 
-LOWEST_PRIORITY, HIGHEST_PRIORITY = 1, 252  # 0 and 253 to 255 mean something else on the wire
 SAFE_DEAD_RATIO = 2
 _SHORTEST_TO_HIDE = 4  # characters; no real secret is that short, and to star out every "a" would ruin a message
-
-
-class Mode(StrEnum):
-    """What this process is to do."""
-
-    ATTACH = "attach"
-    DETACH = "detach"
-    WATCH = "watch"
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """Everything exoip was told. Made by `parse`; `dataclasses.replace` is for tests.
-
-    `address`: the Elastic IP. `bind_host`: "" for every address. `advertisement_interval`, `preempt_delay` (inf: never
-    preempt), `verify_interval`, `leave_timeout`: seconds. `dead_ratio`: advertisement intervals. `sources`: by option
-    name "command line", "environment IF_X", "credential api-key", "file /etc/…, line 3" or "default".
-    """
-
-    mode: Mode
-    address: str
-    bind_host: str
-    bind_port: int
-    instance_id: str | None
-    peers: tuple[Peer, ...]
-    peer_group: str | None
-    host_priority: int
-    dead_ratio: float
-    advertisement_interval: float
-    api_key: str
-    api_secret: Secret
-    api_endpoint: str | None
-    zone: str | None
-    metadata_url: str
-    preempt_delay: float
-    verify_interval: float
-    leave_timeout: float
-    verbose: bool
-    log_stdout: bool
-    check_config: bool
-    config_file: str | None
-    warnings: tuple[str, ...]
-    sources: Mapping[str, str]
-
-    def __post_init__(self) -> None:
-        """The bounds that the rest of the program relies on; `parse` has said it better before."""
-        if not LOWEST_PRIORITY <= self.host_priority <= HIGHEST_PRIORITY:
-            raise ConfigError(f"host-priority {self.host_priority}: must be {LOWEST_PRIORITY} to {HIGHEST_PRIORITY}")
-        if not (1 <= self.dead_ratio < math.inf and 0 < self.advertisement_interval < math.inf):
-            raise ConfigError(f"dead-ratio {self.dead_ratio} of advertisement-interval {self.advertisement_interval}")
-        if not (self.preempt_delay >= 0 and self.verify_interval > 0 and self.leave_timeout >= 0):
-            raise ConfigError("preempt-delay, verify-interval and leave-timeout must not be negative")
-        if self.peers and self.peer_group is not None:
-            raise ConfigError("exoscale-peers and exoscale-peer-group exclude each other")
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
@@ -133,6 +79,7 @@ def _build(found: Collected) -> Config:
         zone=values.get("exoscale-zone"),
         metadata_url=values["exoscale-metadata-url"],
         preempt_delay=math.inf if values["no-preempt"] else values["preempt-delay"],
+        flap_damping=values["flap-damping"],
         verify_interval=values["verify-interval"],
         leave_timeout=values["leave-timeout"],
         verbose=values["verbose"],

@@ -120,6 +120,7 @@ class Daemon:
             config.advertisement_interval,
             config.dead_ratio,
             config.preempt_delay,
+            config.flap_damping,
         )
 
     def _make_node(self, stand_aside_until: float, refresh_in: float) -> Node:

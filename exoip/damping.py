@@ -2,8 +2,8 @@
 
 A node that comes and goes (a health check on the edge, a machine that restarts again and again, a bad cable) would take the Elastic IP
 with it each time. So from the sixth change to or from MASTER within ten minutes on, the holder keeps a preemption delay of its own: 60 s,
-doubled by each further change, to 10 min. It ends, and never shrinks before, when the role did not change for ten minutes. Deaths, leaves and unfit holders
-never wait for it, as they never wait for the preemption delay: only a move that nobody needs is put off.
+doubled by each further change, to 10 min. It ends, and never shrinks before, when the role did not change for ten minutes. Deaths,
+leaves and unfit holders never wait for it, as they never wait for the preemption delay: only a move that nobody needs is put off.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from exoip import values
+from exoip import addresses, values
 
 
 class Kind(Enum):
@@ -84,14 +84,14 @@ OPTIONS: tuple[Option, ...] = (
     Option("attach", "A", MODE, "attach the Elastic IP to this instance, wait until that is done, exit"),
     Option("detach", "D", MODE, "detach the Elastic IP from this instance, wait until that is done, exit"),
     Option("watch", "W", MODE, "watch: exchange heartbeats with the peers and keep the Elastic IP on a live node"),
-    Option("address", "xi", VALUE, "the Elastic IP (IPv4; a trailing /32 is accepted)", values.elastic_ip, "ADDRESS",
+    Option("address", "xi", VALUE, "the Elastic IP (IPv4; a trailing /32 is accepted)", addresses.elastic_ip, "ADDRESS",
            otherwise="required"),
     Option("host-priority", "P", VALUE, "0 to 255, the lowest wins; 0 runs as 1, and 253 to 255 as 252",
            values.priority, "NUMBER", "10"),
     Option("bind-address", "l", VALUE, "where heartbeats are received: host:port, [v6]:port, or :port for every "
-           "address", values.bind_address, "ADDRESS", f":{values.DEFAULT_PORT}", also=("IF_BIND_TO",)),
+           "address", addresses.bind_address, "ADDRESS", f":{addresses.DEFAULT_PORT}", also=("IF_BIND_TO",)),
     Option("exoscale-peers", "p", VALUE, "the peers, address[:port][=instance-id]; repeated or with commas between; "
-           "-W needs this or -G, never both", values.peers, "PEER,...", otherwise="none", repeats=True),
+           "-W needs this or -G, never both", addresses.peers, "PEER,...", otherwise="none", repeats=True),
     Option("exoscale-peer-group", "G", VALUE, "the security group whose running instances are the peers; refreshed "
            "every 5 minutes", values.peer_group, "NAME", otherwise="none"),
     Option("dead-ratio", "r", VALUE, "a peer is dead when nothing was heard of it for this many advertisement "
@@ -106,16 +106,18 @@ OPTIONS: tuple[Option, ...] = (
            "the machine can read it", values.api_secret, "SECRET", otherwise="required",
            also=("EXOSCALE_API_SECRET",), credential="api-secret", secret=True),
     Option("exoscale-api-endpoint", "xe", VALUE, "the API's URL; https, plain http on loopback only",
-           values.api_endpoint, "URL", otherwise="from the zone: https://api-ZONE.exoscale.com/v2",
+           addresses.api_endpoint, "URL", otherwise="from the zone: https://api-ZONE.exoscale.com/v2",
            also=("EXOSCALE_API_ENDPOINT",)),
     Option("exoscale-zone", "xz", VALUE, "the zone of the Elastic IP and of its instances", values.zone, "ZONE",
            otherwise="asked of the metadata service", also=("EXOSCALE_ZONE",)),
-    Option("exoscale-metadata-url", "xm", VALUE, "the metadata service", values.metadata_url, "URL",
+    Option("exoscale-metadata-url", "xm", VALUE, "the metadata service", addresses.metadata_url, "URL",
            "http://metadata.exoscale.com"),
     Option("preempt-delay", None, VALUE, "how long a better node must have been back before it takes the Elastic IP "
            "from a live holder; 0 to 86400", values.Number(0, 86400, S), "SECONDS", "0", unit=S),
     Option("no-preempt", None, FLAG, "never take the Elastic IP from a live holder: an endless --preempt-delay, so "
            "not both", default="no"),
+    Option("flap-damping", None, FLAG, "a node whose role changed six times within ten minutes makes a better one wait 1 to "
+           "10 minutes before it takes the Elastic IP from it", default="yes"),
     Option("verify-interval", None, VALUE, "time between two looks of the holder at who holds the Elastic IP; "
            "0.5 to 3600", values.Number(0.5, 3600, S), "SECONDS", "30", unit=S),
     Option("leave-timeout", None, VALUE, "how long a stopping holder waits for a peer to take over; 0 to 600",

@@ -67,7 +67,7 @@ def test_defaults() -> None:
         mode=Mode.WATCH, address=EIP, bind_host="", bind_port=12345, instance_id=None,
         peers=(Peer("10.0.0.2", None, None),), peer_group=None, host_priority=10, dead_ratio=3.0,
         advertisement_interval=1.0, api_key="EXOtest", api_secret=Secret(SECRET), api_endpoint=None, zone=None,
-        metadata_url="http://metadata.exoscale.com", preempt_delay=0.0, verify_interval=30.0, leave_timeout=10.0,
+        metadata_url="http://metadata.exoscale.com", preempt_delay=0.0, flap_damping=True, verify_interval=30.0, leave_timeout=10.0,
         verbose=False, log_stdout=False, check_config=False, config_file=None, warnings=(), sources=config.sources,
     )  # fmt: skip
     assert config.sources["address"] == "environment IF_ADDRESS"
@@ -118,6 +118,7 @@ SAMPLES = {
     ),
     "preempt-delay": ("preempt_delay", [("0", 0.0), ("86400", 86400.0), ("1.5", 1.5)]),
     "no-preempt": ("preempt_delay", [("yes", math.inf), ("no", 0.0), ("1", math.inf)]),
+    "flap-damping": ("flap_damping", [("no", False), ("yes", True), ("off", False)]),
     "verify-interval": ("verify_interval", [("0.5", 0.5), ("3600", 3600.0), ("10", 10.0)]),
     "leave-timeout": ("leave_timeout", [("0", 0.0), ("600", 600.0), ("5", 5.0)]),
     "verbose": ("verbose", [("true", True), ("0", False), ("YES", True)]),
@@ -444,6 +445,7 @@ BAD = {
                        "10.0.0.2;10.0.0.3", "224.0.0.1", "fe80::1%eth0", f"={UUID}", "10.0.0.2,10.0.0.256", "12345"],
     "dead-ratio": [*NUMBERS, "0.5", "256"],
     "advertisement-interval": [*NUMBERS, "0.049", "255.1"],
+    "flap-damping": ["maybe", "2"],
     "verify-interval": [*NUMBERS, "0.4", "3601"],
     "leave-timeout": [*NUMBERS[1:], "601"],
     "preempt-delay": [*NUMBERS[1:], "86401"],

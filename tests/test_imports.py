@@ -43,11 +43,13 @@ MAY_IMPORT: dict[str, str] = {
     "snapshot": "knowledge peers",
     # the configuration
     "values": "",
-    "options": "values",
+    "addresses": "values",
+    "settings": "addresses values",
+    "options": "addresses values",
     "commandline": "options values",
     "sources": "commandline options values",
-    "checks": "options sources values",
-    "config": "checks sources commandline options values",
+    "checks": "addresses options sources values",
+    "config": "addresses checks settings sources commandline options values",
     # the API
     "signing": "",
     "resources": "",
