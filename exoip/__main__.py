@@ -11,6 +11,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+import exoip.footprint  # noqa: F401  before all that imports requests
+
+# isort: split
 from exoip import discovery
 from exoip.config import Config, Mode, describe, parse
 from exoip.daemon import Daemon

@@ -14,7 +14,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from exoip import discovery, reload
+from exoip import discovery, footprint, reload
 from exoip.api import Client
 from exoip.calls import Lane
 from exoip.config import Config
@@ -65,6 +65,7 @@ class Daemon:
             self._node = self._make_node(stand_aside_until, 0.0 if remembered else REFRESH)
             threads = self._start(channel)
             self._systemd.notify("READY=1")
+            footprint.settle()
             code = self._watch(threads).run()
         except Stopped:
             code = 0

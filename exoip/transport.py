@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import http.client
 import io
+import os
 import ssl
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +30,8 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from exoip.connection import Budget, Connection, Response, TooLongError
 
 LIMIT = 16 * 2**20  # bytes of an answer as received
+CA_FOLDER = "/etc/ssl/certs"
+CA_FOLDERS_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # the same certificates in one file
 _TLS_PORT = 443
 
 
@@ -75,8 +79,7 @@ class Transport(BaseAdapter):
             self.close()
             tls = None
             if parts.scheme == "https":
-                tls = ssl.create_default_context(cafile=self._ca_file)
-                tls.set_alpn_protocols(["http/1.1"])
+                tls = _tls(self._ca_file, os.stat(self._ca_file).st_mtime_ns)
             port = parts.port or (_TLS_PORT if tls else http.client.HTTP_PORT)
             self._origin = (parts.scheme, parts.netloc)
             self._connection = Connection(parts.hostname or "", port, tls)
@@ -104,6 +107,18 @@ def session(*, limit: int = LIMIT) -> requests.Session:
     made.mount("https://", Transport(limit=limit))
     made.mount("http://", Transport(limit=limit))
     return made
+
+
+@lru_cache(1)
+def _tls(ca_file: str, _changed: int) -> ssl.SSLContext:
+    """Return the context of all connections: a system's certificates take a MiB each time that they are loaded.
+
+    Debian has them in a folder too, from which OpenSSL loads the one that it needs, once.
+    """
+    folder = CA_FOLDER if ca_file == CA_FOLDERS_BUNDLE else None
+    tls = ssl.create_default_context(cafile=None if folder else ca_file, capath=folder)
+    tls.set_alpn_protocols(["http/1.1"])
+    return tls
 
 
 def _serialized(request: requests.PreparedRequest) -> bytes:

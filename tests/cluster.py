@@ -23,6 +23,7 @@ import random
 import re
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -82,6 +83,7 @@ class Process:
         self.words, self.env = list(words), dict(env)
         self.lines: list[str] = []
         self.exits: list[int] = []
+        self.program = [sys.executable, "-m", "exoip"]
         self._since = 0  # the first line of this start
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -93,6 +95,13 @@ class Process:
     @property
     def id(self) -> str:
         return self.instance.id
+
+    @property
+    def pid(self) -> int:
+        """Its process id, also when it has ended; RuntimeError before it was ever started."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was never started")
+        return self._process.pid
 
     @property
     def running(self) -> bool:
@@ -131,7 +140,7 @@ class Process:
             raise RuntimeError(f"{self.name} runs already")
         self._join()
         self._since = len(self.lines)
-        command = [sys.executable, "-m", "exoip", *self.words]
+        command = [*self.program, *self.words]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT,
                                          env=self.env, cwd=ROOT, text=True, errors="replace")  # fmt: skip
@@ -238,7 +247,7 @@ class Cluster:
 
     `interval` in seconds and `ratio` set the heartbeats; `latency` is what a call takes, `operation` an operation, in
     seconds. `members`: how the nodes find each other. `options` are further words of every node's command line;
-    `tell` takes what there is to know after a failure.
+    `tell` takes what there is to know after a failure; with `tls` the API is served over it.
     """
 
     def __init__(
@@ -252,6 +261,7 @@ class Cluster:
         operation: float = 0.05,
         members: Members = "group",
         options: Sequence[str] = ("-v",),
+        tls: ssl.SSLContext | None = None,
         tell: Callable[[str], object] = print,
     ) -> None:
         self.interval, self.ratio, self._tell = interval, ratio, tell
@@ -261,7 +271,7 @@ class Cluster:
         self.port = self.observer.port
         self.zone = Zone(eip=self.eip, operation_seconds=operation)
         self.zone.set_latency(latency)
-        self.server = SandboxServer(self.zone)
+        self.server = SandboxServer(self.zone, tls=tls)
         names = [f"n{number}" for number in range(1, nodes + 1)]
         instances = [self._instance(name, 10 + number) for number, name in enumerate(names, start=1)]
         self.listener = self._instance("observer", 1)

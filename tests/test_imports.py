@@ -67,11 +67,12 @@ MAY_IMPORT: dict[str, str] = {
     "journal": "events messages",
     "starts": "journal",
     # the shell
+    "footprint": "",  # imported first by __main__, so it imports none of ours
     "remembered": "config discovery journal",
     "reload": "config discovery",
     "watch": "config events journal node reload snapshot",
     "daemon": "*",  # all above
-    "__main__": "config values daemon discovery api journal transition",
+    "__main__": "footprint config values daemon discovery api journal transition",
 }
 MAY_IMPORT["daemon"] = " ".join(MAY_IMPORT.keys() - {"daemon", "__main__"})
 ANYBODYS = {"", "errors"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from exoip import connection
+from exoip import connection, transport
 from exoip.transport import LIMIT, BadAnswer, Transport, session
 from tests.raw_server import Peer, RawServer, answer
 
@@ -464,6 +465,44 @@ class TestTls:
         for _ in range(5):
             assert get(client, server.url, 10).content == b"secret"
         assert len(server.peers) == 1
+
+
+def test_certificates_are_loaded_once_and_anew_when_they_changed(tmp_path, certificate, monkeypatch):
+    bundle = tmp_path / "bundle"
+    bundle.write_bytes(certificate.with_suffix(".crt").read_bytes())
+    loads: list[str] = []
+    real = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda **given: loads.append(given["cafile"]) or real(**given))
+    for _ in range(3):
+        Transport(ca_file=str(bundle))._connection_for("https://127.0.0.1:1/")
+    assert loads == [str(bundle)]
+    os.utime(bundle, ns=(0, bundle.stat().st_mtime_ns + 1))
+    Transport(ca_file=str(bundle))._connection_for("https://127.0.0.1:1/")
+    assert len(loads) == 2
+
+
+def test_of_debians_certificates_only_those_that_are_needed_are_loaded(certificate, tmp_path, monkeypatch):
+    """From the folder: by the hash of the name, and one that is not in it is refused."""
+    own = certificate.with_suffix(".crt")
+    asked = ["openssl", "x509", "-hash", "-noout", "-in", own]
+    name = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    bundle = tmp_path / "ca-certificates.crt"
+    bundle.write_text("nobody reads this")
+    monkeypatch.setattr(transport, "CA_FOLDER", str(tmp_path))
+    monkeypatch.setattr(transport, "CA_FOLDERS_BUNDLE", str(bundle))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    with RawServer(forever(answer(b"secret")), tls) as server:
+        for trusted in (False, True):
+            if trusted:
+                (tmp_path / f"{name}.0").symlink_to(own)
+            with requests.Session() as one:
+                one.mount("https://", Transport(ca_file=str(bundle)))
+                if trusted:
+                    assert get(one, server.url, 10).content == b"secret"
+                else:
+                    with pytest.raises(requests.ConnectionError, match="certificate verify failed"):
+                        get(one, server.url, 10)
 
 
 def test_the_environment_has_no_say(client, monkeypatch, tmp_path):

@@ -1,1 +1,1 @@
-"""Figures, not verdicts: how fast real nodes are on this machine."""
+"""How fast, and at what cost: real nodes on loopback against the simulated zone, and one node in virtual time."""

@@ -1,0 +1,48 @@
+"""What the daemon loads, and that what it does over and over leaves nothing behind."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+
+import pytest
+
+from exoip import footprint
+
+
+def loaded_by(program: str) -> set[str]:
+    """The modules in a fresh interpreter after `program`."""
+    script = f"{program}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_daemon_loads_no_tables_for_guessing_encodings_and_none_of_the_sandbox():
+    loaded = loaded_by("import exoip.__main__")
+    assert {"requests", "exoip.daemon"} <= loaded
+    unwanted = {"chardet", "exoip.sandbox", "asyncio", "ctypes", "unittest", "xml", "multiprocessing", "pkg_resources"}
+    assert not loaded & unwanted
+
+
+def test_whoever_wants_chardet_gets_it_all_the_same():
+    pytest.importorskip("chardet")
+    assert "chardet" in loaded_by("import exoip.footprint, chardet")
+    assert "chardet" in loaded_by("import chardet, exoip.footprint")
+
+
+def test_requests_warns_of_nothing():
+    command = [sys.executable, "-W", "error", "-c", "import exoip.footprint, warnings; print(warnings.filters[0][0])"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "error\n", "")
+
+
+def test_what_is_there_when_it_settles_is_never_looked_at_again():
+    before = sys.getswitchinterval()
+    try:
+        footprint.settle()
+        assert gc.get_freeze_count() > 10_000
+        assert sys.getswitchinterval() == footprint.HAND_OVER
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(before)
