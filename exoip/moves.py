@@ -76,6 +76,11 @@ class Moves:
         """A backup that holds: it lets go as soon as it may."""
         return self._election.role is Role.BACKUP and self._know.me.held
 
+    def takes(self, now: float) -> bool:
+        """Whether the attach of this node itself is the next mutation, and is to go out now."""
+        wanted = self._election.role is Role.MASTER and not self._know.me.held and self.idle
+        return wanted and not self.hold_back and now >= self.take.at
+
     def wants_fresh(self, now: float) -> bool:
         """Whether a clear waits for newer knowledge of this node itself."""
         if self._election.role is not Role.MASTER or not self._know.me.holds or not self.idle:
@@ -111,9 +116,8 @@ class Moves:
     def _wish(self, now: float) -> tuple[Call | None, float]:
         role, me = self._election.role, self._know.me
         if role is Role.MASTER and not me.held:
-            if self.hold_back or now < self.take.at:
-                return None, math.inf if self.hold_back else self.take.at
-            return Call(Kind.ATTACH, self._know.own_id, why=self._election.reason), now
+            at = math.inf if self.hold_back else self.take.at
+            return (None, at) if now < at else (Call(Kind.ATTACH, self._know.own_id, why=self._election.reason), now)
         if role is Role.MASTER and not me.doubt:
             due, other = self._clear_due()
             if other is None or now < due or self._stale(due, now):

@@ -82,7 +82,7 @@ class Reads:
 
     def next(self, now: float) -> tuple[Call | None, float]:
         """Return the wanted call and mark the lane busy with it; or None and when to ask again (inf: when something changed)."""
-        if self._busy:
+        if self._busy or self._moves.takes(now):  # nothing goes before an attach, nor beside it on its way out
             return None, math.inf
         call = self._urgent(now) or self._routine(now)
         self._busy = call is not None

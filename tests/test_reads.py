@@ -230,6 +230,18 @@ class TestAFailingApi:
         bench.advance(1000)
         assert not bench.view.unfit
 
+    def test_no_read_goes_before_an_attach_though_the_reader_asks_first(self):
+        bench = backup("a")
+        del bench.beating["a"]
+        death = bench.view.peers[0].last_seen + DEAD
+        bench.advance_to(death - 0.1)
+        bench.now = death
+        bench.node.tick(death)
+        assert bench.role is Role.MASTER
+        assert bench.node.next_call(Lane.READS, bench.now)[0] is None
+        call, _ = bench.node.next_call(Lane.MUTATIONS, bench.now)
+        assert call == Call(Kind.ATTACH, instance_id("m"), why="no peer is alive")
+
     def test_a_hanging_read_does_not_delay_an_attach(self):
         bench = backup()
         bench.manual.add(Kind.READ)
