@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from exoip.election import Role
@@ -86,7 +87,7 @@ def _role(host: Host) -> Role | None:
 def unsettled(world: World) -> str:
     """What is not as it should be in quiet times; nothing when all is well.
 
-    Well: exactly one holder, it is the one master, nobody is unfit or stands back, and where no delay protects the holder it is
+    Well: exactly one holder, it is the one master, nobody is unfit or stands back, and where a holder is not protected for ever it is
     the best of the nodes whose daemon runs.
     """
     running = [host for host in world.hosts.values() if host.node is not None]
@@ -100,6 +101,6 @@ def unsettled(world: World) -> str:
         if those := [name for name, view in views.items() if getattr(view, word)]:
             return f"{', '.join(those)}: {word}"
     best = min(running, key=lambda host: (host.terms.priority, host.id))
-    if all(host.terms.preempt_delay == 0 for host in running) and best.name != found[0]:
+    if all(host.terms.preempt_delay < math.inf for host in running) and best.name != found[0]:
         return f"the master is {found[0]}, but {best.name} is better"
     return ""
