@@ -64,6 +64,32 @@ def bind_address(text: str) -> tuple[str, int]:
     return address, DEFAULT_PORT if port is None else port
 
 
+def places(text: str) -> tuple[tuple[str, int], ...]:
+    """Where to connect to: `host:port`, `[v6]:port`, or `:port` on this host; several with commas or blanks between."""
+    found = []
+    for entry in filter(None, re.split(r"[,\s]+", text)):
+        try:
+            host, port = _host_and_port(entry)
+            if port is None:
+                raise ValueError("the port is missing")
+            address = _ip(host or "127.0.0.1")
+            if address.is_unspecified or address.is_multicast:
+                raise ValueError("nothing listens there")
+        except ValueError as error:
+            raise ValueError(
+                f"must be an address and a port, like 127.0.0.1:443, which {quote(entry)} is not: {error}"
+            ) from None
+        found.append((str(address), port))
+    if not found or len(set(found)) < len(found):
+        raise ValueError("must be an address and a port, like 127.0.0.1:443, each once, with commas between several")
+    return tuple(found)
+
+
+def place(host: str, port: int) -> str:
+    """Write an address and a port as an option takes them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def peers(text: str) -> tuple[Peer, ...]:
     """Entries of the form `address[:port][=instance-id]`, between commas or blanks."""
     entries = tuple(_peer(entry) for entry in re.split(r"[,\s]+", text) if entry)
@@ -128,6 +154,20 @@ def api_endpoint(text: str) -> str:
     if url.scheme != "https" and not re.fullmatch(r"localhost|::1|127(\.[0-9]{1,3}){3}", url.hostname or ""):
         raise ValueError(f"{_ENDPOINT}: https, plain http is for loopback only")
     return f"{url.scheme}://{url.netloc.lower()}/v2"
+
+
+def check_urls(text: str) -> tuple[str, ...]:
+    """URLs that a health check may ask for, with commas or blanks between; a comma in a URL is written %2C."""
+    found = []
+    for entry in filter(None, re.split(r"[,\s]+", text)):
+        bare, _, query = entry.partition("?")
+        url = _url(bare, "must be a URL like http://127.0.0.1:8080/healthz")
+        if "#" in query or not re.fullmatch(r"[!-~]*", query):
+            raise ValueError("must be a URL like http://127.0.0.1:8080/healthz: no fragment, no blank in it")
+        found.append(f"{url.scheme}://{url.netloc.lower()}{url.path or '/'}{'?' if query else ''}{query}")
+    if not found or len(set(found)) < len(found):
+        raise ValueError("must be a URL like http://127.0.0.1:8080/healthz, each once, with commas between several")
+    return tuple(found)
 
 
 def metadata_url(text: str) -> str:

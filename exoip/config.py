@@ -10,20 +10,25 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
 from exoip import __version__, checks
-from exoip.addresses import Peer
+from exoip.addresses import Peer, place
 from exoip.errors import ConfigError, UsageError
 from exoip.options import BY_NAME, BY_SPELLING, OPTIONS, Kind, Option, help_text
-from exoip.settings import HIGHEST_PRIORITY, LOWEST_PRIORITY, Config, Mode
+from exoip.settings import HIGHEST_PRIORITY, LOWEST_PRIORITY, Config, HealthChecks, Mode
 from exoip.sources import COMMAND_LINE, DEFAULT, Collected, Setting, collect
 from exoip.values import Secret, quote
 
 __all__ = ["HIGHEST_PRIORITY", "LOWEST_PRIORITY", "Config", "Mode", "Peer", "Secret", "describe", "parse"]
 
 SAFE_DEAD_RATIO = 2
+# Where the value of an option is in Config, if not under the option's own name
+FIELDS = {
+    f"check-{name}": f"health.{name}" for name in ("command", "tcp", "http", "interval", "timeout", "rise", "fall")
+}
 _SHORTEST_TO_HIDE = 4  # characters; no real secret is that short, and to star out every "a" would ruin a message
 
 
@@ -82,12 +87,25 @@ def _build(found: Collected) -> Config:
         flap_damping=values["flap-damping"],
         verify_interval=values["verify-interval"],
         leave_timeout=values["leave-timeout"],
+        health=_health(values),
         verbose=values["verbose"],
         log_stdout=values["log-stdout"],
         check_config=values["check-config"],
         config_file=values.get("config"),
         warnings=(*_warnings(values, settings), *found.warnings),
         sources=_sources(settings),
+    )
+
+
+def _health(values: Mapping[str, Any]) -> HealthChecks:
+    return HealthChecks(
+        values.get("check-command"),
+        values.get("check-tcp", ()),
+        values.get("check-http", ()),
+        values["check-interval"],
+        values["check-timeout"],
+        values["check-rise"],
+        values["check-fall"],
     )
 
 
@@ -138,17 +156,18 @@ def describe(config: Config) -> str:
     secret."""
     shown = {
         "mode": str(config.mode),
-        "bind-address": f"[{config.bind_host}]:{config.bind_port}" if ":" in config.bind_host
-        else f"{config.bind_host}:{config.bind_port}",
+        "bind-address": place(config.bind_host, config.bind_port),
         "exoscale-peers": ", ".join(map(str, config.peers)),
         "no-preempt": _plain(config.preempt_delay == math.inf),
         "config": config.config_file or "",
+        "check-tcp": ", ".join(place(*each) for each in config.health.tcp),
+        "check-http": ", ".join(config.health.http),
     }  # fmt: skip
     lines = [f"exoip {__version__}, mode {config.mode}, Elastic IP {config.address}"]
     for name, source in config.sources.items():
         option = BY_NAME.get(name)
         field = name.removeprefix("exoscale-").replace("-", "_")
-        text = shown[name] if name in shown else _plain(getattr(config, field))
+        text = shown[name] if name in shown else _plain(attrgetter(FIELDS.get(name, field))(config))
         if option:
             unit = "" if text == "inf" else option.unit
             text = f"{text} {unit}".strip() if text else f"({option.otherwise})"

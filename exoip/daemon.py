@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from exoip import discovery, footprint, reload
 from exoip.api import Client
 from exoip.calls import Lane
+from exoip.child import environment
+from exoip.companions import Companions
 from exoip.config import Config
 from exoip.discovery import Topology
 from exoip.election import Terms
@@ -30,7 +32,7 @@ from exoip.remembered import Remembered
 from exoip.starts import Starts
 from exoip.timetable import REFRESH
 from exoip.transition import Clients, Executor, Worker
-from exoip.watch import ROUND, Inbox, Systemd, Watch, catch_signals, clock, wall
+from exoip.watch import ROUND, Inbox, Systemd, Watch, Worked, catch_signals, clock, wall
 
 
 class Stopped(Exception):
@@ -46,9 +48,11 @@ class Daemon:
     def __init__(self, config: Config, environ: Mapping[str, str], reread: Callable[[], Config]) -> None:
         self._config = config
         self._reread = reread
+        self._environ = environ
         self._inbox: Inbox = queue.SimpleQueue()
         self._systemd = Systemd()
         self._ping_every = int(environ.get("WATCHDOG_USEC", "0")) / 2e6
+        self._companions: Companions | None = None
         self._starts = Starts(environ)
         self._remembered = Remembered(environ)
 
@@ -63,13 +67,15 @@ class Daemon:
             remembered = self._remembered.load(self._config)
             self._topology = remembered or self._discover()
             self._node = self._make_node(stand_aside_until, 0.0 if remembered else REFRESH)
-            threads = self._start(channel)
+            threads = self._start(channel, again=remembered is not None)
             self._systemd.notify("READY=1")
             footprint.settle()
             code = self._watch(threads).run()
         except Stopped:
             code = 0
         finally:
+            if self._companions is not None:
+                self._companions.stop()
             channel.close()
             self._systemd.close()
         if code == 0:
@@ -136,7 +142,7 @@ class Daemon:
             quarantined_until=stand_aside_until,
         )
 
-    def _start(self, channel: Channel) -> Sequence[Sender | Receiver | Worker]:
+    def _start(self, channel: Channel, *, again: bool) -> Sequence[Worked]:
         self._clients = Clients(*self._new_clients())
         executor = Executor(self._topology.eip, self._topology.eip_id, self._clients, self._refresh, clock)
         threads: list[Sender | Receiver | Worker] = [
@@ -145,9 +151,14 @@ class Daemon:
             Worker(Lane.MUTATIONS, self._node, executor, clock, ROUND),
             Worker(Lane.READS, self._node, executor, clock, ROUND),
         ]
+        watched: list[Worked] = [*threads]
+        seen = environment(self._environ, (self._config.api_key, self._config.api_secret.reveal()))
+        self._companions = Companions(self._node, watched, self._inbox.put, seen, clock)
+        self._companions.prepare(self._config, again=again)
         for thread in threads:
             thread.start()
-        return threads
+        self._companions.start()
+        return watched
 
     def _new_clients(self) -> tuple[Client, Client]:
         endpoint = self._topology.endpoint
@@ -170,7 +181,7 @@ class Daemon:
         self._remembered.save(self._config, topology)
         self._node.set_members(places(topology), clock())
 
-    def _watch(self, threads: Sequence[Sender | Receiver | Worker]) -> Watch:
+    def _watch(self, threads: Sequence[Worked]) -> Watch:
         return Watch(
             self._config,
             self._node,
@@ -194,6 +205,8 @@ class Daemon:
         self._use(reloaded.topology)
         self._node.set_terms(self._terms(), self._config.verify_interval, clock())
         self._node.refresh_in(self._refresh_every(), clock())
+        if self._companions is not None:
+            self._companions.reload(self._config)
 
     def _label(self, instance_id: str) -> str:
         """Return a person's words for an instance id."""

@@ -42,6 +42,8 @@ class What(StrEnum):
     OUTSIDER_HOLDS = "outsider-holds"  # an instance that is no member holds
     FLAPPING = "flapping"  # the role changed too often: a better node has to wait
     CALM = "calm"  # and no longer
+    CHECK_FAILING = "check-failing"  # a health check fails
+    CHECK_PASSING = "check-passing"  # and passes (again)
     DATAGRAM_REFUSED = "datagram-refused"  # a datagram was dropped
     SEND_FAILED = "send-failed"  # a heartbeat could not be sent to a peer
     SEND_RECOVERED = "send-recovered"

@@ -42,6 +42,7 @@ _FIELDS = {
     "failure": "FAILURE",
     "address": "ADDRESS",
     "priority": "PRIORITY",
+    "check": "CHECK",
 }
 
 

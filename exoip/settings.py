@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from exoip.addresses import Peer
+from exoip.addresses import Peer, place
 from exoip.errors import ConfigError
 from exoip.values import Secret
 
@@ -20,6 +20,53 @@ class Mode(StrEnum):
     ATTACH = "attach"
     DETACH = "detach"
     WATCH = "watch"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """One health check. `kind`: command, tcp or http; `target`: the shell line, host:port or URL; `host` and `port` for tcp only.
+
+    `interval` and `timeout` in seconds; `rise` and `fall` in results in a row.
+    """
+
+    kind: str
+    target: str
+    interval: float
+    timeout: float
+    rise: int
+    fall: int
+    host: str = ""
+    port: int = 0
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others: its kind and, but for a command, its target without a URL's query."""
+        return self.kind if self.kind == "command" else f"{self.kind} {self.target.partition('?')[0]}"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChecks:
+    """What the options that begin with check- say; none of `command`, `tcp` and `http`: no check."""
+
+    command: str | None = None
+    tcp: tuple[tuple[str, int], ...] = ()
+    http: tuple[str, ...] = ()
+    interval: float = 2.0
+    timeout: float = 2.0
+    rise: int = 2
+    fall: int = 3
+
+    def __post_init__(self) -> None:
+        """The bounds that the rest of the program relies on."""
+        if not (self.interval > 0 and self.timeout > 0 and self.rise >= 1 and self.fall >= 1):
+            raise ConfigError("check-interval and check-timeout must be positive, check-rise and check-fall 1 or more")
+
+    def each(self) -> tuple[HealthCheck, ...]:
+        """Every check that is to run."""
+        common = (self.interval, self.timeout, self.rise, self.fall)
+        lines = [HealthCheck("command", self.command, *common)] if self.command is not None else []
+        places = [HealthCheck("tcp", place(*each), *common, *each) for each in self.tcp]
+        return (*lines, *places, *(HealthCheck("http", url, *common) for url in self.http))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +97,7 @@ class Config:
     flap_damping: bool
     verify_interval: float
     leave_timeout: float
+    health: HealthChecks
     verbose: bool
     log_stdout: bool
     check_config: bool

@@ -59,6 +59,25 @@ class Number:
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Reads a whole number from `low` to `high`, both included."""
+
+    low: int
+    high: int
+
+    def __call__(self, text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not self.low <= int(text) <= self.high:
+            raise ValueError(f"must be a whole number from {self.low} to {self.high}")
+        return int(text)
+
+
+def shell_line(text: str) -> str:
+    if not text.isprintable() or len(text) > 4096:
+        raise ValueError("must be one line for the shell: printable, up to 4096 characters")
+    return text
+
+
 def priority(text: str) -> int:
     """0 to 255 as the Go tool took it; what runs is clamped to 1..252 later, with a warning."""
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) > 255:

@@ -33,6 +33,8 @@ ALWAYS: dict[What, tuple[str, ...]] = {
     What.API_DEGRADED: ("EXOIP_API_CALL", "EXOIP_FAILURE"),
     What.YIELDED: PEER,
     What.OUTSIDER_HOLDS: PEER,
+    What.CHECK_FAILING: ("EXOIP_CHECK",),
+    What.CHECK_PASSING: ("EXOIP_CHECK",),
     What.DATAGRAM_REFUSED: ("EXOIP_ADDRESS",),
     What.SEND_FAILED: ("EXOIP_ADDRESS",),
     What.SEND_RECOVERED: ("EXOIP_ADDRESS",),
@@ -77,6 +79,7 @@ def test_a_text_uses_only_fields_that_its_entry_has(what: What) -> None:
         "call": "attach",
         "failure": "timeout",
         "address": "192.0.2.1",
+        "check": "tcp 127.0.0.1:80",
     }
     event = Event(what, 1.0, "some-id", "a reason", details)
     assert used <= Journal("198.51.100.50", "own-id", lambda name: name).fields(event).keys()

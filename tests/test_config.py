@@ -7,6 +7,7 @@ import io
 import math
 import re
 import tempfile
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import exoip
 from exoip.config import Config, Mode, Peer, Secret, describe, parse
 from exoip.errors import ConfigError, UsageError
 from exoip.options import BY_NAME, OPTIONS, Kind
+from exoip.settings import HealthChecks
 
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
 OTHER_UUID = "fedcba98-7654-3210-fedc-ba9876543210"
@@ -68,6 +70,7 @@ def test_defaults() -> None:
         peers=(Peer("10.0.0.2", None, None),), peer_group=None, host_priority=10, dead_ratio=3.0,
         advertisement_interval=1.0, api_key="EXOtest", api_secret=Secret(SECRET), api_endpoint=None, zone=None,
         metadata_url="http://metadata.exoscale.com", preempt_delay=0.0, flap_damping=True, verify_interval=30.0, leave_timeout=10.0,
+        health=HealthChecks(),
         verbose=False, log_stdout=False, check_config=False, config_file=None, warnings=(), sources=config.sources,
     )  # fmt: skip
     assert config.sources["address"] == "environment IF_ADDRESS"
@@ -121,6 +124,30 @@ SAMPLES = {
     "flap-damping": ("flap_damping", [("no", False), ("yes", True), ("off", False)]),
     "verify-interval": ("verify_interval", [("0.5", 0.5), ("3600", 3600.0), ("10", 10.0)]),
     "leave-timeout": ("leave_timeout", [("0", 0.0), ("600", 600.0), ("5", 5.0)]),
+    "check-command": (
+        "health.command",
+        [(line, line) for line in ("true", "pgrep -x nginx >/dev/null && echo 'well = so'", "a; b | c, d")],
+    ),
+    "check-tcp": (
+        "health.tcp",
+        [
+            (":443", (("127.0.0.1", 443),)),
+            ("192.0.2.1:1, [::1]:65535", (("192.0.2.1", 1), ("::1", 65535))),
+            ("10.0.0.1:80", (("10.0.0.1", 80),)),
+        ],
+    ),
+    "check-http": (
+        "health.http",
+        [
+            ("http://127.0.0.1:8080/healthz", ("http://127.0.0.1:8080/healthz",)),
+            ("https://WEB.example.org", ("https://web.example.org/",)),
+            ("http://a/?b=c,http://[::1]:80/d/", ("http://a/?b=c", "http://[::1]:80/d/")),
+        ],
+    ),
+    "check-interval": ("health.interval", [("0.1", 0.1), ("3600", 3600.0), ("5", 5.0)]),
+    "check-timeout": ("health.timeout", [("0.1", 0.1), ("30", 30.0), ("5", 5.0)]),
+    "check-rise": ("health.rise", [("1", 1), ("100", 100), ("07", 7)]),
+    "check-fall": ("health.fall", [("1", 1), ("100", 100), ("9", 9)]),
     "verbose": ("verbose", [("true", True), ("0", False), ("YES", True)]),
     "log-stdout": ("log_stdout", [("no", False), ("on", True), ("off", False)]),
 }
@@ -141,13 +168,13 @@ def test_command_line_beats_environment_beats_file(name: str, rotation: int, con
     argv = [*WATCH, "-c", path]
 
     config = parse(argv, rest)
-    assert getattr(config, attribute) == third
+    assert attrgetter(attribute)(config) == third
     assert config.sources[name] == f"file {path}, line 2"
     config = parse(argv, rest | {variable: in_environment})
-    assert getattr(config, attribute) == second
+    assert attrgetter(attribute)(config) == second
     assert config.sources[name] == f"environment {variable}"
     config = parse([*argv, f"--{name}={on_line}"], rest | {variable: in_environment})
-    assert getattr(config, attribute) == first
+    assert attrgetter(attribute)(config) == first
     assert config.sources[name] == "command line"
 
 
@@ -189,7 +216,7 @@ def test_precedence_of_any_mix(layers: dict[str, list[int | None]]) -> None:
         file.writelines(lines)
         file.flush()
         config = parse([*argv, "-c", file.name], environ)
-    assert {attribute: getattr(config, attribute) for attribute in expected} == expected
+    assert {attribute: attrgetter(attribute)(config) for attribute in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -215,7 +242,7 @@ def test_each_spelling_of_each_option(option) -> None:
     assert len(option.spellings) == 2 * (1 + bool(option.short))
     for spelling in option.spellings:
         for words in ([spelling, samples[0][0]], [f"{spelling}={samples[0][0]}"]):
-            assert getattr(parse(WATCH + words, environ), attribute) == samples[0][1], words
+            assert attrgetter(attribute)(parse(WATCH + words, environ)) == samples[0][1], words
 
 
 @pytest.mark.parametrize(
@@ -309,7 +336,7 @@ def test_the_variables_of_an_option_in_their_order(option) -> None:
     for (text, value), variable in zip(samples, reversed(option.variables), strict=False):
         environ[variable] = text
         config = parse(WATCH, environ)
-        assert getattr(config, attribute) == value
+        assert attrgetter(attribute)(config) == value
         assert config.sources[option.name] == f"environment {variable}"
 
 
@@ -463,6 +490,15 @@ BAD = {
     "exoscale-api-key": ["EXO test", "EXO,test", "EXO\ntest", "EX\u00d6"],
     "exoscale-api-secret": ["two words", "line\nbreak", "\u00e9\u00e9\u00e9\u00e9\u00e9", "\udcff\udcff"],
     "no-preempt": ["maybe", "2", "ja"],
+    "check-command": ["a\nb", "a\tb", "\udcff", "x" * 4097],
+    "check-tcp": ["ten", "127.0.0.1", "localhost:80", ":0", ":65536", "10.0.0.1:", "0.0.0.0:80", "224.0.0.1:80",
+                  ",", ":80,:80", ":80,127.0.0.1:80", "10.0.0.1:80;10.0.0.2:80", "[::1]"],
+    "check-http": ["ten", "127.0.0.1:80", "ftp://a/", "http://", "http://a/#x", "http://a/?b#c", "http://a:0/",
+                   ",", "http://a,http://a/", "http://a/?\u00e9"],
+    "check-interval": [*NUMBERS, "0.09", "3601"],
+    "check-timeout": [*NUMBERS, "0.09", "31"],
+    "check-rise": [*NUMBERS, "1.5", "101"],
+    "check-fall": [*NUMBERS, "1.5", "101"],
     "verbose": ["maybe", "-1"],
     "log-stdout": ["syslog"],
 }  # fmt: skip

@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, str] = {
     "refusals": "events",
     "schedule": "peers",
     "snapshot": "knowledge peers",
+    "rise": "",
     # the configuration
     "values": "",
     "addresses": "values",
@@ -66,11 +67,15 @@ MAY_IMPORT: dict[str, str] = {
     "messages": "events",
     "journal": "events messages",
     "starts": "journal",
+    # the operator's own programs and services
+    "child": "",
+    "health": "child events journal rise settings transport",
     # the shell
     "footprint": "",  # imported first by __main__, so it imports none of ours
     "remembered": "config discovery journal",
     "reload": "config discovery",
     "watch": "config events journal node reload snapshot",
+    "companions": "config events health node rise settings watch",
     "daemon": "*",  # all above
     "__main__": "footprint config values daemon discovery api journal transition",
 }
@@ -81,7 +86,7 @@ ANYBODYS = {"", "errors"}
 PURE = set(
     "wire calls events peers damping election fitness aside knowledge operation moves timetable reads yielding"
     " ownership"
-    " refusals schedule snapshot signing".split()
+    " refusals schedule snapshot rise signing".split()
 )
 IMPURE = {
     *("time", "datetime", "socket", "ssl", "select", "selectors", "http", "urllib3", "requests", "systemd", "sdnotify"),
