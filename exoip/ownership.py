@@ -155,7 +155,8 @@ class Ownership:
         if lane is Lane.READS:
             return call, at, []
         if call is None:
-            content = at == math.inf and self.moves.idle and not self.know.me.doubt
+            waits = self.moves.wants_fresh(now) or self.moves.keeping
+            content = at == math.inf and self.moves.idle and not self.know.me.doubt and not waits
             return None, at, self._recovered(MUTATIONS, "it is no longer wanted", now) if content else []
         events = self.moves.began(call, now)
         if call.kind is Kind.ATTACH:
@@ -215,9 +216,10 @@ class Ownership:
         self.yielding.lost()
 
     def _edge(self, call: Call, outcome: Outcome) -> list[Event]:
-        """Tell of the first failure of a kind of call, and of the first good one after it."""
+        """Tell of the first failure of a kind of call, and of the first good one after it: for a mutation, one that is done."""
         if outcome.failure is None:
-            return self._recovered((call.kind,), "it works again", outcome.ended)
+            kinds = MUTATIONS if call.kind in MUTATIONS else (call.kind,)
+            return [] if outcome.operation_id else self._recovered(kinds, "it works again", outcome.ended)
         if self._failing.get(call.kind) is outcome.failure:
             return []
         self._failing[call.kind] = outcome.failure
