@@ -189,8 +189,7 @@ class Node:
     def snapshot(self, now: float) -> Snapshot:
         """Return the state at `now`."""
         with self._wake:
-            election, ownership = self._election, self._ownership
-            me = ownership.know.me
+            election, ownership, me = self._election, self._ownership, self._ownership.know.me
             return Snapshot(
                 now, election.role, election.reason, election.since, election.master, election.advertised,
                 me.held, me.doubt, ownership.aside.unfit(now), ownership.yielding.active, ownership.moves.leaving, ownership.degraded,
@@ -230,8 +229,10 @@ class Node:
 
     def _advance(self, now: float, *, quiet: bool) -> None:
         self._look_for_stall(now)
-        if now >= self._deadline or (quiet and now >= self._election.next_death):
-            self._settle(self._election.tick(now, quiet=quiet) + self._ownership.tick(now), now)
+        if (due := now >= self._deadline) or (quiet and now >= self._election.next_death):
+            events = self._election.tick(now, quiet=quiet)
+            if events or due:  # a look at the peers that finds nobody dead wakes nobody
+                self._settle(events + self._ownership.tick(now), now)
 
     def _look_for_stall(self, now: float) -> None:
         if slept := self._schedule.slept(self._election.terms, now):
@@ -246,8 +247,7 @@ class Node:
                 self._emit(event)
             follow_up = [more for event in events if event.what in _PEER_EVENTS for more in self._ownership.peer(event)]
             self._ownership.follow(now)
-            events = follow_up + self._election.feel(self._ownership.condition(now), now)
-            if not events:
+            if not (events := follow_up + self._election.feel(self._ownership.condition(now), now)):
                 break
         else:
             raise AssertionError(f"election and ownership do not agree: {events}")

@@ -432,6 +432,22 @@ class TestWaiting:
         node.done(Lane.READS, call, Outcome(now, now, running=True))
         assert result().kind is Kind.READ
 
+    def test_a_look_that_finds_nobody_dead_wakes_nobody(self):
+        """The receiver looks again whenever the earliest possible death is due; the worker that waits meanwhile is not disturbed."""
+        bench = backup()
+        for _ in range(10):
+            bench.advance_to(bench.node.next_death() - 1e-3)
+            bench.heard("a", 5)
+            bench.node.beat(bench.now)
+            woken: list[float] = []
+            bench.node._wake.notify_all = lambda woken=woken: woken.append(bench.now)
+            bench.now += 2e-3
+            bench.node.tick(bench.now)
+            del bench.node._wake.notify_all
+            assert woken == []
+            assert bench.node.next_death() > bench.now
+        assert not bench.said(What.PEER_DEAD)
+
     def test_nobody_who_waits_keeps_others_out(self):
         node = sleepy_node()
         ends = [in_thread(lambda: node.wait_beat(time.monotonic, FOREVER)) for _ in range(3)]

@@ -94,8 +94,8 @@ MUTANTS = (
     Mutant(
         "deaths before what waits in the socket is read",
         "node",
-        "        if now >= self._deadline or (quiet and",
-        "        quiet = True\n        if now >= self._deadline or (quiet and",
+        "        if (due := now >= self._deadline) or (quiet and",
+        "        quiet = True\n        if (due := now >= self._deadline) or (quiet and",
         "26f",
     ),
     Mutant("a failure to attach never makes unfit", "fitness", "if self._tries >= TRIES:", "if False:", "02a"),
