@@ -42,7 +42,7 @@ class Cluster:
         self.hosts = {name: Host(name, tree, work) for name in ADDRESSES}
         for host in self.hosts.values():
             host.write("/etc/hosts", f"127.0.0.1 localhost\n{HUB} metadata.exoscale.com {API}\n")
-            host.append("/etc/ssl/certs/ca-certificates.crt", self.zone.certificate)
+            host.trust(self.zone.certificate)
         self.beats = Beats()
 
     def close(self) -> None:

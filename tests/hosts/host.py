@@ -66,6 +66,11 @@ class Host:
         with open(self.path(inside), "a") as file:
             file.write(text)
 
+    def trust(self, certificate: str) -> None:
+        """Take in a certificate as an administrator does: it is in the system's folder and in its bundle then."""
+        self.write("/usr/local/share/ca-certificates/zone.crt", certificate)
+        command("chroot", str(self.root), "env", f"PATH={ENVIRONMENT['PATH']}", "update-ca-certificates")
+
     # -- power ----------------------------------------------------------------------------------------------------------
 
     @property
