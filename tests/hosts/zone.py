@@ -99,6 +99,7 @@ class Zone:
             "exoscale-api-key": key_name(name),
             "exoscale-api-secret": key_secret(name),
             "host-priority": 10 * (1 + list(ADDRESSES).index(name)),
+            "flap-damping": "no",  # one scenario after the other moves it: none is to wait because of those before
         }
         if "exoscale_peers" not in options:
             lines["exoscale-peer-group"] = GROUP
