@@ -72,20 +72,19 @@ def three(seconds: float) -> list[Figure]:
 
 def many(peers: int, seconds: float) -> list[Figure]:
     """One node beside so many peers at 1 s, once as a backup and once as the master, who reads them all."""
-    figures = []
-    for priority, role in ((BETTER, "BACKUP"), (WORSE, "MASTER")):
-        with (
-            BenchCluster(
-                1, 1.0, options=(), members="ids", latency=0.0
-            ) as cluster,  # at start it reads each that is named
-            crowd(cluster, peers, priority),
-        ):
-            node = cluster["n1"]
-            cluster.start()
-            cluster.until(lambda: len(node.logged("is alive")) >= peers and node.role == role, "all are heard")
-            cluster.zone.set_latency(LATENCY)
-            figures += at_rest(f"{role} of {peers + 1} nodes at 1 s", peers, cluster, seconds)
-    return figures
+    return _beside_a_crowd("BACKUP", BETTER, peers, seconds) + _beside_a_crowd("MASTER", WORSE, peers, seconds)
+
+
+def _beside_a_crowd(role: str, priority: int, peers: int, seconds: float) -> list[Figure]:
+    with (
+        BenchCluster(1, 1.0, options=(), members="ids", latency=0.0) as cluster,  # at start it reads each member
+        crowd(cluster, peers, priority),
+    ):
+        node = cluster["n1"]
+        cluster.start()
+        cluster.until(lambda: len(node.logged("is alive")) >= peers and node.role == role, "all are heard")
+        cluster.zone.set_latency(LATENCY)
+        return at_rest(f"{role} of {peers + 1} nodes at 1 s", peers, cluster, seconds)
 
 
 @contextlib.contextmanager
