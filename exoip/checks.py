@@ -39,7 +39,7 @@ def _ways(name: str) -> str:
 
 
 def contradictions(values: Values, settings: Settings) -> None:
-    """-p with -G; --no-preempt with --preempt-delay; key and secret exchanged."""
+    """-p with -G; --no-preempt with --preempt-delay; key and secret exchanged; how to authenticate, but no key to do it with."""
     if "exoscale-peers" in values and "exoscale-peer-group" in values:
         _refuse(settings, "exoscale-peers", "exoscale-peer-group", "exclude each other: leave one out")
     # Which of the two is meant can not be told, wherever they come from; --no-preempt=no takes the flag back.
@@ -49,6 +49,10 @@ def contradictions(values: Values, settings: Settings) -> None:
     if key == secret or (secret.startswith("EXO") and not key.startswith("EXO")):
         what = "are the same" if key == secret else "look exchanged: a key begins with EXO"
         _refuse(settings, "exoscale-api-key", "exoscale-api-secret", what)
+    if "auth-mode" in values and "auth-key" not in values:
+        _refuse(settings, "auth-mode", "needs a key: auth-key is missing")
+    if values["exoscale-api-secret"] in values.get("auth-key", ()):
+        _refuse(settings, "auth-key", "exoscale-api-secret", "are the same: the heartbeats need a key of their own")
 
 
 def addresses(values: Values, settings: Settings) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from exoip import __version__, checks
 from exoip.addresses import Peer, place
+from exoip.authentication import AuthMode
 from exoip.errors import ConfigError, UsageError
 from exoip.options import BY_NAME, BY_SPELLING, OPTIONS, Kind, Option, help_text
 from exoip.settings import HIGHEST_PRIORITY, LOWEST_PRIORITY, Config, HealthChecks, Mode
@@ -88,6 +89,8 @@ def _build(found: Collected) -> Config:
         verify_interval=values["verify-interval"],
         leave_timeout=values["leave-timeout"],
         health=_health(values),
+        auth_keys=values.get("auth-key", ()),
+        auth_mode=AuthMode(values.get("auth-mode", AuthMode.REQUIRE)) if "auth-key" in values else None,
         verbose=values["verbose"],
         log_stdout=values["log-stdout"],
         check_config=values["check-config"],
@@ -152,13 +155,13 @@ def _sources(settings: Mapping[str, Setting]) -> Mapping[str, str]:
 
 
 def describe(config: Config) -> str:
-    """What -n prints: a line for each option with its value and where it comes from, then the warnings. Never the
-    secret."""
+    """What -n prints: a line for each option with its value and where it comes from, then the warnings. Never a secret."""
     shown = {
         "mode": str(config.mode),
         "bind-address": place(config.bind_host, config.bind_port),
         "exoscale-peers": ", ".join(map(str, config.peers)),
         "no-preempt": _plain(config.preempt_delay == math.inf),
+        "auth-key": ", ".join(map(repr, config.auth_keys)),
         "config": config.config_file or "",
         "check-tcp": ", ".join(place(*each) for each in config.health.tcp),
         "check-http": ", ".join(config.health.http),

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from exoip import discovery, footprint, reload
 from exoip.api import Client
+from exoip.authentication import AuthMode, Rules
 from exoip.calls import Lane
 from exoip.child import environment
 from exoip.companions import Companions
@@ -49,6 +50,7 @@ class Daemon:
         self._config = config
         self._reread = reread
         self._environ = environ
+        self._rules = rules(config)
         self._inbox: Inbox = queue.SimpleQueue()
         self._systemd = Systemd()
         self._ping_every = int(environ.get("WATCHDOG_USEC", "0")) / 2e6
@@ -146,13 +148,14 @@ class Daemon:
         self._clients = Clients(*self._new_clients())
         executor = Executor(self._topology.eip, self._topology.eip_id, self._clients, self._refresh, clock)
         threads: list[Sender | Receiver | Worker] = [
-            Sender(channel, self._node, clock, ROUND, self._inbox.put),
-            Receiver(channel, self._node, clock, ROUND),
+            Sender(channel, self._node, clock, ROUND, self._inbox.put, lambda: self._rules),
+            Receiver(channel, self._node, clock, ROUND, lambda: self._rules),
             Worker(Lane.MUTATIONS, self._node, executor, clock, ROUND),
             Worker(Lane.READS, self._node, executor, clock, ROUND),
         ]
         watched: list[Worked] = [*threads]
-        seen = environment(self._environ, (self._config.api_key, self._config.api_secret.reveal()))
+        secrets = (self._config.api_key, *(one.reveal() for one in (self._config.api_secret, *self._config.auth_keys)))
+        seen = environment(self._environ, secrets)
         self._companions = Companions(self._node, watched, self._inbox.put, seen, clock)
         self._companions.prepare(self._config, again=again)
         for thread in threads:
@@ -200,6 +203,7 @@ class Daemon:
     def _adopt(self, reloaded: Reloaded) -> None:
         """Go by another configuration, which was checked whole."""
         self._config = reloaded.config
+        self._rules = rules(self._config)
         set_verbose(self._config.verbose)
         self._clients.replace(*self._new_clients())
         self._use(reloaded.topology)
@@ -219,3 +223,9 @@ class Daemon:
 def places(topology: Topology) -> dict[str, tuple[str, int]]:
     """Return where each other member beats from and is beaten to, by instance id."""
     return {member.instance_id: (member.address, member.port) for member in topology.members}
+
+
+def rules(config: Config) -> Rules:
+    """Return how heartbeats are signed and verified."""
+    keys = tuple(key.reveal().encode("ascii") for key in config.auth_keys)
+    return Rules(keys, config.auth_mode or AuthMode.REQUIRE)

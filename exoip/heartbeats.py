@@ -11,12 +11,14 @@ import errno
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 
+from exoip.authentication import Rules, Stamper
 from exoip.errors import ConfigError, WireError
 from exoip.events import Event, What
 from exoip.node import Node
-from exoip.wire import SIZE, decode, encode
+from exoip.wire import SIGNED, decode, encode, split
 
 RECEIVE_BUFFER = 1 << 20
 SMALLEST_COST = 256  # bytes of the receive buffer that even an empty datagram takes
@@ -60,7 +62,7 @@ class Channel:
     def receive(self) -> tuple[bytes, str] | None:
         """Return a waiting datagram (its first bytes: enough to see that it is too long) and who sent it; None when none waits."""
         try:
-            datagram, source = self.socket.recvfrom(SIZE + 1, socket.MSG_DONTWAIT)
+            datagram, source = self.socket.recvfrom(SIGNED + 1, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
         return datagram, str(source[0]).removeprefix(_V4_MAPPED)
@@ -103,7 +105,10 @@ class _Loop(threading.Thread):
 
 
 class Sender(_Loop):
-    """Sends this node's heartbeats. A peer that can not be sent to costs the others nothing; told of when it begins and ends."""
+    """Sends this node's heartbeats, signed once for all peers where `rules` have a key.
+
+    A peer that can not be sent to costs the others nothing; told of when it begins and ends.
+    """
 
     def __init__(
         self,
@@ -112,9 +117,13 @@ class Sender(_Loop):
         clock: Callable[[], float],
         round_time: float,
         emit: Callable[[Event], None],
+        rules: Callable[[], Rules] = Rules,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         super().__init__("sender", channel, node, clock, round_time)
         self._emit = emit
+        self._rules, self._wall = rules, wall
+        self._stamper = Stamper()
         self._failing: dict[tuple[str, int], str] = {}
         self.failures = 0
 
@@ -123,7 +132,7 @@ class Sender(_Loop):
         beat = self._node.wait_beat(self._clock, self._round_time)
         if beat is None or beat.heartbeat is None:
             return
-        datagram = encode(beat.heartbeat)
+        datagram = self._rules().sign(encode(beat.heartbeat), self._stamper.next(self._wall()))
         for place in beat.targets:
             try:
                 self._channel.send(datagram, *place)
@@ -147,10 +156,19 @@ class Sender(_Loop):
 
 
 class Receiver(_Loop):
-    """Hears the others' heartbeats, and lets the silent die."""
+    """Hears the others' heartbeats, verified by `rules`, and lets the silent die."""
 
-    def __init__(self, channel: Channel, node: Node, clock: Callable[[], float], round_time: float) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        node: Node,
+        clock: Callable[[], float],
+        round_time: float,
+        rules: Callable[[], Rules] = Rules,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         super().__init__("receiver", channel, node, clock, round_time)
+        self._rules, self._wall = rules, wall
 
     def turn(self) -> None:
         """Wait for datagrams or for the next death, take out what waits, then let die who is due."""
@@ -165,9 +183,11 @@ class Receiver(_Loop):
         self._node.tick(started)
 
     def _take(self, datagram: bytes, address: str) -> None:
+        head, trailer = split(datagram)
         try:
-            heartbeat = decode(datagram)
+            heartbeat = decode(head)
         except WireError as error:
             self._node.refuse(address, error.cause, self._clock())
         else:
-            self._node.heard(heartbeat, address, self._clock())
+            proof = self._rules().verify(head, trailer, self._wall())
+            self._node.heard(heartbeat, address, self._clock(), proof)

@@ -27,7 +27,7 @@ from typing import IO, Any
 from systemd.journal import JournalHandler
 
 from exoip.events import Event, What
-from exoip.messages import LEVELS, MESSAGE_IDS, OTHER_MASTER, SENTENCES
+from exoip.messages import CURES, LEVELS, MESSAGE_IDS, OTHER_MASTER, SENTENCES
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 QUEUE = 1000  # entries
@@ -135,7 +135,7 @@ class Journal:
     def sentence(self, event: Event) -> str:
         """Return the event as one sentence."""
         who = "this instance" if event.instance_id == self._own_id else self._label(event.instance_id) or "none"
-        words = {"reason": event.reason, **event.details}
+        words = {"reason": event.reason, "cure": CURES.get(event.reason, ""), **event.details}
         words = {name: self._named(word) if isinstance(word, str) else word for name, word in words.items()}
         same_role = event.what is What.ROLE and event.details["role"] == event.details["old_role"]
         template = OTHER_MASTER if same_role else SENTENCES[event.what]

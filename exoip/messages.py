@@ -90,9 +90,16 @@ SENTENCES: dict[What, str] = {
     What.CALM: "a better node need no longer wait: {reason}",
     What.CHECK_FAILING: "health check {check} fails: {reason}",
     What.CHECK_PASSING: "health check {check} passes: {reason}",
-    What.DATAGRAM_REFUSED: "refused a datagram of {address} ({reason}; {count} so far for this reason)",
+    What.DATAGRAM_REFUSED: "refused a datagram of {address} ({reason}{cure}; {count} so far for this reason)",
     What.SEND_FAILED: "heartbeats to {address} can not be sent: {reason}",
     What.SEND_RECOVERED: "heartbeats to {address} can be sent again",
+}
+
+CURES = {  # what to do about a member's heartbeats that are refused for this reason
+    "unsigned": ": give that node the auth-key, or this one auth-mode = accept while others have none yet",
+    "signature": ": signed with another key, give all nodes the same auth-key",
+    "clock": ": its clock or this one's is wrong, or it is a recording; a node is believed after two dead times at most",
+    "replay": ": sent before, or that node restarted with its clock set back; look at the clocks (timedatectl)",
 }
 
 OTHER_MASTER = "{role} still, the best other node alive is now {who}: {reason}"

@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from exoip.admission import Admission, Place
+from exoip.authentication import UNPROVEN, Proof
 from exoip.calls import Call, Lane, Outcome
 from exoip.election import Election, Terms
 from exoip.events import Event, What
@@ -36,7 +38,7 @@ class Beat:
     """What the sender is to do: send `heartbeat` to the members at `targets`, if it is not None; ask again at `again`."""
 
     heartbeat: Heartbeat | None
-    targets: tuple[tuple[str, int], ...]
+    targets: tuple[Place, ...]
     again: float
 
 
@@ -47,7 +49,7 @@ class Node:
         self,
         terms: Terms,
         eip: str,
-        members: Mapping[str, tuple[str, int]],
+        members: Mapping[str, Place],
         now: float,
         *,
         emit: Callable[[Event], None],
@@ -64,8 +66,7 @@ class Node:
             self._election, chance or random.Random(), now, verify_interval=verify_interval, refresh_in=refresh_in
         )
         self._ownership.aside.set("starts", "started too often", quarantined_until)
-        self._members: dict[str, tuple[str, int]] = {}
-        self._addresses: frozenset[str] = frozenset()
+        self._admission = Admission(eip)
         self._refusals = Refusals()
         self._schedule = Schedule(now)
         self._deadline = -math.inf
@@ -73,17 +74,12 @@ class Node:
 
     # -- heartbeats ---------------------------------------------------------------------------------------------------
 
-    def heard(self, heartbeat: Heartbeat, address: str, now: float) -> None:
-        """Take a well-formed heartbeat in that came from `address`; one that is not from a member, as we know it, is refused."""
+    def heard(self, heartbeat: Heartbeat, address: str, now: float, proof: Proof = UNPROVEN) -> None:
+        """Take a well-formed heartbeat in that came from `address`; one that is not from a member, or lacks the proof, is refused."""
         with self._wake:
-            if heartbeat.eip != self._eip:
-                self._count(address, "eip", now)
-                return
-            member = self._members.get(heartbeat.instance_id)
-            if member is None or member[0] != address:
-                known = address in self._addresses
-                self._count(address, "identity" if known else "unknown", now)
-                if not known and self._ownership.reads.due.refresh_early(now):
+            if cause := self._admission.judge(heartbeat, address, proof, self._election.terms.dead_time, now):
+                self._count(address, cause, now)
+                if cause == "unknown" and not proof.cause and self._ownership.reads.due.refresh_early(now):
                     self._wake.notify_all()
                 return
             self._look_for_stall(now)
@@ -144,12 +140,11 @@ class Node:
             self._look_for_stall(outcome.ended)
             self._settle(self._ownership.done(lane, call, outcome), outcome.ended)
 
-    def set_members(self, members: Mapping[str, tuple[str, int]], now: float) -> None:
+    def set_members(self, members: Mapping[str, Place], now: float) -> None:
         """Go by this group from now on: the other nodes' instance ids, with the address and port that each beats from and is beaten to."""
         with self._wake:
-            self._members = {i: place for i, place in members.items() if i != self._election.terms.instance_id}
-            self._addresses = frozenset(address for address, _ in self._members.values())
-            ids = frozenset(self._members)
+            self._admission.set_members({i: p for i, p in members.items() if i != self._election.terms.instance_id})
+            ids = frozenset(self._admission.members)
             self._ownership.set_members(ids, now)
             self._settle(self._election.set_members(ids, now), now)
 
@@ -193,7 +188,8 @@ class Node:
             return Snapshot(
                 now, election.role, election.reason, election.since, election.master, election.advertised,
                 me.held, me.doubt, ownership.aside.unfit(now), ownership.yielding.active, ownership.moves.leaving, ownership.degraded,
-                peer_views(self._members, election.peers, ownership.know.others), dict(self._refusals.counts),
+                peer_views(self._admission.members, election.peers, ownership.know.others, self._admission.denied),
+                dict(self._refusals.counts),
             )  # fmt: skip
 
     def _wait(
@@ -218,7 +214,7 @@ class Node:
         if not schedule.take(election.advertised, election.terms.interval, now):
             return Beat(None, (), min(schedule.next_at, self._deadline))
         heartbeat = Heartbeat(election.advertised, self._eip, election.terms.instance_id)
-        return Beat(heartbeat, tuple(self._members.values()), min(schedule.next_at, self._deadline))
+        return Beat(heartbeat, tuple(self._admission.members.values()), min(schedule.next_at, self._deadline))
 
     def _next_call(self, lane: Lane, now: float) -> tuple[Call | None, float]:
         self._advance(now, quiet=False)
@@ -255,5 +251,5 @@ class Node:
         self._wake.notify_all()
 
     def _count(self, address: str, cause: str, now: float) -> None:
-        if (event := self._refusals.note(address, cause, now)) is not None:
+        if (event := self._refusals.note(address, cause, now, member=address in self._admission.addresses)) is not None:
             self._emit(event)

@@ -136,6 +136,12 @@ OPTIONS: tuple[Option, ...] = (
            values.Whole(1, 100), "NUMBER", "2"),
     Option("check-fall", None, VALUE, "bad results in a row after which a node steps aside; 1 to 100",
            values.Whole(1, 100), "NUMBER", "3"),
+    Option("auth-key", None, VALUE, "signs the heartbeats, and verifies those of the peers; the same on all nodes, at least 16 "
+           "characters; a second key is only believed, while the first takes its place", values.auth_keys, "KEY[,OLDKEY]",
+           otherwise="none: heartbeats are not signed", credential="auth-key", secret=True),
+    Option("auth-mode", None, VALUE, "which heartbeats a node with a key takes in: all (send), signed ones and unsigned ones but none "
+           "of another key (accept), or only signed ones (require)", values.Choice(("send", "accept", "require")),
+           "MODE", otherwise="require, where there is a key"),
     Option("config", "c", VALUE, "a file of 'name = value' lines; the names are the long options without dashes",
            str, "FILE", otherwise="no file", command_line_only=True),
     Option("check-config", "n", FLAG, "say what would run and where each value comes from, and exit",

@@ -1,6 +1,7 @@
 """Datagrams that were refused: counted by cause, told of at most once a minute per sender and cause. Pure.
 
-Whatever is sent to this node, what is kept stays small: at most `MOST_SENDERS` senders are told apart.
+Whatever is sent to this node, what is kept stays small: of those who are no members at most `MOST_SENDERS` are told apart. Members are
+as many as the group has, and a flood of false senders does not keep untold what a member does wrong.
 """
 
 from __future__ import annotations
@@ -19,20 +20,21 @@ class Refusals:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._told: dict[tuple[str, str], float] = {}
+        self._members: dict[tuple[str, str], float] = {}  # when a sender and cause was told of last
+        self._others: dict[tuple[str, str], float] = {}
         self._pruned = -math.inf
 
-    def note(self, address: str, cause: str, now: float) -> Event | None:
-        """Count one refusal; return the event when it is time to tell of it."""
+    def note(self, address: str, cause: str, now: float, *, member: bool = False) -> Event | None:
+        """Count one refusal, of something that came from a member's address or not; return the event when it is time to tell of it."""
         self.counts[cause] += 1
-        if now - self._told.get((address, cause), -math.inf) < TOLD_EVERY:
+        told = self._members if member else self._others
+        if now - told.get((address, cause), -math.inf) < TOLD_EVERY:
             return None
-        if len(self._told) >= MOST_SENDERS:
-            if now - self._pruned < TOLD_EVERY:
-                return None
+        if len(told) >= MOST_SENDERS and (member or now - self._pruned >= TOLD_EVERY):
             self._pruned = now
-            self._told = {key: at for key, at in self._told.items() if now - at < TOLD_EVERY}
-            if len(self._told) >= MOST_SENDERS:
-                return None
-        self._told[address, cause] = now
+            for old in [key for key, at in told.items() if now - at >= TOLD_EVERY]:
+                del told[old]
+        if len(told) >= MOST_SENDERS and not member:
+            return None
+        told[address, cause] = now
         return Event(What.DATAGRAM_REFUSED, now, "", cause, {"address": address, "count": self.counts[cause]})

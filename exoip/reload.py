@@ -1,7 +1,8 @@
 """SIGHUP: read the configuration again, check it whole, then let the running node go by it.
 
 What needs the API (the members) is asked in a thread of its own, so nothing waits meanwhile. If anything is wrong, nothing changes.
-Priority, interval, dead ratio, preemption delay, verify interval, leave time-out, peers, group, the key and the log level can be changed;
+Priority, interval, dead ratio, preemption delay, verify interval, leave time-out, peers, group, the API key, the keys of the
+heartbeats and the log level can be changed;
 the Elastic IP, the own instance, the bound address, the zone and the log's destination need a restart.
 """
 

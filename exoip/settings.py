@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from exoip.addresses import Peer, place
+from exoip.authentication import AuthMode
 from exoip.errors import ConfigError
 from exoip.values import Secret
 
@@ -74,8 +75,8 @@ class Config:
     """Everything exoip was told. Made by `config.parse`; `dataclasses.replace` is for tests.
 
     `address`: the Elastic IP. `bind_host`: "" for every address. `advertisement_interval`, `preempt_delay` (inf: never
-    preempt), `verify_interval`, `leave_timeout`: seconds. `dead_ratio`: advertisement intervals. `sources`: by option
-    name "command line", "environment IF_X", "credential api-key", "file /etc/…, line 3" or "default".
+    preempt), `verify_interval`, `leave_timeout`: seconds. `dead_ratio`: advertisement intervals. `auth_mode`: None without a key.
+    `sources`: by option name "command line", "environment IF_X", "credential api-key", "file /etc/…, line 3" or "default".
     """
 
     mode: Mode
@@ -98,6 +99,8 @@ class Config:
     verify_interval: float
     leave_timeout: float
     health: HealthChecks
+    auth_keys: tuple[Secret, ...]
+    auth_mode: AuthMode | None
     verbose: bool
     log_stdout: bool
     check_config: bool
@@ -115,3 +118,5 @@ class Config:
             raise ConfigError("preempt-delay, verify-interval and leave-timeout must not be negative")
         if self.peers and self.peer_group is not None:
             raise ConfigError("exoscale-peers and exoscale-peer-group exclude each other")
+        if bool(self.auth_keys) is (self.auth_mode is None):
+            raise ConfigError("auth-key and auth-mode go together")

@@ -11,7 +11,7 @@ from exoip.peers import Peer, Role
 
 @dataclass(frozen=True, slots=True)
 class PeerView:
-    """One peer in a snapshot. `holds` None: not known."""
+    """One peer in a snapshot. `holds` None: not known. `denied`: why its last heartbeat was refused, if it was."""
 
     instance_id: str
     address: str
@@ -20,6 +20,7 @@ class PeerView:
     last_seen: float
     holds: bool | None
     listed: bool
+    denied: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,19 @@ class Snapshot:
 
 
 def peer_views(
-    members: Mapping[str, tuple[str, int]], peers: Mapping[str, Peer], others: Mapping[str, Instance]
+    members: Mapping[str, tuple[str, int]],
+    peers: Mapping[str, Peer],
+    others: Mapping[str, Instance],
+    denied: Mapping[str, str],
 ) -> tuple[PeerView, ...]:
     """Put together what the configuration, the election and the API know of each other node, in the order of the ids."""
     views = []
     for instance_id, other in sorted(others.items()):
         address = members.get(instance_id, ("", 0))[0]
         peer = peers.get(instance_id) or Peer(instance_id)
-        views.append(
-            PeerView(instance_id, address, peer.alive, peer.priority, peer.last_seen, other.holds, other.listed)
-        )
+        why = denied.get(instance_id, "")
+        heard = (peer.alive, peer.priority, peer.last_seen)
+        views.append(PeerView(instance_id, address, *heard, other.holds, other.listed, why))
     return tuple(views)
 
 
@@ -64,6 +68,7 @@ def status(node: Snapshot, eip: str) -> str:
     if node.holds != (node.role is Role.MASTER):
         words.append("holding it" if node.holds else "not holding it")
     words += [word for word in ("leaving", "yielded", "unfit") if getattr(node, word)]
+    words += [f"refusing {peer.address} ({peer.denied})" for peer in node.peers if peer.denied and not peer.alive]
     if node.degraded:
         words.append(f"degraded: {node.degraded} fails")
     return ", ".join(words)

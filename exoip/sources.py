@@ -53,6 +53,10 @@ class Collected:
     secrets: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
 
+    def hide(self, text: str) -> None:
+        """Take note of a secret, or of several with commas between."""
+        self.secrets |= {text, *(part.strip() for part in text.split(",") if part.strip())}
+
 
 def collect(argv: Sequence[str], environ: Mapping[str, str], found: Collected) -> None:
     """Fill `found`.
@@ -63,11 +67,11 @@ def collect(argv: Sequence[str], environ: Mapping[str, str], found: Collected) -
     given: dict[str, str] = {}
     for option, text in walk(argv):
         if option.secret:
-            found.secrets.add(text)
+            found.hide(text)
         given[option.name] = f"{given[option.name]},{text}" if option.repeats and option.name in given else text
     variables, origins = _environment(environ, given, found)
     path = given.get("config")
-    file = _File(path or "", found.secrets)
+    file = _File(path or "", found)
     namespace = _parser(file).parse_args(
         [f"--{name}={text}" for name, text in given.items()],
         config_file_contents=None if path is None else _read(Path(path)),
@@ -81,7 +85,7 @@ def collect(argv: Sequence[str], environ: Mapping[str, str], found: Collected) -
         elif option.default is not None:
             found.settings[name] = Setting(option.default, DEFAULT)
     if path and any(BY_NAME[name].secret for name in file.lines) and _is_public(Path(path)):
-        found.warnings.append(f"{file.name} holds the API secret and every user may read it: chmod 0640 it")
+        found.warnings.append(f"{file.name} holds a secret and every user may read it: chmod 0640 it")
 
 
 def _parser(file: _File) -> _Parser:
@@ -120,7 +124,7 @@ def _environment(
             texts.append((_credential(directory, option.credential), f"credential {option.credential}"))
         for text, origin in texts:
             if text and option.secret:
-                found.secrets.add(text)
+                found.hide(text)
             if text and option.name not in origins:
                 variables[option.variables[0]], origins[option.name] = text, origin
     known = {variable for option in OPTIONS for variable in option.variables}
@@ -168,10 +172,10 @@ class _File:
     """`name = value` lines. A `#` or `;` at the beginning of a line, or a `#` after a blank, begins a comment; quotes
     around a value keep a `#` in it."""
 
-    def __init__(self, path: str, secrets: set[str]) -> None:
+    def __init__(self, path: str, found: Collected) -> None:
         self.name = f"file {path if path.isprintable() else quote(path)}"
         self.lines: dict[str, int] = {}  # by option name, where it is first
-        self._secrets = secrets
+        self._found = found
 
     def source(self, name: str) -> str:
         return f"{self.name}, line {self.lines[name]}"
@@ -191,7 +195,7 @@ class _File:
             if not text:
                 raise ConfigError(f"{where}: {name} has no value; write {name} = {option.metavar or 'yes'}")
             if option.secret:
-                self._secrets.add(text)
+                self._found.hide(text)
             if name in texts and not option.repeats:
                 raise ConfigError(f"{where}: {name} is there a second time, first on line {self.lines[name]}")
             texts[name] = f"{texts[name]},{text}" if name in texts else text

@@ -17,7 +17,7 @@ _NO = ("no", "false", "off", "0", "f")
 
 
 class Secret:
-    """The API secret. Nothing prints it by accident: only `reveal()` gives it away."""
+    """The API secret, or a key of the heartbeats. Nothing prints it by accident: only `reveal()` gives it away."""
 
     __slots__ = ("_text",)
 
@@ -25,7 +25,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The secret itself: for the signature, and for nothing else."""
+        """The secret itself: for signatures, and for nothing else."""
         return self._text
 
     def __repr__(self) -> str:
@@ -78,6 +78,18 @@ def shell_line(text: str) -> str:
     return text
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Reads one of some words."""
+
+    words: tuple[str, ...]
+
+    def __call__(self, text: str) -> str:
+        if text.lower() not in self.words:
+            raise ValueError(f"must be one of {', '.join(self.words)}")
+        return text.lower()
+
+
 def priority(text: str) -> int:
     """0 to 255 as the Go tool took it; what runs is clamped to 1..252 later, with a warning."""
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) > 255:
@@ -121,3 +133,17 @@ def api_secret(text: str) -> Secret:
     if not re.fullmatch(r"[!-~]{1,1024}", text):
         raise ValueError("must be the API secret alone: printable ASCII, no blank or line break in it")
     return Secret(text)
+
+
+def auth_keys(text: str) -> tuple[Secret, ...]:
+    """One key, or the new and the old one with a comma between."""
+    keys = re.split(r"\s*,\s*", text)
+    if not all(re.fullmatch(r"[!-+\--~]{16,256}", key) for key in keys):
+        raise ValueError(
+            "must be a key of 16 to 256 printable ASCII characters, without blank or comma: openssl rand -hex 32 makes one"
+        )
+    if len(keys) > 2 or len(set(keys)) < len(keys):
+        raise ValueError(
+            "must be one key, or two different ones: the one that signs, a comma, the one that is still believed"
+        )
+    return tuple(Secret(key) for key in keys)

@@ -7,7 +7,7 @@
 
 Big-endian. The first two bytes are the protocol (2) and its version (1). The priority, 0 (best) to 255, stands twice and
 must be the same both times. The Go tool wrote the id of a network interface into the last 16 bytes; API v2 has no
-such ids, so exoip writes the instance's own.
+such ids, so exoip writes the instance's own. A signed heartbeat has a trailer of 24 bytes more, see `authentication`.
 
 `decode` takes any bytes at all and raises nothing but `WireError`. A node says the same 24 bytes again and again: they are taken apart
 and checked when they first come, and known from then on.
@@ -24,6 +24,7 @@ from uuid import UUID
 from exoip.errors import WireError
 
 SIZE = 24
+SIGNED = 48  # with its trailer
 PROTOCOL = b"\x02\x01"
 KNOWN = 2048  # heartbeats that are told apart without another look: more than a group has; whoever sends, it is 1 MiB at most
 _LAYOUT = struct.Struct(">2sBB4s16s")
@@ -52,13 +53,20 @@ def encode(heartbeat: Heartbeat) -> bytes:
     return _LAYOUT.pack(PROTOCOL, heartbeat.priority, heartbeat.priority, eip, UUID(heartbeat.instance_id).bytes)
 
 
+def split(datagram: bytes) -> tuple[bytes, bytes]:
+    """Return the heartbeat and the trailer of a signed datagram; any other as it is, with no trailer."""
+    return (datagram[:SIZE], datagram[SIZE:]) if len(datagram) == SIGNED else (datagram, b"")
+
+
 @lru_cache(KNOWN)
 def decode(datagram: bytes) -> Heartbeat:
-    """Return the heartbeat in `datagram`; raise `WireError` when it is none, whose `cause` is short, long, version or priority."""
+    """Return the heartbeat in `datagram`, of which `split` took the trailer off.
+
+    Raise `WireError` when it is none, whose `cause` is short, long, version or priority.
+    """
     if len(datagram) != SIZE:
-        raise WireError(
-            "short" if len(datagram) < SIZE else "long", f"a heartbeat has {SIZE} bytes, this datagram {len(datagram)}"
-        )
+        cause = "short" if len(datagram) < SIZE else "long"
+        raise WireError(cause, f"a heartbeat has {SIZE} bytes, or {SIGNED} if signed, this datagram {len(datagram)}")
     protocol, priority, again, eip, instance = _LAYOUT.unpack(datagram)
     if protocol != PROTOCOL:
         raise WireError("version", f"protocol {protocol.hex()}, expected {PROTOCOL.hex()}")

@@ -41,7 +41,7 @@ from exoip.sandbox.model import Instance
 from exoip.sandbox.record import Entry
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.zone import Zone
-from exoip.wire import Heartbeat, decode
+from exoip.wire import Heartbeat, decode, split
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = float(os.environ.get("EXOIP_TEST_PATIENCE", "60"))  # seconds that anything may take before a test gives up
@@ -196,11 +196,12 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One heartbeat as the observer heard it: from which address, and when it arrived, in seconds of time.monotonic."""
+    """One heartbeat as the observer heard it: from which address, when it arrived, in seconds of time.monotonic, and its bytes."""
 
     at: float
     address: str
     heartbeat: Heartbeat
+    data: bytes
 
 
 class Observer:
@@ -226,7 +227,7 @@ class Observer:
             seconds, nanoseconds = struct.unpack("ll", ancillary[0][2])
             at = time.monotonic() - (time.time() - (seconds + nanoseconds / 1e9))
             try:
-                self.heard.append(Heard(at, address, decode(data)))
+                self.heard.append(Heard(at, address, decode(split(data)[0]), data))
             except WireError:
                 self.bad.append((address, data))
 
@@ -440,7 +441,11 @@ class Cluster:
             text = "\n".join(node.lines)
             assert "Traceback" not in text, f"{node.name} has a traceback in its log"
             assert "CRITICAL" not in text, f"{node.name} has a critical error in its log"
-            assert self.zone.keys[f"EXO{node.name}"].secret not in text, f"{node.name} logged its secret"
+            secrets = [
+                self.zone.keys[f"EXO{node.name}"].secret,
+                *filter(None, node.env.get("IF_AUTH_KEY", "").split(",")),
+            ]
+            assert not [secret for secret in secrets if secret in text], f"{node.name} logged a secret"
             odd = [code for code in node.exits if code not in (0, -signal.SIGKILL)]
             assert not odd, f"{node.name} ended with {odd}"
             if node.exits:

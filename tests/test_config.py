@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import exoip
+from exoip.authentication import AuthMode
 from exoip.config import Config, Mode, Peer, Secret, describe, parse
 from exoip.errors import ConfigError, UsageError
 from exoip.options import BY_NAME, OPTIONS, Kind
@@ -23,6 +24,7 @@ from exoip.settings import HealthChecks
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
 OTHER_UUID = "fedcba98-7654-3210-fedc-ba9876543210"
 SECRET = "9sEcReT-x_Yz0"
+AUTH_KEY, OLD_AUTH_KEY = "0f8c-kEy-oF-tHe-BeAtS", "an-OlDeR-kEy-oF-tHeM"
 EIP = "198.51.100.50"
 # Every required setting, so that a test adds the one it is about.
 ENV = {
@@ -30,6 +32,7 @@ ENV = {
     "IF_EXOSCALE_API_KEY": "EXOtest",
     "IF_EXOSCALE_API_SECRET": SECRET,
     "IF_EXOSCALE_PEERS": "10.0.0.2",
+    "IF_AUTH_KEY": AUTH_KEY,
 }
 WATCH = ["-W"]
 
@@ -43,7 +46,7 @@ def refused(argv: list[str], environ: dict[str, str]) -> ConfigError:
         parse(argv, environ)
     message = str(caught.value)
     assert message.isprintable(), "one line"
-    assert SECRET not in message
+    assert not [secret for secret in (SECRET, AUTH_KEY, OLD_AUTH_KEY) if secret in message]
     return caught.value
 
 
@@ -71,11 +74,46 @@ def test_defaults() -> None:
         advertisement_interval=1.0, api_key="EXOtest", api_secret=Secret(SECRET), api_endpoint=None, zone=None,
         metadata_url="http://metadata.exoscale.com", preempt_delay=0.0, flap_damping=True, verify_interval=30.0, leave_timeout=10.0,
         health=HealthChecks(),
+        auth_keys=(Secret(AUTH_KEY),), auth_mode=AuthMode.REQUIRE,
         verbose=False, log_stdout=False, check_config=False, config_file=None, warnings=(), sources=config.sources,
     )  # fmt: skip
     assert config.sources["address"] == "environment IF_ADDRESS"
     assert config.sources["mode"] == "command line"
     assert config.sources["dead-ratio"] == config.sources["exoscale-zone"] == "default"
+
+
+def test_without_a_key_nothing_is_signed() -> None:
+    config = parse(WATCH, without("IF_AUTH_KEY"))
+    assert (config.auth_keys, config.auth_mode) == ((), None)
+    assert "auth-key" in str(refused([*WATCH, "--auth-mode", "require"], without("IF_AUTH_KEY")))
+
+
+def test_the_key_of_the_heartbeats_is_not_the_secret_of_the_api() -> None:
+    key = "the-same-for-everything"
+    error = refused(WATCH, without(IF_AUTH_KEY=key, IF_EXOSCALE_API_SECRET=key))
+    assert "--auth-key" in str(error)
+    assert key not in str(error)
+
+
+def test_no_key_is_shown_nor_in_an_error(conf) -> None:
+    """Neither of two, wherever they come from and whatever else is wrong."""
+    both = f"{AUTH_KEY}, {OLD_AUTH_KEY}"
+    shown = describe(parse([*WATCH, "--auth-key", both], without("IF_AUTH_KEY")))
+    assert "****, ****" in shown
+    assert AUTH_KEY not in shown
+    assert OLD_AUTH_KEY not in shown
+    assert AUTH_KEY not in repr(parse(WATCH, ENV))
+    for key in (AUTH_KEY, OLD_AUTH_KEY):  # where another option's error quotes it
+        refused([*WATCH, "-P", key], without(IF_AUTH_KEY=both))
+        refused([*WATCH, "-c", conf(f"auth-key = {both}\nhost-priority = {key}\n")], without("IF_AUTH_KEY"))
+        refused([*WATCH, "--auth-key", both, "-P", key], without("IF_AUTH_KEY"))
+
+
+def test_the_key_as_a_credential(tmp_path: Path) -> None:
+    (tmp_path / "auth-key").write_text(f"{AUTH_KEY}\n")
+    config = parse(WATCH, without("IF_AUTH_KEY", CREDENTIALS_DIRECTORY=str(tmp_path)))
+    assert config.auth_keys == (Secret(AUTH_KEY),)
+    assert config.sources["auth-key"] == "credential auth-key"
 
 
 # option: the Config attribute, and three texts with their values
@@ -148,6 +186,18 @@ SAMPLES = {
     "check-timeout": ("health.timeout", [("0.1", 0.1), ("30", 30.0), ("5", 5.0)]),
     "check-rise": ("health.rise", [("1", 1), ("100", 100), ("07", 7)]),
     "check-fall": ("health.fall", [("1", 1), ("100", 100), ("9", 9)]),
+    "auth-key": (
+        "auth_keys",
+        [
+            (AUTH_KEY, (Secret(AUTH_KEY),)),
+            (f"{OLD_AUTH_KEY} , {AUTH_KEY}", (Secret(OLD_AUTH_KEY), Secret(AUTH_KEY))),
+            ("!" * 16, (Secret("!" * 16),)),
+        ],
+    ),
+    "auth-mode": (
+        "auth_mode",
+        [("send", AuthMode.SEND), ("accept", AuthMode.ACCEPT), ("Require", AuthMode.REQUIRE)],
+    ),
     "verbose": ("verbose", [("true", True), ("0", False), ("YES", True)]),
     "log-stdout": ("log_stdout", [("no", False), ("on", True), ("off", False)]),
 }
@@ -499,6 +549,9 @@ BAD = {
     "check-timeout": [*NUMBERS, "0.09", "31"],
     "check-rise": [*NUMBERS, "1.5", "101"],
     "check-fall": [*NUMBERS, "1.5", "101"],
+    "auth-key": ["x" * 15, "x" * 257, f"{AUTH_KEY},", f"{AUTH_KEY},{AUTH_KEY}", f"{AUTH_KEY} x", f"{AUTH_KEY},{'y' * 16},{'z' * 16}",
+                 "\u00e9" * 16, f"{AUTH_KEY},short", "sixteen\ncharacters-or-more"],
+    "auth-mode": ["maybe", "yes", "require,accept"],
     "verbose": ["maybe", "-1"],
     "log-stdout": ["syslog"],
 }  # fmt: skip

@@ -13,17 +13,20 @@ from typing import Any
 
 import pytest
 
+from exoip.authentication import AuthMode, Rules
 from exoip.election import Role, Terms
 from exoip.errors import ConfigError
 from exoip.events import Event, What
 from exoip.heartbeats import Channel, Receiver, Sender
 from exoip.node import Node
-from exoip.wire import SIZE, Heartbeat, decode, encode
+from exoip.wire import SIGNED, SIZE, Heartbeat, decode, encode
 from tests.simulation.world import EIP, instance_id
 
 PATIENCE = 20.0  # seconds that anything here may take before the test gives up
 ROUND = 0.2
 OWN, PEER = instance_id("m"), instance_id("a")
+KEY = b"a key for the test"
+NOW_STAMP = 1_800_000_000_000_000
 HEARTBEAT = encode(Heartbeat(5, EIP, PEER))
 
 HAS_V6 = socket.has_dualstack_ipv6()
@@ -141,14 +144,14 @@ class TestReceiving:
     def test_nothing_there(self, channel):
         assert channel.receive() is None
 
-    @pytest.mark.parametrize("size", [0, 1, SIZE - 1, SIZE, SIZE + 1, 1500, 60_000])
+    @pytest.mark.parametrize("size", [0, 1, SIZE - 1, SIZE, SIGNED, SIGNED + 1, 1500, 60_000])
     def test_any_size(self, channel, size):
         with udp() as peer:
             peer.sendto(b"\x02" * size, channel.socket.getsockname())
             wait_readable(channel)
             received = channel.receive()
         assert received is not None
-        assert len(received[0]) == min(size, SIZE + 1)
+        assert len(received[0]) == min(size, SIGNED + 1)
         assert channel.receive() is None  # the rest of a long one is gone
 
     @pytest.mark.parametrize("size", [0, 1, 24])
@@ -176,13 +179,17 @@ class Clock:
 class Fixture:
     """A node m beside the member a, which is master: both alive, the next beat of m far away."""
 
-    def __init__(self, channel: Any, address: str = "127.0.0.1", interval: float = 1000.0) -> None:
+    def __init__(
+        self, channel: Any, address: str = "127.0.0.1", interval: float = 1000.0, rules: Rules | None = None
+    ) -> None:
         self.clock = Clock()
         self.events: list[Event] = []
         members = {PEER: (address, 9)}
         self.terms = Terms(OWN, 10, interval, 3.0)
         self.node = Node(self.terms, EIP, members, self.clock.now, emit=self.events.append)
-        self.receiver = Receiver(channel, self.node, self.clock, ROUND)
+        self.receiver = Receiver(
+            channel, self.node, self.clock, ROUND, lambda: rules or Rules(), lambda: NOW_STAMP / 1e6
+        )
         self.node.beat(self.clock.now)
         self.node.heard(Heartbeat(5, EIP, PEER), address, self.clock.now)
         self.heard_at = self.clock.now
@@ -236,6 +243,44 @@ class TestReceiver:
         assert one.refused() == {cause: 1}
         (told,) = [event for event in one.events if event.what is What.DATAGRAM_REFUSED]
         assert told.details["address"] == "127.0.0.1"
+
+    @pytest.mark.parametrize(
+        ("rules", "datagram", "cause"),
+        [
+            (Rules((KEY,)), Rules((KEY,)).sign(HEARTBEAT, NOW_STAMP), ""),
+            (Rules((KEY,)), HEARTBEAT, "unsigned"),
+            (Rules((KEY,)), HEARTBEAT * 2, "signature"),
+            (Rules((KEY,)), Rules((KEY[1:],)).sign(HEARTBEAT, NOW_STAMP), "signature"),
+            (Rules((KEY,)), Rules((KEY,)).sign(HEARTBEAT, NOW_STAMP - 61_000_000), "clock"),
+            (Rules((KEY,)), Rules((KEY,)).sign(HEARTBEAT, NOW_STAMP) + b"x", "long"),
+            (Rules((KEY,)), Rules((KEY,)).sign(b"\3" + HEARTBEAT[1:], NOW_STAMP), "version"),
+            (Rules((KEY,), AuthMode.ACCEPT), HEARTBEAT, ""),
+            (Rules((KEY,), AuthMode.SEND), HEARTBEAT * 2, ""),
+            (Rules(), HEARTBEAT * 2, ""),
+        ],
+    )
+    def test_signed_ones(self, channel, rules, datagram, cause):
+        one = Fixture(channel, rules=rules)
+        one.clock.now += 7.0
+        with udp() as peer:
+            peer.sendto(datagram, channel.socket.getsockname())
+            wait_readable(channel)
+            one.receiver.turn()
+        assert one.refused() == ({cause: 1} if cause else {})
+        (view,) = one.node.snapshot(one.clock.now).peers
+        assert view.last_seen == one.clock.now - (7.0 if cause else 0.0)
+
+    def test_another_key_counts_from_the_next_datagram_on(self, channel):
+        one = Fixture(channel, rules=Rules((KEY,)))
+        rules = [Rules((KEY,)), Rules((KEY[1:],))]
+        one.receiver._rules = lambda: rules[0]
+        with udp() as peer:
+            for stamp in range(3):
+                peer.sendto(Rules((KEY[1:],)).sign(HEARTBEAT, NOW_STAMP + stamp), channel.socket.getsockname())
+                wait_readable(channel)
+                one.receiver.turn()
+                rules[0] = rules[1]
+        assert one.refused() == {"signature": 1}
 
     def test_a_stranger_is_refused(self, channel):
         one = Fixture(channel, address="127.0.0.200")
@@ -390,6 +435,25 @@ class TestSender:
         assert decode(datagram) == Heartbeat(10, EIP, OWN)
         assert source == channel.socket.getsockname()
         assert events == []
+
+    def test_signed_once_for_all_and_with_rising_stamps(self):
+        channel = Sendings()
+        sender, clock, _ = self.sender(channel, ["192.0.2.1", "192.0.2.2"])
+        walls = [1e9, 1e9 + 1, 5.0, 5.0]  # the clock is set back
+        sender._rules, sender._wall = (lambda: Rules((KEY,))), (lambda: walls[0])
+        stamps = []
+        while walls:
+            channel.sent.clear()
+            sender.turn()
+            clock.now += 1.0
+            walls.pop(0)
+            (datagram,) = {datagram for datagram, _, _ in channel.sent}
+            assert len(channel.sent) == 2
+            proof = Rules((KEY,)).verify(datagram[:SIZE], datagram[SIZE:], 0.0)
+            assert proof.cause == ""
+            stamps.append(proof.stamp)
+        last = 1_000_000_001_000_000
+        assert stamps == [10**15, last, last + 1, last + 2]
 
     def test_a_peer_that_can_not_be_sent_to_costs_the_others_nothing(self):
         channel = Sendings()

@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, str] = {
     # the vocabulary
     "errors": "",
     "wire": "",
+    "authentication": "",
     "calls": "",
     "events": "",
     # the pure core: who should hold the address, and which call follows from that
@@ -39,18 +40,19 @@ MAY_IMPORT: dict[str, str] = {
     "yielding": "election events knowledge moves reads",
     "ownership": "aside election calls events fitness knowledge moves reads yielding",
     "refusals": "events",
+    "admission": "authentication wire",
     "schedule": "peers",
     "snapshot": "knowledge peers",
     "rise": "",
     # the configuration
     "values": "",
     "addresses": "values",
-    "settings": "addresses values",
+    "settings": "addresses authentication values",
     "options": "addresses values",
     "commandline": "options values",
     "sources": "commandline options values",
     "checks": "addresses options sources values",
-    "config": "addresses checks settings sources commandline options values",
+    "config": "addresses authentication checks settings sources commandline options values",
     # the API
     "signing": "",
     "resources": "",
@@ -61,8 +63,8 @@ MAY_IMPORT: dict[str, str] = {
     "metadata": "resources transport",
     "discovery": "api resources metadata config values",
     # the threads
-    "node": "election ownership wire calls events refusals schedule snapshot",
-    "heartbeats": "node wire events",
+    "node": "admission authentication election ownership wire calls events refusals schedule snapshot",
+    "heartbeats": "authentication node wire events",
     "transition": "node api calls",
     "messages": "events",
     "journal": "events messages",
@@ -86,7 +88,7 @@ ANYBODYS = {"", "errors"}
 PURE = set(
     "wire calls events peers damping election fitness aside knowledge operation moves timetable reads yielding"
     " ownership"
-    " refusals schedule snapshot rise signing".split()
+    " refusals admission authentication schedule snapshot rise signing".split()
 )
 IMPURE = {
     *("time", "datetime", "socket", "ssl", "select", "selectors", "http", "urllib3", "requests", "systemd", "sdnotify"),

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exoip.authentication import WINDOW, Proof
 from exoip.calls import Failure, Kind, Lane, Outcome
 from exoip.election import HOLDING_UNFIT, LEAVING, UNFIT, Role, Terms
 from exoip.events import Event, What
@@ -63,6 +64,53 @@ class TestHeartbeatsIn:
         (event,) = bench.said(What.DATAGRAM_REFUSED)
         assert (event.reason, event.details["address"], event.details["count"]) == (cause, address, 1)
 
+    @pytest.mark.parametrize("cause", ["unsigned", "signature"])
+    def test_a_member_without_proof_changes_nothing(self, cause):
+        bench = master()
+        before = replace(bench.view, refused={})
+        bench.node.heard(beat("a"), "host-a", bench.now, Proof(cause))
+        (a, z) = bench.view.peers
+        assert (a.denied, z.denied) == (cause, "")
+        assert replace(bench.view, refused={}, peers=()) == replace(before, peers=())
+        assert (replace(a, denied=""), z) == before.peers
+        assert bench.view.refused == {cause: 1}
+        bench.node.heard(beat("a"), "host-a", bench.now, Proof(stamp=1))
+        assert bench.view.peers[0].denied == ""
+        assert bench.view.peers[0].alive
+
+    def test_nor_does_a_proof_a_second_time(self):
+        bench = Bench()
+        bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7))
+        bench.node.heard(beat("a", 1), "host-a", bench.now, Proof(stamp=7))
+        assert bench.view.peers[0].priority == 5
+        assert bench.view.refused == {"replay": 1}
+
+    def test_a_first_proof_far_off_the_clock(self):
+        bench = Bench()
+        bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7, ahead=WINDOW + 1))
+        assert bench.view.refused == {"clock": 1}
+        assert not bench.view.peers[0].alive
+
+    def test_what_comes_from_elsewhere_uses_no_stamp_up(self):
+        """Who sends a member's packet from another address, before it arrives itself, does not silence the member."""
+        bench = Bench()
+        bench.node.heard(beat("a", 5), "somewhere", bench.now, Proof(stamp=7))
+        bench.node.heard(beat("a", 5), "host-z", bench.now, Proof(stamp=7))
+        bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7))
+        assert bench.view.peers[0].alive
+        assert bench.view.refused == {"unknown": 1, "identity": 1}
+
+    def test_a_member_that_leaves_and_comes_back_is_heard_for_the_first_time(self):
+        bench = Bench()
+        members = {instance_id(name): (f"host-{name}", 12345) for name in "az"}
+        bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7))
+        bench.node.heard(beat("z", 5), "host-z", bench.now, Proof("signature"))
+        bench.node.set_members({}, bench.now)
+        bench.node.set_members(members, bench.now)
+        bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=3))
+        assert bench.view.refused == {"signature": 1}
+        assert not any(peer.denied for peer in bench.view.peers)
+
     def test_a_packets_id_never_gets_into_a_call(self):
         bench = master()
         for name in ("q", "m"):
@@ -82,6 +130,15 @@ class TestHeartbeatsIn:
             bench.advance(0.1)
             bench.node.heard(beat("q"), "somewhere", bench.now)
         assert bench.kinds()[Kind.REFRESH] in (2, 3)  # every 30 s at most
+
+    def test_a_stranger_without_the_key_does_not(self):
+        bench = Bench(refresh_in=300.0)
+        bench.advance(50)
+        for cause in ("unsigned", "signature"):
+            bench.node.heard(beat("q"), "somewhere", bench.now, Proof(cause))
+        bench.advance(100)
+        assert bench.kinds()[Kind.REFRESH] == 0
+        assert bench.view.refused == {"unknown": 2}
 
     def test_nothing_else_asks_for_one(self):
         bench = Bench(refresh_in=300.0)

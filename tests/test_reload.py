@@ -64,6 +64,8 @@ CHANGEABLE = [
     ("-G", "web", "--no-preempt"),
     ("-G", "web", "--verify-interval", "9"),
     ("-G", "web", "--leave-timeout", "9"),
+    ("-G", "web", "--auth-key", "a-key-of-all-the-nodes"),
+    ("-G", "web", "--auth-key", "a-key-of-all-the-nodes,and-the-one-before", "--auth-mode", "accept"),
     ("-G", "web", "-v"),
     ("-G", "db"),
     ("-p", "127.0.0.2"),

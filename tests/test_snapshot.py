@@ -13,6 +13,9 @@ from tests.simulation.world import EIP
 from tests.virtual import Bench, backup, master
 
 PEERS = tuple(PeerView(name, f"host-{name}", name == "a", 10, 0.0, None, True) for name in "abc")
+REFUSED = tuple(
+    replace(peer, denied="signature") for peer in PEERS
+)  # a is alive all the same: somebody else pretends to be a
 PLAIN = Snapshot(1.0, Role.MASTER, "", 0.0, "m", 10, True, False, False, False, False, "", PEERS, {})
 
 
@@ -20,6 +23,10 @@ PLAIN = Snapshot(1.0, Role.MASTER, "", 0.0, "m", 10, True, False, False, False, 
     ("changes", "line"),
     [
         ({}, f"MASTER of {EIP}, 1 of 3 peers alive"),
+        (
+            {"peers": REFUSED[:2]},
+            f"MASTER of {EIP}, 1 of 2 peers alive, refusing host-b (signature)",
+        ),
         ({"holds": False}, f"MASTER of {EIP}, 1 of 3 peers alive, not holding it"),
         ({"role": Role.BACKUP, "holds": False}, f"BACKUP for {EIP}, 1 of 3 peers alive"),
         ({"role": Role.BACKUP}, f"BACKUP for {EIP}, 1 of 3 peers alive, holding it"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exoip.errors import WireError
-from exoip.wire import KNOWN, SIZE, Heartbeat, decode, encode
+from exoip.wire import KNOWN, SIGNED, SIZE, Heartbeat, decode, encode, split
 
 ID = "01234567-89ab-cdef-0123-456789abcdef"
 GOLDEN = bytes.fromhex("0201 0a0a c6336432 0123456789abcdef0123456789abcdef")
@@ -46,6 +46,13 @@ def test_one_changed_byte_never_passes_for_the_same_heartbeat(heartbeat, place, 
         assert (error.cause == "version") == (place < 2)
 
 
+@given(st.binary(max_size=64) | st.binary(min_size=SIGNED, max_size=SIGNED))
+def test_a_trailer_is_taken_off_where_there_is_one(datagram):
+    head, trailer = split(datagram)
+    assert head + trailer == datagram
+    assert (len(head), len(trailer)) == ((SIZE, SIGNED - SIZE) if len(datagram) == SIGNED else (len(datagram), 0))
+
+
 def test_the_same_bytes_are_taken_apart_once():
     """Nothing is made for each heartbeat, and whatever comes, little is kept."""
     assert decode(GOLDEN) is decode(bytes(bytearray(GOLDEN)))
@@ -60,6 +67,8 @@ def test_the_same_bytes_are_taken_apart_once():
         (b"", "short"),
         (GOLDEN[:-1], "short"),
         (GOLDEN + b"\0", "long"),
+        (GOLDEN + bytes(SIGNED - SIZE - 1), "long"),
+        (GOLDEN + bytes(SIGNED - SIZE + 1), "long"),
         (b"\1\1" + GOLDEN[2:], "version"),
         (b"\2\2" + GOLDEN[2:], "version"),
         (GOLDEN[:3] + b"\x0b" + GOLDEN[4:], "priority"),

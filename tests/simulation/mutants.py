@@ -112,7 +112,7 @@ MUTANTS = (
     # trust
     Mutant(
         "the id in a packet is trusted, whoever sends it",
-        "node",
+        "admission",
         "if member is None or member[0] != address:",
         "if member is None:",
         "42",
@@ -120,11 +120,12 @@ MUTANTS = (
     Mutant(
         "a stranger becomes a member by its packet",
         "node",
-        "            member = self._members.get(heartbeat.instance_id)\n",
-        "            member = self._members.setdefault(heartbeat.instance_id, (address, 12345))\n"
+        "            if cause := self._admission.judge(",
         "            if heartbeat.instance_id not in self._election.peers:\n"
-        "                self._ownership.set_members(frozenset(self._members), now)\n"
-        "                self._settle(self._election.set_members(frozenset(self._members), now), now)\n",
+        "                self._admission.set_members({**self._admission.members, heartbeat.instance_id: (address, 12345)})\n"
+        "                self._ownership.set_members(frozenset(self._admission.members), now)\n"
+        "                self._settle(self._election.set_members(frozenset(self._admission.members), now), now)\n"
+        "            if cause := self._admission.judge(",
         "42",
     ),
     # Take
