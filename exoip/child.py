@@ -59,6 +59,10 @@ class Child:
         assert self._process.stdout is not None  # noqa: S101  it is a pipe
         self._output = self._process.stdout
         os.set_blocking(self._output.fileno(), False)
+        with contextlib.suppress(OSError):
+            os.setpriority(
+                os.PRIO_PGRP, self._process.pid, 0
+            )  # the daemon goes before all others; its children need not
         self._lives = os.pidfd_open(self._process.pid)
         self._poll = select.poll()
         self._poll.register(self._lives, select.POLLIN)

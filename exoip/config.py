@@ -19,7 +19,7 @@ from exoip.addresses import Peer, place
 from exoip.authentication import AuthMode
 from exoip.errors import ConfigError, UsageError
 from exoip.options import BY_NAME, BY_SPELLING, OPTIONS, Kind, Option, help_text
-from exoip.settings import HIGHEST_PRIORITY, LOWEST_PRIORITY, Config, HealthChecks, Mode
+from exoip.settings import HIGHEST_PRIORITY, LOWEST_PRIORITY, Config, HealthChecks, Hook, Mode
 from exoip.sources import COMMAND_LINE, DEFAULT, Collected, Setting, collect
 from exoip.values import Secret, quote
 
@@ -30,6 +30,7 @@ SAFE_DEAD_RATIO = 2
 FIELDS = {
     f"check-{name}": f"health.{name}" for name in ("command", "tcp", "http", "interval", "timeout", "rise", "fall")
 }
+FIELDS |= {"notify": "hook.program", "notify-timeout": "hook.timeout"}
 _SHORTEST_TO_HIDE = 4  # characters; no real secret is that short, and to star out every "a" would ruin a message
 
 
@@ -91,6 +92,7 @@ def _build(found: Collected) -> Config:
         health=_health(values),
         auth_keys=values.get("auth-key", ()),
         auth_mode=AuthMode(values.get("auth-mode", AuthMode.REQUIRE)) if "auth-key" in values else None,
+        hook=Hook(values.get("notify"), values["notify-timeout"]),
         verbose=values["verbose"],
         log_stdout=values["log-stdout"],
         check_config=values["check-config"],

@@ -14,7 +14,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from exoip import discovery, footprint, reload
+from exoip import discovery, footprint, hooks, reload
 from exoip.api import Client
 from exoip.authentication import AuthMode, Rules
 from exoip.calls import Lane
@@ -24,6 +24,7 @@ from exoip.config import Config
 from exoip.discovery import Topology
 from exoip.election import Terms
 from exoip.errors import ApiError, ApiRefused, MetadataAway
+from exoip.events import Event
 from exoip.fitness import LONGEST_RETRY, Backoff
 from exoip.heartbeats import Channel, Receiver, Sender
 from exoip.journal import Journal, say, set_verbose
@@ -64,6 +65,7 @@ class Daemon:
         catch_signals(self._inbox)
         threading.excepthook = lambda died: self._inbox.put(died.exc_value or RuntimeError("no reason given"))
         stand_aside_until = self._starts.count(clock())
+        hooks.check(self._config.hook)
         channel = Channel(self._config.bind_host, self._config.bind_port)
         try:
             remembered = self._remembered.load(self._config)
@@ -154,14 +156,21 @@ class Daemon:
             Worker(Lane.READS, self._node, executor, clock, ROUND),
         ]
         watched: list[Worked] = [*threads]
+        self._journal = Journal(self._topology.eip, self._topology.instance_id, self._label, wall)
         secrets = (self._config.api_key, *(one.reveal() for one in (self._config.api_secret, *self._config.auth_keys)))
         seen = environment(self._environ, secrets)
-        self._companions = Companions(self._node, watched, self._inbox.put, seen, clock)
+        seen |= {"EXOIP_EIP": self._topology.eip, "EXOIP_INSTANCE": self._topology.instance_id}
+        self._companions = Companions(self._node, watched, self._inbox.put, seen, self._journal.explain, clock, wall)
         self._companions.prepare(self._config, again=again)
         for thread in threads:
             thread.start()
         self._companions.start()
         return watched
+
+    def _tell(self, event: Event) -> None:
+        self._journal.tell(event)
+        if self._companions is not None:
+            self._companions.told(event)
 
     def _new_clients(self) -> tuple[Client, Client]:
         endpoint = self._topology.endpoint
@@ -189,12 +198,13 @@ class Daemon:
             self._config,
             self._node,
             threads,
-            Journal(self._topology.eip, self._topology.instance_id, self._label, wall),
+            self._tell,
             self._inbox,
             self._systemd,
             self._ping_every,
             self._begin_reload,
             self._adopt,
+            lambda: self._companions is not None and self._companions.busy,
         )
 
     def _begin_reload(self, old: Config, answer: Callable[[Reloaded | NotReloaded], None]) -> None:

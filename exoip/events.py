@@ -44,6 +44,8 @@ class What(StrEnum):
     CALM = "calm"  # and no longer
     CHECK_FAILING = "check-failing"  # a health check fails
     CHECK_PASSING = "check-passing"  # and passes (again)
+    HOOK_DONE = "hook-done"  # the operator's program was told of a change
+    HOOK_FAILED = "hook-failed"  # and could not be, or said so
     DATAGRAM_REFUSED = "datagram-refused"  # a datagram was dropped
     SEND_FAILED = "send-failed"  # a heartbeat could not be sent to a peer
     SEND_RECOVERED = "send-recovered"

@@ -136,12 +136,16 @@ class Journal:
         """Return the event as one sentence."""
         who = "this instance" if event.instance_id == self._own_id else self._label(event.instance_id) or "none"
         words = {"reason": event.reason, "cure": CURES.get(event.reason, ""), **event.details}
-        words = {name: self._named(word) if isinstance(word, str) else word for name, word in words.items()}
+        words = {name: self.named(word) if isinstance(word, str) else word for name, word in words.items()}
         same_role = event.what is What.ROLE and event.details["role"] == event.details["old_role"]
         template = OTHER_MASTER if same_role else SENTENCES[event.what]
         return template.format_map({"eip": self._eip, "who": who, **words})
 
-    def _named(self, text: str) -> str:
+    def explain(self, event: Event) -> str:
+        """Return why it came about, in a person's words; where it has no reason, the whole sentence."""
+        return self.named(event.reason) or self.sentence(event)
+
+    def named(self, text: str) -> str:
         """Put people's words in the place of instance ids."""
         return _INSTANCE_ID.sub(lambda found: self._label(found[0]), text)
 

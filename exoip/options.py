@@ -142,6 +142,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("auth-mode", None, VALUE, "which heartbeats a node with a key takes in: all (send), signed ones and unsigned ones but none "
            "of another key (accept), or only signed ones (require)", values.Choice(("send", "accept", "require")),
            "MODE", otherwise="require, where there is a key"),
+    Option("notify", None, VALUE, "a program that is called with ROLE EIP REASON at each change of the own role or holding",
+           values.program, "PROGRAM", otherwise="none"),
+    Option("notify-timeout", None, VALUE, "how long a call of that program may last before it is killed; 0.1 to 600",
+           values.Number(0.1, 600, S), "SECONDS", "30", unit=S),
     Option("config", "c", VALUE, "a file of 'name = value' lines; the names are the long options without dashes",
            str, "FILE", otherwise="no file", command_line_only=True),
     Option("check-config", "n", FLAG, "say what would run and where each value comes from, and exit",

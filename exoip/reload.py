@@ -1,9 +1,9 @@
 """SIGHUP: read the configuration again, check it whole, then let the running node go by it.
 
 What needs the API (the members) is asked in a thread of its own, so nothing waits meanwhile. If anything is wrong, nothing changes.
-Priority, interval, dead ratio, preemption delay, verify interval, leave time-out, peers, group, the API key, the keys of the
-heartbeats and the log level can be changed;
-the Elastic IP, the own instance, the bound address, the zone and the log's destination need a restart.
+Priority, interval, dead ratio, preemption delay, verify interval, leave time-out, health checks, hook, peers, group, the API key, the keys
+of the heartbeats and the log level can be changed; the Elastic IP, the own instance, the bound address, the zone and the log's
+destination need a restart.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from exoip import discovery
+from exoip import discovery, hooks
 from exoip.config import Config
 from exoip.discovery import Topology
 from exoip.errors import ConfigError, ExoipError
@@ -61,6 +61,7 @@ def start(
         try:
             new = reread()
             check(old, new)
+            hooks.check(new.hook)
             found = discovery.discover(new)
             if (found.instance_id, found.eip_id) != ids:
                 raise ConfigError("this instance or the Elastic IP has another id than before: restart instead")

@@ -71,6 +71,19 @@ class HealthChecks:
 
 
 @dataclass(frozen=True, slots=True)
+class Hook:
+    """The program that is told of changes, by its absolute path (None: none), and for how many seconds a call may last."""
+
+    program: str | None = None
+    timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        """The bound that the rest of the program relies on."""
+        if not self.timeout > 0:
+            raise ConfigError("notify-timeout must be positive")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything exoip was told. Made by `config.parse`; `dataclasses.replace` is for tests.
 
@@ -101,6 +114,7 @@ class Config:
     health: HealthChecks
     auth_keys: tuple[Secret, ...]
     auth_mode: AuthMode | None
+    hook: Hook
     verbose: bool
     log_stdout: bool
     check_config: bool

@@ -90,6 +90,12 @@ class Choice:
         return text.lower()
 
 
+def program(text: str) -> str:
+    if not re.fullmatch(r"/[^/].*[^/]", text) or not text.isprintable() or len(text) > 1024:
+        raise ValueError("must be the absolute path of a program, like /etc/exoip/hooks/notify")
+    return text
+
+
 def priority(text: str) -> int:
     """0 to 255 as the Go tool took it; what runs is clamped to 1..252 later, with a warning."""
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) > 255:

@@ -22,7 +22,7 @@ import sdnotify
 
 from exoip.config import HIGHEST_PRIORITY, LOWEST_PRIORITY, Config
 from exoip.events import Event
-from exoip.journal import Journal, say
+from exoip.journal import say
 from exoip.node import Node
 from exoip.reload import NotReloaded, Reloaded
 from exoip.snapshot import status
@@ -110,24 +110,26 @@ class Worked(Protocol):
 
 
 class Watch:
-    """The main loop. `reread` begins to read the configuration anew and answers later; `adopt` takes a good one over."""
+    """The main loop. `tell` hears every event; `reread` begins to read the configuration anew and answers later, `adopt` takes a good
+    one over; `busy` says whether something beside the node still wants the rest of the leave time-out."""
 
     def __init__(
         self,
         config: Config,
         node: Node,
         threads: Sequence[Worked],
-        journal: Journal,
+        tell: Callable[[Event], None],
         inbox: Inbox,
         systemd: Systemd,
         ping_every: float,
         reread: Callable[[Config, Callable[[Reloaded | NotReloaded], None]], None],
         adopt: Callable[[Reloaded], None],
+        busy: Callable[[], bool],
     ) -> None:
-        self._config, self._node, self._threads, self._journal = config, node, threads, journal
+        self._config, self._node, self._threads, self._tell = config, node, threads, tell
         self._inbox, self._systemd = inbox, systemd
         self._ping_every = ping_every or ROUND
-        self._reread, self._adopt = reread, adopt
+        self._reread, self._adopt, self._busy = reread, adopt, busy
         self._reloading = False
         self._leave_by: float | None = None
 
@@ -142,7 +144,7 @@ class Watch:
                     say(logging.CRITICAL, "thread %s is dead: ending", ", ".join(dead))
                     return 1
                 ping_at = now + (self._ping_every if self._ping(now) else PING_AGAIN)
-            if self._leave_by is not None and (now >= self._leave_by or self._node.finished()):
+            if self._leave_by is not None and (now >= self._leave_by or self._gone()):
                 return self._left()
             try:
                 item = self._inbox.get(timeout=LEAVE_LOOK if self._leave_by is not None else max(0.0, ping_at - now))
@@ -156,7 +158,7 @@ class Watch:
 
     def _take(self, item: Event | Order | Reloaded | NotReloaded) -> None:
         if isinstance(item, Event):
-            self._journal.tell(item)
+            self._tell(item)
             if self._inbox.empty():
                 self._systemd.status(status(self._node.snapshot(clock()), self._config.address))
         elif isinstance(item, Reloaded | NotReloaded):
@@ -178,11 +180,15 @@ class Watch:
         extend = int((self._config.leave_timeout + ROUND) * 1e6)
         self._systemd.notify("STOPPING=1", f"EXTEND_TIMEOUT_USEC={extend}")
 
+    def _gone(self) -> bool:
+        """Whether the node has left, and everybody knows."""
+        return self._node.finished() and self._inbox.empty() and not self._busy()
+
     def _left(self) -> int:
         while not self._inbox.empty():
             item = self._inbox.get()
             if isinstance(item, Event):
-                self._journal.tell(item)
+                self._tell(item)
         if self._node.finished():
             say(logging.INFO, "gone: %s is in other hands, or was not in ours", self._config.address)
         else:

@@ -1,4 +1,4 @@
-"""Health checks as an operator has them: real daemons whose service fails, hangs, comes back, or is checked otherwise after a reload."""
+"""Health checks and hooks as an operator has them: real daemons whose service fails, hangs, comes back, whose hook is slow, or changes."""
 
 from __future__ import annotations
 
@@ -213,3 +213,110 @@ def test_a_check_sees_no_secret(new: New) -> None:
         assert node.env["IF_EXOSCALE_API_SECRET"] not in text
         assert not [line for line in text.splitlines() if line.startswith(("IF_", "EXOSCALE_", "NOTIFY_", "PYTHON"))]
         assert "MINE=kept" in text.splitlines()
+
+
+# -- hooks ------------------------------------------------------------------------------------------------------------
+
+
+class Told:
+    """What the nodes' programs were told: (node, role, holds, old role), in order. `body`: what else each call does."""
+
+    def __init__(self, cluster: Cluster, body: str = "") -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="exoip-hooks-")
+        self._names = {node.id: name for name, node in cluster.nodes.items()}
+        self.log = Path(self._folder.name, "log")
+        self.program = Path(self._folder.name, "hook")
+        line = "$EXOIP_INSTANCE $1 $EXOIP_HOLDS $EXOIP_OLD_ROLE $2"
+        self.program.write_text(f'#!/bin/sh\necho "{line}" >>{self.log}\n{body}\n')
+        self.program.chmod(0o755)
+        for node in cluster.nodes.values():
+            node.words += ["--notify", str(self.program)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def of(self, name: str) -> list[str]:
+        """ "role holds old-role" of each call of one node."""
+        calls = [line.split() for line in self.log.read_text().splitlines()] if self.log.exists() else []
+        return [" ".join(rest[:3]) for instance, *rest in calls if self._names[instance] == name]
+
+
+@beside
+def test_each_change_is_told_in_order_also_the_last_one_of_a_stop(new: New) -> None:
+    with new(2) as cluster, Told(cluster) as told:
+        cluster.start()
+        cluster.settle("n1")
+        cluster.until(lambda: len(told.of("n1")) == 2 and told.of("n2"), "both are told")
+        assert cluster["n1"].stop() == 0
+        assert told.of("n1") == ["MASTER no LISTENING", "MASTER yes MASTER", "BACKUP yes MASTER", "BACKUP no BACKUP"]
+        cluster.settle("n2")
+        cluster.until(lambda: len(told.of("n2")) == 3, "n2 is told")
+        assert told.of("n2") == ["BACKUP no LISTENING", "MASTER no BACKUP", "MASTER yes MASTER"]
+        assert len(cluster["n2"].logged("the notify program was told in")) == 3
+
+
+@beside
+def test_a_hook_that_sleeps_delays_no_heartbeat_and_no_move(new: New) -> None:
+    """It takes longer than every failover here; each is done all the same, and at the end it knows the newest state."""
+    with new(2, options=("-v", "--leave-timeout", "1")) as cluster, Told(cluster, "sleep 2.5") as told:
+        cluster.start()
+        cluster.settle("n1")
+        for _ in range(2):
+            mark = cluster.mark
+            cluster["n1"].kill()
+            cluster.settle("n2")
+            assert cluster.history(mark) == [{"n1", "n2"}, {"n2"}]
+            cluster["n1"].start()
+            cluster.settle("n1")
+        assert never_without_a_holder(cluster, mark)
+        beats = cluster.observer.of(cluster["n2"])
+        assert max(later.at - earlier.at for earlier, later in pairwise(beats)) < cluster.dead_time
+        cluster.until(lambda: told.of("n2")[-1:] == ["BACKUP no BACKUP"], "the newest state")
+        cluster.until(lambda: told.of("n1")[-1:] == ["MASTER yes MASTER"], "the newest state")
+
+
+@beside
+def test_a_hook_that_hangs_holds_a_stop_up_for_the_leave_timeout_at_most(new: New) -> None:
+    body = "trap '' TERM; while :; do sleep 0.05; done"
+    with new(2, options=("-v", "--leave-timeout", "1.5")) as cluster, Told(cluster, body):
+        cluster.start()
+        cluster.settle("n1")
+        mark = cluster.mark
+        assert cluster["n1"].stop() == 0
+        assert cluster.history(mark) == [{"n1", "n2"}, {"n2"}]
+        assert cluster["n1"].logged("the notify program was not told of all before the end")
+
+
+@beside
+def test_a_reload_tells_another_program_at_once_and_refuses_one_that_is_not_there(new: New) -> None:
+    with new(1) as cluster, Told(cluster) as told, tempfile.TemporaryDirectory(prefix="exoip-conf-") as folder:
+        node = cluster["n1"]
+        del node.words[-2:]
+        path = with_file(node, folder, "")
+        cluster.start()
+        cluster.settle("n1")
+        path.write_text(f"notify = {told.program}\n")
+        node.send(signal.SIGHUP)
+        cluster.until(lambda: told.of("n1") == ["MASTER yes LISTENING"], "it is told")
+        path.write_text(f"notify = {folder}/nothing\n")
+        node.send(signal.SIGHUP)
+        cluster.until(lambda: node.logged("stays as it was"), "the reason")
+        assert f"--notify {folder}/nothing: there is no such file" in node.logged("stays as it was")[0]
+        path.write_text("")
+        node.send(signal.SIGHUP)
+        cluster.until(lambda: len(node.logged("read again and in force")) == 2, "it is read again")
+
+
+@beside
+def test_a_program_that_is_not_there_ends_the_start(new: New) -> None:
+    with new(1) as cluster:
+        node = cluster["n1"]
+        node.words += ["--notify", "/nowhere/hook"]
+        cluster.start()
+        assert node.wait() == 78
+        assert node.logged("--notify /nowhere/hook: there is no such file")
+        node.close(gently=True)
+        node.exits.clear()  # the cluster takes any other end than 0 for a failure

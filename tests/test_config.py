@@ -19,7 +19,7 @@ from exoip.authentication import AuthMode
 from exoip.config import Config, Mode, Peer, Secret, describe, parse
 from exoip.errors import ConfigError, UsageError
 from exoip.options import BY_NAME, OPTIONS, Kind
-from exoip.settings import HealthChecks
+from exoip.settings import HealthChecks, Hook
 
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
 OTHER_UUID = "fedcba98-7654-3210-fedc-ba9876543210"
@@ -73,7 +73,7 @@ def test_defaults() -> None:
         peers=(Peer("10.0.0.2", None, None),), peer_group=None, host_priority=10, dead_ratio=3.0,
         advertisement_interval=1.0, api_key="EXOtest", api_secret=Secret(SECRET), api_endpoint=None, zone=None,
         metadata_url="http://metadata.exoscale.com", preempt_delay=0.0, flap_damping=True, verify_interval=30.0, leave_timeout=10.0,
-        health=HealthChecks(),
+        health=HealthChecks(), hook=Hook(),
         auth_keys=(Secret(AUTH_KEY),), auth_mode=AuthMode.REQUIRE,
         verbose=False, log_stdout=False, check_config=False, config_file=None, warnings=(), sources=config.sources,
     )  # fmt: skip
@@ -198,6 +198,8 @@ SAMPLES = {
         "auth_mode",
         [("send", AuthMode.SEND), ("accept", AuthMode.ACCEPT), ("Require", AuthMode.REQUIRE)],
     ),
+    "notify": ("hook.program", [(path, path) for path in ("/usr/local/bin/n", "/etc/exoip/hooks/a b", "/x/y")]),
+    "notify-timeout": ("hook.timeout", [("0.1", 0.1), ("600", 600.0), ("5", 5.0)]),
     "verbose": ("verbose", [("true", True), ("0", False), ("YES", True)]),
     "log-stdout": ("log_stdout", [("no", False), ("on", True), ("off", False)]),
 }
@@ -552,6 +554,8 @@ BAD = {
     "auth-key": ["x" * 15, "x" * 257, f"{AUTH_KEY},", f"{AUTH_KEY},{AUTH_KEY}", f"{AUTH_KEY} x", f"{AUTH_KEY},{'y' * 16},{'z' * 16}",
                  "\u00e9" * 16, f"{AUTH_KEY},short", "sixteen\ncharacters-or-more"],
     "auth-mode": ["maybe", "yes", "require,accept"],
+    "notify": ["notify", "./notify", "/", "//notify", "/a/", "/a\nb", "/" + "a" * 1024],
+    "notify-timeout": [*NUMBERS, "0.09", "601"],
     "verbose": ["maybe", "-1"],
     "log-stdout": ["syslog"],
 }  # fmt: skip
@@ -794,7 +798,9 @@ def test_help_shows_name_variable_default_and_unit(option) -> None:
     assert max(map(len, text.splitlines())) <= 120
     blocks = [" ".join(block.split()) for block in re.split(r"\n(?=  -)", text)]
     (block,) = (
-        each for each in blocks if re.match(rf"{re.escape(option.usual)}\b|-\w+, {re.escape(option.usual)}\b", each)
+        each
+        for each in blocks
+        if re.match(rf"{re.escape(option.usual)}(?![\w-])|-\w+, {re.escape(option.usual)}(?![\w-])", each)
     )
     facts = [option.meaning, *option.variables, option.credential or "", option.unit, option.metavar]
     if option.default:

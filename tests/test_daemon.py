@@ -420,7 +420,7 @@ class TestSupervision:
             def never(*_: object) -> Any:
                 raise AssertionError("nobody asked for a reload")
 
-            return Watch(config, node, threads, journal, inbox, systemd, 0.01, never, never)
+            return Watch(config, node, threads, journal.tell, inbox, systemd, 0.01, never, never, lambda: False)
 
         return make
 

@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, str] = {
     "schedule": "peers",
     "snapshot": "knowledge peers",
     "rise": "",
+    "stance": "events peers",
     # the configuration
     "values": "",
     "addresses": "values",
@@ -72,14 +73,15 @@ MAY_IMPORT: dict[str, str] = {
     # the operator's own programs and services
     "child": "",
     "health": "child events journal rise settings transport",
+    "hooks": "child events settings stance",
     # the shell
     "footprint": "",  # imported first by __main__, so it imports none of ours
     "remembered": "config discovery journal",
-    "reload": "config discovery",
+    "reload": "config discovery hooks",
     "watch": "config events journal node reload snapshot",
-    "companions": "config events health node rise settings watch",
+    "companions": "config events health hooks journal node rise settings stance watch",
     "daemon": "*",  # all above
-    "__main__": "footprint config values daemon discovery api journal transition",
+    "__main__": "footprint config values daemon discovery api hooks journal transition",
 }
 MAY_IMPORT["daemon"] = " ".join(MAY_IMPORT.keys() - {"daemon", "__main__"})
 ANYBODYS = {"", "errors"}
@@ -88,7 +90,7 @@ ANYBODYS = {"", "errors"}
 PURE = set(
     "wire calls events peers damping election fitness aside knowledge operation moves timetable reads yielding"
     " ownership"
-    " refusals admission authentication schedule snapshot rise signing".split()
+    " refusals admission authentication schedule snapshot rise stance signing".split()
 )
 IMPURE = {
     *("time", "datetime", "socket", "ssl", "select", "selectors", "http", "urllib3", "requests", "systemd", "sdnotify"),

@@ -138,6 +138,9 @@ def happened() -> list[tuple[str, Event]]:
         events.append((OWN, Event(what, 1.0, "", "Network is unreachable", {"address": "192.0.2.1:12345"})))
     for what in (What.CHECK_FAILING, What.CHECK_PASSING):  # and those from a health check: see test_health.py
         events.append((OWN, Event(what, 1.0, "", "Connection refused", {"check": "tcp 127.0.0.1:80"})))
+    details = {"role": "MASTER", "duration": 0.5, "detail": "exit status 1", "then": "once more"}
+    for what in (What.HOOK_DONE, What.HOOK_FAILED):  # and those from the notify program: see test_hooks.py
+        events.append((OWN, Event(what, 1.0, "", "MASTER, holding", details)))
     return events
 
 

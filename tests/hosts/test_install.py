@@ -20,7 +20,7 @@ README = readme.chapter()
 INSTALL, COPY, LO = (README.command(words) for words in ("apt install", "cp -p", "exoip-address@"))
 CHECK, START, LOOK = (README.command(words) for words in ("exoip -W -n", "enable --now exoip@", "systemctl status"))
 UNIT = START.split()[-1]
-EXPOSURE = 1.2  # the highest that is allowed, of 10; tests/test_packaging.py holds the unit itself to 1.1
+EXPOSURE = 1.3  # the highest that is allowed, of 10; tests/test_packaging.py holds the unit itself to 1.2
 
 
 def secrets(host: Host) -> None:
