@@ -25,7 +25,7 @@ GRACE = 1.0  # seconds between SIGTERM and SIGKILL
 SLICE = 0.1  # seconds after which a waiting thread looks whether it shall stop
 LONGEST_LINE = 200  # characters that are told of a line
 _TAIL, _PIECE = 4096, 1 << 16  # bytes kept of the output, and read at once
-_BREATH = 0.01  # seconds between two full pieces: a program that floods must not keep the daemon busy
+_BREATH = 0.01  # seconds between two looks at the output: a program that floods must not keep the daemon busy
 
 # The daemon is hard to kill when memory runs out; its children need not be.
 _ENTER = '{ echo 0 >/proc/self/oom_score_adj; } 2>/dev/null; exec "$@"'
@@ -114,8 +114,9 @@ class Child:
         for which, _ in self._poll.poll(max(1, int(seconds * 1000))):
             if which == self._lives:
                 self.ended = True
-            elif self._read() == _PIECE:
-                time.sleep(_BREATH)
+            else:
+                self._read()
+                time.sleep(_BREATH)  # whatever it writes, line by line or in a flood, it does not keep the daemon busy
 
     def _read(self) -> int:
         """Read a piece of its output; return how much that was."""
