@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from exoip.events import Event, What
 from exoip.fitness import Fitness
 
+OPERATOR, FAILOVER = "operator", "failover"  # sources of their own: a drain, and a hand-over on demand
+
 
 class Aside:
     """The reasons of one node. `jobs`: by what its failure is called, the fitness for each job that the node does itself."""

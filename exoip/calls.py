@@ -42,6 +42,15 @@ class Failure(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """One kind of call fails since that moment; how it did first, and in whose words."""
+
+    failure: Failure
+    since: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One wanted call. `why` is for people."""
 

@@ -6,7 +6,8 @@ MESSAGE_ID, a priority and a sentence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -51,6 +52,7 @@ class What(StrEnum):
     SEND_RECOVERED = "send-recovered"
 
 
+_INSTANCE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
@@ -63,3 +65,8 @@ class Event:
     instance_id: str = ""
     reason: str = ""
     details: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
+
+
+def named(text: str, label: Callable[[str], str]) -> str:
+    """Put people's words in the place of the instance ids in a text."""
+    return _INSTANCE_ID.sub(lambda found: label(found[0]), text)

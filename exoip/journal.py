@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import re
 import socket
 import struct
 import sys
@@ -26,14 +25,12 @@ from typing import IO, Any
 
 from systemd.journal import JournalHandler
 
-from exoip.events import Event, What
+from exoip.events import Event, What, named
 from exoip.messages import CURES, LEVELS, MESSAGE_IDS, OTHER_MASTER, SENTENCES
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 QUEUE = 1000  # entries
 _LOGGER = logging.getLogger("exoip")
-
-_INSTANCE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _FIELDS = {
     "role": "ROLE",
@@ -147,7 +144,7 @@ class Journal:
 
     def named(self, text: str) -> str:
         """Put people's words in the place of instance ids."""
-        return _INSTANCE_ID.sub(lambda found: self._label(found[0]), text)
+        return named(text, self._label)
 
     def fields(self, event: Event) -> dict[str, str]:
         """Return the event's journal fields."""

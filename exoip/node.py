@@ -14,32 +14,24 @@ import math
 import random
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TypeVar
 
-from exoip.admission import Admission, Place
+from exoip.admission import Admission
+from exoip.aside import OPERATOR
 from exoip.authentication import UNPROVEN, Proof
 from exoip.calls import Call, Lane, Outcome
 from exoip.election import Election, Terms
 from exoip.events import Event, What
 from exoip.ownership import Ownership
 from exoip.refusals import Refusals
-from exoip.schedule import Schedule
-from exoip.snapshot import Snapshot, peer_views
+from exoip.schedule import Beat, Schedule
+from exoip.snapshot import Snapshot, take
 from exoip.wire import Heartbeat
 
 _Answer = TypeVar("_Answer")
 
 _PEER_EVENTS = (What.PEER_ALIVE, What.PEER_DEAD, What.PEER_REMOVED)
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """What the sender is to do: send `heartbeat` to the members at `targets`, if it is not None; ask again at `again`."""
-
-    heartbeat: Heartbeat | None
-    targets: tuple[Place, ...]
-    again: float
 
 
 class Node:
@@ -57,6 +49,7 @@ class Node:
         verify_interval: float = 30.0,
         refresh_in: float = math.inf,
         quarantined_until: float = -math.inf,
+        drained: str = "",
     ) -> None:
         self._eip = eip
         self._emit = emit
@@ -66,6 +59,7 @@ class Node:
             self._election, chance or random.Random(), now, verify_interval=verify_interval, refresh_in=refresh_in
         )
         self._ownership.aside.set("starts", "started too often", quarantined_until)
+        self._ownership.aside.set(OPERATOR, drained)
         self._admission = Admission(eip)
         self._refusals = Refusals()
         self._schedule = Schedule(now)
@@ -159,6 +153,13 @@ class Node:
             self._schedule.sooner(terms.interval, now)
             self._settle(self._election.set_terms(terms, now), now)
 
+    def set_priority(self, priority: int, now: float) -> int:
+        """Go by this configured priority from now on; return the one before."""
+        with self._wake:
+            terms = self._election.terms
+            self._settle(self._election.set_terms(replace(terms, priority=priority), now), now)
+            return terms.priority
+
     def refresh_in(self, seconds: float, now: float) -> None:
         """Read the group in so many seconds (inf: never)."""
         with self._wake:
@@ -184,13 +185,7 @@ class Node:
     def snapshot(self, now: float) -> Snapshot:
         """Return the state at `now`."""
         with self._wake:
-            election, ownership, me = self._election, self._ownership, self._ownership.know.me
-            return Snapshot(
-                now, election.role, election.reason, election.since, election.master, election.advertised,
-                me.held, me.doubt, ownership.aside.unfit(now), ownership.yielding.active, ownership.moves.leaving, ownership.degraded,
-                peer_views(self._admission.members, election.peers, ownership.know.others, self._admission.denied),
-                dict(self._refusals.counts),
-            )  # fmt: skip
+            return take(self._election, self._ownership, self._admission, self._refusals.counts, now)
 
     def _wait(
         self, clock: Callable[[], float], most: float, ask: Callable[[float], tuple[_Answer | None, float]]

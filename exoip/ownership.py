@@ -21,7 +21,7 @@ import math
 import random
 
 from exoip.aside import Aside
-from exoip.calls import Call, Failure, Kind, Lane, Outcome
+from exoip.calls import Call, Failure, Kind, Lane, Outcome, Trouble
 from exoip.election import HOLDING_UNFIT, LEAVING, Condition, Election, Role
 from exoip.events import Event, What
 from exoip.knowledge import Knowledge
@@ -59,7 +59,8 @@ class Ownership:
             },
         )
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
-        self._failing: dict[Kind, Failure] = {}
+        self.trouble: dict[Kind, Trouble] = {}  # the calls that fail at present
+        self.answered_at = -math.inf  # the last good answer of the API
 
     # -- what comes in ------------------------------------------------------------------------------------------------
 
@@ -218,19 +219,22 @@ class Ownership:
     def _edge(self, call: Call, outcome: Outcome) -> list[Event]:
         """Tell of the first failure of a kind of call, and of the first good one after it: for a mutation, one that is done."""
         if outcome.failure is None:
+            self.answered_at = outcome.ended
             kinds = MUTATIONS if call.kind in MUTATIONS else (call.kind,)
             return [] if outcome.operation_id else self._recovered(kinds, "it works again", outcome.ended)
-        if self._failing.get(call.kind) is outcome.failure:
+        before = self.trouble.get(call.kind)
+        if before is not None and before.failure is outcome.failure:
             return []
-        self._failing[call.kind] = outcome.failure
+        since = outcome.ended if before is None else before.since
+        self.trouble[call.kind] = Trouble(outcome.failure, since, outcome.detail)
         details = {"call": call.kind, "failure": outcome.failure}
         return [Event(What.API_DEGRADED, outcome.ended, call.instance_id, outcome.detail, details)]
 
     def _recovered(self, kinds: tuple[Kind, ...], why: str, now: float) -> list[Event]:
-        over = [kind for kind in kinds if self._failing.pop(kind, None) is not None]
+        over = [kind for kind in kinds if self.trouble.pop(kind, None) is not None]
         return [Event(What.API_RECOVERED, now, "", f"{kind}: {why}", {"call": kind}) for kind in over]
 
     @property
     def degraded(self) -> str:
         """The call that fails at present, with its failure; "" when all is well."""
-        return ", ".join(f"{kind} {failure}" for kind, failure in self._failing.items())
+        return ", ".join(f"{kind} {trouble.failure}" for kind, trouble in self.trouble.items())

@@ -74,6 +74,11 @@ class Reads:
         if self._question is None:
             self._question = _Question(answered)
 
+    @property
+    def outsiders(self) -> tuple[str, ...]:
+        """The instances that are no members and were seen holding."""
+        return tuple(sorted(self._warned))
+
     def drop_question(self) -> None:
         """Nobody wants to know any more."""
         self._question = None

@@ -5,9 +5,21 @@ The schedule is also how a stall is noticed: a node that comes back to it late b
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from exoip.peers import LEAVING, Terms
+from exoip.wire import Heartbeat
 
 FAREWELLS, FAREWELL_SPACING = 3, 0.02  # heartbeats with 255, and the seconds between them
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What the sender is to do: send `heartbeat` to the members at `targets`, if it is not None; ask again at `again`."""
+
+    heartbeat: Heartbeat | None
+    targets: tuple[tuple[str, int], ...]
+    again: float
 
 
 class Schedule:

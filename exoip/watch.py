@@ -9,7 +9,6 @@ watchdog's pings, and systemd restarts the daemon either way.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import queue
 import signal
@@ -214,10 +213,10 @@ class Watch:
         self._systemd.notify("READY=1")
 
     def _change_priority(self, step: int) -> None:
-        terms = self._node.terms()
-        priority = min(max(terms.priority + step, LOWEST_PRIORITY), HIGHEST_PRIORITY)
-        say(logging.INFO, "the configured priority %d is now %d, as a signal asked", terms.priority, priority)
-        self._node.set_terms(dataclasses.replace(terms, priority=priority), self._config.verify_interval, clock())
+        wanted = self._node.terms().priority + step
+        priority = min(max(wanted, LOWEST_PRIORITY), HIGHEST_PRIORITY)
+        before = self._node.set_priority(priority, clock())
+        say(logging.INFO, "the configured priority %d is now %d, as a signal asked", before, priority)
 
     # -- supervision ----------------------------------------------------------------------------------------------
 

@@ -33,6 +33,11 @@ class Yielding:
         self._took_beside = False  # since this node became master
         self.active = False
 
+    @property
+    def until(self) -> float:
+        """When the stand-back that is under way ends by itself; -inf when there is none."""
+        return self._until if self.active else -math.inf
+
     def became_master(self) -> None:
         """A new take may double the stand-back again."""
         self._took_beside = False

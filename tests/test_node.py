@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exoip.aside import OPERATOR
 from exoip.authentication import WINDOW, Proof
 from exoip.calls import Failure, Kind, Lane, Outcome
 from exoip.election import HOLDING_UNFIT, LEAVING, UNFIT, Role, Terms
@@ -379,6 +380,36 @@ class TestHealth:
         assert bench.role is Role.MASTER
         assert bench.said(What.UNFIT)[0].reason == "started too often"
         assert bench.said(What.FIT)[0].at == 20.0
+
+    def test_a_drained_node_starts_aside_and_stays_until_it_is_undrained(self):
+        bench = Bench(drained="drained by ann")
+        bench.beating["a"] = 50
+        bench.advance(10_000)
+        assert {priority for _, priority in bench.beats} == {UNFIT}
+        assert bench.view.aside == (("drained by ann", math.inf),)
+        assert (bench.role, bench.holding) == (Role.BACKUP, set())
+        bench.node.set_aside(OPERATOR, "", bench.now)
+        bench.advance(10)
+        assert bench.role is Role.MASTER
+
+    def test_a_drained_node_serves_when_no_other_can(self):
+        bench = Bench(drained="drained by ann")
+        bench.beating["a"] = UNFIT
+        bench.advance(10)
+        bench.beating.clear()
+        bench.advance(10)
+        assert bench.holding == {"m"}
+
+    def test_a_priority_that_is_set_counts_until_the_terms_are_set(self):
+        bench = Bench()
+        bench.beating["a"] = 20
+        bench.advance(5)
+        assert (bench.role, bench.view.priority) == (Role.MASTER, 10)
+        assert bench.node.set_priority(30, bench.now) == 10
+        bench.pump()
+        assert (bench.role, bench.view.priority, bench.beats[-1][1]) == (Role.BACKUP, 30, 30)
+        bench.node.set_terms(bench.terms, 30.0, bench.now)
+        assert (bench.role, bench.view.priority) == (Role.MASTER, 10)
 
     def test_a_node_alone_serves_though_it_is_in_quarantine(self):
         bench = Bench(quarantined_until=60.0)
