@@ -97,6 +97,7 @@ def _build(found: Collected) -> Config:
         log_stdout=values["log-stdout"],
         check_config=values["check-config"],
         config_file=values.get("config"),
+        control_socket=values.get("control-socket"),
         warnings=(*_warnings(values, settings), *found.warnings),
         sources=_sources(settings),
     )

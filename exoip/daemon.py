@@ -14,7 +14,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from exoip import discovery, footprint, hooks, reload
+from exoip import control, discovery, footprint, hooks, reload
 from exoip.api import Client
 from exoip.authentication import AuthMode, Rules
 from exoip.calls import Lane
@@ -22,6 +22,7 @@ from exoip.child import environment
 from exoip.companions import Companions
 from exoip.config import Config
 from exoip.discovery import Topology
+from exoip.drained import Drained
 from exoip.election import Terms
 from exoip.errors import ApiError, ApiRefused, MetadataAway
 from exoip.events import Event
@@ -32,6 +33,7 @@ from exoip.node import Node
 from exoip.reload import NotReloaded, Reloaded
 from exoip.remembered import Remembered
 from exoip.starts import Starts
+from exoip.steering import Steered, Steering
 from exoip.timetable import REFRESH
 from exoip.transition import Clients, Executor, Worker
 from exoip.watch import ROUND, Inbox, Systemd, Watch, Worked, catch_signals, clock, wall
@@ -58,6 +60,7 @@ class Daemon:
         self._companions: Companions | None = None
         self._starts = Starts(environ)
         self._remembered = Remembered(environ)
+        self._steering = Steering(config, Drained(environ), clock, wall)
 
     def run(self) -> int:
         """Watch until told to stop."""
@@ -67,11 +70,14 @@ class Daemon:
         stand_aside_until = self._starts.count(clock())
         hooks.check(self._config.hook)
         channel = Channel(self._config.bind_host, self._config.bind_port)
+        socket = None
         try:
+            socket = control.start(self._config.control_socket, self._environ, self._steering.answer)
             remembered = self._remembered.load(self._config)
             self._topology = remembered or self._discover()
             self._node = self._make_node(stand_aside_until, 0.0 if remembered else REFRESH)
             threads = self._start(channel, again=remembered is not None)
+            self._steering.serve(Steered(self._node, lambda: (self._config, self._topology), self._label))
             self._systemd.notify("READY=1")
             footprint.settle()
             code = self._watch(threads).run()
@@ -81,6 +87,8 @@ class Daemon:
             if self._companions is not None:
                 self._companions.stop()
             channel.close()
+            if socket is not None:
+                socket.close()
             self._systemd.close()
         if code == 0:
             self._starts.forget()
@@ -102,7 +110,8 @@ class Daemon:
                 if str(error) != last:
                     last = str(error)
                     say(logging.WARNING, "waiting for the API: %s", error)
-                self._systemd.status(f"waiting for the API: {error}")
+                self._steering.waiting = f"waiting for the API: {error}"
+                self._systemd.status(self._steering.waiting)
                 self._systemd.notify(f"EXTEND_TIMEOUT_USEC={int(2 * LONGEST_RETRY * 1e6)}")
                 backoff.wait_longer(clock())
                 self._wait_for_stop(backoff.at)
@@ -144,6 +153,7 @@ class Daemon:
             verify_interval=self._config.verify_interval,
             refresh_in=min(refresh_in, self._refresh_every()) if self._config.peer_group else math.inf,
             quarantined_until=stand_aside_until,
+            drained=self._steering.drained.load(),
         )
 
     def _start(self, channel: Channel, *, again: bool) -> Sequence[Worked]:

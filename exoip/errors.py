@@ -2,6 +2,7 @@
 
     ExoipError
     |-- WireError             a datagram is not a heartbeat
+    |-- RequestError          a request on the control socket is not one, or is refused
     |-- ConfigError           the configuration can not work as it stands          (exit 78)
     |   |-- UsageError        the command line itself is wrong                     (exit 2)
     |   `-- MetadataAway      no metadata service: systemd's daemon waits for it   (exit 78)
@@ -32,6 +33,10 @@ class WireError(ExoipError, ValueError):
     def __init__(self, cause: str, message: str) -> None:
         super().__init__(message)
         self.cause = cause
+
+
+class RequestError(ExoipError, ValueError):
+    """A request on the control socket is not understood, or can not be granted; the message is the answer."""
 
 
 class ConfigError(ExoipError):

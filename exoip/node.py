@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from exoip.admission import Admission
+from exoip.admission import Admission, Place
 from exoip.aside import OPERATOR
 from exoip.authentication import UNPROVEN, Proof
 from exoip.calls import Call, Lane, Outcome

@@ -2,8 +2,8 @@
 
 What needs the API (the members) is asked in a thread of its own, so nothing waits meanwhile. If anything is wrong, nothing changes.
 Priority, interval, dead ratio, preemption delay, verify interval, leave time-out, health checks, hook, peers, group, the API key, the keys
-of the heartbeats and the log level can be changed; the Elastic IP, the own instance, the bound address, the zone and the log's
-destination need a restart.
+of the heartbeats and the log level can be changed; the Elastic IP, the own instance, the bound address, the zone, the control socket
+and the log's destination need a restart.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _FIXED = {
     "zone": "exoscale-zone",
     "metadata_url": "exoscale-metadata-url",
     "log_stdout": "log-stdout",
+    "control_socket": "control-socket",
 }
 
 

@@ -119,6 +119,7 @@ class Config:
     log_stdout: bool
     check_config: bool
     config_file: str | None
+    control_socket: str | None
     warnings: tuple[str, ...]
     sources: Mapping[str, str]
 

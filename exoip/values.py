@@ -103,6 +103,13 @@ def priority(text: str) -> int:
     return int(text)
 
 
+def socket_path(text: str) -> str:
+    """The kernel keeps no more of it, and from where a relative one leads would be anybody's guess."""
+    if not text.startswith("/") or not text.isprintable() or len(text.encode()) > 107:
+        raise ValueError("must be an absolute path of at most 107 bytes")
+    return text
+
+
 def flag(text: str) -> bool:
     if text.lower() not in _YES + _NO:
         raise ValueError("must be yes or no (true or false, 1 or 0, on or off)")

@@ -50,7 +50,7 @@ GROUP = "cluster"
 ATTACH, DETACH = "attach-instance-to-elastic-ip", "detach-instance-from-elastic-ip"
 _SO_TIMESTAMPNS = 35  # Linux; the module `socket` has no name for it
 _FOREIGN = re.compile(
-    r"IF_|EXOSCALE_|JOURNAL_STREAM|NOTIFY_SOCKET|WATCHDOG_|RUNTIME_DIRECTORY|CREDENTIALS_DIRECTORY|PYTHONWARNINGS"
+    r"IF_|EXOSCALE_|JOURNAL_STREAM|NOTIFY_SOCKET|WATCHDOG_|RUNTIME_DIRECTORY|STATE_DIRECTORY|CREDENTIALS_DIRECTORY|PYTHONWARNINGS"
 )
 _ROLE = re.compile(r" exoip \w+ (MASTER|BACKUP|LISTENING) now, was ")
 _HOLDING = re.compile(r"(attached|detached) \S+ (to|from) this instance in|(?<=this instance )(holds|no longer holds) ")
@@ -63,6 +63,15 @@ def environment(**settings: str) -> dict[str, str]:
     # A virtual environment may mix versions of requests and urllib3 that warn of each other; that is none of exoip's lines
     clean = {name: text for name, text in os.environ.items() if not _FOREIGN.match(name)}
     return clean | {"PYTHONWARNINGS": "ignore:urllib3"} | settings
+
+
+def _directories(folder: Path | None, name: str) -> dict[str, str]:
+    if folder is None:
+        return {}
+    directories = {"RUNTIME_DIRECTORY": folder / "run" / name, "STATE_DIRECTORY": folder / "lib" / name}
+    for directory in directories.values():
+        directory.mkdir(parents=True)
+    return {variable: str(directory) for variable, directory in directories.items()}
 
 
 def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
@@ -248,7 +257,8 @@ class Cluster:
 
     `interval` in seconds and `ratio` set the heartbeats; `latency` is what a call takes, `operation` an operation, in
     seconds. `members`: how the nodes find each other. `options` are further words of every node's command line;
-    `tell` takes what there is to know after a failure; with `tls` the API is served over it.
+    `tell` takes what there is to know after a failure; with `tls` the API is served over it. With `folder` every node has a runtime
+    and a state directory in there, as from the unit: run/NAME and lib/NAME. Not `observed`, the observer is no member and hears nothing.
     """
 
     def __init__(
@@ -264,6 +274,8 @@ class Cluster:
         options: Sequence[str] = ("-v",),
         tls: ssl.SSLContext | None = None,
         tell: Callable[[str], object] = print,
+        folder: Path | None = None,
+        observed: bool = True,
     ) -> None:
         self.interval, self.ratio, self._tell = interval, ratio, tell
         self.net = f"127.{random.randint(16, 250)}.{random.randint(0, 255)}"
@@ -275,7 +287,7 @@ class Cluster:
         self.server = SandboxServer(self.zone, tls=tls)
         names = [f"n{number}" for number in range(1, nodes + 1)]
         instances = [self._instance(name, 10 + number) for number, name in enumerate(names, start=1)]
-        self.listener = self._instance("observer", 1)
+        self.listener = self._instance("observer", 1, member=observed)
         self.nodes: dict[str, Process] = {}
         self._stack = contextlib.ExitStack()
         self._stack.callback(self.observer.close)
@@ -284,13 +296,13 @@ class Cluster:
             words = ["-W", "-xi", self.eip, "-P", str(priority), "-t", f"{interval:g}", "-r", f"{ratio:g}"]
             words += ["-l", f"{one.public_ip}:{self.port}", "-xm", self.server.metadata_url(one.name)]
             words += ["-xe", self.server.endpoint, "-xz", self.zone.name, "-xk", f"EXO{one.name}"]
-            words += [*self._members(members, [*instances, self.listener]), *options]
+            words += [*self._members(members, [*instances, *([self.listener] if observed else [])]), *options]
             env = environment(IF_EXOSCALE_API_SECRET=self.zone.keys[f"EXO{one.name}"].secret)
-            self.nodes[one.name] = Process(one.name, one, words, env)
+            self.nodes[one.name] = Process(one.name, one, words, env | _directories(folder, one.name))
 
-    def _instance(self, name: str, host: int) -> Instance:
+    def _instance(self, name: str, host: int, *, member: bool = True) -> Instance:
         self.zone.add_key(f"EXO{name}", f"secret-of-{name}-{random.getrandbits(128):032x}")
-        return self.zone.add_instance(name, public_ip=f"{self.net}.{host}", groups=(GROUP,))
+        return self.zone.add_instance(name, public_ip=f"{self.net}.{host}", groups=(GROUP,) if member else ())
 
     def _members(self, members: Members, instances: Sequence[Instance]) -> list[str]:
         if members == "group":

@@ -11,14 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from exoip.ctl import options as ctl
 from exoip.options import OPTIONS, Kind
 from exoip.sandbox.options import build_parser
 
 COMPLETIONS = Path(__file__).parent.parent / "packaging" / "completion"
 SANDBOX = build_parser()
-COMMANDS: dict[str, argparse.ArgumentParser] = next(
-    action.choices for action in SANDBOX._actions if isinstance(action, argparse._SubParsersAction)
-)
+CTL = ctl.build_parser()
+
+
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    return next(action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+
+
+COMMANDS, CTL_COMMANDS = commands_of(SANDBOX), commands_of(CTL)
 
 
 def offered(*words: str) -> set[str]:
@@ -95,3 +101,39 @@ def test_the_values_of_the_sandboxs_options_are_offered() -> None:
                 assert found == set(map(str, action.choices)), (command, spelling)
             elif action.nargs != 0:
                 assert not found, (command, spelling)
+
+
+# exoipctl.
+
+
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    return {spelling for action in parser._actions for spelling in action.option_strings}
+
+
+def test_every_command_of_exoipctl_is_offered() -> None:
+    assert offered("exoipctl", "") == {*CTL_COMMANDS, *options_of(CTL)}
+
+
+@pytest.mark.parametrize("command", CTL_COMMANDS)
+def test_every_option_of_a_command_of_exoipctl_is_offered(command: str, tmp_path: Path) -> None:
+    assert offered("exoipctl", command, "-") == options_of(CTL_COMMANDS[command])
+    for name in ("web", "mail-2", "down"):
+        (tmp_path / name).mkdir()
+    for name in ("web", "mail-2"):
+        (tmp_path / name / "control").touch()
+    before = ("exoipctl", "--runtime-dir", str(tmp_path), command)
+    assert offered(*before, "") == options_of(CTL_COMMANDS[command]) | {"web", "mail-2"}
+    assert offered(*before, "m") == {"mail-2"}
+
+
+def test_the_values_of_the_options_of_exoipctl_are_offered(tmp_path: Path) -> None:
+    (tmp_path / "exoip").mkdir()
+    for name, parser in [("", CTL), *CTL_COMMANDS.items()]:
+        for action in parser._actions:
+            for spelling in action.option_strings:
+                found = offered("exoipctl", *filter(None, [name]), spelling, "")
+                if action.choices:
+                    assert found == set(map(str, action.choices)), (name, spelling)
+                elif action.nargs != 0 and spelling != "--runtime-dir":
+                    assert not found, (name, spelling)
+    assert offered("exoipctl", "--runtime-dir", f"{tmp_path}/e") == {f"{tmp_path}/exoip"}

@@ -73,7 +73,7 @@ def test_defaults() -> None:
         peers=(Peer("10.0.0.2", None, None),), peer_group=None, host_priority=10, dead_ratio=3.0,
         advertisement_interval=1.0, api_key="EXOtest", api_secret=Secret(SECRET), api_endpoint=None, zone=None,
         metadata_url="http://metadata.exoscale.com", preempt_delay=0.0, flap_damping=True, verify_interval=30.0, leave_timeout=10.0,
-        health=HealthChecks(), hook=Hook(),
+        health=HealthChecks(), hook=Hook(), control_socket=None,
         auth_keys=(Secret(AUTH_KEY),), auth_mode=AuthMode.REQUIRE,
         verbose=False, log_stdout=False, check_config=False, config_file=None, warnings=(), sources=config.sources,
     )  # fmt: skip
@@ -201,6 +201,10 @@ SAMPLES = {
     "notify": ("hook.program", [(path, path) for path in ("/usr/local/bin/n", "/etc/exoip/hooks/a b", "/x/y")]),
     "notify-timeout": ("hook.timeout", [("0.1", 0.1), ("600", 600.0), ("5", 5.0)]),
     "verbose": ("verbose", [("true", True), ("0", False), ("YES", True)]),
+    "control-socket": (
+        "control_socket",
+        [("/run/x", "/run/x"), ("/run/exoip/a b", "/run/exoip/a b"), ("/" + "c" * 106,) * 2],
+    ),
     "log-stdout": ("log_stdout", [("no", False), ("on", True), ("off", False)]),
 }
 
@@ -558,6 +562,7 @@ BAD = {
     "notify-timeout": [*NUMBERS, "0.09", "601"],
     "verbose": ["maybe", "-1"],
     "log-stdout": ["syslog"],
+    "control-socket": ["control", "./control", "/run/\nx", "/run/\udcff", "/" + "c" * 107, "/" + "\u00e9" * 54],
 }  # fmt: skip
 
 

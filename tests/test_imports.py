@@ -41,8 +41,10 @@ MAY_IMPORT: dict[str, str] = {
     "ownership": "aside election calls events fitness knowledge moves reads yielding",
     "refusals": "events",
     "admission": "authentication wire",
-    "schedule": "peers",
-    "snapshot": "knowledge peers",
+    "schedule": "peers wire",
+    "snapshot": "admission calls election knowledge ownership peers",
+    "verdict": "peers snapshot",
+    "handover": "peers snapshot",
     "rise": "",
     "stance": "events peers",
     # the configuration
@@ -64,7 +66,7 @@ MAY_IMPORT: dict[str, str] = {
     "metadata": "resources transport",
     "discovery": "api resources metadata config values",
     # the threads
-    "node": "admission authentication election ownership wire calls events refusals schedule snapshot",
+    "node": "admission aside authentication election ownership wire calls events refusals schedule snapshot",
     "heartbeats": "authentication node wire events",
     "transition": "node api calls",
     "messages": "events",
@@ -74,6 +76,12 @@ MAY_IMPORT: dict[str, str] = {
     "child": "",
     "health": "child events journal rise settings transport",
     "hooks": "child events settings stance",
+    # the operator's way in
+    "orders": "settings",
+    "report": "calls config discovery events snapshot verdict",
+    "drained": "journal",
+    "steering": "aside config discovery drained handover journal node orders report snapshot",
+    "control": "journal orders",
     # the shell
     "footprint": "",  # imported first by __main__, so it imports none of ours
     "remembered": "config discovery journal",
@@ -86,11 +94,23 @@ MAY_IMPORT: dict[str, str] = {
 MAY_IMPORT["daemon"] = " ".join(MAY_IMPORT.keys() - {"daemon", "__main__"})
 ANYBODYS = {"", "errors"}
 
+# The same for the modules of exoipctl, which the daemon never imports: first those of its own, then those of the daemon that it shares.
+CTL_MAY_IMPORT: dict[str, tuple[str, str]] = {
+    "levels": ("", ""),
+    "words": ("levels", ""),
+    "asking": ("levels", "orders"),
+    "status": ("words", ""),
+    "options": ("asking", "orders settings"),
+    "commands": ("asking levels status words", "orders"),
+    "__main__": ("*", ""),
+}
+CTL_MAY_IMPORT["__main__"] = (" ".join(CTL_MAY_IMPORT.keys() - {"__main__"}), "")
+
 # Same input, same output: time is an argument, and nothing is sent, logged or waited for.
 PURE = set(
     "wire calls events peers damping election fitness aside knowledge operation moves timetable reads yielding"
     " ownership"
-    " refusals admission authentication schedule snapshot rise stance signing".split()
+    " refusals admission authentication schedule snapshot verdict handover rise stance orders signing".split()
 )
 IMPURE = {
     *("time", "datetime", "socket", "ssl", "select", "selectors", "http", "urllib3", "requests", "systemd", "sdnotify"),
@@ -126,7 +146,7 @@ def modules_imported(source: str, package: str = "exoip") -> set[str]:
 
 def siblings_imported(source: str) -> set[str]:
     """The modules and sub-packages of exoip that a top-level module imports, by name; "" is the package itself."""
-    known = MAY_IMPORT.keys() | {"sandbox"} | {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    known = MAY_IMPORT.keys() | {"sandbox", "ctl"} | {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
     dotted = [name.split(".") for name in modules_imported(source)]
     names = {parts[1] if len(parts) > 1 else "" for parts in dotted if parts[0] == "exoip"}
     return {name if name in known else "" for name in names}
@@ -203,7 +223,7 @@ def test_every_module_has_its_row() -> None:
     strangers = {path.stem for path in production()} - MAY_IMPORT.keys() - {"__init__"}
     assert not strangers, f"modules without a row in the module map: {sorted(strangers)}"
     packages = {path.parent.name for path in PACKAGE.glob("*/*.py")}
-    assert packages <= {"sandbox"}, f"sub-packages without a place in the module map: {sorted(packages)}"
+    assert packages <= {"sandbox", "ctl"}, f"sub-packages without a place in the module map: {sorted(packages)}"
 
 
 def test_the_map_has_no_circle() -> None:
@@ -218,6 +238,26 @@ def test_imports_only_what_the_map_allows(path: Path) -> None:
         allowed = {""}
     excess = siblings_imported(path.read_text()) - allowed
     assert not excess, f"{path.stem} may not import {sorted(excess)}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "ctl").glob("*.py")), **by_name)
+def test_exoipctl_imports_only_what_its_map_allows(path: Path) -> None:
+    own, shared = CTL_MAY_IMPORT[path.stem] if path.stem != "__init__" else ("", "")
+    dotted = [name for name in modules_imported(path.read_text(), "exoip.ctl") if name.startswith("exoip.")]
+    names = [name.split(".") for name in dotted]
+    found_own = {parts[2] for parts in names if parts[1] == "ctl" and len(parts) > 2}
+    found_shared = {parts[1] for parts in names if parts[1] != "ctl"} - {"__version__"}
+    modules = {each.stem for each in (PACKAGE / "ctl").glob("*.py")}
+    assert found_own & modules <= set(own.split())
+    assert found_shared <= set(shared.split()) | ANYBODYS
+
+
+def test_the_map_of_exoipctl_names_its_modules_and_has_no_circle() -> None:
+    modules = {path.stem for path in (PACKAGE / "ctl").glob("*.py")} - {"__init__"}
+    assert modules == CTL_MAY_IMPORT.keys()
+    order = list(TopologicalSorter({name: own.split() for name, (own, _) in CTL_MAY_IMPORT.items()}).static_order())
+    assert order[-1] == "__main__"
+    assert {name for _, shared in CTL_MAY_IMPORT.values() for name in shared.split()} <= MAY_IMPORT.keys()
 
 
 @pytest.mark.parametrize("path", production(), **by_name)

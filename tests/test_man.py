@@ -14,6 +14,8 @@ import pytest
 from exoip import __main__ as command
 from exoip import reload, watch
 from exoip.config import parse
+from exoip.ctl.levels import CODES
+from exoip.ctl.options import build_parser as build_ctl_parser
 from exoip.options import BY_NAME, OPTIONS, Kind, Option
 from exoip.sandbox.options import build_parser
 
@@ -118,20 +120,37 @@ def test_the_command_page_names_what_the_keys_role_has_to_allow() -> None:
     assert sorted(signed) == sorted(re.findall(r"'([a-z-]+)'", chapter))
 
 
-def _sandbox() -> list[tuple[str, argparse.Action]]:
-    commands = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+def _actions(parser: argparse.ArgumentParser) -> list[tuple[str, argparse.Action]]:
+    commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return [(name, action) for name, parser in commands.choices.items() for action in parser._actions]
 
 
 def test_the_sandbox_page_has_every_command_option_and_choice() -> None:
     page = text_of("exoip-sandbox.1")
     words = set(re.findall(r"[\w-]+", page))
-    for name, action in _sandbox():
+    for name, action in _actions(build_parser()):
         assert any(head.split()[:2] == ["Cm", name] for head in items("exoip-sandbox.1")), name
         for spelling in action.option_strings:
             assert f"Fl {spelling[1:]}" in page, f"{name} {spelling}"
         if "reason" not in action.dest:
             assert set(action.choices or ()) <= words, f"{name} {action.dest}"
+
+
+def test_the_page_of_exoipctl_has_every_command_option_choice_and_exit_status() -> None:
+    page, heads = text_of("exoipctl.8"), list(items("exoipctl.8"))
+    synopsis = page.partition(".Sh SYNOPSIS")[2].partition(".Sh ")[0]
+    for name, action in _actions(build_ctl_parser()):
+        assert any(head.split()[:2] == ["Cm", name] for head in heads), name
+        assert f".Cm {name}\n" in synopsis or f".Op Cm {name} " in synopsis, name
+        for spelling in (word for word in action.option_strings if word.startswith("--") and word != "--help"):
+            item = f"Fl {spelling[1:]}"
+            (head,) = {head for head in heads if head == item or head.startswith(f"{item} ")}
+            assert all(f" {choice}" in head for choice in action.choices or ()), f"{name} {spelling}"
+            assert f"Op {item}" in synopsis, f"{name} {spelling}"
+            if action.default not in (None, False, ""):
+                body = items("exoipctl.8")[head].partition(".It")[0]
+                assert f"default: {action.default:g}" in body, f"{name} {spelling}"
+    assert {int(head.split()[1]) for head in heads if re.match(r"Li \d$", head)} == set(CODES.values())
 
 
 def test_the_example_has_every_option_with_its_default_and_can_be_read(tmp_path: Path) -> None:

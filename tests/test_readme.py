@@ -194,7 +194,7 @@ def test_the_journal_fields_are_those_that_are_written() -> None:
 
 def test_the_module_map_names_every_module_and_nothing_else() -> None:
     named = re.findall(r"`(\w+)`", "\n".join(row[1] for row in rows(section(README, "The modules"))))
-    assert sorted(named) == sorted([*MAY_IMPORT, "sandbox"])
+    assert sorted(named) == sorted([*MAY_IMPORT, "ctl", "sandbox"])
 
 
 def test_a_module_imports_from_its_own_row_or_those_above() -> None:
@@ -202,7 +202,7 @@ def test_a_module_imports_from_its_own_row_or_those_above() -> None:
     for row in rows(section(README, "The modules")):
         names = set(re.findall(r"`(\w+)`", row[1]))
         above |= names
-        for name in names - {"sandbox"}:
+        for name in names - {"ctl", "sandbox"}:
             assert set(MAY_IMPORT[name].split()) <= above, name
 
 

@@ -90,6 +90,7 @@ def test_what_can_be_changed(server, words):
         (("-G", "web", "-xi", "198.51.100.51"), "address"),
         (("-G", "web", "-i", "11111111-0000-4000-8000-000000000000"), "exoscale-instance-id"),
         (("-G", "web", "-l", "127.0.0.1:12345"), "bind-address"),
+        (("-G", "web", "--control-socket", "/run/exoip.control"), "control-socket"),
         (("-G", "web", "-l", ":5"), "bind-address"),
         (("-G", "web", "-xz", "de-fra-1"), "exoscale-zone"),
         (("-G", "web", "-xe", "https://example.com/v2"), "exoscale-api-endpoint"),
