@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from exoip import control, discovery, footprint, hooks, reload
 from exoip.api import Client
-from exoip.authentication import AuthMode, Rules
 from exoip.calls import Lane
 from exoip.child import environment
 from exoip.companions import Companions
@@ -32,6 +31,7 @@ from exoip.journal import Journal, say, set_verbose
 from exoip.node import Node
 from exoip.reload import NotReloaded, Reloaded
 from exoip.remembered import Remembered
+from exoip.report import Facts
 from exoip.starts import Starts
 from exoip.steering import Steered, Steering
 from exoip.timetable import REFRESH
@@ -53,7 +53,7 @@ class Daemon:
         self._config = config
         self._reread = reread
         self._environ = environ
-        self._rules = rules(config)
+        self._rules = config.rules()
         self._inbox: Inbox = queue.SimpleQueue()
         self._systemd = Systemd()
         self._ping_every = int(environ.get("WATCHDOG_USEC", "0")) / 2e6
@@ -77,7 +77,7 @@ class Daemon:
             self._topology = remembered or self._discover()
             self._node = self._make_node(stand_aside_until, 0.0 if remembered else REFRESH)
             threads = self._start(channel, again=remembered is not None)
-            self._steering.serve(Steered(self._node, lambda: (self._config, self._topology), self._label))
+            self._steering.serve(Steered(self._node, self._facts, self._label))
             self._systemd.notify("READY=1")
             footprint.settle()
             code = self._watch(threads).run()
@@ -177,6 +177,10 @@ class Daemon:
         self._companions.start()
         return watched
 
+    def _facts(self) -> Facts:
+        checkers = self._companions.checkers if self._companions is not None else ()
+        return Facts(self._config, self._topology, tuple(checker.view for checker in checkers))
+
     def _tell(self, event: Event) -> None:
         self._journal.tell(event)
         if self._companions is not None:
@@ -223,7 +227,7 @@ class Daemon:
     def _adopt(self, reloaded: Reloaded) -> None:
         """Go by another configuration, which was checked whole."""
         self._config = reloaded.config
-        self._rules = rules(self._config)
+        self._rules = self._config.rules()
         set_verbose(self._config.verbose)
         self._clients.replace(*self._new_clients())
         self._use(reloaded.topology)
@@ -243,9 +247,3 @@ class Daemon:
 def places(topology: Topology) -> dict[str, tuple[str, int]]:
     """Return where each other member beats from and is beaten to, by instance id."""
     return {member.instance_id: (member.address, member.port) for member in topology.members}
-
-
-def rules(config: Config) -> Rules:
-    """Return how heartbeats are signed and verified."""
-    keys = tuple(key.reveal().encode("ascii") for key in config.auth_keys)
-    return Rules(keys, config.auth_mode or AuthMode.REQUIRE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from exoip import __version__
@@ -15,11 +16,21 @@ from exoip.calls import Trouble
 from exoip.config import Config
 from exoip.discovery import Topology
 from exoip.events import named
+from exoip.health import CheckView
 from exoip.snapshot import PeerView, Snapshot
 from exoip.verdict import Level, judge
 
 Wall = Callable[[float], float]  # from the node's clock to Unix time
 Label = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known beside the node: its present configuration and topology, and its health checks."""
+
+    config: Config
+    topology: Topology
+    checks: tuple[CheckView, ...] = ()
 
 
 def starting(config: Config, why: str, started: float, now: float) -> dict[str, Any]:
@@ -38,11 +49,10 @@ def starting(config: Config, why: str, started: float, now: float) -> dict[str, 
     }
 
 
-def running(
-    node: Snapshot, config: Config, topology: Topology, label: Label, started: float, wall: Wall
-) -> dict[str, Any]:
+def running(node: Snapshot, facts: Facts, label: Label, started: float, wall: Wall) -> dict[str, Any]:
     """Return all there is to tell of a node that takes part. `started` is Unix time."""
     level, reasons = judge(node, label)
+    topology = facts.topology
     names = {member.instance_id: member.name for member in topology.members}
     return {
         "at": _time(node.at, wall),
@@ -64,11 +74,12 @@ def running(
         "read_at": _time(node.known_at, wall),
         "priority": {"configured": node.priority, "advertised": node.advertised},
         **_held_back(node, wall),
+        "checks": [_check(check, wall) for check in facts.checks],
         "api": _api(node, topology, wall),
         "peers": [_peer(peer, names.get(peer.instance_id), wall) for peer in node.peers],
         "outsiders": list(node.outsiders),
         "refused": dict(sorted(node.refused.items())),
-        "configuration": _configuration(config),
+        "configuration": _configuration(facts.config),
     }
 
 
@@ -105,6 +116,17 @@ def _failing(kind: str, trouble: Trouble, wall: Wall) -> dict[str, Any]:
     }
 
 
+def _check(check: CheckView, wall: Wall) -> dict[str, Any]:
+    return {
+        "name": check.name,
+        "health": str(check.health),
+        "since": _time(check.since, wall),
+        "why": check.why or None,
+        "results": check.runs,
+        "bad": check.bad,
+    }
+
+
 def _peer(peer: PeerView, name: str | None, wall: Wall) -> dict[str, Any]:
     return {
         "instance": peer.instance_id,
@@ -113,6 +135,7 @@ def _peer(peer: PeerView, name: str | None, wall: Wall) -> dict[str, Any]:
         "port": peer.port or None,
         "member": peer.listed,
         "alive": peer.alive,
+        "denied": peer.denied or None,
         "priority": peer.priority if math.isfinite(peer.last_seen) else None,
         "heard_at": _time(peer.last_seen, wall),
         "holds": peer.holds,
@@ -126,6 +149,7 @@ def _configuration(config: Config) -> dict[str, Any]:
     return {
         "file": config.config_file,
         "bind_address": f"{host}:{config.bind_port}",
+        "auth_mode": None if config.auth_mode is None else str(config.auth_mode),
         "peer_group": config.peer_group,
         "peers": [str(peer) for peer in config.peers],
         "host_priority": config.host_priority,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from exoip.addresses import Peer, place
-from exoip.authentication import AuthMode
+from exoip.authentication import AuthMode, Rules
 from exoip.errors import ConfigError
 from exoip.values import Secret
 
@@ -135,3 +135,8 @@ class Config:
             raise ConfigError("exoscale-peers and exoscale-peer-group exclude each other")
         if bool(self.auth_keys) is (self.auth_mode is None):
             raise ConfigError("auth-key and auth-mode go together")
+
+    def rules(self) -> Rules:
+        """How heartbeats are signed and verified."""
+        keys = tuple(key.reveal().encode("ascii") for key in self.auth_keys)
+        return Rules(keys, self.auth_mode or AuthMode.REQUIRE)

@@ -16,12 +16,12 @@ from typing import Any
 from exoip import handover, report
 from exoip.aside import FAILOVER, OPERATOR
 from exoip.config import Config
-from exoip.discovery import Topology
 from exoip.drained import Drained
 from exoip.errors import RequestError
 from exoip.journal import say
 from exoip.node import Node
 from exoip.orders import VERSION, Drain, Failover, Order, Priority, Status, Undrain, parse, refusal
+from exoip.report import Facts
 from exoip.snapshot import Snapshot
 
 Answer = dict[str, Any]
@@ -29,10 +29,10 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Steered:
-    """A node that takes part: `facts` gives its present configuration and topology, `label` a person's words for an instance id."""
+    """A node that takes part: `facts` gives what is known beside it at present, `label` a person's words for an instance id."""
 
     node: Node
-    facts: Callable[[], tuple[Config, Topology]]
+    facts: Callable[[], Facts]
     label: Callable[[str], str]
 
 
@@ -72,15 +72,13 @@ class Steering:
                 return {"status": report.starting(self._config, self.waiting, self._started, time.time())}
             raise RequestError(f"this node takes no part yet, ask again: {self.waiting or 'it has just been started'}")
         if isinstance(request, Status):
-            config, topology = steered.facts()
             now = steered.node.snapshot(self._clock())
-            return {"status": report.running(now, config, topology, steered.label, self._started, self._wall)}
+            return {"status": report.running(now, steered.facts(), steered.label, self._started, self._wall)}
         said, rest = self._order(steered, request, f"{request.by or 'somebody'} (uid {uid})")
         return {"said": said, **rest}
 
     def _order(self, steered: Steered, order: Order, who: str) -> tuple[list[str], Answer]:
-        config, topology = steered.facts()
-        now = self._clock()
+        facts, now = steered.facts(), self._clock()
         view = steered.node.snapshot(now)
         match order:
             case Drain():
@@ -88,7 +86,7 @@ class Steering:
             case Undrain():
                 return self._undrain(steered, view, who)
             case Failover():
-                why = handover.obstacle(view, topology.eip, steered.label)
+                why = handover.obstacle(view, facts.topology.eip, steered.label)
                 if why and not order.force:
                     raise RequestError(f"not handed over: {why}")
                 return self._failover(steered, view, order, who, why)
@@ -96,7 +94,7 @@ class Steering:
                 before = steered.node.set_priority(order.priority, now)
                 say(logging.INFO, "the configured priority %d is now %d, as %s asked", before, order.priority, who)
                 said = f"the priority {before} is now {order.priority}, until the next reload or restart"
-                return [f"{said}; the file says {config.host_priority}"], {"before": before}
+                return [f"{said}; the file says {facts.config.host_priority}"], {"before": before}
 
     def _drain(self, steered: Steered, view: Snapshot, why: str) -> tuple[list[str], Answer]:
         problem = self.drained.save(why)

@@ -73,6 +73,8 @@ def _of_the_role(node: Snapshot, label: Callable[[str], str]) -> Iterator[Findin
 
 def _of_a_peer(peer: PeerView, label: Callable[[str], str]) -> Iterator[Finding]:
     who = label(peer.instance_id)
+    if not peer.alive and peer.denied:
+        yield Level.DEGRADED, f"{who} beats, but is refused ({peer.denied}): the journal tells what to do"
     if not peer.alive and peer.holds:
         yield Level.DEGRADED, f"{who} is not heard, and held it when that was last read"
     elif not peer.alive and peer.listed:

@@ -14,7 +14,7 @@ from exoip.config import parse
 from exoip.ctl import status
 from exoip.ctl.words import Paint
 from tests.simulation.world import EIP, instance_id
-from tests.test_report import EPOCH, MEMBERS, NAMES, STARTED, TOPOLOGY, WORDS
+from tests.test_report import CHECKS, EPOCH, MEMBERS, NAMES, STARTED, TOPOLOGY, WORDS
 from tests.virtual import Bench, backup, master
 
 
@@ -23,7 +23,8 @@ def label(wanted: str) -> str:
 
 
 def told(bench: Bench, *words: str) -> dict[str, Any]:
-    return report.running(bench.view, parse([*WORDS, *words], {}), TOPOLOGY, label, STARTED, lambda at: EPOCH + at)
+    facts = report.Facts(parse([*WORDS, *words], {}), TOPOLOGY, CHECKS)
+    return report.running(bench.view, facts, label, STARTED, lambda at: EPOCH + at)
 
 
 def lines(bench: Bench, *words: str) -> list[str]:
@@ -128,6 +129,21 @@ def test_a_stand_back_and_damping() -> None:
     assert found.endswith("a better node waits 2 min; this ends in 8 min 20 s without another change")
 
 
+def test_each_health_check() -> None:
+    first, second = (one.split("check ", 1)[1].strip() for one in lines(healthy()) if one.startswith("  check "))
+    assert re.fullmatch(r"tcp 127.0.0.1:443 passing for \d+ s", first)
+    assert re.fullmatch(r"command failing for \d+ s: exit status 1: nginx is not running", second)
+
+
+def test_a_peer_that_is_refused() -> None:
+    bench = healthy()
+    bench.node._admission.denied[instance_id("z")] = "signature"
+    del bench.beating["z"]
+    bench.advance(5.0)
+    assert "z beats, but is refused (signature)" in lines(bench)[1]
+    assert "  refused (signature)  " in lines(bench)[-1]
+
+
 def test_what_was_refused() -> None:
     bench = healthy()
     for _ in range(3):
@@ -138,9 +154,13 @@ def test_what_was_refused() -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ((), "no file; heartbeats at :12345 every 1 s, dead after 3 s; group web; preemption at once"),
-        (("--preempt-delay", "9", "-t", "0.5"), "every 0.5 s, dead after 1.5 s; group web; preemption after 9 s"),
+        ((), "no file; heartbeats at :12345 every 1 s, dead after 3 s; group web; not signed; preemption at once"),
+        (
+            ("--preempt-delay", "9", "-t", "0.5"),
+            "every 0.5 s, dead after 1.5 s; group web; not signed; preemption after 9 s",
+        ),
         (("--no-preempt",), "no preemption"),
+        (("--auth-key", "k" * 16, "--auth-mode", "accept"), "; signed, accept; "),
     ],
 )
 def test_what_is_configured(words: tuple[str, ...], text: str) -> None:

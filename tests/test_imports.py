@@ -78,9 +78,9 @@ MAY_IMPORT: dict[str, str] = {
     "hooks": "child events settings stance",
     # the operator's way in
     "orders": "settings",
-    "report": "calls config discovery events snapshot verdict",
+    "report": "calls config discovery events health snapshot verdict",
     "drained": "journal",
-    "steering": "aside config discovery drained handover journal node orders report snapshot",
+    "steering": "aside config drained handover journal node orders report snapshot",
     "control": "journal orders",
     # the shell
     "footprint": "",  # imported first by __main__, so it imports none of ours

@@ -13,6 +13,8 @@ from exoip import report
 from exoip.calls import Failure, Kind
 from exoip.config import parse
 from exoip.discovery import Member, Topology
+from exoip.health import CheckView
+from exoip.rise import Health
 from tests.simulation.world import EIP, instance_id
 from tests.test_imports import ROOT
 from tests.virtual import Bench, backup, master
@@ -23,6 +25,11 @@ EPOCH, STARTED = 1_700_000_000.0, 1_699_999_000.0
 WORDS = ("-W", "-xi", EIP, "-G", "web", "-xk", "EXOa", "-xs", "hidden-secret")
 MEMBERS = tuple(Member(instance_id(name), f"192.0.2.{ord(name)}", 12345, f"web-{name}") for name in "az")
 TOPOLOGY = Topology(instance_id("m"), "ch-gva-2", "http://127.0.0.1/v2", EIP, instance_id("e"), MEMBERS)
+
+CHECKS = (
+    CheckView("tcp 127.0.0.1:443", Health.PASSING, 1.0, runs=9),
+    CheckView("command", Health.FAILING, 2.0, "exit status 1: nginx is not running", 9, 4, 0.1),
+)
 
 
 def strict(schema: Any) -> Any:
@@ -46,7 +53,8 @@ def valid(told: dict[str, Any]) -> dict[str, Any]:
 
 def told(bench: Bench, *words: str) -> dict[str, Any]:
     config = parse([*WORDS, *words], {})
-    return valid(report.running(bench.view, config, TOPOLOGY, NAMES.__getitem__, STARTED, lambda at: EPOCH + at))
+    facts = report.Facts(config, TOPOLOGY, CHECKS)
+    return valid(report.running(bench.view, facts, NAMES.__getitem__, STARTED, lambda at: EPOCH + at))
 
 
 def test_of_a_master() -> None:
@@ -121,9 +129,29 @@ def test_of_one_that_waits() -> None:
 @pytest.mark.parametrize("words", [(), ("-p", "192.0.2.1,192.0.2.2:99")])
 def test_the_secret_and_the_key_are_not_in_it(words: tuple[str, ...]) -> None:
     config = parse([*(WORDS if not words else [w for w in WORDS if w not in ("-G", "web")]), *words], {})
-    text = json.dumps(report.running(master().view, config, TOPOLOGY, NAMES.__getitem__, STARTED, float))
+    text = json.dumps(report.running(master().view, report.Facts(config, TOPOLOGY), NAMES.__getitem__, STARTED, float))
     assert "hidden-secret" not in text
     assert "EXOa" not in text
+
+
+def test_the_key_of_the_heartbeats_is_not_in_it_but_that_there_is_one_is() -> None:
+    status = told(master(), "--auth-key", "hidden-key-of-the-cluster")
+    assert "hidden-key" not in json.dumps(status)
+    assert status["configuration"]["auth_mode"] == "require"
+
+
+def test_the_health_checks() -> None:
+    passing, failing = told(master())["checks"]
+    assert (passing["health"], passing["why"], passing["results"], passing["bad"]) == ("passing", None, 9, 0)
+    assert (failing["health"], failing["since"], failing["bad"]) == ("failing", EPOCH + 2.0, 4)
+
+
+def test_a_peer_whose_heartbeats_are_refused() -> None:
+    bench = backup()
+    bench.node._admission.denied[instance_id("z")] = "signature"
+    status = told(bench)
+    assert [peer["denied"] for peer in status["peers"]] == [None, "signature"]
+    assert any("web-z beats, but is refused (signature)" in reason for reason in status["health"]["reasons"])
 
 
 def test_the_schema_names_what_is_told_and_nothing_else() -> None:

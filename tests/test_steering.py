@@ -20,6 +20,7 @@ from exoip.config import Config, parse
 from exoip.discovery import Member, Topology
 from exoip.drained import Drained
 from exoip.orders import VERSION
+from exoip.report import Facts
 from exoip.steering import Steered, Steering
 from tests.cluster import PATIENCE, ROOT, Cluster
 from tests.simulation.world import EIP, instance_id
@@ -43,7 +44,7 @@ class Desk:
     def serve(self) -> None:
         members = tuple(Member(instance_id(name), f"192.0.2.{ord(name)}", 12345, f"web-{name}") for name in "az")
         topology = Topology(instance_id("m"), "zone", "http://127.0.0.1/v2", EIP, instance_id("e"), members)
-        self.steering.serve(Steered(self.bench.node, lambda: (self.config, topology), NAMES.__getitem__))
+        self.steering.serve(Steered(self.bench.node, lambda: Facts(self.config, topology), NAMES.__getitem__))
 
     def ask(self, request: str, **fields: Any) -> dict[str, Any]:
         line = json.dumps({"version": VERSION, "request": request, **fields}).encode()

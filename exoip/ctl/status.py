@@ -40,6 +40,9 @@ def _facts(told: Status) -> Iterator[tuple[str, str]]:
     for one in told["aside"]:
         until = "until it is taken back" if one["until"] is None else f"for another {span(one['until'] - now)}"
         yield "aside", f"{one['why']}, {until}"
+    for check in told["checks"]:
+        why = f": {check['why']}" if check["health"] == "failing" and check["why"] else ""
+        yield "check", f"{check['name']} {check['health']} for {span(now - check['since'])}{why}"
     if told["stand_back_until"] is not None:
         yield "standing", f"back for another {span(told['stand_back_until'] - now)}, or until the other one is heard"
     flapping = told["flapping"]
@@ -103,6 +106,7 @@ def _configured(configuration: Status) -> Iterator[tuple[str, str]]:
         configuration["file"] or "no file",
         f"heartbeats at {configuration['bind_address']} every {interval:g} s, dead after {interval * ratio:g} s",
         members or f"peers {', '.join(configuration['peers'])}",
+        f"signed, {configuration['auth_mode']}" if configuration["auth_mode"] else "not signed",
         "no preemption" if delay is None else f"preemption after {delay:g} s" if delay else "preemption at once",
     ]
     yield "config", "; ".join(parts)
@@ -123,5 +127,6 @@ def _peer(peer: Status, now: float) -> tuple[str, ...]:
         advertises += f" ({_ADVERTISED[priority]})"
     holds = {True: "holds", False: "does not hold", None: "not read"}[peer["holds"]] + _read(peer["read_at"], now)
     member = "" if peer["member"] else "no longer a member"
-    cells = (peer["name"] or peer["instance"], peer["address"] or "", "alive" if peer["alive"] else "dead")
+    state = "alive" if peer["alive"] else f"refused ({peer['denied']})" if peer["denied"] else "dead"
+    cells = (peer["name"] or peer["instance"], peer["address"] or "", state)
     return tuple(map(plain, (*cells, advertises, heard, holds, member)))
