@@ -67,15 +67,16 @@ class Daemon:
         faulthandler.enable()
         catch_signals(self._inbox)
         threading.excepthook = lambda died: self._inbox.put(died.exc_value or RuntimeError("no reason given"))
-        stand_aside_until = self._starts.count(clock())
+        start = self._starts.count(clock())
         hooks.check(self._config.hook)
         channel = Channel(self._config.bind_host, self._config.bind_port)
         socket = None
         try:
+            self._wait_for_stop(start.works_from)
             socket = control.start(self._config.control_socket, self._environ, self._steering.answer)
             remembered = self._remembered.load(self._config)
             self._topology = remembered or self._discover()
-            self._node = self._make_node(stand_aside_until, 0.0 if remembered else REFRESH)
+            self._node = self._make_node(start.aside_until, 0.0 if remembered else REFRESH)
             threads = self._start(channel, again=remembered is not None)
             self._steering.serve(Steered(self._node, self._facts, self._label))
             self._systemd.notify("READY=1")

@@ -21,6 +21,7 @@ from exoip.errors import MetadataAway
 from exoip.events import Event, What
 from exoip.journal import Journal
 from exoip.node import Node
+from exoip.starts import PAUSE, SLOW
 from exoip.watch import HANGS, Inbox, Systemd, Watch, clock
 from tests.cluster import Cluster, Process, until
 from tests.simulation.world import EIP, instance_id
@@ -376,6 +377,33 @@ class TestRestarts:
                 path.write_bytes(b"\xff{[nonsense")
         node.start()
         cluster.settle("n1")
+
+
+class TestCrashLoop:
+    """Its fifth start within a minute."""
+
+    @pytest.fixture
+    def fifth(self, cluster, tmp_path) -> Iterator[Process]:
+        node = cluster["n1"]
+        node.env["RUNTIME_DIRECTORY"] = str(tmp_path)
+        (tmp_path / "starts").write_text(f"{clock()}\n" * (SLOW - 1))
+        self.since = clock()
+        cluster.start()
+        cluster.until(lambda: len((tmp_path / "starts").read_text().split()) == SLOW, "the start is noted")
+        return node
+
+    def test_it_is_silent_for_a_second_and_then_stands_aside(self, cluster, notified, fifth):
+        ready(cluster, notified)
+        assert clock() - self.since >= PAUSE
+        cluster.until(lambda: cluster.observer.of(fifth), "heartbeats")
+        cluster.until(lambda: fifth.logged("started too often"), "it tells that it stands aside")
+
+    def test_a_stop_ends_its_pause(self, cluster, notified, fifth, tmp_path):
+        cluster.until(lambda: fifth.logged("start 5 within a minute: pausing"), "it tells that it pauses")
+        assert fifth.stop() == 0
+        assert "READY=1" not in notified.lines
+        assert [entry for entry in cluster.record() if entry.kind == "call"] == []
+        assert not (tmp_path / "starts").exists()
 
 
 # The main loop alone
