@@ -14,10 +14,13 @@ Place = tuple[str, int]  # the address and port that a member beats from and is 
 
 
 class Admission:
-    """`members`: the other nodes' places by instance id. `denied`: whose heartbeats were refused last for want of a proof, and why."""
+    """`members`: the other nodes' places by instance id; replaced as a whole, so that any thread may read it.
+
+    `denied`: whose heartbeats were refused last for want of a proof, and why.
+    """
 
     def __init__(self, eip: str) -> None:
-        self._eip = eip
+        self.eip = eip
         self.members: dict[str, Place] = {}
         self.addresses: frozenset[str] = frozenset()
         self.denied: dict[str, str] = {}
@@ -32,7 +35,7 @@ class Admission:
 
     def judge(self, heartbeat: Heartbeat, address: str, proof: Proof, dead_time: float, now: float) -> str:
         """Return why a heartbeat that came from `address` is refused, or "" when it counts."""
-        if heartbeat.eip != self._eip:
+        if heartbeat.eip != self.eip:
             return "eip"
         sender = heartbeat.instance_id
         member = self.members.get(sender)

@@ -101,6 +101,11 @@ class Rules:
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     mode: AuthMode = AuthMode.REQUIRE
 
+    @property
+    def strict(self) -> bool:
+        """Whether nothing that is unsigned counts."""
+        return bool(self.keys) and self.mode is AuthMode.REQUIRE
+
     def sign(self, heartbeat: bytes, stamp: int) -> bytes:
         """Return the datagram to send: the 24 bytes of `heartbeat`, and the trailer where there is a key."""
         if not self.keys:

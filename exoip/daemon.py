@@ -162,7 +162,7 @@ class Daemon:
         executor = Executor(self._topology.eip, self._topology.eip_id, self._clients, self._refresh, clock)
         threads: list[Sender | Receiver | Worker] = [
             Sender(channel, self._node, clock, ROUND, self._inbox.put, lambda: self._rules),
-            Receiver(channel, self._node, clock, ROUND, lambda: self._rules),
+            Receiver(channel, self._node, clock, ROUND, self._inbox.put, lambda: self._rules),
             Worker(Lane.MUTATIONS, self._node, executor, clock, ROUND),
             Worker(Lane.READS, self._node, executor, clock, ROUND),
         ]

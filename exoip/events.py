@@ -48,6 +48,8 @@ class What(StrEnum):
     HOOK_DONE = "hook-done"  # the operator's program was told of a change
     HOOK_FAILED = "hook-failed"  # and could not be, or said so
     DATAGRAM_REFUSED = "datagram-refused"  # a datagram was dropped
+    FLOODED = "flooded"  # so many are dropped that the kernel does it from now on
+    FLOOD_OVER = "flood-over"
     SEND_FAILED = "send-failed"  # a heartbeat could not be sent to a peer
     SEND_RECOVERED = "send-recovered"
 

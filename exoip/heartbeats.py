@@ -2,28 +2,38 @@
 
 Neither waits for anything but the socket and the node. The receiver is also the one that lets deaths happen: a peer dies at its
 deadline, unless a datagram still waits in the socket. The kernel holds a bounded number of datagrams, so after
-taking that many out, everything that waited at the start of a round has been read, even under a flood.
+taking that many out, everything that waited at the start of a round has been read, even under a flood. During one the kernel sifts
+(`sieve`).
 """
 
 from __future__ import annotations
 
+import array
 import errno
 import select
 import socket
+import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from exoip.admission import Place
 from exoip.authentication import Rules, Stamper
 from exoip.errors import ConfigError, WireError
 from exoip.events import Event, What
 from exoip.node import Node
+from exoip.sieve import FLOODED, Flood, program
 from exoip.wire import SIGNED, decode, encode, split
 
 RECEIVE_BUFFER = 1 << 20
 SMALLEST_COST = 256  # bytes of the receive buffer that even an empty datagram takes
 NETWORK_CONTROL = 0xC0  # the DSCP class CS6, as VRRP daemons mark their adverts
 _V4_MAPPED = "::ffff:"
+_SO_MEMINFO, _MEMINFO = (
+    55,
+    struct.Struct("9I"),
+)  # Linux; the module `socket` has no names for these. The last is what was dropped
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
 
 
 class Channel:
@@ -66,6 +76,26 @@ class Channel:
         except BlockingIOError:
             return None
         return datagram, str(source[0]).removeprefix(_V4_MAPPED)
+
+    def sift(self, steps: bytes | None) -> bool:
+        """Have the kernel drop what does not pass this filter (`sieve.program`), or nothing; return whether it does as asked."""
+        try:
+            if steps is None:
+                self.socket.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+            else:
+                kept = array.array("B", steps)  # alive until the kernel has copied it
+                filled = struct.pack("@HP", len(steps) // 8, kept.buffer_info()[0])
+                self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filled)
+        except OSError:
+            return False
+        return True
+
+    def dropped(self) -> int:
+        """How many datagrams the kernel dropped so far, since they did not pass the filter or no longer fitted (it wraps at 2**32)."""
+        try:
+            return int(_MEMINFO.unpack(self.socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[-1])
+        except (OSError, struct.error):
+            return 0
 
     def close(self) -> None:
         """Close the socket."""
@@ -164,11 +194,19 @@ class Receiver(_Loop):
         node: Node,
         clock: Callable[[], float],
         round_time: float,
+        emit: Callable[[Event], None],
         rules: Callable[[], Rules] = Rules,
         wall: Callable[[], float] = time.time,
     ) -> None:
         super().__init__("receiver", channel, node, clock, round_time)
-        self._rules, self._wall = rules, wall
+        self._emit, self._rules, self._wall = emit, rules, wall
+        self._flood = Flood()
+        self._refused = 0  # in this turn
+        self._sifted_for: tuple[Mapping[str, Place] | None, Rules | None] = (
+            None,
+            None,
+        )  # whom the filter in place lets through
+        self._dropped = 0  # by the kernel, before the flood
 
     def turn(self) -> None:
         """Wait for datagrams or for the next death, take out what waits, then let die who is due."""
@@ -181,6 +219,7 @@ class Receiver(_Loop):
                 break
             self._take(*received)
         self._node.tick(started)
+        self._sift(started)
 
     def _take(self, datagram: bytes, address: str) -> None:
         head, trailer = split(datagram)
@@ -188,6 +227,30 @@ class Receiver(_Loop):
             heartbeat = decode(head)
         except WireError as error:
             self._node.refuse(address, error.cause, self._clock())
+            self._refused += 1
         else:
             proof = self._rules().verify(head, trailer, self._wall())
-            self._node.heard(heartbeat, address, self._clock(), proof)
+            self._refused += not self._node.heard(heartbeat, address, self._clock(), proof)
+
+    def _sift(self, now: float) -> None:
+        """Let the kernel sift while there is a flood, by the members and rules of now; tell of the flood's beginning and end."""
+        flood, began = self._flood, self._flood.began
+        if flood.look(self._refused, now) and flood.began != began:
+            self._tell(now)
+        self._refused = 0
+        members, rules = (self._node.admission.members, self._rules()) if flood.sifting else (None, None)
+        if members is not self._sifted_for[0] or rules != self._sifted_for[1]:
+            self._sifted_for = members, rules
+            if members is None or rules is None:
+                self._channel.sift(None)
+            elif not self._channel.sift(program(self._node.admission.eip, members, signed=rules.strict)):
+                self._channel.sift(program(self._node.admission.eip, None, signed=rules.strict))
+
+    def _tell(self, now: float) -> None:
+        dropped = self._channel.dropped()
+        if self._flood.began is not None:
+            self._dropped = dropped
+            self._emit(Event(What.FLOODED, now, "", f"{FLOODED} datagrams were refused within a second"))
+        else:
+            reason = f"the kernel dropped {(dropped - self._dropped) % 2**32} datagrams"
+            self._emit(Event(What.FLOOD_OVER, now, "", reason))

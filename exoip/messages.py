@@ -43,6 +43,8 @@ MESSAGE_IDS: dict[What, str] = {
     What.HOOK_DONE: "2bd5e2045b7c46b5888f71f681617ee4",
     What.HOOK_FAILED: "17812d2c06a047c3ae8f07dc987fe449",
     What.DATAGRAM_REFUSED: "e5108469e6e440a3a76ce24ff8e698f7",
+    What.FLOODED: "dbb6d6e7d1b04766b0795f6ec9fa8ceb",
+    What.FLOOD_OVER: "1f2e2fe2dab04c48bea05f1caf274103",
     What.SEND_FAILED: "04da35a22e3142029c61793c0f25b7a2",
     What.SEND_RECOVERED: "b1d94c2048f347f6a57003b3c3accff2",
 }
@@ -60,6 +62,7 @@ LEVELS: dict[What, int] = {
     What.CHECK_FAILING: logging.WARNING,
     What.HOOK_FAILED: logging.WARNING,
     What.DATAGRAM_REFUSED: logging.WARNING,
+    What.FLOODED: logging.WARNING,
     What.SEND_FAILED: logging.WARNING,
 }  # the others: INFO
 
@@ -96,6 +99,8 @@ SENTENCES: dict[What, str] = {
     What.HOOK_DONE: "the notify program was told in {duration:.2f} s: {reason}",
     What.HOOK_FAILED: "the notify program failed ({reason}), {then}: {detail}",
     What.DATAGRAM_REFUSED: "refused a datagram of {address} ({reason}{cure}; {count} so far for this reason)",
+    What.FLOODED: "flooded: {reason}; the kernel drops what no member can have sent, until that is over",
+    What.FLOOD_OVER: "no longer flooded: {reason}",
     What.SEND_FAILED: "heartbeats to {address} can not be sent: {reason}",
     What.SEND_RECOVERED: "heartbeats to {address} can be sent again",
 }

@@ -60,7 +60,7 @@ class Node:
         )
         self._ownership.aside.set("starts", "started too often", quarantined_until)
         self._ownership.aside.set(OPERATOR, drained)
-        self._admission = Admission(eip)
+        self.admission = Admission(eip)
         self._refusals = Refusals()
         self._schedule = Schedule(now)
         self._deadline = -math.inf
@@ -68,20 +68,21 @@ class Node:
 
     # -- heartbeats ---------------------------------------------------------------------------------------------------
 
-    def heard(self, heartbeat: Heartbeat, address: str, now: float, proof: Proof = UNPROVEN) -> None:
-        """Take a well-formed heartbeat in that came from `address`; one that is not from a member, or lacks the proof, is refused."""
+    def heard(self, heartbeat: Heartbeat, address: str, now: float, proof: Proof = UNPROVEN) -> bool:
+        """Take a well-formed heartbeat in that came from `address`; False if it is refused: not from a member, or without the proof."""
         with self._wake:
-            if cause := self._admission.judge(heartbeat, address, proof, self._election.terms.dead_time, now):
+            if cause := self.admission.judge(heartbeat, address, proof, self._election.terms.dead_time, now):
                 self._count(address, cause, now)
                 if cause == "unknown" and not proof.cause and self._ownership.reads.due.refresh_early(now):
                     self._wake.notify_all()
-                return
+                return False
             self._look_for_stall(now)
             events = self._election.heard(heartbeat.instance_id, heartbeat.priority, now)
             if events:
                 self._settle(events, now)
             elif self._ownership.moves.keeping:
                 self._wake.notify_all()  # it may be the heartbeat that lets this node let go
+            return True
 
     def refuse(self, address: str, cause: str, now: float) -> None:
         """Count a datagram that is no heartbeat at all."""
@@ -137,8 +138,8 @@ class Node:
     def set_members(self, members: Mapping[str, Place], now: float) -> None:
         """Go by this group from now on: the other nodes' instance ids, with the address and port that each beats from and is beaten to."""
         with self._wake:
-            self._admission.set_members({i: p for i, p in members.items() if i != self._election.terms.instance_id})
-            ids = frozenset(self._admission.members)
+            self.admission.set_members({i: p for i, p in members.items() if i != self._election.terms.instance_id})
+            ids = frozenset(self.admission.members)
             self._ownership.set_members(ids, now)
             self._settle(self._election.set_members(ids, now), now)
 
@@ -185,7 +186,7 @@ class Node:
     def snapshot(self, now: float) -> Snapshot:
         """Return the state at `now`."""
         with self._wake:
-            return take(self._election, self._ownership, self._admission, self._refusals.counts, now)
+            return take(self._election, self._ownership, self.admission, self._refusals.counts, now)
 
     def _wait(
         self, clock: Callable[[], float], most: float, ask: Callable[[float], tuple[_Answer | None, float]]
@@ -209,7 +210,7 @@ class Node:
         if not schedule.take(election.advertised, election.terms.interval, now):
             return Beat(None, (), min(schedule.next_at, self._deadline))
         heartbeat = Heartbeat(election.advertised, self._eip, election.terms.instance_id)
-        return Beat(heartbeat, tuple(self._admission.members.values()), min(schedule.next_at, self._deadline))
+        return Beat(heartbeat, tuple(self.admission.members.values()), min(schedule.next_at, self._deadline))
 
     def _next_call(self, lane: Lane, now: float) -> tuple[Call | None, float]:
         self._advance(now, quiet=False)
@@ -246,5 +247,5 @@ class Node:
         self._wake.notify_all()
 
     def _count(self, address: str, cause: str, now: float) -> None:
-        if (event := self._refusals.note(address, cause, now, member=address in self._admission.addresses)) is not None:
+        if (event := self._refusals.note(address, cause, now, member=address in self.admission.addresses)) is not None:
             self._emit(event)

@@ -137,7 +137,7 @@ def test_each_health_check() -> None:
 
 def test_a_peer_that_is_refused() -> None:
     bench = healthy()
-    bench.node._admission.denied[instance_id("z")] = "signature"
+    bench.node.admission.denied[instance_id("z")] = "signature"
     del bench.beating["z"]
     bench.advance(5.0)
     assert "z beats, but is refused (signature)" in lines(bench)[1]

@@ -19,6 +19,7 @@ from exoip.errors import ConfigError
 from exoip.events import Event, What
 from exoip.heartbeats import Channel, Receiver, Sender
 from exoip.node import Node
+from exoip.sieve import CALM, FLOODED, program
 from exoip.wire import SIGNED, SIZE, Heartbeat, decode, encode
 from tests.simulation.world import EIP, instance_id
 
@@ -188,7 +189,7 @@ class Fixture:
         self.terms = Terms(OWN, 10, interval, 3.0)
         self.node = Node(self.terms, EIP, members, self.clock.now, emit=self.events.append)
         self.receiver = Receiver(
-            channel, self.node, self.clock, ROUND, lambda: rules or Rules(), lambda: NOW_STAMP / 1e6
+            channel, self.node, self.clock, ROUND, self.events.append, lambda: rules or Rules(), lambda: NOW_STAMP / 1e6
         )
         self.node.beat(self.clock.now)
         self.node.heard(Heartbeat(5, EIP, PEER), address, self.clock.now)
@@ -327,7 +328,7 @@ class TestReceiver:
         events: list[Event] = []
         terms = Terms(OWN, 10, 0.2, 1.0)
         node = Node(terms, EIP, {PEER: ("127.0.0.1", 9)}, time.monotonic(), emit=events.append)
-        receiver = Receiver(channel, node, time.monotonic, PATIENCE)
+        receiver = Receiver(channel, node, time.monotonic, PATIENCE, events.append)
         node.beat(time.monotonic())
         node.heard(Heartbeat(5, EIP, PEER), "127.0.0.1", time.monotonic())
         started = time.monotonic()
@@ -350,6 +351,15 @@ class Flood:
         self.taken = 0
         self.socket, self._other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._other.send(b"always readable")
+        self.filters: list[bytes | None] = []
+        self.longest = 4096
+
+    def sift(self, steps: bytes | None) -> bool:
+        self.filters.append(steps)
+        return steps is None or len(steps) < self.longest
+
+    def dropped(self) -> int:
+        return 7 * len(self.filters)
 
     def receive(self) -> tuple[bytes, str]:
         self.taken += 1
@@ -405,6 +415,70 @@ class TestFlood:
             one.receiver.turn()
         assert one.refused() == {"short": 5 * self.CAPACITY}
         assert len([event for event in one.events if event.what is What.DATAGRAM_REFUSED]) == 1
+
+    def test_the_kernel_sifts_until_it_is_over_and_by_the_members_of_now(self, flood):
+        one = Fixture(flood)
+        for _ in range(5):
+            one.receiver.turn()
+        (first,) = flood.filters
+        assert first == program(EIP, {PEER: ("127.0.0.1", 9)}, signed=False)
+        one.node.set_members({PEER: ("127.0.0.2", 9)}, one.clock.now)
+        one.receiver.turn()
+        second = program(EIP, {PEER: ("127.0.0.2", 9)}, signed=False)
+        assert flood.filters == [first, second]
+        flood.hidden = flood.taken + 1  # the flood has ended
+        flood.receive = lambda: None
+        for _ in range(4):
+            one.walk(one.clock.now + CALM / 2)
+            one.receiver.turn()
+        assert flood.filters == [first, second, None]
+        told = [(event.what, event.reason) for event in one.events if event.what in (What.FLOODED, What.FLOOD_OVER)]
+        assert told == [
+            (What.FLOODED, f"{FLOODED} datagrams were refused within a second"),
+            (What.FLOOD_OVER, "the kernel dropped 21 datagrams"),
+        ]
+
+    def test_a_group_that_is_too_large_for_the_kernel_is_not_looked_at(self, flood):
+        one = Fixture(flood)
+        flood.longest = 100
+        for _ in range(5):
+            one.receiver.turn()
+        assert flood.filters == [program(EIP, members, signed=False) for members in ({PEER: ("127.0.0.1", 9)}, None)]
+
+    def test_what_members_say_is_no_flood(self, channel):
+        one = Fixture(channel)
+        with udp() as peer:
+            for _ in range(3 * FLOODED):
+                peer.sendto(HEARTBEAT, channel.socket.getsockname())
+                one.receiver.turn()
+        assert not [event for event in one.events if event.what is What.FLOODED]
+
+
+class TestSifting:
+    """The real kernel."""
+
+    def test_the_kernel_counts_what_it_drops(self, channel):
+        assert channel.sift(program(EIP, {PEER: ("127.0.0.1", 9)}, signed=False))
+        before = channel.dropped()
+        with udp() as peer:
+            for data in (HEARTBEAT, b"?", HEARTBEAT[:-1] + b"x", HEARTBEAT):
+                peer.sendto(data, channel.socket.getsockname())
+            wait_readable(channel)
+        assert [channel.receive(), channel.receive(), channel.receive()] == [(HEARTBEAT, "127.0.0.1")] * 2 + [None]
+        assert channel.dropped() == before + 2
+        assert channel.sift(None)
+        with udp() as peer:
+            peer.sendto(b"?", channel.socket.getsockname())
+            wait_readable(channel)
+        assert channel.receive() == (b"?", "127.0.0.1")
+
+    def test_a_kernel_that_can_not_is_no_trouble(self, channel):
+        assert channel.sift(None) is False  # there is none to take away
+        assert channel.sift(b"\0" * 8 * 5000) is False
+        assert channel.sift(b"\xff" * 8) is False
+        channel.close()
+        assert channel.sift(program(EIP, {}, signed=True)) is False
+        assert channel.dropped() == 0
 
 
 class Sendings:
@@ -540,7 +614,7 @@ class TestThreads:
                 node = Node(terms, EIP, members, time.monotonic(), emit=lambda event: None)
                 nodes.append(node)
                 threads.append(Sender(channels[number], node, time.monotonic, ROUND, lambda event: None))
-                threads.append(Receiver(channels[number], node, time.monotonic, ROUND))
+                threads.append(Receiver(channels[number], node, time.monotonic, ROUND, lambda event: None))
             for thread in threads:
                 thread.start()
 

@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, str] = {
     "ownership": "aside election calls events fitness knowledge moves reads yielding",
     "refusals": "events",
     "admission": "authentication wire",
+    "sieve": "wire",
     "schedule": "peers wire",
     "snapshot": "admission calls election knowledge ownership peers",
     "verdict": "peers snapshot",
@@ -67,7 +68,7 @@ MAY_IMPORT: dict[str, str] = {
     "discovery": "api resources metadata config values",
     # the threads
     "node": "admission aside authentication election ownership wire calls events refusals schedule snapshot",
-    "heartbeats": "authentication node wire events",
+    "heartbeats": "admission authentication node sieve wire events",
     "transition": "node api calls",
     "messages": "events",
     "journal": "events messages",
@@ -110,7 +111,7 @@ CTL_MAY_IMPORT["__main__"] = (" ".join(CTL_MAY_IMPORT.keys() - {"__main__"}), ""
 PURE = set(
     "wire calls events peers damping election fitness aside knowledge operation moves timetable reads yielding"
     " ownership"
-    " refusals admission authentication schedule snapshot verdict handover rise stance orders signing".split()
+    " refusals admission authentication sieve schedule snapshot verdict handover rise stance orders signing".split()
 )
 IMPURE = {
     *("time", "datetime", "socket", "ssl", "select", "selectors", "http", "urllib3", "requests", "systemd", "sdnotify"),

@@ -136,6 +136,8 @@ def happened() -> list[tuple[str, Event]]:
         run(world)
     for what in (What.SEND_FAILED, What.SEND_RECOVERED):  # those come from the sender: see test_heartbeats.py
         events.append((OWN, Event(what, 1.0, "", "Network is unreachable", {"address": "192.0.2.1:12345"})))
+    for what in (What.FLOODED, What.FLOOD_OVER):  # those from the receiver: see test_heartbeats.py too
+        events.append((OWN, Event(what, 1.0, "", "1000 datagrams were refused within a second")))
     for what in (What.CHECK_FAILING, What.CHECK_PASSING):  # and those from a health check: see test_health.py
         events.append((OWN, Event(what, 1.0, "", "Connection refused", {"check": "tcp 127.0.0.1:80"})))
     details = {"role": "MASTER", "duration": 0.5, "detail": "exit status 1", "then": "once more"}

@@ -148,7 +148,7 @@ def test_the_health_checks() -> None:
 
 def test_a_peer_whose_heartbeats_are_refused() -> None:
     bench = backup()
-    bench.node._admission.denied[instance_id("z")] = "signature"
+    bench.node.admission.denied[instance_id("z")] = "signature"
     status = told(bench)
     assert [peer["denied"] for peer in status["peers"]] == [None, "signature"]
     assert any("web-z beats, but is refused (signature)" in reason for reason in status["health"]["reasons"])

@@ -120,12 +120,12 @@ MUTANTS = (
     Mutant(
         "a stranger becomes a member by its packet",
         "node",
-        "            if cause := self._admission.judge(",
+        "            if cause := self.admission.judge(",
         "            if heartbeat.instance_id not in self._election.peers:\n"
-        "                self._admission.set_members({**self._admission.members, heartbeat.instance_id: (address, 12345)})\n"
-        "                self._ownership.set_members(frozenset(self._admission.members), now)\n"
-        "                self._settle(self._election.set_members(frozenset(self._admission.members), now), now)\n"
-        "            if cause := self._admission.judge(",
+        "                self.admission.set_members({**self.admission.members, heartbeat.instance_id: (address, 12345)})\n"
+        "                self._ownership.set_members(frozenset(self.admission.members), now)\n"
+        "                self._settle(self._election.set_members(frozenset(self.admission.members), now), now)\n"
+        "            if cause := self.admission.judge(",
         "42",
     ),
     # Take
