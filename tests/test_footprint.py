@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 
@@ -14,7 +15,11 @@ from exoip import footprint
 def loaded_by(program: str) -> set[str]:
     """The modules in a fresh interpreter after `program`."""
     script = f"{program}\nimport sys\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    environ = {
+        name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")
+    }  # it would load its own
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
     return set(done.stdout.split())
 
 
