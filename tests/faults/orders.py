@@ -1,0 +1,87 @@
+"""What the simulated API can be ordered to do wrong: every kind of fault of the sandbox, in the forms that differ. Pure."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+EVERYTHING, MUTATIONS, ATTACH, DETACH = "", r":(attach|detach)$", ":attach$", ":detach$"
+READS, POLLS, LISTS = r"^/instance/", r"^/operation/", r"^/instance$"
+_ANY = (EVERYTHING, EVERYTHING, MUTATIONS, ATTACH, DETACH, READS, POLLS, LISTS)
+_ONLY_MUTATIONS = (MUTATIONS, ATTACH, DETACH)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One form of a fault. `fields`: those of `sandbox.faults.Fault`; `paths`: the calls that it may be ordered for."""
+
+    fields: Mapping[str, object]
+    paths: tuple[str, ...] = _ANY
+    refuses: bool = False  # the key: a daemon that starts then ends, for that is no outage
+
+    @property
+    def sort(self) -> str:
+        """What is wrong: an answer's status, the answer's bytes, or how long it or its operation takes and how that ends."""
+        return {"status": "answers", "garbage": "damage", "half": "damage", "drop": "damage"}.get(
+            str(self.fields["kind"]), "operations"
+        )
+
+
+def _of(kind: str, paths: tuple[str, ...] = _ANY, refuses: bool = False, **fields: object) -> Order:
+    return Order({"kind": kind, **fields}, paths, refuses)
+
+
+ORDERS: dict[str, Order] = {
+    "500": _of("status", status=500),
+    "502 in plain text": _of("status", status=502, form="text"),
+    "503": _of("status"),
+    "503 after": _of("status", when="after"),
+    "429": _of("status", status=429, retry_after=1.0),
+    "401": _of("status", status=401, refuses=True),
+    "403": _of("status", status=403, refuses=True),
+    "404": _of("status", _ONLY_MUTATIONS, status=404),
+    "409": _of("status", _ONLY_MUTATIONS, status=409),
+    "hang": _of("hang", seconds=12.0),
+    "hang after": _of("hang", when="after", seconds=12.0),
+    "hang for a while": _of("hang", when="before", seconds=1.5),
+    "drop": _of("drop"),
+    "drop after": _of("drop", when="after"),
+    "garbage": _of("garbage"),
+    "garbage after": _of("garbage", when="after"),
+    "half": _of("half"),
+    "half instead": _of("half", when="instead"),
+    "operation failure": _of("operation-failure", _ONLY_MUTATIONS),
+    "operation busy": _of("operation-failure", _ONLY_MUTATIONS, reason="busy", seconds=0.5),
+    "operation time-out": _of("operation-timeout", _ONLY_MUTATIONS),
+    "operation slow": _of("operation-slow", _ONLY_MUTATIONS, seconds=3.0),
+    "operation never": _of("operation-never", _ONLY_MUTATIONS),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """An order for the calls whose path matches, of one key or ("") of all: `count` of them, or (None) as long as the fault lasts."""
+
+    name: str
+    path: str = EVERYTHING
+    key: str = ""
+    count: int | None = None
+    fields: Mapping[str, object] = field(default_factory=dict, compare=False)
+
+    def __str__(self) -> str:
+        of = f" to {self.path}" if self.path else ""
+        times = f", {self.count} times" if self.count else ""
+        return f"API answers {self.key or 'all'}{of}: {self.name}{times}"
+
+
+def ordered(name: str, path: str = EVERYTHING, key: str = "", count: int | None = None) -> Ordered:
+    return Ordered(name, path, key, count, ORDERS[name].fields)
+
+
+def draw(chance: random.Random, nodes: list[str]) -> Ordered:
+    """One by chance."""
+    name = chance.choice(list(ORDERS))
+    return ordered(
+        name, chance.choice(ORDERS[name].paths), chance.choice(["", *nodes]), chance.choice((None, None, 1, 3))
+    )
