@@ -1,7 +1,7 @@
 """Runs real daemons through random faults from a seed, and fails when anything goes wrong that must not.
 
 script/chaos --seed 7                 200 faults; without a seed a new one, which is told
-script/chaos --in-turn network        every fault of one sort, one by one
+script/chaos --in-turn cuts           every fault of one sort, one by one
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cuts.possible()
         except (PartitionError, OSError) as error:
             print(f"script/chaos: the network can not be cut here: {error}", flush=True)
-            if options.in_turn == "network":
+            if options.in_turn in plan.TAKE_CUTS:
                 return CAN_NOT
             may_cut = False
     dead_time = options.interval * options.ratio

@@ -22,10 +22,11 @@ class Order:
 
     @property
     def sort(self) -> str:
-        """What is wrong: an answer's status, the answer's bytes, or how long it or its operation takes and how that ends."""
-        return {"status": "answers", "garbage": "damage", "half": "damage", "drop": "damage"}.get(
-            str(self.fields["kind"]), "operations"
-        )
+        """What is wrong: an answer's status, the answer's bytes, that it does not come, or its operation."""
+        kind = str(self.fields["kind"])
+        if kind == "status":
+            return "refusals" if 400 <= int(str(self.fields.get("status", 503))) < 500 else "errors"
+        return "hangs" if kind == "hang" else "operations" if kind.startswith("operation") else "damage"
 
 
 def _of(kind: str, paths: tuple[str, ...] = _ANY, refuses: bool = False, **fields: object) -> Order:

@@ -170,19 +170,23 @@ def by_chance(seed: int, faults: int, dead_time: float, *, nodes: int = 3, cuts:
     return Plan(f"seed {seed}", dice.first, tuple(spells), dice.spared, dice.damping)
 
 
-def _processes(dead: float, nodes: Sequence[str]) -> list[Fault]:
-    best = nodes[0]
-    each = [("crash", 0.0), ("freeze", 0.4 * dead), ("freeze", 3 * dead), ("stop", 0.0)]
-    faults = [Fault(0.0, kind, node, lasts) for kind, lasts in each for node in nodes]
-    faults += [Fault(0.0, kind, best, 2 * dead) for kind in ("host", "halt", "destroy")]
-    return [*faults, Fault(0.0, "reload", best, detail=200), Fault(0.0, "reload", best, detail=5)]
+def _ends(dead: float, nodes: Sequence[str]) -> list[Fault]:
+    faults = [Fault(0.0, kind, node) for kind in ("crash", "stop") for node in nodes]
+    return faults + [Fault(0.0, kind, nodes[0], 2 * dead) for kind in ("host", "halt", "destroy")]
 
 
-def _network(dead: float, nodes: Sequence[str]) -> list[Fault]:
-    pairs = [(one, other) for one in nodes for other in nodes if one != other]
-    faults = [Fault(0.0, "cut", one, 3 * dead, other) for one, other in pairs if one < other]
-    faults += [Fault(0.0, "oneway", one, 3 * dead, other) for one, other in pairs]
-    faults += [Fault(0.0, "isolate", node, 3 * dead) for node in nodes]
+def _stalls(dead: float, nodes: Sequence[str]) -> list[Fault]:
+    faults = [Fault(0.0, "freeze", node, lasts) for lasts in (0.4 * dead, 3 * dead) for node in nodes]
+    return faults + [Fault(0.0, "reload", nodes[0], detail=priority) for priority in (200, 5)]
+
+
+def _cuts(dead: float, nodes: Sequence[str]) -> list[Fault]:
+    faults = [Fault(0.0, "cut", one, 3 * dead, other) for one in nodes for other in nodes if one < other]
+    return faults + [Fault(0.0, "isolate", node, 3 * dead) for node in nodes]
+
+
+def _oneway(dead: float, nodes: Sequence[str]) -> list[Fault]:
+    faults = [Fault(0.0, "oneway", one, 3 * dead, other) for one in nodes for other in nodes if one != other]
     return [*faults, Fault(0.0, "deny", nodes[0], 3 * dead, nodes[1])]
 
 
@@ -209,20 +213,25 @@ def _outsiders(dead: float, nodes: Sequence[str]) -> list[Fault]:
 
 
 IN_TURN = {
-    "processes": _processes,
-    "network": _network,
-    "answers": _orders("answers"),
+    "ends": _ends,
+    "stalls": _stalls,
+    "cuts": _cuts,
+    "oneway": _oneway,
+    "errors": _orders("errors"),
+    "refusals": _orders("refusals"),
     "damage": _orders("damage"),
+    "hangs": _orders("hangs"),
     "operations": _operations,
     "outsiders": _outsiders,
 }
+TAKE_CUTS = ("cuts", "oneway")
 
 
 def in_turn(what: str, dead_time: float, *, nodes: int = 3) -> Plan:
     """Every fault of one sort, one by one. With each of the API's the best node dies, so that it meets a move."""
     names = [f"n{number}" for number in range(1, nodes + 1)]
     spells: list[tuple[Fault, ...]] = [(fault,) for fault in IN_TURN[what](dead_time, names)]
-    if what in ("answers", "damage", "operations"):
+    if what in {"operations", *(order.sort for order in orders.ORDERS.values())}:
         spells = [(*spell, Fault(0.1 * dead_time, "host", names[0], 2 * dead_time)) for spell in spells]
     return Plan(
         f"each fault of {what} in turn", dict(zip(names, range(10, 251, 10), strict=False)), tuple(spells), strict=True
