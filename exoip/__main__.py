@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import exoip.footprint  # noqa: F401  before all that imports requests
 
 # isort: split
-from exoip import discovery, hooks
+from exoip import discovery, requisites
 from exoip.config import Config, Mode, describe, parse
 from exoip.daemon import Daemon
 from exoip.errors import (
@@ -47,7 +47,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         config = parse(argv, environ)
         if config.check_config and config.mode is Mode.WATCH:
-            hooks.check(config.hook)
+            requisites.check(config)
     except ConfigError as error:
         sys.stderr.write(f"exoip: {error}\n")
         return _code(error)

@@ -85,6 +85,18 @@ def places(text: str) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
+def listen(text: str) -> tuple[str, int]:
+    """Where to listen: `host:port`, `[v6]:port` or `:port`; the host is "" for every address."""
+    example = "must be an address and a port, like 127.0.0.1:9479 or :9479"
+    try:
+        host, port = _host_and_port(text)
+        if port is None:
+            raise ValueError("the port is missing")
+        return (str(_ip(host)) if host else "", port)
+    except ValueError as error:
+        raise ValueError(f"{example}: {error}") from None
+
+
 def place(host: str, port: int) -> str:
     """Write an address and a port as an option takes them."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -30,7 +30,7 @@ SAFE_DEAD_RATIO = 2
 FIELDS = {
     f"check-{name}": f"health.{name}" for name in ("command", "tcp", "http", "interval", "timeout", "rise", "fall")
 }
-FIELDS |= {"notify": "hook.program", "notify-timeout": "hook.timeout"}
+FIELDS |= {"notify": "hook.program", "notify-timeout": "hook.timeout", "metrics-listen": "metrics"}
 _SHORTEST_TO_HIDE = 4  # characters; no real secret is that short, and to star out every "a" would ruin a message
 
 
@@ -89,10 +89,8 @@ def _build(found: Collected) -> Config:
         flap_damping=values["flap-damping"],
         verify_interval=values["verify-interval"],
         leave_timeout=values["leave-timeout"],
-        health=_health(values),
         auth_keys=values.get("auth-key", ()),
         auth_mode=AuthMode(values.get("auth-mode", AuthMode.REQUIRE)) if "auth-key" in values else None,
-        hook=Hook(values.get("notify"), values["notify-timeout"]),
         verbose=values["verbose"],
         log_stdout=values["log-stdout"],
         check_config=values["check-config"],
@@ -100,11 +98,13 @@ def _build(found: Collected) -> Config:
         control_socket=values.get("control-socket"),
         warnings=(*_warnings(values, settings), *found.warnings),
         sources=_sources(settings),
+        **_companions(values),
     )
 
 
-def _health(values: Mapping[str, Any]) -> HealthChecks:
-    return HealthChecks(
+def _companions(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What runs beside the node, by the names of Config."""
+    health = HealthChecks(
         values.get("check-command"),
         values.get("check-tcp", ()),
         values.get("check-http", ()),
@@ -113,6 +113,8 @@ def _health(values: Mapping[str, Any]) -> HealthChecks:
         values["check-rise"],
         values["check-fall"],
     )
+    hook = Hook(values.get("notify"), values["notify-timeout"])
+    return {"health": health, "hook": hook, "metrics": values.get("metrics-listen")}
 
 
 def _mode(settings: Mapping[str, Setting]) -> Mode:
@@ -166,6 +168,7 @@ def describe(config: Config) -> str:
         "no-preempt": _plain(config.preempt_delay == math.inf),
         "auth-key": ", ".join(map(repr, config.auth_keys)),
         "config": config.config_file or "",
+        "metrics-listen": place(*config.metrics) if config.metrics else "",
         "check-tcp": ", ".join(place(*each) for each in config.health.tcp),
         "check-http": ", ".join(config.health.http),
     }  # fmt: skip

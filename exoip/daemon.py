@@ -14,11 +14,10 @@ import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from exoip import control, discovery, footprint, hooks, reload
+from exoip import control, discovery, footprint, reload, requisites
 from exoip.api import Client
 from exoip.calls import Lane
-from exoip.child import environment
-from exoip.companions import Companions
+from exoip.companions import Around, Companions
 from exoip.config import Config
 from exoip.discovery import Topology
 from exoip.drained import Drained
@@ -28,12 +27,14 @@ from exoip.events import Event
 from exoip.fitness import LONGEST_RETRY, Backoff
 from exoip.heartbeats import Channel, Receiver, Sender
 from exoip.journal import Journal, say, set_verbose
+from exoip.metrics import Beats
 from exoip.node import Node
 from exoip.reload import NotReloaded, Reloaded
 from exoip.remembered import Remembered
 from exoip.report import Facts
 from exoip.starts import Starts
 from exoip.steering import Steered, Steering
+from exoip.tally import Tally
 from exoip.timetable import REFRESH
 from exoip.transition import Clients, Executor, Worker
 from exoip.watch import ROUND, Inbox, Systemd, Watch, Worked, catch_signals, clock, wall
@@ -68,7 +69,7 @@ class Daemon:
         catch_signals(self._inbox)
         threading.excepthook = lambda died: self._inbox.put(died.exc_value or RuntimeError("no reason given"))
         start = self._starts.count(clock())
-        hooks.check(self._config.hook)
+        requisites.check(self._config)
         channel = Channel(self._config.bind_host, self._config.bind_port)
         socket = None
         try:
@@ -160,19 +161,18 @@ class Daemon:
     def _start(self, channel: Channel, *, again: bool) -> Sequence[Worked]:
         self._clients = Clients(*self._new_clients())
         executor = Executor(self._topology.eip, self._topology.eip_id, self._clients, self._refresh, clock)
-        threads: list[Sender | Receiver | Worker] = [
-            Sender(channel, self._node, clock, ROUND, self._inbox.put, lambda: self._rules),
-            Receiver(channel, self._node, clock, ROUND, self._inbox.put, lambda: self._rules),
-            Worker(Lane.MUTATIONS, self._node, executor, clock, ROUND),
-            Worker(Lane.READS, self._node, executor, clock, ROUND),
-        ]
+        sender = Sender(channel, self._node, clock, ROUND, self._inbox.put, lambda: self._rules)
+        receiver = Receiver(channel, self._node, clock, ROUND, self._inbox.put, lambda: self._rules)
+        tally = Tally()
+        workers = [Worker(lane, self._node, executor, clock, ROUND, tally.call) for lane in Lane]
+        threads: list[Sender | Receiver | Worker] = [sender, receiver, *workers]
         watched: list[Worked] = [*threads]
         self._journal = Journal(self._topology.eip, self._topology.instance_id, self._label, wall)
-        secrets = (self._config.api_key, *(one.reveal() for one in (self._config.api_secret, *self._config.auth_keys)))
-        seen = environment(self._environ, secrets)
-        seen |= {"EXOIP_EIP": self._topology.eip, "EXOIP_INSTANCE": self._topology.instance_id}
-        self._companions = Companions(self._node, watched, self._inbox.put, seen, self._journal.explain, clock, wall)
-        self._companions.prepare(self._config, again=again)
+        around = Around(
+            self._node, self._topology.eip, watched, self._inbox.put, self._journal, tally,
+            lambda: Beats(sender.sent, sender.failures, receiver.received), self._environ, clock, wall,
+        )  # fmt: skip
+        self._companions = Companions(around, self._config, again=again)
         for thread in threads:
             thread.start()
         self._companions.start()

@@ -151,11 +151,10 @@ class Sender(_Loop):
         wall: Callable[[], float] = time.time,
     ) -> None:
         super().__init__("sender", channel, node, clock, round_time)
-        self._emit = emit
-        self._rules, self._wall = rules, wall
+        self._emit, self._rules, self._wall = emit, rules, wall
         self._stamper = Stamper()
         self._failing: dict[tuple[str, int], str] = {}
-        self.failures = 0
+        self.sent = self.failures = 0
 
     def turn(self) -> None:
         """Wait for the next heartbeat and send it to every member."""
@@ -170,6 +169,7 @@ class Sender(_Loop):
                 self.failures += 1
                 self._note(place, error.strerror or str(error))
             else:
+                self.sent += 1
                 if self._failing:
                     self._note(place, "")
 
@@ -202,11 +202,10 @@ class Receiver(_Loop):
         self._emit, self._rules, self._wall = emit, rules, wall
         self._flood = Flood()
         self._refused = 0  # in this turn
-        self._sifted_for: tuple[Mapping[str, Place] | None, Rules | None] = (
-            None,
-            None,
-        )  # whom the filter in place lets through
+        # whom the filter in place lets through
+        self._sifted_for: tuple[Mapping[str, Place] | None, Rules | None] = (None, None)
         self._dropped = 0  # by the kernel, before the flood
+        self.received = 0
 
     def turn(self) -> None:
         """Wait for datagrams or for the next death, take out what waits, then let die who is due."""
@@ -222,6 +221,7 @@ class Receiver(_Loop):
         self._sift(started)
 
     def _take(self, datagram: bytes, address: str) -> None:
+        self.received += 1
         head, trailer = split(datagram)
         try:
             heartbeat = decode(head)

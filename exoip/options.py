@@ -146,6 +146,8 @@ OPTIONS: tuple[Option, ...] = (
            values.program, "PROGRAM", otherwise="none"),
     Option("notify-timeout", None, VALUE, "how long a call of that program may last before it is killed; 0.1 to 600",
            values.Number(0.1, 600, S), "SECONDS", "30", unit=S),
+    Option("metrics-listen", None, VALUE, "where Prometheus reads metrics, by HTTP: host:port, [v6]:port, or :port for every address; "
+           "needs the package python3-prometheus-client", addresses.listen, "ADDRESS", otherwise="nowhere"),
     Option("control-socket", None, VALUE, "the Unix socket at which exoipctl asks and gives orders", values.socket_path, "PATH",
            otherwise="control in the runtime directory, none without one"),
     Option("config", "c", VALUE, "a file of 'name = value' lines; the names are the long options without dashes",

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from exoip import discovery, hooks
+from exoip import discovery, requisites
 from exoip.config import Config
 from exoip.discovery import Topology
 from exoip.errors import ConfigError, ExoipError
@@ -27,6 +27,7 @@ _FIXED = {
     "zone": "exoscale-zone",
     "metadata_url": "exoscale-metadata-url",
     "log_stdout": "log-stdout",
+    "metrics": "metrics-listen",
     "control_socket": "control-socket",
 }
 
@@ -62,7 +63,7 @@ def start(
         try:
             new = reread()
             check(old, new)
-            hooks.check(new.hook)
+            requisites.check(new)
             found = discovery.discover(new)
             if (found.instance_id, found.eip_id) != ids:
                 raise ConfigError("this instance or the Elastic IP has another id than before: restart instead")

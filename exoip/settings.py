@@ -115,6 +115,7 @@ class Config:
     auth_keys: tuple[Secret, ...]
     auth_mode: AuthMode | None
     hook: Hook
+    metrics: tuple[str, int] | None
     verbose: bool
     log_stdout: bool
     check_config: bool

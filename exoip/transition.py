@@ -146,11 +146,17 @@ class Worker(threading.Thread):
     """One lane's thread. `progress` is when it last went round; a call may take as long as its time-out."""
 
     def __init__(
-        self, lane: Lane, node: Node, executor: Executor, clock: Callable[[], float], round_time: float
+        self,
+        lane: Lane,
+        node: Node,
+        executor: Executor,
+        clock: Callable[[], float],
+        round_time: float,
+        count: Callable[[Call, Outcome], None] = lambda _call, _outcome: None,
     ) -> None:
         super().__init__(name=f"exoip-{lane}", daemon=True)
         self._lane, self._node, self._executor, self._clock = lane, node, executor, clock
-        self._round_time = round_time
+        self._round_time, self._count = round_time, count
         self.stopping = threading.Event()
         self.progress = clock()
 
@@ -160,4 +166,6 @@ class Worker(threading.Thread):
             self.progress = self._clock()
             call = self._node.wait_call(self._lane, self._clock, self._round_time)
             if call is not None:
-                self._node.done(self._lane, call, self._executor.perform(self._lane, call))
+                outcome = self._executor.perform(self._lane, call)
+                self._node.done(self._lane, call, outcome)
+                self._count(call, outcome)

@@ -1,17 +1,23 @@
-"""Health checks and hooks as an operator has them: real daemons whose service fails, hangs, comes back, whose hook is slow, or changes."""
+"""Health checks, hooks and metrics as an operator has them: real daemons whose service fails, hangs, comes back, whose hook is slow."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import socket
 import tempfile
+import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Self
+from urllib.request import urlopen
 
 import pytest
 
 from tests.beside import New, beside, outcomes  # noqa: F401
-from tests.cluster import Cluster, Process
+from tests.cluster import PATIENCE, Cluster, Process
+from tests.cluster import until as cluster_until
 from tests.test_cluster import never_without_a_holder
 
 OFTEN = ["--check-interval", "0.1", "--check-timeout", "2", "--check-rise", "2", "--check-fall", "2"]
@@ -320,3 +326,103 @@ def test_a_program_that_is_not_there_ends_the_start(new: New) -> None:
         assert node.logged("--notify /nowhere/hook: there is no such file")
         node.close(gently=True)
         node.exits.clear()  # the cluster takes any other end than 0 for a failure
+
+
+# -- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def scrape(node: Process, port: int) -> dict[str, float]:
+    """The samples of one node, by name and labels as they are written."""
+    with urlopen(f"http://{node.address}:{port}/metrics", timeout=PATIENCE) as answer:
+        lines = answer.read().decode().splitlines()
+    return {
+        name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    }
+
+
+@beside
+def test_metrics_tell_of_a_failover(new: New) -> None:
+    with new(2) as cluster, Services(cluster) as services:
+        port = 20000 + cluster.port % 10000  # each node has an address of its own
+        for node in cluster.nodes.values():
+            node.words += ["--metrics-listen", f"{node.address}:{port}"]
+        cluster.start()
+        cluster.settle("n1")
+        before = scrape(cluster["n2"], port)
+        assert before["exoip_holds"] == 0
+        assert before['exoip_role{role="BACKUP"}'] == 1
+        assert before["exoip_peers"] == 2  # the observer too
+        services.break_("n1")
+        cluster.settle("n2")
+        cluster.until(lambda: scrape(cluster["n2"], port)["exoip_failovers_total"] == 1, "it is counted")
+        after, other = scrape(cluster["n2"], port), scrape(cluster["n1"], port)
+        assert after["exoip_holds"] == 1
+        assert after['exoip_moves_total{move="attach"}'] == 1
+        assert after['exoip_api_calls_total{call="attach",outcome="done"}'] == 1
+        assert after["exoip_heartbeats_sent_total"] > before["exoip_heartbeats_sent_total"]
+        assert after["exoip_datagrams_received_total"] > before["exoip_datagrams_received_total"]
+        assert other["exoip_unfit"] == 1
+        assert other['exoip_check_state{check="command",state="failing"}'] == 1
+        assert other['exoip_unfit_reason{reason="health check command fails"}'] == 1
+        secret = cluster["n1"].env["IF_EXOSCALE_API_SECRET"]
+        assert secret not in urlopen(f"http://{cluster['n1'].address}:{port}/metrics").read().decode()
+
+
+@beside
+def test_a_flood_of_scrapes_delays_no_heartbeat(new: New) -> None:
+    with new(2, interval=0.1, ratio=10) as cluster:
+        node, port = cluster["n1"], 20000 + cluster.port % 10000
+        node.words += ["--metrics-listen", f"{node.address}:{port}"]
+        cluster.start()
+        cluster.settle("n1")
+        began, until_ = time.monotonic(), time.monotonic() + 3.0
+
+        def flood() -> None:
+            while time.monotonic() < until_:
+                with contextlib.suppress(OSError):
+                    scrape(node, port)
+
+        threads = [threading.Thread(target=flood) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        beats = cluster.observer.of(node, since=began)
+        assert max(later.at - earlier.at for earlier, later in pairwise(beats)) < cluster.dead_time
+        assert cluster.holders() == {"n1"}
+
+
+def refuses(cluster: Cluster, text: str) -> None:
+    """The first node ends with 78 and says why."""
+    node = cluster["n1"]
+    node.start()
+    assert node.wait() == 78
+    cluster_until(lambda: node.logged(text), f"a line with {text}")
+    node.close(gently=True)
+    node.exits.clear()  # the cluster takes any other end than 0 for a failure
+
+
+@beside
+def test_a_port_that_is_in_use_ends_the_start(new: New) -> None:
+    with new(1) as cluster, socket.create_server((cluster["n1"].address, 0)) as other:
+        place = f"{cluster['n1'].address}:{other.getsockname()[1]}"
+        cluster["n1"].words += ["--metrics-listen", place]
+        refuses(cluster, f"--metrics-listen {place} is in use")
+
+
+@beside
+def test_a_package_that_is_missing_ends_the_start_with_the_cure(new: New) -> None:
+    with new(1) as cluster, tempfile.TemporaryDirectory(prefix="exoip-python-") as folder:
+        Path(folder, "prometheus_client.py").write_text("raise ImportError('not here')\n")
+        cluster["n1"].env["PYTHONPATH"] = folder
+        cluster["n1"].words += ["--metrics-listen", ":9479"]
+        refuses(cluster, "apt install python3-prometheus-client")
+
+
+@beside
+def test_without_the_option_nothing_of_it_is_loaded(new: New) -> None:
+    with new(1) as cluster, tempfile.TemporaryDirectory(prefix="exoip-python-") as folder:
+        Path(folder, "prometheus_client.py").write_text("raise AssertionError('it is loaded')\n")
+        cluster["n1"].env["PYTHONPATH"] = folder
+        cluster.start()
+        cluster.settle("n1")

@@ -73,7 +73,7 @@ def test_defaults() -> None:
         peers=(Peer("10.0.0.2", None, None),), peer_group=None, host_priority=10, dead_ratio=3.0,
         advertisement_interval=1.0, api_key="EXOtest", api_secret=Secret(SECRET), api_endpoint=None, zone=None,
         metadata_url="http://metadata.exoscale.com", preempt_delay=0.0, flap_damping=True, verify_interval=30.0, leave_timeout=10.0,
-        health=HealthChecks(), hook=Hook(), control_socket=None,
+        health=HealthChecks(), hook=Hook(), metrics=None, control_socket=None,
         auth_keys=(Secret(AUTH_KEY),), auth_mode=AuthMode.REQUIRE,
         verbose=False, log_stdout=False, check_config=False, config_file=None, warnings=(), sources=config.sources,
     )  # fmt: skip
@@ -200,6 +200,10 @@ SAMPLES = {
     ),
     "notify": ("hook.program", [(path, path) for path in ("/usr/local/bin/n", "/etc/exoip/hooks/a b", "/x/y")]),
     "notify-timeout": ("hook.timeout", [("0.1", 0.1), ("600", 600.0), ("5", 5.0)]),
+    "metrics-listen": (
+        "metrics",
+        [("127.0.0.1:9479", ("127.0.0.1", 9479)), (":1", ("", 1)), ("[::1]:65535", ("::1", 65535))],
+    ),
     "verbose": ("verbose", [("true", True), ("0", False), ("YES", True)]),
     "control-socket": (
         "control_socket",
@@ -560,6 +564,7 @@ BAD = {
     "auth-mode": ["maybe", "yes", "require,accept"],
     "notify": ["notify", "./notify", "/", "//notify", "/a/", "/a\nb", "/" + "a" * 1024],
     "notify-timeout": [*NUMBERS, "0.09", "601"],
+    "metrics-listen": ["ten", "9479", "127.0.0.1", "localhost:9479", ":0", ":65536", "[::1]", ":", "10.0.0.1:80,10.0.0.2:80"],
     "verbose": ["maybe", "-1"],
     "log-stdout": ["syslog"],
     "control-socket": ["control", "./control", "/run/\nx", "/run/\udcff", "/" + "c" * 107, "/" + "\u00e9" * 54],

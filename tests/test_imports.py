@@ -7,6 +7,7 @@ count like any other.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import tomllib
 from graphlib import TopologicalSorter
@@ -77,6 +78,11 @@ MAY_IMPORT: dict[str, str] = {
     "child": "",
     "health": "child events journal rise settings transport",
     "hooks": "child events settings stance",
+    # the metrics
+    "tally": "calls events peers",
+    "metrics": "events health hooks peers rise snapshot tally",
+    "scrapes": "addresses journal",
+    "requisites": "hooks metrics settings",
     # the operator's way in
     "orders": "settings",
     "report": "calls config discovery events health snapshot verdict",
@@ -86,11 +92,11 @@ MAY_IMPORT: dict[str, str] = {
     # the shell
     "footprint": "",  # imported first by __main__, so it imports none of ours
     "remembered": "config discovery journal",
-    "reload": "config discovery hooks",
+    "reload": "config discovery requisites",
     "watch": "config events journal node reload snapshot",
-    "companions": "config events health hooks journal node rise settings stance watch",
+    "companions": "child config events health hooks journal metrics node rise scrapes settings stance tally watch",
     "daemon": "*",  # all above
-    "__main__": "footprint config values daemon discovery api hooks journal transition",
+    "__main__": "footprint config values daemon discovery api journal requisites transition",
 }
 MAY_IMPORT["daemon"] = " ".join(MAY_IMPORT.keys() - {"daemon", "__main__"})
 ANYBODYS = {"", "errors"}
@@ -124,6 +130,9 @@ RUN_TIME = {
     "systemd-python": "systemd",
     "configargparse": "configargparse",
 }
+
+# What one module may import when it is asked for what needs it, and the extra that brings it.
+OPTIONAL = {"metrics": {"prometheus-client": "prometheus_client"}}
 
 LONGEST_MODULE = 250  # lines
 LONGEST_FUNCTION = 40  # lines, from `def` to its last
@@ -270,7 +279,8 @@ def test_pure_modules_import_no_clock_no_network_no_log(path: Path) -> None:
 @pytest.mark.parametrize("path", everything(), **by_name)
 def test_imports_nothing_but_the_standard_library_and_the_run_time_dependencies(path: Path) -> None:
     source = path.read_text()
-    assert outsiders_imported(source) <= sys.stdlib_module_names | set(RUN_TIME.values())
+    optional = OPTIONAL.get(path.stem, {}) if path.parent == PACKAGE else {}
+    assert outsiders_imported(source) <= sys.stdlib_module_names | set(RUN_TIME.values()) | set(optional.values())
     assert not outsiders_imported(source) & {"importlib", "runpy", "pkgutil"}, "hides imports from this test"
     assert "__import__" not in source
 
@@ -302,6 +312,15 @@ def test_run_time_dependencies_are_these_four() -> None:
         for requirement in project["dependencies"]
     ]
     assert sorted(names) == sorted(RUN_TIME)
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_what_is_optional_is_imported_inside_functions_only_and_has_an_extra(name: str) -> None:
+    tree = ast.parse((PACKAGE / f"{name}.py").read_text())
+    at_once = ast.Module([node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)], [])
+    assert not outsiders_imported(ast.unparse(at_once)) & set(OPTIONAL[name].values())
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert [re.split("[<>=]", one)[0] for one in extras[name]] == sorted(OPTIONAL[name])
 
 
 # The rules above, held to code that breaks them.

@@ -1,0 +1,13 @@
+"""What the configuration asks for that has to be on this host: the operator's program, an optional package. Looked at before a start."""
+
+from __future__ import annotations
+
+from exoip import hooks, metrics
+from exoip.settings import Config
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError, which names what is missing and the cure."""
+    hooks.check(config.hook)
+    if config.metrics is not None:
+        metrics.check()
