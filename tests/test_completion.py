@@ -134,6 +134,7 @@ def test_the_values_of_the_options_of_exoipctl_are_offered(tmp_path: Path) -> No
                 found = offered("exoipctl", *filter(None, [name]), spelling, "")
                 if action.choices:
                     assert found == set(map(str, action.choices)), (name, spelling)
-                elif action.nargs != 0 and spelling != "--runtime-dir":
+                elif action.nargs != 0 and spelling not in ("--runtime-dir", "--input"):
                     assert not found, (name, spelling)
     assert offered("exoipctl", "--runtime-dir", f"{tmp_path}/e") == {f"{tmp_path}/exoip"}
+    assert offered("exoipctl", "history", "--input", f"{tmp_path}/e") == {f"{tmp_path}/exoip"}

@@ -147,7 +147,7 @@ def test_the_page_of_exoipctl_has_every_command_option_choice_and_exit_status() 
             (head,) = {head for head in heads if head == item or head.startswith(f"{item} ")}
             assert all(f" {choice}" in head for choice in action.choices or ()), f"{name} {spelling}"
             assert f"Op {item}" in synopsis, f"{name} {spelling}"
-            if action.default not in (None, False, ""):
+            if action.default not in (None, False, "", []):
                 body = items("exoipctl.8")[head].partition(".It")[0]
                 assert f"default: {action.default:g}" in body, f"{name} {spelling}"
     assert {int(head.split()[1]) for head in heads if re.match(r"Li \d$", head)} == set(CODES.values())

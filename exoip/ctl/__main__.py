@@ -12,7 +12,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
-from exoip.ctl import commands
+from exoip.ctl import commands, told
 from exoip.ctl.asking import Unanswered
 from exoip.ctl.levels import CODES
 from exoip.ctl.options import build_parser
@@ -22,6 +22,7 @@ Command = Callable[[Namespace, Mapping[str, str], TextIO], int]
 
 COMMANDS: dict[str, Command] = {
     "status": commands.show,
+    "history": told.tell,
     "wait": commands.wait,
     "drain": commands.order,
     "undrain": commands.order,

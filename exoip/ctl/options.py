@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, add, about in (
         ("status", _add_status, "how it is, and why"),
+        ("history", _add_history, "the failovers that the journal tells of"),
         ("wait", _add_wait, "wait until it is so"),
         ("drain", _add_drain, "step aside and stay aside, across restarts, until undrained"),
         ("undrain", _add_name, "take part again"),
@@ -59,6 +60,15 @@ def _add_name(command: argparse.ArgumentParser) -> None:
 def _add_status(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", metavar="NAME", nargs="?", help="the instance (default: all)")
     command.add_argument("--json", action="store_true", help="as JSON, by packaging/examples/status.schema.json")
+
+
+def _add_history(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="NAME", nargs="?", help="the instance (default: all)")
+    command.add_argument("--since", metavar="TIME", help="as journalctl takes it: yesterday, -2h, '2026-11-24 02:00'")
+    command.add_argument("--until", metavar="TIME")
+    command.add_argument("--input", metavar="FILE", nargs="+", action="extend", default=[],
+                         help="read what journalctl -t exoip -o json printed, here or on all nodes; - is the standard input")  # fmt: skip
+    command.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _add_wait(command: argparse.ArgumentParser) -> None:

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
+from exoip.ctl.history import rebuild
 from exoip.messages import MESSAGE_IDS, What
-from tests.hosts import history
 from tests.hosts.beats import Beats
 from tests.hosts.host import Entry, Host
 from tests.hosts.network import ADDRESSES, EIP, HUB
@@ -182,7 +182,7 @@ class Cluster:
 
     def untold(self, since: float, wanted: list[tuple[str, bool, str]]) -> list[object]:
         """Those of the wanted changes (host, whether it came to hold, why) that the journals do not tell; all they tell if any."""
-        changes = history.script.rebuild(self.journals()).changes
+        changes = rebuild(self.journals()).changes
         told = [(self.zone.names[one.instance], one.holds, one.why) for one in changes if one.at >= since]
         left = list(told)
         missing: list[object] = []

@@ -1,15 +1,12 @@
-"""The shipped script that rebuilds who held the address from journals: entries in, changes out."""
+"""Who held the address, rebuilt from journals: entries in, changes out."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from tests.hosts.history import SCRIPT, script
+from exoip.ctl.history import rebuild
 
 A, B = "aaaaaaaa-0000-4000-8000-000000000000", "bbbbbbbb-0000-4000-8000-000000000000"
 EIP = "198.51.100.50"
@@ -22,7 +19,7 @@ def entry(at: float, node: str, event: str, message: str = "", **fields: Any) ->
 
 
 def changes(*entries: dict[str, str]) -> list[tuple[float, str, bool, str]]:
-    return [(one.at, one.instance, one.holds, one.why) for one in script.rebuild(entries).changes]
+    return [(one.at, one.instance, one.holds, one.why) for one in rebuild(entries).changes]
 
 
 def attached(at: float, node: str) -> dict[str, str]:
@@ -79,7 +76,7 @@ def test_an_end_without_a_beginning_is_no_change() -> None:
 
 def test_each_address_has_a_history_of_its_own() -> None:
     other = attached(2, A) | {"EXOIP_EIP": "198.51.100.51"}
-    history = script.rebuild([attached(1, A), other, attached(3, B)])
+    history = rebuild([attached(1, A), other, attached(3, B)])
     assert [history.holders(EIP, at) for at in (0.5, 1, 2.5, 3)] == [set(), {A}, {A}, {A, B}]
     assert history.holders("198.51.100.51", 3) == {A}
 
@@ -93,11 +90,18 @@ def test_a_node_whose_times_waver_keeps_the_order_of_its_journal() -> None:
     assert found == [(9.4, B, True, "a is dead")]
 
 
-def test_the_command_takes_journals_of_several_nodes_with_other_entries_between() -> None:
-    other = {"MESSAGE": "the configuration is read again", "__REALTIME_TIMESTAMP": "1000000"}
-    told = [attached(1, A) | {"_HOSTNAME": "a"}, other, attached(2, B) | {"_HOSTNAME": "b"}]
-    text = "-- No entries --\n" + "".join(json.dumps(one) + "\n" for one in told)
-    done = subprocess.run([sys.executable, SCRIPT], input=text, capture_output=True, text=True, check=True)
-    first, second = done.stdout.splitlines()
-    assert f"a holds {EIP} (now: a): " in first
-    assert f"b holds {EIP} (now: a and b): " in second
+def test_entries_that_lack_what_is_needed_are_left_out() -> None:
+    for name in ("EXOIP_INSTANCE", "EXOIP_EIP", "EXOIP_REASON", "MESSAGE", "__REALTIME_TIMESTAMP"):
+        assert changes({key: value for key, value in attached(1, A).items() if key != name}) == []
+
+
+def test_an_entry_that_is_read_twice_counts_once() -> None:
+    told = [attached(1, A), entry(5, A, "let-go", peer_instance=A, duration_ms=300), attached(9, A)]
+    told = [one | {"__CURSOR": f"s={number}"} for number, one in enumerate(told)]
+    assert len(changes(*told, *told)) == 3
+
+
+def test_journals_of_one_node_for_two_addresses_may_come_one_after_the_other() -> None:
+    told = [attached(1, A), attached(3, B)]
+    history = rebuild([*told, *(one | {"EXOIP_EIP": "198.51.100.51"} for one in told)])
+    assert [history.holders(eip, 2) for eip in (EIP, "198.51.100.51")] == [{A}, {A}]

@@ -1,0 +1,62 @@
+"""Who held when, drawn."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from exoip.ctl.failovers import Failover
+from exoip.ctl.timeline import PLAIN, draw
+
+NAMES = {"a": "web-1", "b": "web-22"}
+
+
+def failover(at: float, source: str, to: str) -> Failover:
+    return Failover(at, "198.51.100.50", tuple(source), to, "why", None, "a")
+
+
+def drawn(*failovers: Failover, began: float = 0.0, ended: float = 100.0, width: int = 27) -> dict[str, str]:
+    """The cells by label; a width of 27 leaves 20 columns."""
+    *rows, _ = draw(failovers, NAMES, began, ended, width, PLAIN)
+    return dict(tuple(row.split()) for row in rows)
+
+
+def test_one_after_the_other() -> None:
+    assert drawn(failover(50.0, "a", "b")) == {
+        "web-1": "##########..........",
+        "web-22": "..........##########",
+    }
+
+
+def test_a_short_time_is_seen_too() -> None:
+    found = drawn(failover(50.0, "a", "b"), failover(50.1, "b", "a"))
+    assert found["web-22"] == "..........#........."
+    assert found["web-1"].count(".") <= 1
+
+
+def test_nobody_has_a_line_too() -> None:
+    found = drawn(failover(25.0, "", "a"), failover(75.0, "a", ""))
+    assert found == {"nobody": "#####..........#####", "web-1": ".....##########....."}
+
+
+def test_what_is_outside_is_left_out() -> None:
+    assert drawn(failover(50.0, "a", "b"), began=60.0) == {"web-22": "#" * 20}
+    assert drawn(failover(50.0, "a", "b"), ended=40.0) == {"web-1": "#" * 21}
+
+
+@pytest.mark.parametrize("width", [1, 27, 40, 80, 200])
+def test_every_line_has_the_width_but_a_least_one(width: int) -> None:
+    lines = list(draw([failover(50.0, "a", "b")], NAMES, 0.0, 100.0, width, PLAIN))
+    assert {len(line) for line in lines[:-1]} == {max(width, 27)}
+    assert "a column is" in lines[-1] or width < 80
+
+
+def test_each_moment_has_somebody_whatever_happened() -> None:
+    chance = random.Random(1)
+    for _ in range(300):
+        times = sorted(chance.uniform(0, 100) for _ in range(chance.randint(1, 6)))
+        who = [chance.choice("ab") for _ in times]
+        found = drawn(*(failover(at, chance.choice("ab"), to) for at, to in zip(times, who, strict=True)))
+        assert all("#" in column for column in zip(*found.values(), strict=True))
+    assert len(list(draw([], NAMES, 0.0, 1.0, 80, PLAIN))) == 1
