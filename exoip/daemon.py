@@ -79,7 +79,6 @@ class Daemon:
             self._topology = remembered or self._discover()
             self._node = self._make_node(start.aside_until, 0.0 if remembered else REFRESH)
             threads = self._start(channel, again=remembered is not None)
-            self._steering.serve(Steered(self._node, self._facts, self._label))
             self._systemd.notify("READY=1")
             footprint.settle()
             code = self._watch(threads).run()
@@ -176,6 +175,7 @@ class Daemon:
         for thread in threads:
             thread.start()
         self._companions.start()
+        self._steering.serve(Steered(self._node, self._facts, self._label, self._companions.metrics))
         return watched
 
     def _facts(self) -> Facts:

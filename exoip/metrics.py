@@ -55,7 +55,7 @@ def check() -> None:
         import prometheus_client  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            "--metrics-listen: metrics need the Python package prometheus_client, which is not installed: "
+            "metrics (--metrics-listen, exoipctl metrics) need the Python package prometheus_client, which is not installed: "
             "apt install python3-prometheus-client"
         ) from error
 

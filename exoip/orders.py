@@ -3,6 +3,7 @@
 A request is one line with one JSON object, and so is its answer. Version 1:
 
     {"version": 1, "request": "status"}
+    {"version": 1, "request": "metrics"}
     {"version": 1, "request": "drain", "why": "new kernel", "by": "ann"}
     {"version": 1, "request": "undrain", "by": "ann"}
     {"version": 1, "request": "failover", "for": 600, "force": false, "by": "ann"}
@@ -35,6 +36,11 @@ SHORTEST_FAILOVER, FAILOVER_TIME, LONGEST_FAILOVER = (
 @dataclass(frozen=True, slots=True)
 class Status:
     """Tell the state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Tell the metrics, in the text format of Prometheus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +77,9 @@ class Priority:
 
 Order = Drain | Undrain | Failover | Priority
 
-_KINDS: dict[str, type[Status | Order]] = {
+_KINDS: dict[str, type[Status | Metrics | Order]] = {
     "status": Status,
+    "metrics": Metrics,
     "drain": Drain,
     "undrain": Undrain,
     "failover": Failover,
@@ -120,7 +127,7 @@ _READERS: Mapping[str, Callable[[object], object]] = {
 _FIELDS: Mapping[str, str] = {"for": "seconds"}  # what is called otherwise here: `for` is a word of Python's
 
 
-def parse(line: bytes) -> Status | Order:
+def parse(line: bytes) -> Status | Metrics | Order:
     """Return the request in a line. Raises RequestError, and nothing else."""
     try:
         asked: Any = json.loads(line)

@@ -17,10 +17,10 @@ from exoip import handover, report
 from exoip.aside import FAILOVER, OPERATOR
 from exoip.config import Config
 from exoip.drained import Drained
-from exoip.errors import RequestError
+from exoip.errors import ConfigError, RequestError
 from exoip.journal import say
 from exoip.node import Node
-from exoip.orders import VERSION, Drain, Failover, Order, Priority, Status, Undrain, parse, refusal
+from exoip.orders import VERSION, Drain, Failover, Metrics, Order, Priority, Status, Undrain, parse, refusal
 from exoip.report import Facts
 from exoip.snapshot import Snapshot
 
@@ -34,6 +34,7 @@ class Steered:
     node: Node
     facts: Callable[[], Facts]
     label: Callable[[str], str]
+    metrics: Callable[[], str]
 
 
 class Steering:
@@ -65,7 +66,7 @@ class Steering:
             say(logging.ERROR, "a request on the control socket failed: %r", error)
             return refusal(f"the daemon could not do it: {type(error).__name__}")
 
-    def _carry_out(self, request: Status | Order, uid: int) -> Answer:
+    def _carry_out(self, request: Status | Metrics | Order, uid: int) -> Answer:
         steered = self._steered
         if steered is None:
             if isinstance(request, Status):
@@ -74,6 +75,11 @@ class Steering:
         if isinstance(request, Status):
             now = steered.node.snapshot(self._clock())
             return {"status": report.running(now, steered.facts(), steered.label, self._started, self._wall)}
+        if isinstance(request, Metrics):
+            try:
+                return {"metrics": steered.metrics()}
+            except ConfigError as error:  # a package is missing
+                raise RequestError(str(error)) from error
         said, rest = self._order(steered, request, f"{request.by or 'somebody'} (uid {uid})")
         return {"said": said, **rest}
 

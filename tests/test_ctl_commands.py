@@ -135,6 +135,13 @@ def on_a_terminal(ctl: Ctl, env: dict[str, str]) -> str:
     return came.decode()
 
 
+def test_metrics_without_a_port(cluster: Cluster, ctl: Ctl) -> None:
+    lines = ctl("metrics", "n1").splitlines()
+    assert "exoip_holds 1.0" in lines
+    assert 'exoip_role{role="MASTER"} 1.0' in lines
+    assert "exoip_holds 0.0" in ctl("metrics", "n2").splitlines()
+
+
 class TestOrders:
     def test_drained_for_maintenance_and_back(self, cluster, ctl):
         mark = cluster.mark

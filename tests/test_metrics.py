@@ -229,5 +229,7 @@ def test_the_dashboard_is_whole() -> None:
 def test_without_the_package_the_error_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     for asked in (check, lambda: text(facts())):
-        with pytest.raises(ConfigError, match=r"--metrics-listen.*apt install python3-prometheus-client"):
+        with pytest.raises(
+            ConfigError, match=r"--metrics-listen, exoipctl metrics.*apt install python3-prometheus-client"
+        ):
             asked()

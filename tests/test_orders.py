@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exoip.errors import RequestError
-from exoip.orders import LONGEST_TEXT, VERSION, Drain, Failover, Priority, Status, Undrain, parse, refusal
+from exoip.orders import LONGEST_TEXT, VERSION, Drain, Failover, Metrics, Priority, Status, Undrain, parse, refusal
 
 
 def line(**fields: Any) -> bytes:
@@ -21,6 +21,7 @@ def line(**fields: Any) -> bytes:
     ("asked", "request_"),
     [
         (line(request="status"), Status()),
+        (line(request="metrics"), Metrics()),
         (line(request="drain"), Drain()),
         (line(request="drain", why="new kernel", by="ann"), Drain("new kernel", "ann")),
         (line(request="drain", why="g" * LONGEST_TEXT), Drain("g" * LONGEST_TEXT)),
@@ -49,9 +50,9 @@ def test_what_may_be_asked(asked: bytes, request_: object) -> None:
         (line(request="status", version=2), "speaks version 1"),
         (line(request="status", version=True), "speaks version 1"),
         (line(request="status", version="1"), "speaks version 1"),
-        (line(), "there are status, drain, undrain, failover, priority"),
-        (line(request="reboot"), "there are status, drain"),
-        (line(request=["status"]), "there are status, drain"),
+        (line(), "there are status, metrics, drain, undrain, failover, priority"),
+        (line(request="reboot"), "there are status, metrics, drain"),
+        (line(request=["status"]), "there are status, metrics, drain"),
         (line(request="status", by="ann"), "status does not know one of the names"),
         (line(request="undrain", why="x"), "undrain does not know"),
         (line(request="failover", seconds=20), "failover does not know"),

@@ -19,6 +19,7 @@ import pytest
 from exoip.config import Config, parse
 from exoip.discovery import Member, Topology
 from exoip.drained import Drained
+from exoip.errors import ConfigError
 from exoip.orders import VERSION
 from exoip.report import Facts
 from exoip.steering import Steered, Steering
@@ -39,12 +40,20 @@ class Desk:
         self.drained = Drained({"STATE_DIRECTORY": str(folder)})
         self.bench = Bench(drained=self.drained.load(), **options)
         self.config = config()
+        self.missing = ""  # what metrics lack
         self.steering = Steering(self.config, self.drained, clock=lambda: self.bench.now, wall=lambda at: EPOCH + at)
+
+    def metrics(self) -> str:
+        if self.missing:
+            raise ConfigError(self.missing)
+        return "a_metric 1\n"
 
     def serve(self) -> None:
         members = tuple(Member(instance_id(name), f"192.0.2.{ord(name)}", 12345, f"web-{name}") for name in "az")
         topology = Topology(instance_id("m"), "zone", "http://127.0.0.1/v2", EIP, instance_id("e"), members)
-        self.steering.serve(Steered(self.bench.node, lambda: Facts(self.config, topology), NAMES.__getitem__))
+        self.steering.serve(
+            Steered(self.bench.node, lambda: Facts(self.config, topology), NAMES.__getitem__, self.metrics)
+        )
 
     def ask(self, request: str, **fields: Any) -> dict[str, Any]:
         line = json.dumps({"version": VERSION, "request": request, **fields}).encode()
@@ -195,6 +204,12 @@ def test_another_priority_lasts_until_the_next_reload(desk: Desk, caplog) -> Non
     assert desk.bench.view.priority == desk.bench.view.advertised == 33
     desk.bench.node.set_terms(desk.bench.terms, 30.0, desk.bench.now)
     assert desk.bench.view.priority == 10
+
+
+def test_metrics_are_told_and_what_they_lack_is_said(desk: Desk) -> None:
+    assert desk.ask("metrics")["metrics"] == "a_metric 1\n"
+    desk.missing = "apt install it"
+    assert desk.refused("metrics") == "apt install it"
 
 
 def test_until_it_serves_it_tells_why_and_takes_no_orders(tmp_path: Path) -> None:

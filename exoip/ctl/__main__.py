@@ -24,6 +24,7 @@ COMMANDS: dict[str, Command] = {
     "status": commands.show,
     "history": told.tell,
     "wait": commands.wait,
+    "metrics": commands.metrics,
     "drain": commands.order,
     "undrain": commands.order,
     "failover": commands.order,

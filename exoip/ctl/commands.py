@@ -64,6 +64,12 @@ def order(options: Namespace, environ: Mapping[str, str], out: TextIO) -> int:
     return DONE
 
 
+def metrics(options: Namespace, _environ: Mapping[str, str], out: TextIO) -> int:
+    """`metrics`: the text of the metrics' port, also where there is none."""
+    out.write(ask(daemon(options.name, options.runtime_dir), "metrics")["metrics"])
+    return DONE
+
+
 def wait(options: Namespace, _environ: Mapping[str, str], out: TextIO) -> int:
     """`wait`: until the daemon has a role, or holds; a daemon that does not answer is waited for too."""
     if options.role is None and options.holds is None:

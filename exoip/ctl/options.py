@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("status", _add_status, "how it is, and why"),
         ("history", _add_history, "the failovers that the journal tells of"),
         ("wait", _add_wait, "wait until it is so"),
+        ("metrics", _add_name, "its metrics, as Prometheus would read them"),
         ("drain", _add_drain, "step aside and stay aside, across restarts, until undrained"),
         ("undrain", _add_name, "take part again"),
         ("failover", _add_failover, "hand over now, and stand aside for a while"),
