@@ -47,6 +47,7 @@ BREAKS: dict[str, str] = {
     "moves.Moves._may_let_go = lambda self: ''": f"not quiet within {HELD_ON:.0f} s: ",
     "moves.Moves._may_let_go = lambda self: 'why not'": "a detach in spell 2 left nobody that lives for ",
     f"api.Client.attach = lambda self, eip, _: attach(self, eip, '{plan.instance_id('n1')}')": f"n2 asks for {ATTACH} of n1",
+    "Hooks.put = lambda self, stance: stance.role == 'MASTER' and put(self, stance)": "and its program was told ('MASTER', ",
     "os._exit(4)": "ended unasked, with 4",
     "print('Traceback (most recent call last):', flush=True)": "logs: Traceback",
     "kept.append(open('/dev/null'))": "open files, and had",
@@ -57,7 +58,8 @@ PROGRAM = """
 import os, threading, time
 from exoip import api, moves, reload
 from exoip.__main__ import main
-kept, start, attach = [], reload.start, api.Client.attach
+from exoip.hooks import Hooks
+kept, start, attach, put = [], reload.start, api.Client.attach, Hooks.put
 def broken(*words):
     {}
     start(*words)

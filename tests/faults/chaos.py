@@ -1,11 +1,11 @@
 """Carries a plan out on a cluster of real daemons, and judges it.
 
-Of every quiet after a spell: one master, the best-ranked of the nodes that run, and it alone holds; all hear each other; nothing is
-under way, and nothing moves for two dead times. A node's rank is what the observer hears it say, and that has to be its configured
-priority; or, after a while, that it steps aside; or, with flap damping, that it holds and is protected. At the end of the run none may
-step aside any more. Of every moment: no daemon ends unasked or with an error, none logs a
-traceback or its secret, none asks the API for anything but to attach itself or to detach a member. Of every daemon, from its first quiet
-to its last: the same threads and open files, and no more memory than MEMORY on top.
+Of every quiet after a spell: one master, the best-ranked of the nodes that run, and it alone holds; all hear each other; each has told
+its program what it is; nothing is under way, and nothing moves for two dead times. A node's rank is what the observer hears it say, and
+that has to be its configured priority; or, after a while, that it steps aside; or, with flap damping, that it holds and is protected.
+At the end of the run none may step aside any more. Of every moment: no daemon ends unasked or with an error, none logs a traceback or
+its secret, none asks the API for anything but to attach itself or to detach a member. Of every daemon, from its first quiet to its last:
+the same threads and open files, and no more memory than MEMORY on top.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from tests.faults.witness import Life, Witness
 INTERVAL, RATIO = 0.15, 6.0  # a dead time of 0.9 s: a daemon on a busy machine may well not run for half a second
 LATENCY, OPERATION = 0.01, 0.1
 OPTIONS = ("-v", "--verify-interval", "2", "--leave-timeout", "5")
+CHECK = ("--check-interval", "0.5", "--check-rise", "1", "--check-fall", "2")
 LOOK = 0.03
 QUIET = 2.0  # dead times
 LIMIT = (
@@ -123,6 +124,9 @@ class Run:
             at = node.words.index("-P")  # the priority comes from a file, so that a reload can change it
             node.words[at : at + 2] = ["-c", str(self._deeds.file(name))]
             self._deeds.write(name, priority)
+            witness = self._witnesses[name]
+            node.words += ["--notify", str(witness.hook)]
+            node.words += ["--check-command", f"test ! -e {witness.sick}", *CHECK] if self.plan.checks else []
             self._deeds.start(name)
         self._calm()
         self._measure(0)
@@ -263,6 +267,9 @@ class Run:
         holders = self._cluster.holders()
         if masters != [best] or backups != alive or holders != {best} or not status[best].holds:
             return f"best is {best}, masters are {masters}, backups {backups} of {alive}, holders {sorted(holders)}"
+        for name, told in status.items():
+            if self._witnesses[name].notified != (told.role, told.holds):
+                return f"{name} is {told}, and its program was told {self._witnesses[name].notified}"
         return "" if self._cluster._quiet() else "an operation is under way"
 
     def _rank(self, name: str) -> tuple[int, str]:

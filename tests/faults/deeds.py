@@ -177,6 +177,11 @@ class Deeds:
 
         return lift
 
+    def _sick(self, fault: Fault) -> Undo:
+        sick = self.witnesses[fault.node].sick
+        sick.touch()
+        return sick.unlink
+
     def _latency(self, fault: Fault) -> Undo:
         key = f"EXO{fault.node}" if fault.node else ""
 

@@ -11,6 +11,7 @@ group     the instance leaves the group, and comes back; each time all nodes rel
 cut       no heartbeat passes between `node` and `other` (isolate: nor any other, oneway: only not from `node` to `other`)
 deny      as oneway, but `node` is told: its kernel lets it send nothing to `other`
 api       `order` is in force
+sick      the health check of `node` fails
 latency   each call of `node`, or of all, takes `detail` seconds
 detach    an outsider detaches the Elastic IP from whoever holds it
 attach    an outsider attaches it to `node`
@@ -33,7 +34,7 @@ NETWORK = ("cut", "oneway", "isolate", "deny")
 POINTS = ("reload", "detach", "attach")  # they are done in a moment: there is nothing to undo
 _WEIGHTS = {
     "crash": 10, "host": 10, "halt": 3, "destroy": 2, "stop": 10, "freeze": 14, "reload": 6, "group": 2,
-    "cut": 8, "oneway": 6, "isolate": 6, "deny": 3, "api": 26, "latency": 4, "detach": 3, "attach": 3,
+    "cut": 8, "oneway": 6, "isolate": 6, "deny": 3, "api": 26, "latency": 4, "detach": 3, "attach": 3, "sick": 6,
 }  # fmt: skip
 KINDS = tuple(_WEIGHTS)
 
@@ -71,6 +72,7 @@ class Plan:
     """All of a run: the nodes with their first priorities, and its spells.
 
     `spared`: this node's daemon is never ended. `damping`: with flap damping, as by default; else the best node takes at once.
+    `checks`: each node has a health check.
     `strict`: no detach of a node may leave the Elastic IP without a live holder, which several faults at a time can bring about.
     """
 
@@ -79,6 +81,7 @@ class Plan:
     spells: tuple[tuple[Fault, ...], ...]
     spared: str = ""
     damping: bool = False
+    checks: bool = False
     strict: bool = False
 
     @property
@@ -167,7 +170,7 @@ def by_chance(seed: int, faults: int, dead_time: float, *, nodes: int = 3, cuts:
     spells: list[tuple[Fault, ...]] = []
     while (left := faults - sum(map(len, spells))) > 0:
         spells.append(dice.spell(left))
-    return Plan(f"seed {seed}", dice.first, tuple(spells), dice.spared, dice.damping)
+    return Plan(f"seed {seed}", dice.first, tuple(spells), dice.spared, dice.damping, checks=True)
 
 
 def _ends(dead: float, nodes: Sequence[str]) -> list[Fault]:
@@ -188,6 +191,10 @@ def _cuts(dead: float, nodes: Sequence[str]) -> list[Fault]:
 def _oneway(dead: float, nodes: Sequence[str]) -> list[Fault]:
     faults = [Fault(0.0, "oneway", one, 3 * dead, other) for one in nodes for other in nodes if one != other]
     return [*faults, Fault(0.0, "deny", nodes[0], 3 * dead, nodes[1])]
+
+
+def _service(dead: float, nodes: Sequence[str]) -> list[Fault]:
+    return [Fault(0.0, "sick", node, 3 * dead) for node in nodes]
 
 
 def _orders(sort: str) -> Callable[[float, Sequence[str]], list[Fault]]:
@@ -215,6 +222,7 @@ def _outsiders(dead: float, nodes: Sequence[str]) -> list[Fault]:
 IN_TURN = {
     "ends": _ends,
     "stalls": _stalls,
+    "service": _service,
     "cuts": _cuts,
     "oneway": _oneway,
     "errors": _orders("errors"),
@@ -233,6 +241,6 @@ def in_turn(what: str, dead_time: float, *, nodes: int = 3) -> Plan:
     spells: list[tuple[Fault, ...]] = [(fault,) for fault in IN_TURN[what](dead_time, names)]
     if what in {"operations", *(order.sort for order in orders.ORDERS.values())}:
         spells = [(*spell, Fault(0.1 * dead_time, "host", names[0], 2 * dead_time)) for spell in spells]
-    return Plan(
-        f"each fault of {what} in turn", dict(zip(names, range(10, 251, 10), strict=False)), tuple(spells), strict=True
-    )
+    priorities = dict(zip(names, range(10, 251, 10), strict=False))
+    checks = any(fault.kind == "sick" for spell in spells for fault in spell)
+    return Plan(f"each fault of {what} in turn", priorities, tuple(spells), checks=checks, strict=True)

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from tests.cluster import Process
 
 _STATUS = re.compile(r"(?P<role>LISTENING|BACKUP|MASTER) \w+ \S+, (?P<alive>\d+) of \d+ peers alive(?P<more>.*)")
 _BAD = re.compile(r"Traceback|CRITICAL|Fatal Python error|log entries were dropped")
+_HOOK = """#!/bin/sh
+echo "$1 $EXOIP_HOLDS" >>"${0%/*}/told"
+"""
+_LOOKS, _BETWEEN = 5, 0.04  # a check that runs just then has files open
 CONNECTIONS = 2  # to the API: a daemon has two clients, of one connection each
 RELOADED, NOT_RELOADED = "the configuration is read again and in force", "the configuration stays as it was"
 
@@ -85,13 +90,19 @@ class Life:
 
 
 class Witness:
-    """Watches one node. `look` takes in what it told and logged; `wrong` gathers what must never be logged."""
+    """Watches one node. `look` takes in what it told and logged; `wrong` gathers what must never be logged.
+
+    Its health check fails while there is the file `sick`; `hook` is the program that it tells of its role, `notified` what it told last.
+    """
 
     def __init__(self, process: Process, folder: Path) -> None:
         self.process = process
         self.folder = folder / process.name
         self.folder.mkdir()
         self.runtime = self.folder / "run"
+        self.hook, self.sick, self._notified = (self.folder / name for name in ("hook", "sick", "told"))
+        self.hook.write_text(_HOOK)
+        self.hook.chmod(0o755)
         self.status, self.ready, self.reload_failed, self.reloads = Status(), False, False, 0
         self.wrong: list[str] = []
         self.lives: list[Life] = []
@@ -106,8 +117,17 @@ class Witness:
         """Start the daemon."""
         self.look()
         self.status, self.ready, self.reload_failed = Status(), False, False
+        self._notified.unlink(missing_ok=True)
         self.lives.append(Life(len(self.lives) + 1))
         self.process.start()
+
+    @property
+    def notified(self) -> tuple[str, bool]:
+        """The role, and whether it holds, that its program was told last in this life."""
+        if not self._notified.exists():
+            return "", False
+        role, holds = self._notified.read_text().splitlines()[-1].split()
+        return role, holds == "yes"
 
     def forget(self) -> None:
         """Empty the runtime directory, as a reboot does."""
@@ -146,7 +166,11 @@ class Witness:
 
     def measure(self) -> None:
         """Note what it costs now, in quiet."""
-        life, cost = self.lives[-1], Cost.of(self.process.pid)
+        life, costs = self.lives[-1], [Cost.of(self.process.pid)]
+        for _ in range(_LOOKS - 1 if "--check-command" in self.process.words else 0):
+            time.sleep(_BETWEEN)
+            costs.append(Cost.of(self.process.pid))
+        cost = min(costs, key=lambda one: (one.files, one.threads))
         life.first = life.first or cost
         life.last = cost
 
