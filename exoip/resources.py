@@ -120,9 +120,37 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """What a security group lets in: `protocol` ("udp", "all", …) to the ports from `first` to `last`, both included.
+
+    From the members of the group with the id `group`, or from `network`, in CIDR notation; "" where it is the other.
+    """
+
+    protocol: str
+    first: int
+    last: int
+    group: str = ""
+    network: str = ""
+
+    @classmethod
+    def from_answer(cls, answer: object) -> Self:
+        fields = _object(answer)
+        source = _object(fields.get("security-group") or {}).get("id")
+        ports = [fields.get(name, default) for name, default in (("start-port", 1), ("end-port", 65535))]
+        if not all(isinstance(port, int) for port in ports):
+            raise ValueError("a port is a whole number")
+        return cls(
+            _text(fields, "protocol"), ports[0], ports[1], uuid(source) if source else "", _text(fields, "network")
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class SecurityGroup:
+    """A security group. `rules`: what it lets in; None when that is not said, or not understood, for only exoipctl asks."""
+
     id: str
     name: str = ""
+    rules: tuple[Rule, ...] | None = None
 
     def __post_init__(self) -> None:
         _same(self.id, uuid(self.id))
@@ -130,7 +158,16 @@ class SecurityGroup:
     @classmethod
     def from_answer(cls, answer: object) -> Self:
         fields = _object(answer)
-        return cls(uuid(fields.get("id")), _text(fields, "name"))
+        return cls(uuid(fields.get("id")), _text(fields, "name"), _rules(fields))
+
+
+def _rules(fields: dict[str, Any]) -> tuple[Rule, ...] | None:
+    try:
+        found = items(fields, "rules")
+        inward = [item for item in found or () if _object(item).get("flow-direction") == "ingress"]
+        return None if found is None else tuple(Rule.from_answer(item) for item in inward)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from exoip.errors import (
     ConfigError,
     OperationFailed,
 )
+from exoip.resources import Rule
 from exoip.sandbox import faults, zone
 from exoip.sandbox.server import SandboxServer
 from tests.raw_server import Peer, RawServer, answer
@@ -73,7 +74,12 @@ class TestAgainstASimulatedZone:
         (web,) = sandbox.zone.security_groups()
         assert client.zones() == (Zone("ch-gva-2", sandbox.endpoint),)
         assert client.elastic_ips() == (eip,)
-        assert client.security_groups() == (SecurityGroup(web.id, "web"),)
+        assert client.security_groups() == (SecurityGroup(web.id, "web", ()),)
+        with sandbox.lock:
+            sandbox.zone.let_in("web", "udp", 12345, 12346, source="web")
+            sandbox.zone.let_in("web", "tcp", 22, 22, network="192.0.2.0/24")
+        rules = (Rule("udp", 12345, 12346, web.id), Rule("tcp", 22, 22, network="192.0.2.0/24"))
+        assert client.security_groups() == (SecurityGroup(web.id, "web", rules),)
         groups = frozenset({web.id})
         listed = Instance(a, "a", "running", "192.0.2.1", None, None, groups)
         assert {one.id: one for one in client.instances()}[a] == listed
@@ -417,6 +423,23 @@ class TestAnswers:
         assert say({"instances": [{"id": ID.upper()} | nulls]}).instances() == (Instance(ID),)
         assert say({"instances": None}).instances() == ()
         assert say({}).instances() == ()
+
+    @pytest.mark.parametrize(
+        "rules",
+        [None, {}, [1], [{"flow-direction": "ingress", "start-port": "1"}], [{"flow-direction": "ingress", "protocol": 1}],
+         [{"flow-direction": "ingress", "security-group": {"id": "x"}}], [{"flow-direction": "ingress", "security-group": 1}]],
+    )  # fmt: skip
+    def test_a_group_whose_rules_are_odd_is_a_group_all_the_same(self, say, rules):
+        """The daemon goes by groups and not by their rules: an odd one must not keep it from its peers."""
+        assert say({"security-groups": [{"id": ID, "rules": rules}]}).security_groups() == (SecurityGroup(ID),)
+
+    def test_rules_that_let_nothing_in_are_left_out_and_any_port_is_all(self, say):
+        outward, inward = (
+            {"flow-direction": "egress", "protocol": "udp"},
+            {"flow-direction": "ingress", "protocol": "icmp"},
+        )
+        (group,) = say({"security-groups": [{"id": ID, "rules": [outward, inward]}]}).security_groups()
+        assert group.rules == (Rule("icmp", 1, 65535),)
 
     def test_an_instance_without_elastic_ips_holds_none(self, say):
         assert say({"id": ID}).instance(ID).elastic_ip_ids == frozenset()

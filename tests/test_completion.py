@@ -134,7 +134,13 @@ def test_the_values_of_the_options_of_exoipctl_are_offered(tmp_path: Path) -> No
                 found = offered("exoipctl", *filter(None, [name]), spelling, "")
                 if action.choices:
                     assert found == set(map(str, action.choices)), (name, spelling)
-                elif action.nargs != 0 and spelling not in ("--runtime-dir", "--input"):
+                elif action.nargs != 0 and spelling not in (
+                    "--runtime-dir",
+                    "--credentials-dir",
+                    "--input",
+                    "--config",
+                ):
                     assert not found, (name, spelling)
     assert offered("exoipctl", "--runtime-dir", f"{tmp_path}/e") == {f"{tmp_path}/exoip"}
-    assert offered("exoipctl", "history", "--input", f"{tmp_path}/e") == {f"{tmp_path}/exoip"}
+    for words in (("history", "--input"), ("check", "--config"), ("check", "--credentials-dir")):
+        assert offered("exoipctl", *words, f"{tmp_path}/e") == {f"{tmp_path}/exoip"}

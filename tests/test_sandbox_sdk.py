@@ -169,7 +169,11 @@ def test_lists_and_gets(server: SandboxServer, client: Client, checked: list[str
         assert alone["name"] == name
         assert alone["elastic-ips"] == []
         assert "elastic-ips" not in listed
+    with server.lock:
+        server.zone.let_in("web", "udp", 12345, 12345, source="db")
+        server.zone.let_in("web", "tcp", 22, 22, network="192.0.2.0/24")
     groups = client.list_security_groups()["security-groups"]
+    assert [rule.get("network") for rule in groups[0]["rules"]] == [None, "192.0.2.0/24"]
     assert [client.get_security_group(id=group["id"])["name"] for group in groups] == ["web", "db"]
     assert {group["name"] for group in instances["a"]["security-groups"]} == {"db", "web"}
     assert set(checked) == set(ROUTES) - {

@@ -20,9 +20,17 @@ from exoip.errors import ExoipError, UsageError
 
 Command = Callable[[Namespace, Mapping[str, str], TextIO], int]
 
+
+def _check(options: Namespace, environ: Mapping[str, str], out: TextIO) -> int:
+    from exoip.ctl import examine  # and with it the HTTP library: only this command needs the 0.2 s that this takes
+
+    return examine.check(options, environ, out)
+
+
 COMMANDS: dict[str, Command] = {
     "status": commands.show,
     "history": told.tell,
+    "check": _check,
     "wait": commands.wait,
     "metrics": commands.metrics,
     "drain": commands.order,

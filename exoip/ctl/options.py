@@ -13,6 +13,7 @@ from exoip.settings import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 ROLES = ("listening", "backup", "master")
 LONGEST_WAIT = 86400.0
+CREDENTIALS = "/etc/credstore"
 
 _NOTES = """\
 Without a command, the status of all. NAME is the instance of the unit: web for exoip@web.service and /etc/exoip/web.conf.
@@ -42,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, add, about in (
         ("status", _add_status, "how it is, and why"),
         ("history", _add_history, "the failovers that the journal tells of"),
+        ("check", _add_check, "look at all that it needs: file, address, metadata, API, key, port, peers"),
         ("wait", _add_wait, "wait until it is so"),
         ("metrics", _add_name, "its metrics, as Prometheus would read them"),
         ("drain", _add_drain, "step aside and stay aside, across restarts, until undrained"),
@@ -69,6 +71,14 @@ def _add_history(command: argparse.ArgumentParser) -> None:
     command.add_argument("--until", metavar="TIME")
     command.add_argument("--input", metavar="FILE", nargs="+", action="extend", default=[],
                          help="read what journalctl -t exoip -o json printed, here or on all nodes; - is the standard input")  # fmt: skip
+    command.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_check(command: argparse.ArgumentParser) -> None:
+    _add_name(command)
+    command.add_argument("--config", metavar="FILE", help="default: /etc/exoip/NAME.conf")
+    command.add_argument("--credentials-dir", default=CREDENTIALS, metavar="DIR",
+                         help="where exoip.NAME.api-secret and the like are (default: %(default)s)")  # fmt: skip
     command.add_argument("--json", action="store_true", help="as JSON")
 
 

@@ -66,9 +66,21 @@ def parse_address(text: str) -> IPv4Address | IPv6Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """What a security group lets in: from the members of `group` (its id), or from `network`."""
+
+    protocol: str
+    first: int
+    last: int
+    group: str = ""
+    network: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SecurityGroup:
     id: str
     name: str
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

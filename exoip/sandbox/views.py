@@ -33,7 +33,20 @@ def elastic_ip(eip: model.ElasticIp) -> dict[str, Any]:
 
 
 def security_group(group: model.SecurityGroup) -> dict[str, Any]:
-    return {"id": group.id, "name": group.name, "description": "", "external-sources": []}
+    rules = [_rule(group, number, rule) for number, rule in enumerate(group.rules)]
+    return {"id": group.id, "name": group.name, "description": "", "external-sources": [], "rules": rules}
+
+
+def _rule(group: model.SecurityGroup, number: int, rule: model.Rule) -> dict[str, Any]:
+    data = {
+        "id": make_id(group.id, "rule", number),
+        "flow-direction": "ingress",
+        "protocol": rule.protocol,
+        "start-port": rule.first,
+        "end-port": rule.last,
+    }
+    source = {"security-group": {"id": rule.group}} if rule.group else {"network": rule.network}
+    return data | source
 
 
 def instance_in_list(one: Zone, instance: model.Instance) -> dict[str, Any]:

@@ -9,7 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from exoip.sandbox.model import Conflict, ElasticIp, Instance, NotFound, SecurityGroup, make_id, parse_address
+from exoip.sandbox.model import (
+    Conflict,
+    ElasticIp,
+    Instance,
+    NotFound,
+    Rule,
+    SecurityGroup,
+    make_id,
+    parse_address,
+)
 from exoip.sandbox.record import Record
 
 Thing = TypeVar("Thing")
@@ -95,6 +104,12 @@ class World:
         """The security group of this name, made if need be."""
         group = SecurityGroup(make_id(self.name, "security-group", name), name)
         return self._groups.setdefault(group.id, group)
+
+    def let_in(self, group: str, protocol: str, first: int, last: int, *, source: str = "", network: str = "") -> None:
+        """Add a rule to a group: from the members of another, `source`, or from a network."""
+        changed = self.add_group(group)
+        rule = Rule(protocol, first, last, self.add_group(source).id if source else "", network)
+        self._groups[changed.id] = replace(changed, rules=(*changed.rules, rule))
 
     def add_instance(self, name: str, now: float = 0.0, *, groups: tuple[str, ...] = (), **fields: Any) -> Instance:
         """Create an instance; `groups` are names, `fields` those of Instance. Its id follows from its name."""
