@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-import exoip.footprint  # noqa: F401  before all that imports requests
+import exoip.footprint  # before all that imports requests
 
 # isort: split
 from exoip import discovery, requisites
@@ -100,6 +100,7 @@ def _code(error: ExoipError) -> int:
 
 def main() -> None:
     """The console script."""
+    exoip.footprint.leave_no_core()
     sys.exit(run(sys.argv[1:], os.environ))
 
 
