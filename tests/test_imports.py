@@ -331,6 +331,12 @@ def test_what_is_optional_is_imported_inside_functions_only_and_has_an_extra(nam
     assert [re.split("[<>=]", one)[0] for one in extras[name]] == sorted(OPTIONAL[name])
 
 
+def test_every_run_time_dependency_has_a_range() -> None:
+    for requirement in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]:
+        assert ">=" in requirement, requirement
+        assert ",<" in requirement, requirement
+
+
 # The rules above, held to code that breaks them.
 
 
