@@ -526,7 +526,9 @@ def test_a_storm_of_bad_datagrams_changes_nothing_and_is_told_once_a_sender_and_
         assert all(len(lines) == 1 for lines in refusals(node).values()), "told more than once in a minute"
         for each in cluster.nodes.values():
             rest = [line for line in each.log[before[each.name] :] if "refused a datagram of " not in line]
-            assert rest == [], f"{each.name} did something about it"
+            flood = [line for line in rest if "flood" in line]  # a fast machine makes one of it
+            assert rest == flood, f"{each.name} did something about it"
+            assert len(flood) <= (2 if each is node else 0), "that it began and ended is told more than once"
         assert cluster.moves(mark) == []
 
 
