@@ -2,10 +2,11 @@
 
 Of every quiet after a spell: one master, the best-ranked of the nodes that run, and it alone holds; all hear each other; each has told
 its program what it is; nothing is under way, and nothing moves for two dead times. A node's rank is what the observer hears it say, and
-that has to be its configured priority; or, after a while, that it steps aside; or, with flap damping, that it holds and is protected.
-At the end of the run none may step aside any more. Of every moment: no daemon ends unasked or with an error, none logs a traceback or
-its secret, none asks the API for anything but to attach itself or to detach a member. Of every daemon, from its first quiet to its last:
-the same threads and open files, and no more memory than MEMORY on top.
+that has to be its configured priority; or, after a while, that it steps aside; or, with flap damping, that it holds and is protected. A
+stopped instance may hold beside it if the holder started later and warns of it. At the end of the run none may step aside any more. Of
+every moment: no daemon ends unasked or with an error, none logs a traceback or its secret, none asks the API for anything but to attach
+itself or to detach a member. Of every daemon, from its first quiet to its last: the same threads and open files, and no more memory than
+MEMORY on top.
 """
 
 from __future__ import annotations
@@ -236,7 +237,7 @@ class Run:
                 quiet_since = now
             elif now >= quiet_since + QUIET * self._cluster.dead_time:
                 self.report.aside += bool(aside)
-                return next(iter(self._cluster.holders())), quiet_since - began
+                return min(self._deeds.running, key=self._rank), quiet_since - began
             if now >= began + limit:
                 raise Violation(f"not quiet within {limit:.0f} s: {why or 'moves go on and on'}")
             time.sleep(LOOK)
@@ -264,13 +265,22 @@ class Run:
         best = min(self._deeds.running, key=self._rank)
         masters = sorted(name for name, told in status.items() if told.role == "MASTER")
         backups = sum(told.role == "BACKUP" for told in status.values())
-        holders = self._cluster.holders()
+        holders = self._cluster.holders() - self._left_alone(best)
         if masters != [best] or backups != alive or holders != {best} or not status[best].holds:
             return f"best is {best}, masters are {masters}, backups {backups} of {alive}, holders {sorted(holders)}"
         for name, told in status.items():
             if self._witnesses[name].notified != (told.role, told.holds):
                 return f"{name} is {told}, and its program was told {self._witnesses[name].notified}"
         return "" if self._cluster._quiet() else "an operation is under way"
+
+    def _left_alone(self, best: str) -> set[str]:
+        """Stopped instances that hold and that `best`, started since, does not know for members: it warns of them, and touches none."""
+        with self._cluster.server.lock:
+            stopped = [
+                one.id for one in self._cluster.zone.instances(self._cluster.server.now()) if one.state == "stopped"
+            ]
+        warned = self._cluster[best].logged("which is no member")
+        return {self._cluster.name(one) for one in stopped if any(one in line for line in warned)}
 
     def _rank(self, name: str) -> tuple[int, str]:
         return self._said.get(name, 255), self._cluster[name].id
