@@ -304,6 +304,25 @@ def test_what_must_never_be_logged_is_noticed(line: str) -> None:
         assert len(witness.wrong) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "notified"),
+    [
+        (None, ("", False)),
+        ("", ("", False)),
+        ("MAST", ("", False)),
+        ("BACKUP no\nMASTER y", ("BACKUP", False)),
+        ("BACKUP no\nMASTER yes\n", ("MASTER", True)),
+    ],
+)
+def test_what_the_program_was_told_last_is_its_last_whole_line(text: str | None, notified: tuple[str, bool]) -> None:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        witness = Witness(_Idle(), Path(folder))  # type: ignore[arg-type]
+        stack.callback(witness.close)
+        if text is not None:
+            (witness.folder / "told").write_text(text)
+        assert witness.notified == notified
+
+
 # -- telling -----------------------------------------------------------------------------------------------------------
 
 

@@ -124,9 +124,9 @@ class Witness:
     @property
     def notified(self) -> tuple[str, bool]:
         """The role, and whether it holds, that its program was told last in this life."""
-        if not self._notified.exists():
-            return "", False
-        role, holds = self._notified.read_text().splitlines()[-1].split()
+        text = self._notified.read_text() if self._notified.exists() else ""
+        lines = text[: text.rfind("\n") + 1].splitlines()  # a whole line only: it may just be written
+        role, holds = lines[-1].split() if lines else ("", "")
         return role, holds == "yes"
 
     def forget(self) -> None:
