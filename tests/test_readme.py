@@ -22,7 +22,8 @@ from tests.simulation.formula import evaluate
 from tests.test_imports import MAY_IMPORT, PACKAGE, ROOT
 
 README, PROTOCOL, CHANGELOG = ROOT / "README.md", ROOT / "PROTOCOL.md", ROOT / "CHANGELOG.md"
-PAGES = (README, PROTOCOL, CHANGELOG)
+OPERATING = ROOT / "OPERATING.md"
+PAGES = (README, OPERATING, PROTOCOL, CHANGELOG)
 BUILT = ("build/", ".venv/")  # what the scripts make
 CONFIG_FILE = "/etc/exoip/eip.conf"
 

@@ -51,6 +51,8 @@ def _serve(options: argparse.Namespace) -> None:
     zone.set_latency(options.latency_ms / 1000)
     groups = (options.group,) if options.group else ()
     instances = [zone.add_instance(name, public_ip=ip, groups=groups) for name, ip in options.instances]
+    if options.group:
+        zone.let_in(options.group, "udp", text.PORT, text.PORT, source=options.group)
     for one in instances:
         zone.add_key(text.key_name(one.name), text.key_secret(one.name))
     # Blocked before any thread starts, so that every thread inherits it and only sigwait below gets the signal
