@@ -98,6 +98,14 @@ def test_the_memory_of_the_service_is_reserved_in_its_slice_too() -> None:
     assert int(unit["MemoryMin"].removesuffix("M")) <= int(service["MemoryMin"].removesuffix("M"))
 
 
+def test_where_the_unit_lets_programs_be_the_package_makes_a_folder() -> None:
+    """One that is made after the start is not in the service's mounts, and a reload could not name a program there."""
+    below_etc = [path for path in re.findall(r"\S+", Unit("exoip@.service")["Service"]["ExecPaths"]) if "/etc/" in path]
+    assert below_etc
+    made = (DEBIAN / "exoip.dirs").read_text().split()
+    assert {path.removeprefix("-").removeprefix("/") for path in below_etc} <= set(made)
+
+
 @pytest.mark.parametrize("kind", ["install", "manpages", "examples"])
 def test_what_the_package_installs_is_there(kind: str) -> None:
     lines = [line.split() for line in (DEBIAN / f"exoip.{kind}").read_text().splitlines()]

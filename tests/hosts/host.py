@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.hosts.network import ADDRESSES, command, plug
+from tests.hosts.network import ADDRESSES, command, forget, plug
 from tests.hosts.waiting import wait
 
 ENVIRONMENT = {
@@ -109,6 +109,7 @@ class Host:
             os.kill(self._leader or self._nspawn.pid, signal.SIGKILL)
         self._nspawn.wait(ENDS)
         self._nspawn, self._leader = None, 0
+        forget(self.name)
         for group in self._groups():
             for folder in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
                 folder.rmdir()

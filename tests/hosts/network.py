@@ -49,6 +49,12 @@ def plug(name: str, in_: bool) -> None:
     command("ip", "link", "set", cable(name), "up" if in_ else "down")
 
 
+def forget(name: str) -> None:
+    """Make a host's loopback interface as it is before a machine boots: its namespace outlives the machine."""
+    for what in (("link", "set", "lo", "down"), ("address", "flush", "dev", "lo"), ("link", "set", "lo", "up")):
+        command("ip", "-n", name, *what)
+
+
 @contextlib.contextmanager
 def cut(one: Sequence[str], other: Sequence[str], hub: bool) -> Iterator[None]:
     """Drop what goes between the hosts `one` and the hosts `other`, and, if `hub`, between `one` and the hub, where the API is."""

@@ -3,7 +3,8 @@
     python3 -m tests.hosts.tree RELEASE EXOIP.DEB
 
 prints its path. It has what a cloud image has, and what the package depends on, so that the hosts need no registry. It is kept under
-$EXOIP_HOSTS_CACHE (/var/cache/exoip-hosts), named by release and packages; it comes from where this machine's own apt gets Debian.
+$EXOIP_HOSTS_CACHE (/var/cache/exoip-hosts), named by release and packages, for a week after its last use; it comes from where this
+machine's own apt gets Debian.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 CLOUD_IMAGE = ("systemd", "systemd-sysv", "dbus", "libnss-systemd", "iproute2", "procps", "sudo", "ca-certificates")
+NETWORKS = ("ifupdown", "psmisc", "netplan.io")  # what may give lo its address, and the stanza's killall
 CLOCK = "libfaketime"  # gives one host's daemon a clock of its own
+KEPT = 7 * 86400  # seconds since its last use after which a tree goes: tests of another checkout may run on it now
 MIRROR = "http://deb.debian.org/debian"
 # What of apt's own settings decides whether and how it reaches a registry.
 SETTINGS = re.compile(r"^Acquire::(https?|Check-Valid-Until|Check-Date|Retries)\b.*")
@@ -26,7 +30,7 @@ SETTINGS = re.compile(r"^Acquire::(https?|Check-Valid-Until|Check-Date|Retries)\
 
 def main() -> None:
     release, deb = sys.argv[1:]
-    packages = sorted({*CLOUD_IMAGE, CLOCK, *dependencies(deb)})
+    packages = sorted({*CLOUD_IMAGE, *NETWORKS, CLOCK, *dependencies(deb)})
     cache = Path(os.environ.get("EXOIP_HOSTS_CACHE", "/var/cache/exoip-hosts"))
     key = hashlib.sha256("\n".join(packages).encode()).hexdigest()[:12]
     print(made(cache / f"{release}-{key}", release, packages))
@@ -45,9 +49,11 @@ def made(tree: Path, release: str, packages: list[str]) -> Path:
     with open(tree.parent / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if tree.is_dir():
+            os.utime(tree)
             return tree
         for old in tree.parent.glob(f"{release}-*"):
-            shutil.rmtree(old)
+            if time.time() - old.stat().st_mtime > KEPT:
+                shutil.rmtree(old)
         sys.stderr.write(f"tests.hosts.tree: making {tree} of Debian {release}\n")
         unfinished = tree.with_name(f".{tree.name}")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -56,6 +62,7 @@ def made(tree: Path, release: str, packages: list[str]) -> Path:
         include = f"--include={','.join(packages)}"
         command = ["mmdebstrap", "--quiet", "--variant=minbase", include, *options, release, str(unfinished), source]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+        os.utime(unfinished)
         unfinished.rename(tree)
     return tree
 
