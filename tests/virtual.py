@@ -168,12 +168,14 @@ class Bench:
                 if not self.operation:
                     change(name)
                     return {}
-                number = f"operation-{len(self._operations)}"
+                self._number += 1
+                number = f"operation-{self._number}"
                 self._operations[number] = self.now + self.operation
                 self.at(self._operations[number], lambda: change(name))
                 return {"operation_id": number}
             case Kind.POLL:
-                done = self.now >= self._operations[call.operation_id]
+                if done := self.now >= self._operations[call.operation_id]:
+                    del self._operations[call.operation_id]
                 return {"operation_id": "" if done else call.operation_id}
             case Kind.READ:
                 return {"holds": name in self.holding, "running": name not in self.stopped, "name": name}

@@ -1,7 +1,9 @@
 """How fast the Elastic IP moves, over TLS and as the unit runs the daemon: each figure as a distribution, the machine's noise beside it.
 
-Prints a table and keeps every sample in build/bench.json, where a part that is measured again replaces its older self. Exits 1 when
-something happened that must never happen; times are only printed beside their targets.
+Prints a table and keeps every sample in build/bench.json (with --short in build/bench-short.json), where a part that is measured again
+replaces its older self: what was interrupted goes on with --only. Exits 1 when something happened that must never happen; times are only
+printed beside their targets. All parts take some 20 minutes; beside them deaths-idle and deaths-busy take ten each, and are run only
+when asked for. README.md in this folder tells what the parts are.
 """
 
 from __future__ import annotations
@@ -11,22 +13,46 @@ import datetime
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.bench.beats import beats
 from tests.bench.cluster import LATENCY, OPERATION, RATIO
 from tests.bench.figures import Figure, table
-from tests.bench.moves import failover, slow_calls
+from tests.bench.hours import hours
+from tests.bench.moves import failover, hanging, slow_calls
+from tests.bench.noise import NOISE, Noise
+from tests.bench.readme import write_readme
+from tests.bench.rest import deaths, many, starts, three
+from tests.bench.trouble import equal_starts, outages, restarts
 from tests.cluster import ROOT
 
-PARTS: dict[str, tuple[Callable[[], list[Figure]], Callable[[], list[Figure]]]] = {  # in full, and --short
+Part = Callable[[], list[Figure]]
+PARTS: dict[str, tuple[Part, Part]] = {  # in full, and --short
     "failover-1": (lambda: failover(12, 1.0, beside=3), lambda: failover(1, 1.0)),
-    "failover-0.2": (lambda: failover(50, 0.2), lambda: failover(2, 0.2)),
-    "failover-0.05": (lambda: failover(100, 0.05), lambda: failover(3, 0.05)),
+    "failover-0.2": (lambda: failover(40, 0.2), lambda: failover(2, 0.2)),
+    "failover-0.05": (lambda: failover(100, 0.05, beside=2), lambda: failover(3, 0.05)),
     "calls": (lambda: slow_calls(10), lambda: slow_calls(2)),
+    "hanging": (lambda: hanging(20), lambda: hanging(2)),
+    "start": (lambda: starts(20), lambda: starts(3)),
+    "beats": (lambda: beats(5000), lambda: beats(500)),
+    "hours": (hours, hours),
+    "rest-3": (lambda: three(60), lambda: three(10)),
+    "rest-100": (lambda: many(99, 30), lambda: many(99, 10)),
+    "rest-1000": (lambda: many(999, 30), lambda: many(999, 10)),
+    "equals": (lambda: equal_starts(50), lambda: equal_starts(5)),
+    "outage": (lambda: outages(5), lambda: outages(1)),
+    "restart": (lambda: restarts(5), lambda: restarts(1)),
 }
+LONG: dict[str, tuple[Part, Part]] = {  # ten minutes each, and only where they are asked for
+    "deaths-idle": (lambda: deaths(600, busy=False), lambda: deaths(20, busy=False)),
+    "deaths-busy": (lambda: deaths(600, busy=True), lambda: deaths(20, busy=True)),
+}
+ALL = PARTS | LONG
+NOISE_EVERY = 0.1  # seconds that the idle timer waits beside a part that has none of its own
 
 
 def machine() -> dict[str, str]:
@@ -34,6 +60,9 @@ def machine() -> dict[str, str]:
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         "kernel": platform.release(),
+        "processor": next(
+            iter(re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)), "?"
+        ),
         "processors": str(os.cpu_count()),
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "a call": f"{LATENCY:g} s",
@@ -47,20 +76,37 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="script/bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--short", action="store_true", help="few runs of each")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json", help="where all samples go")
-    return parser.parse_args(arguments)
+    parser.add_argument("--only", nargs="+", choices=ALL, default=list(PARTS), metavar="PART", help=", ".join(ALL))
+    parser.add_argument(
+        "--readme", action="store_true", help="measure nothing: write README's table from what was kept"
+    )
+    parser.add_argument("--json", type=Path, help="where all samples go")
+    chosen = parser.parse_args(arguments)
+    chosen.json = chosen.json or ROOT / "build" / ("bench-short.json" if chosen.short else "bench.json")
+    return chosen
+
+
+def measured(part: Part, name: str) -> list[dict[str, Any]]:
+    """The figures of a part, the machine's noise among them."""
+    with Noise(name, NOISE_EVERY) as noise:
+        figures = part()
+    if not any(NOISE in figure.name for figure in figures):
+        figures.append(noise.figure)
+    return [figure.as_dict() for figure in figures]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for; 1 when something happened that must never happen."""
     chosen = options(arguments)
     kept: dict[str, Any] = json.loads(chosen.json.read_text()) if chosen.json.exists() else {}
+    if chosen.readme:
+        write_readme(kept)
+        return 0
     violated = False
     for name in chosen.only:
         sys.stderr.write(f"bench: {name}\n")
         about = machine()
-        figures = [figure.as_dict() for figure in PARTS[name][chosen.short]()]
+        figures = measured(ALL[name][chosen.short], name)
         violated |= any(figure["verdict"] == "VIOLATED" for figure in figures)
         kept[name] = {"machine": about, "figures": figures}
         chosen.json.parent.mkdir(parents=True, exist_ok=True)

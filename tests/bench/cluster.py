@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,17 @@ RATIO = 3.0
 UNIT = ROOT / "systemd" / "exoip@.service"
 
 
-@functools.cache
+_making = threading.Lock()
+
+
 def trust() -> Trust:
-    """The certificate of every zone here; its folder goes with the process."""
+    """The one certificate of every zone here; its folder goes with the process."""
+    with _making:  # clusters are made in several threads, and a cache alone would make several
+        return _trust()
+
+
+@functools.cache
+def _trust() -> Trust:
     folder = Path(tempfile.mkdtemp(prefix="exoip-bench-"))
     atexit.register(shutil.rmtree, folder)
     return Trust(folder)

@@ -18,7 +18,7 @@ from exoip.sandbox.record import Entry
 from tests.bench.cluster import LATENCY, RATIO, BenchCluster
 from tests.bench.figures import Figure, at_most, exactly
 from tests.bench.noise import Noise
-from tests.cluster import DETACH, Process
+from tests.cluster import DETACH, PATIENCE, Process
 
 POLL = 0.25  # between two looks at an operation, PROTOCOL.md
 WORST_PRIORITY, MOST_MOVES = 250, 220
@@ -127,3 +127,33 @@ def slow_calls(runs: int) -> list[Figure]:
         moves.run(runs, beside=2)
         figures += [moves.late, moves.hole, moves.clear, moves.moved, moves.gone, moves.bare]
     return figures
+
+
+def hanging(runs: int) -> list[Figure]:
+    """Deaths while a read of the survivor is under way and is not answered."""
+    interval = 0.2
+    label = f"SIGKILL while a read hangs, interval {interval:g} s, {LATENCY * 1000:g} ms a call"
+    late = at_most(f"{label}: attach on the wire after the deadline", "ms", 3, 10)
+    shaken = exactly(f"{label}: new connections between deadline and attach", "count")
+    with BenchCluster(2, interval, options=("-v", "--verify-interval", "0.5")) as cluster:
+        cluster.start()
+        holder, other = cluster["n1"], cluster["n2"]
+        for turn in range(runs):
+            cluster.settle(holder.name)
+            cluster.fault("hang", method="GET", key=f"EXO{other.name}", seconds=PATIENCE)
+            mark = cluster.mark
+            cluster.until(lambda since=mark, one=other: cluster.calls(since, one), "a read of the survivor hangs")
+            time.sleep(random.uniform(0.0, interval))
+            mark = cluster.mark
+            holder.kill()
+            cluster.until(lambda since=mark: cluster.mutations(since), "the survivor attaches")
+            due, attach = cluster.observer.of(holder)[-1].at + cluster.dead_time, cluster.first_attach(mark, other)
+            late.samples.append(attach.time - due)
+            shaken.samples.append(sum(due <= moment < attach.time for moment in cluster.accepted))
+            cluster.clear()
+            cluster.until(lambda taker=other.name: cluster.holders() == {taker}, f"{other.name} alone holds")
+            if turn < runs - 1:
+                holder.words[holder.words.index("-P") + 1] = str(30 + turn)
+                holder.start()
+                holder, other = other, holder
+    return [late, shaken]

@@ -9,6 +9,7 @@ from typing import Self
 
 from tests.bench.figures import Figure
 
+NOISE = "an idle timer beside it is late by"
 _IDLE = """
 import select, sys, time
 wait = float(sys.argv[1])
@@ -24,7 +25,7 @@ class Noise:
     """An idle timer of `wait` seconds in a process of its own, which runs as long as the context; then `figure` has its lateness."""
 
     def __init__(self, name: str, wait: float) -> None:
-        self.figure = Figure(f"{name}: an idle timer beside it is late by", "ms")
+        self.figure = Figure(f"{name}: {NOISE}", "ms")
         self._wait = wait
 
     def __enter__(self) -> Self:

@@ -157,6 +157,7 @@ def starts(runs: int) -> list[Figure]:
         for _ in range(runs):
             ready.samples.append(_until_ready(node, told))
             memory.samples.append(Taken.by(node.pid).resident)
+            cluster.until(lambda: node.log, "it has said something")
             node.kill()
     return [ready, memory]
 
