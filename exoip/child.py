@@ -15,7 +15,6 @@ import os
 import re
 import select
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -52,6 +51,8 @@ class Child:
     """A program that runs. Whoever made one has to call `end` until it returns True. Raises OSError when it can not be started."""
 
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+        import subprocess  # here, for the memory of all who start none
+
         self._process = subprocess.Popen(  # noqa: S603  the operator's own command
             [SHELL, "-c", _ENTER, "exoip", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, bufsize=0, env=dict(environ), cwd="/", umask=0o077, start_new_session=True,

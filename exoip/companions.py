@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from exoip import metrics, scrapes
 from exoip.child import environment
 from exoip.config import Config
 from exoip.events import Event
-from exoip.health import Checker
 from exoip.hooks import Hooks
 from exoip.journal import Journal, say
 from exoip.metrics import CONTENT_TYPE, Beats, Facts
@@ -24,6 +24,9 @@ from exoip.settings import HealthCheck, Hook
 from exoip.stance import Stance
 from exoip.tally import Tally
 from exoip.watch import Worked
+
+if TYPE_CHECKING:
+    from exoip.health import Checker
 
 STOP_TIME = 1.0  # seconds that the threads get to kill their children
 
@@ -154,6 +157,8 @@ class Companions:
             self._hooks = None
 
     def _add(self, check: HealthCheck, health: Health) -> Checker:
+        from exoip.health import Checker  # here, for the memory of all who have no check
+
         around = self._around
         checker = Checker(check, health, self._seen, around.node.set_aside, around.emit, around.clock)
         self._checkers.append(checker)

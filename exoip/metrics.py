@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exoip import __version__
 from exoip.errors import ConfigError
 from exoip.events import What
-from exoip.health import CheckView
 from exoip.hooks import HookView
 from exoip.peers import Role
 from exoip.rise import Health
 from exoip.snapshot import PeerView, Snapshot
 from exoip.tally import Counts
+
+if TYPE_CHECKING:
+    from exoip.health import CheckView
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MOVES = {What.ATTACHED: "attach", What.CLEARED: "clear", What.LET_GO: "let-go"}

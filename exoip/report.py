@@ -9,16 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exoip import __version__
 from exoip.calls import Trouble
 from exoip.config import Config
 from exoip.discovery import Topology
 from exoip.events import named
-from exoip.health import CheckView
 from exoip.snapshot import PeerView, Snapshot
 from exoip.verdict import Level, judge
+
+if TYPE_CHECKING:
+    from exoip.health import CheckView
 
 Wall = Callable[[float], float]  # from the node's clock to Unix time
 Label = Callable[[str], str]

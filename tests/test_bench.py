@@ -18,13 +18,13 @@ from tests.bench.figures import Figure, at_most, exactly, number, table
 from tests.bench.hours import apart
 from tests.bench.moves import Moves
 from tests.bench.process import Taken
+from tests.bench.rest import THREADS
 
 CALLS = 8  # of a failover at most: attach, its polls and reads, detach, its polls and reads
 CALLS_OF_A_STOP = 16  # of both nodes
 GROWN = 20  # objects: a cache or two that is filled late, not something for each failover
 HEARTBEATS = 20
 WAKES = 6.0  # for each heartbeat sent and received, all threads: it is sent and received, somebody may wait for the lock or the interpreter
-THREADS = 6  # the main one, sender, receiver, two workers, the journal's
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_a_node_at_rest_wakes_for_heartbeats_only_and_has_its_threads_only() -> 
         taken = Taken.by(node.pid)
         woken = (taken.sleeps - before.sleeps) / (beats() - began)
         assert 0.3 < woken < WAKES
-        assert taken.threads == THREADS + 1  # and the control socket's
+        assert taken.threads == THREADS
 
 
 def test_nothing_grows_and_a_quiet_hour_takes_few_calls() -> None:

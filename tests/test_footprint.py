@@ -26,14 +26,38 @@ def loaded_by(program: str) -> set[str]:
 def test_the_daemon_loads_no_tables_for_guessing_encodings_and_none_of_the_sandbox():
     loaded = loaded_by("import exoip.__main__")
     assert {"requests", "exoip.daemon"} <= loaded
-    unwanted = {"chardet", "exoip.sandbox", "asyncio", "ctypes", "unittest", "xml", "multiprocessing", "pkg_resources"}
+    unwanted = {
+        "chardet",
+        "charset_normalizer",
+        "idna",
+        "exoip.health",
+        "subprocess",
+        "exoip.sandbox",
+        "asyncio",
+        "ctypes",
+        "unittest",
+        "xml",
+        "multiprocessing",
+        "pkg_resources",
+    }
     assert not loaded & unwanted
 
 
-def test_whoever_wants_chardet_gets_it_all_the_same():
-    pytest.importorskip("chardet")
-    assert "chardet" in loaded_by("import exoip.footprint, chardet")
-    assert "chardet" in loaded_by("import chardet, exoip.footprint")
+@pytest.mark.parametrize("module", ["chardet.universaldetector", "charset_normalizer.api", "idna.core"])
+def test_whoever_wants_what_is_left_out_gets_it_all_the_same(module: str):
+    pytest.importorskip(module)
+    assert module in loaded_by(f"import exoip.footprint, {module}")
+    assert module in loaded_by(f"import {module}, exoip.footprint")
+
+
+def test_text_is_taken_for_utf_8_where_nobody_says_what_it_is():
+    program = "import exoip.footprint, requests; it = requests.Response(); it._content = b'\\xc3\\xa4'; assert it.text == '\\xe4'"
+    loaded_by(program)
+
+
+def test_a_host_of_other_letters_is_found():
+    prepared = "requests.Request('GET', 'http://b\\xfccher.example').prepare().url"
+    loaded_by(f"import exoip.footprint, requests; assert {prepared} == 'http://xn--bcher-kva.example/'")
 
 
 def test_requests_warns_of_nothing():

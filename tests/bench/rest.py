@@ -26,6 +26,7 @@ HOUR = 3600.0
 BETTER, WORSE = 5, 200
 COMES_TO_REST = 15.0  # seconds: the first verifications are over
 TARGETS = {2: 0.2, 999: 8.0}  # % of a core at most, by the number of peers
+THREADS = 7  # the main one, sender, receiver, two workers, the journal's, and the control socket's
 MEMORY_TARGET, USUAL = 30.0, 100  # MiB, for up to so many peers
 
 
@@ -42,7 +43,7 @@ def at_rest(label: str, peers: int, cluster: BenchCluster, seconds: float) -> li
     hourly = Figure(f"{label}: processor an hour", "s")
     wakes = Figure(f"{label}: wake-ups a second", "count")
     memory = at_most(f"{label}: resident memory", "MiB", p99=MEMORY_TARGET if peers <= USUAL else None)
-    threads = exactly(f"{label}: threads", "count", 6)
+    threads = exactly(f"{label}: threads", "count", THREADS)
     packets, size = Figure(f"{label}: packets sent an hour", "count"), Figure(f"{label}: MB sent an hour", "MB")
     calls = Figure(f"{label}: API calls a minute", "count")
     for node in nodes:
@@ -63,7 +64,11 @@ def at_rest(label: str, peers: int, cluster: BenchCluster, seconds: float) -> li
 
 def three(seconds: float) -> list[Figure]:
     """Three nodes at 1 s."""
-    with BenchCluster(3, 1.0, options=()) as cluster, Noise("at rest", 0.5) as noise:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        BenchCluster(3, 1.0, options=(), folder=Path(folder)) as cluster,
+        Noise("at rest", 0.5) as noise,
+    ):
         cluster.start()
         cluster.until(lambda: cluster.holders() == {"n1"}, "n1 holds")
         figures = at_rest("3 nodes at 1 s", 2, cluster, seconds)
@@ -77,7 +82,10 @@ def many(peers: int, seconds: float) -> list[Figure]:
 
 def _beside_a_crowd(role: str, priority: int, peers: int, seconds: float) -> list[Figure]:
     with (
-        BenchCluster(1, 1.0, options=(), members="ids", latency=0.0) as cluster,  # at start it reads each member
+        tempfile.TemporaryDirectory() as folder,
+        BenchCluster(
+            1, 1.0, options=(), members="ids", latency=0.0, folder=Path(folder)
+        ) as cluster,  # it reads each member
         crowd(cluster, peers, priority),
     ):
         node = cluster["n1"]
