@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from exoip import metadata
 from exoip.api import Client, Instance
@@ -131,10 +130,9 @@ def _eip_id(address: str, client: Client, place: str, connect: Connect) -> str:
 
 def _zone_with(address: str, client: Client, connect: Connect) -> str:
     """Return the name of another zone that has the Elastic IP, "" when none is found: only to say so in an error."""
-    scheme = urlsplit(client.endpoint).scheme
     with contextlib.suppress(ApiError):
         for zone in client.zones():
-            if zone.api_endpoint == client.endpoint or not zone.api_endpoint.startswith(f"{scheme}://"):
+            if zone.api_endpoint == client.endpoint or not zone.beside(client.endpoint):
                 continue
             with contextlib.suppress(ApiError, ConfigError), contextlib.closing(connect(zone.api_endpoint)) as other:
                 if any(eip.ip == address for eip in other.elastic_ips()):

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 TEXT_LIMIT = 300  # characters
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -176,6 +177,15 @@ class Zone:
 
     name: str
     api_endpoint: str = ""
+
+    def beside(self, endpoint: str) -> bool:
+        """Whether its API may be sent what is signed: by as safe a way as `endpoint`, on a host of the same operator."""
+        try:
+            own, other = urlsplit(self.api_endpoint), urlsplit(endpoint)
+        except ValueError:
+            return False
+        operators = all((url.hostname or "").endswith(".exoscale.com") for url in (own, other))
+        return own.scheme == other.scheme and (operators or own.hostname == other.hostname)
 
     @classmethod
     def from_answer(cls, answer: object) -> Self:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exoip import config, discovery, metadata
+from exoip import config, discovery, metadata, resources
 from exoip.api import Client, SecurityGroup
 from exoip.discovery import Member, Topology, client_for, discover, refresh
 from exoip.errors import ApiNotFound, ApiRefused, ApiUnavailable, ApiUnreachable, ConfigError
@@ -329,6 +329,24 @@ class TestElasticIp:
                 given = world.config("-p", "192.0.2.2", "-xi", "198.51.100.70", "-xe", server.url + "/v2")
                 with pytest.raises(ConfigError, match="this Elastic IP is in zone de-fra-1, not in zone ch-gva-2"):
                     discover(given, files=NO_FILES)
+
+    @pytest.mark.parametrize(
+        ("ours", "theirs", "asked"),
+        [
+            ("https://api-ch-gva-2.exoscale.com/v2", "https://api-de-fra-1.exoscale.com/v2", True),
+            ("https://api-ch-gva-2.exoscale.com/v2", "http://api-de-fra-1.exoscale.com/v2", False),
+            ("https://api-ch-gva-2.exoscale.com/v2", "https://api-de-fra-1.exoscale.com.example.org/v2", False),
+            ("https://api-ch-gva-2.exoscale.com/v2", "https://evilexoscale.com/v2", False),
+            ("https://api-ch-gva-2.exoscale.com/v2", "https://api.exoscale.com@example.org/v2", False),
+            ("https://api-ch-gva-2.exoscale.com/v2", "https://[x", False),
+            ("https://api-ch-gva-2.exoscale.com/v2", "", False),
+            ("https://proxy.example.org/v2", "https://api-de-fra-1.exoscale.com/v2", False),
+            ("http://127.0.0.1:1/v2", "http://127.0.0.1:2/v2", True),
+        ],
+    )
+    def test_what_is_signed_is_shown_to_no_stranger(self, ours, theirs, asked):
+        """Whatever the list of zones says: a signature goes to hosts of the same operator only."""
+        assert resources.Zone("z", theirs).beside(ours) is asked
 
 
 class TestWhatPassesThrough:

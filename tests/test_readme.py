@@ -22,8 +22,8 @@ from tests.simulation.formula import evaluate
 from tests.test_imports import MAY_IMPORT, PACKAGE, ROOT
 
 README, PROTOCOL, CHANGELOG = ROOT / "README.md", ROOT / "PROTOCOL.md", ROOT / "CHANGELOG.md"
-OPERATING = ROOT / "OPERATING.md"
-PAGES = (README, OPERATING, PROTOCOL, CHANGELOG)
+OPERATING, SECURITY = ROOT / "OPERATING.md", ROOT / "SECURITY.md"
+PAGES = (README, OPERATING, PROTOCOL, CHANGELOG, SECURITY)
 BUILT = ("build/", ".venv/")  # what the scripts make
 CONFIG_FILE = "/etc/exoip/eip.conf"
 
