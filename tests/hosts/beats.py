@@ -14,7 +14,7 @@ from tests.hosts.network import ADDRESSES, PORT, cable
 
 SO_TIMESTAMPNS = 35
 ETH_P_ALL, ETH_P_IP = 3, 0x0800  # a bridge takes its ports' frames before those of one protocol are handed out
-HEARTBEAT = 24
+HEARTBEATS = (24, 48)  # bytes of an unsigned one, and of a signed one
 TURN = 0.2
 
 
@@ -88,7 +88,7 @@ class Beats(threading.Thread):
         if packet[9] != socket.IPPROTO_UDP or len(packet) < header + 8:
             return None
         _, port, length = struct.unpack_from("!HHH", packet, header)
-        if port != PORT or length != 8 + HEARTBEAT:
+        if port != PORT or length - 8 not in HEARTBEATS:
             return None
         sender, receiver = (self._names.get(socket.inet_ntoa(packet[at : at + 4]), "") for at in (12, 16))
         seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])

@@ -19,6 +19,7 @@ from tests.hosts.waiting import wait
 URL = f"http://{HUB}"  # of the zone: what the real metadata service has, and the control interface
 API = "api-ch-gva-2.exoscale.com"  # the name behind which the hosts find it, encrypted
 GROUP = "web"
+AUTH_KEY = "the-key-of-the-heartbeats-of-all-hosts"
 LATENCY, OPERATION = 0.05, 0.2  # seconds
 STARTS = 15.0
 
@@ -99,6 +100,7 @@ class Zone:
             "exoscale-api-key": key_name(name),
             "exoscale-api-secret": key_secret(name),
             "host-priority": 10 * (1 + list(ADDRESSES).index(name)),
+            "auth-key": AUTH_KEY,
             "flap-damping": "no",  # one scenario after the other moves it: none is to wait because of those before
         }
         if "exoscale_peers" not in options:
