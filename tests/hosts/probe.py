@@ -147,6 +147,10 @@ if __name__ == "__main__":
     facts = {name: status[name].strip() for name in ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp", "Uid")}
     print(
         json.dumps(
-            {"ways": {name: tried(do, place) for name, do in WAYS.items()}, "needed": needed(place) if "STATE_DIRECTORY" in os.environ else {}, "facts": facts}
+            {
+                "ways": {name: tried(do, place) for name, do in WAYS.items()},
+                "needed": needed(place) if "STATE_DIRECTORY" in os.environ else {},
+                "facts": facts,
+            }
         )
     )
