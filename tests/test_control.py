@@ -156,6 +156,17 @@ def test_only_the_user_and_the_group_may_connect_whatever_the_umask(tmp_path: Pa
             assert (stat.S_ISSOCK(mode), stat.S_IMODE(mode)) == (True, 0o660)
 
 
+def test_it_is_never_open_to_more_not_even_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+    monkeypatch.setattr(control.os, "chmod", lambda path, mode: modes.append(stat.S_IMODE(os.lstat(path).st_mode)))
+    before = os.umask(0)
+    try:
+        bind(str(tmp_path / "control")).close()
+    finally:
+        os.umask(before)
+    assert modes == [0o660]
+
+
 def test_what_a_crash_left_is_replaced(tmp_path: Path) -> None:
     path = str(tmp_path / "control")
     code = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()"

@@ -111,6 +111,34 @@ def test_a_daemon_that_hangs_is_not_waited_for_long(
             one.close()
 
 
+def test_a_daemon_with_a_full_queue_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "control"
+    with socket.socket(socket.AF_UNIX) as busy:
+        busy.bind(str(path))
+        busy.listen(0)
+        waiting = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(str(path))
+
+        def serve() -> None:
+            """Send the first ones away, and answer the one that asks."""
+            while True:
+                client, _ = busy.accept()
+                with client:
+                    client.settimeout(PATIENCE)
+                    if client.recv(1000):
+                        client.sendall(b'{"version": 1, "ok": true}\n')
+                        return
+
+        later = threading.Timer(0.2, serve)
+        later.start()
+        for one in waiting:
+            one.close()
+        assert ask(Daemon("web", path), "status")["ok"] is True
+        later.join(PATIENCE)
+
+
 def test_one_that_hangs_up_or_drips_is_not_waited_for_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "TIMEOUT", 0.3)
     stop = threading.Event()

@@ -205,13 +205,13 @@ def test_each_right_that_a_key_lacks_is_named(place: Place, operation: str) -> N
     problems = [(text, cure) for level, text, cure in place.of("key") if level == PROBLEM]
     assert len(problems) == 1, problems
     assert problems[0][0].startswith(f"may not {operation}: ")
-    assert problems[0][1] == f"allow '{operation}' in the key's role, see README, step 3"
+    assert problems[0][1] == f"allow '{operation}' in the key's role: exoip(8), THE KEY'S ROLE"
 
 
 def test_a_key_that_is_wrong_altogether_is_told_once(place: Place) -> None:
     place.options["exoscale-api-secret"] = "another-secret"
     ((level, text, cure),) = place.of("key")
-    assert (level, cure) == (PROBLEM, "make a new key, see README, step 3")
+    assert (level, cure) == (PROBLEM, "make a new key of the role that exoip(8) shows, THE KEY'S ROLE")
     assert text.startswith("every call is refused: ")
 
 

@@ -113,6 +113,15 @@ def test_what_is_detached_by_hand_is_taken_again(journals: Journals) -> None:
     assert one.told_by == instance_id("a")
 
 
+def test_what_is_taken_again_came_from_nobody_whoever_was_master_before(journals: Journals) -> None:
+    world = journals.world
+    journals.step(lambda: journals.aside("a", "operator", "drained"))
+    journals.step(lambda: journals.aside("a", "operator", ""))
+    began = journals.step(lambda: world.zone.detach(world.eip_id, journals["a"].id, world.now))
+    for names in ("a", "abc"):
+        assert [(source, to) for source, to, _ in told(journals, names, began)] == [("", "a")], names
+
+
 def test_a_restart_within_the_dead_time_is_none(journals: Journals) -> None:
     began = journals.step(journals["a"].crash, 0.5)
     journals.step(journals["a"].start)

@@ -106,7 +106,7 @@ def test_where_the_unit_lets_programs_be_the_package_makes_a_folder() -> None:
     assert {path.removeprefix("-").removeprefix("/") for path in below_etc} <= set(made)
 
 
-@pytest.mark.parametrize("kind", ["install", "manpages", "examples"])
+@pytest.mark.parametrize("kind", ["install", "manpages", "examples", "docs"])
 def test_what_the_package_installs_is_there(kind: str) -> None:
     lines = [line.split() for line in (DEBIAN / f"exoip.{kind}").read_text().splitlines()]
     assert lines

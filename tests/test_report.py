@@ -105,6 +105,18 @@ def test_of_one_in_trouble() -> None:
     assert status["aside"][0]["until"] > status["at"]
 
 
+def test_a_call_that_fails_in_another_way_fails_since_the_first() -> None:
+    bench = Bench()
+    bench.failing[Kind.ATTACH] = Failure.UNAVAILABLE
+    bench.advance(10)
+    (before,) = told(bench)["api"]["failing"]
+    bench.failing[Kind.ATTACH] = Failure.REFUSED
+    bench.advance(40)
+    (after,) = told(bench)["api"]["failing"]
+    assert (before["failure"], after["failure"]) == ("unavailable", "refused")
+    assert before["since"] == after["since"]
+
+
 def test_of_one_that_is_drained_leaves_and_has_refused() -> None:
     bench = master()
     bench.node.set_aside("operator", "drained", bench.now)

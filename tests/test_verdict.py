@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from exoip.calls import Failure, Kind
@@ -132,6 +134,8 @@ def test_a_stand_back():
     bench.until(lambda: bench.view.yielded)
     assert judged(bench)[1][0] == "this node lost it to one that it does not hear, and stands back"
     assert bench.view.stand_back_until > bench.now
+    bench.heard("z", 20)
+    assert bench.view.stand_back_until == -math.inf
 
 
 def test_a_backup_that_still_holds():

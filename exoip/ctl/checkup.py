@@ -176,10 +176,15 @@ def _of_the_api(config: Config, client: Client, own_id: str) -> Iterator[Finding
 def _of_the_key(tried: list[Right]) -> Iterator[Finding]:
     refused = [right for right in tried if right.granted is False]
     if refused and len(refused) == len([right for right in tried if right.granted is not None]):
-        yield Finding(PROBLEM, "key", f"every call is refused: {refused[0].why}", "make a new key, see README, step 3")
+        yield Finding(
+            PROBLEM,
+            "key",
+            f"every call is refused: {refused[0].why}",
+            "make a new key of the role that exoip(8) shows, THE KEY'S ROLE",
+        )
         return
     for right in refused:
-        cure = f"allow '{right.operation}' in the key's role, see README, step 3"
+        cure = f"allow '{right.operation}' in the key's role: exoip(8), THE KEY'S ROLE"
         yield Finding(PROBLEM, "key", f"may not {right.operation}: {right.why}", cure)
     for right in tried:
         if right.granted is None:
