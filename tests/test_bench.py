@@ -191,6 +191,13 @@ def test_every_line_of_the_readme_is_of_a_part_and_comes_from_what_was_kept(
     ]
 
 
+def test_the_readme_is_left_alone_until_all_is_measured(tmp_path: Path) -> None:
+    before = readme.README.read_text()
+    with pytest.raises(SystemExit, match=r"script/bench --only failover-1 failover-0\.2"):
+        bench.main(["--readme", "--json", str(tmp_path / "none.json")])
+    assert readme.README.read_text() == before
+
+
 def test_the_readmes_lines_of_moves_name_figures_that_there_are() -> None:
     for part, name, _ in readme.LINES:
         if part.startswith("failover-"):

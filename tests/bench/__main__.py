@@ -100,7 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options(arguments)
     kept: dict[str, Any] = json.loads(chosen.json.read_text()) if chosen.json.exists() else {}
     if chosen.readme:
-        write_readme(kept)
+        try:
+            write_readme(kept)
+        except ValueError as error:
+            sys.exit(f"bench: {error}")
         return 0
     violated = False
     for name in chosen.only:

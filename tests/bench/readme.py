@@ -77,7 +77,9 @@ def line(words: str, data: dict[str, Any]) -> str:
 
 
 def text(kept: dict[str, Any]) -> str:
-    """What stands between the two marks."""
+    """What stands between the two marks. Raises ValueError when not all of it was measured, and on one machine."""
+    if missing := {part: "" for part, _, _ in LINES if part not in kept}:
+        raise ValueError(f"not measured yet: script/bench --only {' '.join(missing)}")
     lines = []
     for part, name, words in LINES:
         for data in kept.get(part, {"figures": ()})["figures"]:
@@ -91,7 +93,7 @@ def text(kept: dict[str, Any]) -> str:
     ):
         raise ValueError("the parts were measured on different machines: measure them on one")
     about = (
-        f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}, {one['processors']} of {one['processor']}, Linux {one['kernel']}, "
+        f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}, {one['processors']} processors ({one['processor']}), Linux {one['kernel']}, "
         f"Python {one['python']}; a call takes {one['a call']}, an operation {one['an operation']}, the dead ratio is {one['dead ratio']}:"
     )
     return "\n".join([BEGIN, about, "", HEAD, *lines, END])
