@@ -36,7 +36,7 @@ def test_check_says_that_all_is_well_as_soon_as_the_address_is_there(cluster: Cl
     text = a.sh(f"{check}; echo $?")
     assert f"-> systemctl enable --now exoip-address@{EIP}.service" in text
     assert text.splitlines()[-1] == "2"
-    a.run("systemctl", "start", f"exoip-address@{EIP}.service")
+    a.run("systemctl", "enable", "--now", f"exoip-address@{EIP}.service")
     text = a.sh(check)
     assert "problem" not in text
     assert "UDP 12345 is let in by web" in text
@@ -89,12 +89,13 @@ def test_why_did_it_move_last_night(cluster: Cluster) -> None:
     assert home.split()[2:4] == ["b", "a"]
     assert timeline.startswith(EIP)
     assert json.loads(b.sh(f"{own} --json"))["failovers"][-1]["at"] > since
-    assert "-- " in b.sh(explained), "the catalog explains the entries"
+    assert "Defined-By: exoip" in b.sh(explained), "the catalog explains the entries"
 
 
 def test_rotate_the_key(cluster: Cluster) -> None:
     check, reload, status = lines("Rotate the key")
     a, since = cluster.hosts["a"], now()
+    a.run("systemctl", "enable", "--now", f"exoip-address@{EIP}.service")
     good = cluster.zone.configuration("a")
     cluster.zone.control.key("EXOnew", "the-new-secret-of-a")
     a.write(FILE, good.replace("sandbox-a", "not-the-secret"))
