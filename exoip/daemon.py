@@ -57,6 +57,7 @@ class Daemon:
         self._rules = config.rules()
         self._inbox: Inbox = queue.SimpleQueue()
         self._systemd = Systemd()
+        self._attended = not self._systemd.listens and "IFACE" not in environ  # neither a unit nor ifupdown started it
         self._ping_every = int(environ.get("WATCHDOG_USEC", "0")) / 2e6
         self._companions: Companions | None = None
         self._starts = Starts(environ)
@@ -106,8 +107,8 @@ class Daemon:
             except ApiRefused:
                 raise
             except (ApiError, MetadataAway) as error:
-                if isinstance(error, MetadataAway) and not self._systemd.listens:
-                    raise  # a person started it and sees the error; a unit that starts at boot has to wait
+                if isinstance(error, MetadataAway) and self._attended:
+                    raise  # a person started it and sees the error; what starts at boot has to wait
                 if str(error) != last:
                     last = str(error)
                     say(logging.WARNING, "waiting for the API: %s", error)

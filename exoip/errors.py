@@ -5,7 +5,7 @@
     |-- RequestError          a request on the control socket is not one, or is refused
     |-- ConfigError           the configuration can not work as it stands          (exit 78)
     |   |-- UsageError        the command line itself is wrong                     (exit 2)
-    |   `-- MetadataAway      no metadata service: systemd's daemon waits for it   (exit 78)
+    |   `-- MetadataAway      no metadata service: what starts at boot waits for it   (exit 78)
     `-- ApiError              a call to the API did not give what was asked
         |-- ApiUnreachable    no answer: refused, dropped, name not resolved       (exit 69)
         |   `-- ApiTimeout    no answer in time: the call may still take effect    (exit 69)

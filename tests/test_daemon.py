@@ -492,13 +492,17 @@ def test_the_clock_is_the_one_that_counts_a_suspension():
     assert before <= clock() <= time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+class AskedAgain(Exception):
+    """It did not end, but asked once more."""
+
+
 class TestAMetadataServiceThatIsAway:
-    """A unit that starts at boot waits for it; a person at a terminal is told at once."""
+    """What starts at boot waits for it; a person at a terminal is told at once."""
 
     CONFIG = ("-W", "-xi", "198.51.100.50", "-p", "198.51.100.7", "-xk", "EXOtest", "-xs", "sEcReT")
 
     @staticmethod
-    def made(monkeypatch, answers):
+    def made(monkeypatch, answers, environ=None):
         asked = iter(answers)
 
         def discover(config):
@@ -509,7 +513,7 @@ class TestAMetadataServiceThatIsAway:
 
         monkeypatch.setattr(discovery, "discover", discover)
         config = parse(TestAMetadataServiceThatIsAway.CONFIG, {})
-        return daemon.Daemon(config, {}, lambda: config)
+        return daemon.Daemon(config, environ or {}, lambda: config)
 
     def test_the_unit_waits(self, monkeypatch, tmp_path):
         there = discovery.Topology(
@@ -523,6 +527,12 @@ class TestAMetadataServiceThatIsAway:
             assert made._discover() is there
             assert b"STATUS=waiting" in systemd.recv(1000)
             made._systemd.close()
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sdnotify leaves its socket open
+    def test_what_ifupdown_starts_waits(self, monkeypatch):
+        monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+        with pytest.raises(AskedAgain):
+            self.made(monkeypatch, [MetadataAway("nobody there"), AskedAgain()], {"IFACE": "lo:1"})._discover()
 
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sdnotify leaves its socket open
     def test_a_person_is_told(self, monkeypatch):

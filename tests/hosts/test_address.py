@@ -10,7 +10,7 @@ import pytest
 from exoip.sandbox.text import key_name, key_secret
 from tests.hosts.cluster import SETTLES, TOLD, UNIT, Cluster
 from tests.hosts.host import Host
-from tests.hosts.network import EIP
+from tests.hosts.network import EIP, cut
 from tests.hosts.waiting import wait
 from tests.hosts.zone import GROUP, now
 
@@ -106,3 +106,14 @@ def test_the_stanza_starts_it_at_boot_and_stops_it_with_a_hand_over(stanzas: Clu
     wait(lambda: stanzas.zone.holders() == {"a"}, SETTLES, "a holds again")
     stanzas.never_without(since)
     assert f"attached {EIP} to this instance" in told(a)
+
+
+def test_at_boot_it_waits_for_a_network_that_comes_later(stanzas: Cluster) -> None:
+    """ifupdown brings up one interface after the other, and `lo:1` may be the first."""
+    a = stanzas.hosts["a"]
+    a.lose_power()
+    wait(lambda: stanzas.zone.holders() == {"b"}, SETTLES, "b holds")
+    with cut("a", "bc", hub=True):
+        a.boot()
+        wait(lambda: "metadata" in told(a), SETTLES, "it says what it lacks", lambda: told(a))
+    wait(lambda: stanzas.zone.holders() == {"a"}, 2 * SETTLES, "a holds again", lambda: told(a))
