@@ -108,7 +108,7 @@ MUTANTS = (
         "33",
     ),
     Mutant("flapping is not damped", "damping", "if excess >= 0 else 0.0", "if False else 0.0", "13c"),
-    Mutant("the damping does not end", "damping", "if now < self.until:", "if True:", "13c"),
+    Mutant("the damping does not end", "damping", "now + WINDOW if self.delay", "math.inf if self.delay", "13c"),
     # trust
     Mutant(
         "the id in a packet is trusted, whoever sends it",
@@ -242,7 +242,7 @@ MUTANTS = (
         "43",
     ),
     Mutant(
-        "lets go to one that may be letting go", "moves", "\nLET_GO_SETTLES = 6.0\n", "\nLET_GO_SETTLES = 0.0\n", "25"
+        "lets go to one that may be letting go", "moves", "\nLET_GO_SETTLES = 6.0\n", "\nLET_GO_SETTLES = 0.0\n", "46"
     ),
     Mutant(
         "a leaver detaches itself at once",
