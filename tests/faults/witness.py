@@ -18,7 +18,8 @@ _BAD = re.compile(r"Traceback|CRITICAL|Fatal Python error|log entries were dropp
 _HOOK = """#!/bin/sh
 echo "$1 $EXOIP_HOLDS" >>"${0%/*}/told"
 """
-_LOOKS, _BETWEEN = 5, 0.04  # a check that runs just then has files open
+# A check, a program or a connection that begins just then has files open for a moment: look again.
+_LOOKS, _LAST_LOOKS, _BETWEEN = 5, 50, 0.04
 CONNECTIONS = 2  # to the API: a daemon has two clients, of one connection each
 RELOADED, NOT_RELOADED = "the configuration is read again and in force", "the configuration stays as it was"
 
@@ -167,7 +168,9 @@ class Witness:
     def measure(self) -> None:
         """Note what it costs now, in quiet."""
         life, costs = self.lives[-1], [Cost.of(self.process.pid)]
-        for _ in range(_LOOKS - 1 if "--check-command" in self.process.words else 0):
+        while len(costs) < (_LOOKS if life.first is None else _LAST_LOOKS):
+            if life.first and (costs[-1].files, costs[-1].threads) == (life.first.files, life.first.threads):
+                break
             time.sleep(_BETWEEN)
             costs.append(Cost.of(self.process.pid))
         cost = min(costs, key=lambda one: (one.files, one.threads))
