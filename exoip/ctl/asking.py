@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -99,8 +100,11 @@ def _exchange(one: Daemon, line: bytes) -> bytes:
         client.settimeout(TIMEOUT)
         try:
             _connect(client, str(one.path), ends)
-            client.sendall(line)
+            with contextlib.suppress(BrokenPipeError):  # what it said before it hung up is still to be read
+                client.sendall(line)
             return _answer(client, ends)
+        except ConnectionResetError:
+            raise Unanswered(f"{one.name}: what listens at {one.path} hung up", CRITICAL) from None
         except FileNotFoundError:
             cure = f"systemctl status exoip@{one.name}"
             raise Unanswered(f"{one.name} does not run: there is no {one.path} ({cure} tells more)") from None
@@ -137,6 +141,8 @@ def _answer(client: socket.socket, ends: float) -> bytes:
         if not part or len(came) > _LARGEST:
             break
         came += part
+    if not came:
+        raise ConnectionResetError
     return bytes(came)
 
 
