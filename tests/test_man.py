@@ -16,6 +16,7 @@ from exoip import reload, watch
 from exoip.config import parse
 from exoip.ctl.levels import CODES
 from exoip.ctl.options import build_parser as build_ctl_parser
+from exoip.errors import ConfigError
 from exoip.options import BY_NAME, OPTIONS, Kind, Option
 from exoip.sandbox.options import build_parser
 
@@ -161,11 +162,18 @@ def test_the_example_has_every_option_with_its_default_and_can_be_read(tmp_path:
     for left_out in ("exoscale-peers", "exoscale-peer-group"):
         file = tmp_path / "web.conf"
         chosen = {name: value for name, value in lines.items() if name not in (left_out, "no-preempt")}
-        chosen |= {"exoscale-api-secret": "not-a-real-secret", "exoscale-api-key": "EXO0123456789"}
+        chosen |= {
+            "exoscale-api-secret": "not-a-real-secret",
+            "exoscale-api-key": "EXO0123456789",
+            "auth-key": "k" * 16,
+        }
         file.write_text("".join(f"{name} = {value}\n" for name, value in chosen.items()))
         file.chmod(0o640)
         config = parse(["-W", "-c", str(file)], {})
         assert config.warnings == ()
+        file.write_text(file.read_text().replace("k" * 16, lines["auth-key"]))
+        with pytest.raises(ConfigError, match="--auth-key .* must be a key of 16"):
+            parse(["-W", "-c", str(file)], {})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
