@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exoip import fitness, moves, snapshot, timetable
+from exoip.config import parse
 from exoip.election import Role, Terms
 from exoip.events import Event as NodeEvent
 from exoip.events import What
@@ -455,6 +456,7 @@ def test_three_instances_come_and_go_and_leave_nothing_behind(tmp_path: Path) ->
             wait(look)
 
         best, other = cluster.instances[:2]
+        assert not parse(best.arguments, best.environment).flap_damping, "the address moves more often here"
         for instance in (best, other):
             instance.start()
         pumped(lambda: cluster.holders == {best.id} and agrees(best.state, True, 1) and agrees(other.state, False, 1))

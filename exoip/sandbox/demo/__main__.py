@@ -59,7 +59,8 @@ def _play(folder: Path, display: Display) -> int:
         display.block = cluster.state
         display.say(
             f"{EIP} stands for the Elastic IP. Heartbeats every {pace.interval:g} s, dead after {pace.dead_time:g} s without one; "
-            f"a call to the API takes {pace.call * 1000:g} ms, an operation {pace.operation * 1000:g} ms."
+            f"a call to the API takes {pace.call * 1000:g} ms, an operation {pace.operation * 1000:g} ms. "
+            "Flap damping is off: it would stop the demo from moving the address so often."
         )
         try:
             scenario.play()

@@ -78,6 +78,7 @@ class Cluster:
         arguments = [
             *("-W", "-xi", EIP, "-i", made.id, "-G", GROUP, "-P", str(priority), "-l", f"{address}:{self.port}"),
             *("-t", f"{pace.interval:g}", "-r", f"{pace.ratio:g}", "-xe", self.server.endpoint, "-xz", self.zone.name),
+            "--flap-damping=no",  # so many moves in a minute are what it is there to prevent
         ]
         environment = {"EXOSCALE_API_KEY": name, "EXOSCALE_API_SECRET": secret}
         return Instance(name, made.id, address, priority, arguments, environment, self._folder)
