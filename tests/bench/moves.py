@@ -20,6 +20,7 @@ from tests.bench.figures import Figure, at_most, exactly
 from tests.bench.noise import Noise
 from tests.cluster import DETACH, PATIENCE, Process
 
+READ = "get-instance"
 POLL = 0.25  # between two looks at an operation, PROTOCOL.md
 WORST_PRIORITY, MOST_MOVES = 250, 220
 
@@ -151,9 +152,19 @@ def hanging(runs: int) -> list[Figure]:
             late.samples.append(attach.time - due)
             shaken.samples.append(sum(due <= moment < attach.time for moment in cluster.accepted))
             cluster.clear()
+            mark = cluster.mark
             cluster.until(lambda taker=other.name: cluster.holders() == {taker}, f"{other.name} alone holds")
+            cluster.until(  # the read that hangs has timed out by then: before, the survivor would step aside for who comes back
+                lambda since=mark, one=other: _reads(cluster, since, one),
+                f"{other.name} reads itself again",
+            )
             if turn < runs - 1:
                 holder.words[holder.words.index("-P") + 1] = str(30 + turn)
                 holder.start()
                 holder, other = other, holder
     return [late, shaken]
+
+
+def _reads(cluster: BenchCluster, since: int, node: Process) -> bool:
+    """Whether that node has asked for its own instance since that mark."""
+    return any(call.operation == READ and call.instance == node.id for call in cluster.calls(since, node))
