@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -140,9 +140,10 @@ class Rule:
         ports = [fields.get(name, default) for name, default in (("start-port", 1), ("end-port", 65535))]
         if not all(isinstance(port, int) for port in ports):
             raise ValueError("a port is a whole number")
-        return cls(
-            _text(fields, "protocol"), ports[0], ports[1], uuid(source) if source else "", _text(fields, "network")
-        )
+        network = _text(fields, "network")
+        if network:
+            ip_network(network, strict=False)
+        return cls(_text(fields, "protocol"), ports[0], ports[1], uuid(source) if source else "", network)
 
 
 @dataclass(frozen=True, slots=True)

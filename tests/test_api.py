@@ -427,7 +427,8 @@ class TestAnswers:
     @pytest.mark.parametrize(
         "rules",
         [None, {}, [1], [{"flow-direction": "ingress", "start-port": "1"}], [{"flow-direction": "ingress", "protocol": 1}],
-         [{"flow-direction": "ingress", "security-group": {"id": "x"}}], [{"flow-direction": "ingress", "security-group": 1}]],
+         [{"flow-direction": "ingress", "security-group": {"id": "x"}}], [{"flow-direction": "ingress", "security-group": 1}],
+         [{"flow-direction": "ingress", "protocol": "udp", "network": "anywhere"}]],
     )  # fmt: skip
     def test_a_group_whose_rules_are_odd_is_a_group_all_the_same(self, say, rules):
         """The daemon goes by groups and not by their rules: an odd one must not keep it from its peers."""
