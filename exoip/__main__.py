@@ -11,12 +11,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-import exoip.footprint  # before all that imports requests
+import exoip.daemon.memory  # before all that imports requests
 
 # isort: split
-from exoip import discovery, requisites
-from exoip.config import Config, Mode, describe, parse
-from exoip.daemon import Daemon
+from exoip.config.parse import Config, Mode, describe, parse
+from exoip.daemon import requisites
+from exoip.daemon.daemon import Daemon
 from exoip.errors import (
     ApiConflict,
     ApiNotFound,
@@ -28,7 +28,8 @@ from exoip.errors import (
     OperationFailed,
     UsageError,
 )
-from exoip.journal import open_log, say
+from exoip.exoscale import discovery
+from exoip.telemetry.log import open_log, say
 
 OPERATION_TIMEOUT = 60.0  # seconds that -A and -D wait for the operation
 
@@ -100,7 +101,7 @@ def _code(error: ExoipError) -> int:
 
 def main() -> None:
     """The console script."""
-    exoip.footprint.leave_no_core()
+    exoip.daemon.memory.leave_no_core()
     sys.exit(run(sys.argv[1:], os.environ))
 
 

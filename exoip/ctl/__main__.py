@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 from exoip.ctl import commands, told
-from exoip.ctl.asking import Unanswered
+from exoip.ctl.client import Unanswered
 from exoip.ctl.levels import CODES
 from exoip.ctl.options import build_parser
 from exoip.errors import ExoipError, UsageError

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from exoip.ctl import status
-from exoip.ctl.asking import Daemon, Refused, Unanswered, ask, asker, daemon, daemons
+from exoip.ctl.client import Daemon, Refused, Unanswered, ask, asker, daemon, daemons
 from exoip.ctl.levels import CODES, UNKNOWN, worst
-from exoip.ctl.words import BOLD, COLOURS, paint_for, plain, span
+from exoip.ctl.terminal import BOLD, COLOURS, paint_for, plain, span
 from exoip.errors import UsageError
-from exoip.orders import VERSION
+from exoip.operator.control_protocol import VERSION
 
 DONE, NOT_DONE, NOBODY = 0, 1, 3
 LOOK = 0.1  # seconds between two looks of `wait`

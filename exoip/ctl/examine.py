@@ -9,11 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
-from exoip.ctl.asking import daemon
-from exoip.ctl.checkup import OPEN, PROBLEM, WARNING, WELL, Checkup, Finding
+from exoip.ctl.check import OPEN, PROBLEM, WARNING, WELL, Checkup, Finding
+from exoip.ctl.client import daemon
 from exoip.ctl.levels import CODES, CRITICAL, DEGRADED, HEALTHY
-from exoip.ctl.words import FAINT, GREEN, RED, YELLOW, paint_for, plain
-from exoip.orders import VERSION
+from exoip.ctl.terminal import FAINT, GREEN, RED, YELLOW, paint_for, plain
+from exoip.operator.control_protocol import VERSION
 
 _COLOURS = {WELL: GREEN, WARNING: YELLOW, PROBLEM: RED, OPEN: FAINT}
 

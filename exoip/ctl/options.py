@@ -6,10 +6,10 @@ import argparse
 from typing import NoReturn
 
 from exoip import __version__
-from exoip.ctl.asking import RUNTIME
+from exoip.config.model import HIGHEST_PRIORITY, LOWEST_PRIORITY
+from exoip.ctl.client import RUNTIME
 from exoip.errors import UsageError
-from exoip.orders import FAILOVER_TIME, LONGEST_FAILOVER, LONGEST_TEXT, SHORTEST_FAILOVER
-from exoip.settings import HIGHEST_PRIORITY, LOWEST_PRIORITY
+from exoip.operator.control_protocol import FAILOVER_TIME, LONGEST_FAILOVER, LONGEST_TEXT, SHORTEST_FAILOVER
 
 ROLES = ("listening", "backup", "master")
 LONGEST_WAIT = 86400.0

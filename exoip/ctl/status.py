@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from exoip.ctl.words import BOLD, COLOURS, FAINT, GREEN, RED, YELLOW, Paint, columns, moment, plain, span
+from exoip.ctl.terminal import BOLD, COLOURS, FAINT, GREEN, RED, YELLOW, Paint, columns, moment, plain, span
 
 Status = dict[str, Any]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from exoip.ctl.failovers import Failover
-from exoip.ctl.words import span
+from exoip.ctl.terminal import span
 
 NOBODY = "nobody"
 LEAST_COLUMNS = 20

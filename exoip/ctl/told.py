@@ -8,15 +8,15 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
-from exoip.ctl.asking import daemon
+from exoip.ctl.client import daemon
 from exoip.ctl.failovers import Failover, failovers
 from exoip.ctl.history import Entry, History, moment, rebuild
 from exoip.ctl.journal import from_files, from_journal
+from exoip.ctl.terminal import BOLD, FAINT, Paint, columns, paint_for, plain, span
+from exoip.ctl.terminal import moment as local
 from exoip.ctl.timeline import FINE, NOBODY, PLAIN, draw
-from exoip.ctl.words import BOLD, FAINT, Paint, columns, paint_for, plain, span
-from exoip.ctl.words import moment as local
 from exoip.errors import UsageError
-from exoip.orders import VERSION
+from exoip.operator.control_protocol import VERSION
 
 WIDTH = 100  # of what is not a terminal
 

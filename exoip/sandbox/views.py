@@ -1,6 +1,6 @@
 """The JSON shapes of a simulated zone: what each thing looks like in an answer of API v2. Pure.
 
-Each validates against the official OpenAPI description; `tests/test_sandbox_sdk.py` holds it to that. As in the real
+Each validates against the official OpenAPI description; `tests/unit/sandbox/test_sdk.py` holds it to that. As in the real
 API an Elastic IP does not name its holders, and an instance names its Elastic IPs only when it is asked for alone.
 """
 

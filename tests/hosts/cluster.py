@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from exoip.ctl.history import rebuild
-from exoip.messages import MESSAGE_IDS, What
+from exoip.telemetry.messages import MESSAGE_IDS, What
 from tests.hosts.beats import Beats
 from tests.hosts.host import Entry, Host
 from tests.hosts.network import ADDRESSES, EIP, HUB

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exoip.events import What
+from exoip.core.events import What
 from tests.hosts.cluster import DEAD, FILE, INTERVAL, UNIT, Cluster
 from tests.hosts.host import Host
 from tests.hosts.waiting import wait

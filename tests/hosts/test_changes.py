@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exoip import __version__
-from exoip.events import What
+from exoip.core.events import What
 from tests.hosts import history
 from tests.hosts.beats import Beat
 from tests.hosts.cluster import FILE, INTERVAL, UNIT, Cluster

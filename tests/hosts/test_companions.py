@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exoip.events import What
+from exoip.core.events import What
 from tests.hosts.cluster import FILE, SETTLES, UNIT, Cluster
 from tests.hosts.host import Host
 from tests.hosts.waiting import wait

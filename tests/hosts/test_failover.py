@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exoip.events import What
+from exoip.core.events import What
 from tests.hosts import history
 from tests.hosts.cluster import DEAD, UNIT, Cluster, at
 from tests.hosts.network import EIP, cut

@@ -8,7 +8,7 @@ from tests.hosts.cluster import FILE, UNIT, Cluster
 from tests.hosts.network import EIP
 from tests.hosts.waiting import wait
 from tests.hosts.zone import now
-from tests.operating import commands
+from tests.support.operating import commands
 
 NAME = UNIT.removeprefix("exoip@").removesuffix(".service")
 

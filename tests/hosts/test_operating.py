@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exoip.events import What
+from exoip.core.events import What
 from tests.hosts.cluster import FILE, SETTLES, TOLD, UNIT, Cluster
 from tests.hosts.host import Host
 from tests.hosts.waiting import wait

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from exoip.events import What
+from exoip.core.events import What
 from tests.hosts.cluster import FILE, UNIT, Cluster
 from tests.hosts.host import Host
 from tests.hosts.probe import WAYS

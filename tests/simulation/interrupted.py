@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from exoip.calls import Call, Lane
+from exoip.core.calls import Call, Lane
 from tests.simulation.meter import Meter, unsettled
 from tests.simulation.world import Host, World
 

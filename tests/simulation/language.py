@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from exoip.wire import Heartbeat, decode, encode
+from exoip.heartbeat.wire import Heartbeat, decode, encode
 from tests.simulation.formula import FormulaError, evaluate, sides
 from tests.simulation.meter import Meter, masters, unsettled
 from tests.simulation.world import EIP, Host, World, instance_id

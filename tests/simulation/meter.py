@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from exoip.election import Role
-from exoip.events import Event
+from exoip.core.election import Role
+from exoip.core.events import Event
 from tests.simulation.world import Host, World
 
 

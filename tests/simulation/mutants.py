@@ -20,7 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.support.paths import ROOT
+
 LONGEST = 300.0  # seconds for one mutant
 KILLED = "KILLED BY "  # what `hunt` says
 
@@ -38,88 +39,96 @@ class Mutant:
 
 MUTANTS = (
     # who should hold
-    Mutant("equal priorities make two masters", "election", "if own < best.rank:", "if own[0] <= best.rank[0]:", "39"),
     Mutant(
-        "no stall guard", "node", "slept := self._schedule.slept(self._election.terms, now)", "slept := 0.0", "26c 26d"
+        "equal priorities make two masters", "core/election", "if own < best.rank:", "if own[0] <= best.rank[0]:", "39"
+    ),
+    Mutant(
+        "no stall guard",
+        "core/node",
+        "slept := self._schedule.slept(self._election.terms, now)",
+        "slept := 0.0",
+        "26c 26d",
     ),
     Mutant(
         "acts from its first moment, without listening",
-        "election",
+        "core/election",
         "        self._listen_until = now + terms.dead_time\n        self._next_death",
         "        self._listen_until = now\n        self._next_death",
         "04 39",
     ),
     Mutant(
         "255 for unfit",
-        "election",
+        "core/election",
         "return HOLDING_UNFIT if own.last_held else UNFIT",
         "return LEAVING",
         "21c 20",
     ),
     Mutant(
         "an unfit holder counts no better than any unfit node",
-        "election",
+        "core/election",
         "return HOLDING_UNFIT if own.last_held else UNFIT",
         "return UNFIT",
         "20",
     ),
     Mutant(
         "no 254 while letting go",
-        "election",
+        "core/election",
         "        if own.letting_go:\n            return UNFIT\n",
         "",
         "25",
     ),
     Mutant(
         "a rise from 0 counts at once",
-        "election",
+        "core/election",
         "peer.counts_at = now + self.terms.dead_time",
         "peer.counts_at = None",
         "05",
     ),
     Mutant(
         "the preemption delay is not kept through a doubt",
-        "knowledge",
+        "core/observed",
         "return self.held and (self.doubt_since is None or self.heard_only)",
         "return self.held and self.doubt_since is None",
         "13b",
     ),
     Mutant(
         "a death does not end the preemption delay's count",
-        "election",
+        "core/election",
         "peer.alive, peer.counts_at, peer.better_since = False, None, None",
         "peer.alive, peer.counts_at = False, None",
         "30",
     ),
     Mutant(
         "deaths before what waits in the socket is read",
-        "node",
+        "core/node",
         "        if (due := now >= self._deadline) or (quiet and",
         "        quiet = True\n        if (due := now >= self._deadline) or (quiet and",
         "26f",
     ),
-    Mutant("a failure to attach never makes unfit", "fitness", "if self._tries >= TRIES:", "if False:", "02a"),
-    Mutant("unfit for ever", "fitness", "self.until = now + self._length", "self.until = math.inf", "02a 17"),
+    Mutant("a failure to attach never makes unfit", "core/backoff", "if self._tries >= TRIES:", "if False:", "02a"),
+    Mutant("unfit for ever", "core/backoff", "self.until = now + self._length", "self.until = math.inf", "02a 17"),
     Mutant(
         "the crash loop is not minded",
-        "node",
+        "core/node",
         '"started too often", quarantined_until',
         '"started too often", -math.inf',
         "33",
     ),
-    Mutant("flapping is not damped", "damping", "if excess >= 0 else 0.0", "if False else 0.0", "13c"),
-    Mutant("the damping does not end", "damping", "now + WINDOW if self.delay", "math.inf if self.delay", "13c"),
+    Mutant("flapping is not damped", "core/flap_damping", "if excess >= 0 else 0.0", "if False else 0.0", "13c"),
+    Mutant(
+        "the damping does not end", "core/flap_damping", "now + WINDOW if self.delay", "math.inf if self.delay", "13c"
+    ),
     # trust
     Mutant(
         "the id in a packet is trusted, whoever sends it",
-        "admission",
+        "core/admission",
         "if member is None or member[0] != address:",
         "if member is None:",
         "42",
     ),
     Mutant(
         "a stranger becomes a member by its packet",
-        "node",
+        "core/node",
         "            if cause := self.admission.judge(",
         "            if heartbeat.instance_id not in self._election.peers:\n"
         "                self.admission.set_members({**self.admission.members, heartbeat.instance_id: (address, 12345)})\n"
@@ -131,31 +140,35 @@ MUTANTS = (
     # Take
     Mutant(
         "reads itself before it attaches",
-        "moves",
+        "core/mutations",
         "if role is Role.MASTER and not me.held:",
         "if role is Role.MASTER and not me.held and not me.doubt:",
         "36 19e",
     ),
     Mutant(
-        "waits 30 s for an API that is away though nobody may hold", "fitness", "\nSOON = 5.0 ", "\nSOON = 30.0 ", "19f"
+        "waits 30 s for an API that is away though nobody may hold",
+        "core/backoff",
+        "\nSOON = 5.0 ",
+        "\nSOON = 30.0 ",
+        "19f",
     ),
     Mutant(
         "no backoff reset on a new decision",
-        "ownership",
+        "core/ownership",
         "            backoff.reset()\n",
         "            pass\n",
         "34 17 02",
     ),
     Mutant(
         "what an attach that failed left behind is not read back",
-        "moves",
+        "core/mutations",
         "                self._know.me.doubted(now, stray=True)\n",
         "                pass\n",
         "28b",
     ),
     Mutant(
         "the dead master is not presumed to hold",
-        "ownership",
+        "core/ownership",
         "                last.presume(now)\n",
         "                pass\n",
         "01",
@@ -163,7 +176,7 @@ MUTANTS = (
     # Clear
     Mutant(
         "detach beside the attach",
-        "moves",
+        "core/mutations",
         "        if role is Role.MASTER and not me.held:\n",
         "        if role is Role.MASTER and not me.held and (other := self._clear_due()[1]) and now >= self._clear_due()[0]:\n"
         "            return Call(Kind.DETACH, other.instance_id, why='beside the attach'), now\n"
@@ -172,35 +185,35 @@ MUTANTS = (
     ),
     Mutant(
         "the taker clears a heard holder at once",
-        "moves",
+        "core/mutations",
         "return since + HEARD_GRACE if other.holds else math.inf",
         "return -math.inf",
         "06 07",
     ),
     Mutant(
         "the taker never clears a heard holder",
-        "moves",
+        "core/mutations",
         "return since + HEARD_GRACE if other.holds else math.inf",
         "return math.inf",
         "34a 12",
     ),
     Mutant(
         "no baseline: a rival is cleared at once",
-        "moves",
+        "core/mutations",
         "        lower = self._know.own_id < other.instance_id\n",
         "        return -math.inf\n        lower = self._know.own_id < other.instance_id\n",
         "09",
     ),
     Mutant(
         "no baseline: a predecessor is cleared late",
-        "moves",
+        "core/mutations",
         "        if other.instance_id in self._know.baseline:\n            return -math.inf\n",
         "",
         "01",
     ),
     Mutant(
         "one that was relieving this node when it fell silent is cleared at once",
-        "moves",
+        "core/mutations",
         "        if other.instance_id in self._know.took_over:\n",
         "        if other.instance_id in self._know.took_over:\n            return -math.inf\n"
         "        if other.instance_id in self._know.took_over:\n",
@@ -208,52 +221,56 @@ MUTANTS = (
     ),
     Mutant(
         "clears by knowledge of itself from before it was due",
-        "moves",
+        "core/mutations",
         "return self._know.me.known_at < max(now - FRESH, due)",
         "return self._know.me.known_at < now - FRESH",
         "44",
     ),
     Mutant(
         "clears by old knowledge of itself",
-        "moves",
+        "core/mutations",
         "return self._know.me.known_at < max(now - FRESH, due)",
         "return False",
         "45",
     ),
     Mutant(
         "lets go without hearing the master after the read",
-        "moves",
+        "core/mutations",
         "return self._election.heard_after(instance_id, other.read_end)",
         "return self._election.heard_after(instance_id, -math.inf)",
         "16c 22a",
     ),
     Mutant(
         "lets go without a read",
-        "moves",
+        "core/mutations",
         "if other is None or other.holds is not True or other.read_at < self.keep_since:",
         "if other is None:",
         "27b",
     ),
     Mutant(
         "lets go by a read from before",
-        "moves",
+        "core/mutations",
         "or other.holds is not True or other.read_at < self.keep_since:",
         "or other.holds is not True:",
         "43",
     ),
     Mutant(
-        "lets go to one that may be letting go", "moves", "\nLET_GO_SETTLES = 6.0\n", "\nLET_GO_SETTLES = 0.0\n", "46"
+        "lets go to one that may be letting go",
+        "core/mutations",
+        "\nLET_GO_SETTLES = 6.0\n",
+        "\nLET_GO_SETTLES = 0.0\n",
+        "46",
     ),
     Mutant(
         "a leaver detaches itself at once",
-        "moves",
+        "core/mutations",
         '        if not heard:\n            return "leaving',
         '        if self.leaving:\n            return "leaving',
         "21a",
     ),
     Mutant(
         "a leaver does not let go to an unfit peer",
-        "moves",
+        "core/mutations",
         "if peer.alive and peer.priority < LEAVING]",
         "if peer.alive and peer.priority < 253]",
         "21c",
@@ -261,71 +278,71 @@ MUTANTS = (
     # Know, Verify, Yield
     Mutant(
         "no doubt after a heal",
-        "ownership",
+        "core/ownership",
         "            self.know.me.doubted(now, heard=True)\n",
         "            pass\n",
         "11 07",
     ),
     Mutant(
         "no yield",
-        "yielding",
+        "core/split_brain",
         "        length = self._double()\n        self.rivals.add(found)\n",
         "        return []\n        length = self._double()\n        self.rivals.add(found)\n",
         "07",
     ),
-    Mutant("the stand-back is not doubled", "yielding", "min(2 * self.length,", "min(1 * self.length,", "07b"),
+    Mutant("the stand-back is not doubled", "core/split_brain", "min(2 * self.length,", "min(1 * self.length,", "07b"),
     Mutant(
         "a look that fails ends the stand-back",
-        "yielding",
+        "core/split_brain",
         "        if not self.active or not (found or certain):\n",
         "        if not self.active:\n",
         "14d",
     ),
     Mutant(
         "an attach that does not last is repeated at once",
-        "ownership",
+        "core/ownership",
         "if now - self.moves.attached_at < LASTS:",
         "if False:",
         "32b",
     ),
     Mutant(
         "the stand-back has no end",
-        "yielding",
+        "core/split_brain",
         "self.active, self._until, self._look_at = True, now + length,",
         "self.active, self._until, self._look_at = True, math.inf,",
         "14a",
     ),
     Mutant(
         "who stands back does not look",
-        "yielding",
+        "core/split_brain",
         "self.active, self._until, self._look_at = True, now + length, now + LOOK",
         "self.active, self._until, self._look_at = True, now + length, math.inf",
         "14c",
     ),
     Mutant(
         "yields to a dead master too",
-        "yielding",
+        "core/split_brain",
         " or found in self._know.took_over",
         "",
         "11",
     ),
     Mutant(
         "yields to one that it hears",
-        "reads",
+        "core/reads",
         "if outcome.holds and outcome.running and not self._election.alive(instance_id):",
         "if outcome.holds and outcome.running:",
         "12a 27b 26e",
     ),
     Mutant(
         "a holder never looks whether it still holds",
-        "reads",
+        "core/reads",
         "self.due.queue.extend([own, *others, *lists])",
         "self.due.queue.extend([*others, *lists])",
         "32",
     ),
     Mutant(
         "a backup never looks whether it holds",
-        "reads",
+        "core/reads",
         "            self.due.queue.append(own)\n",
         "            pass\n",
         "27a",

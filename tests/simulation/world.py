@@ -16,13 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from exoip.calls import Call, Failure, Kind, Lane, Outcome
-from exoip.election import Terms
-from exoip.events import Event, What
-from exoip.node import Node
+from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
+from exoip.core.election import Terms
+from exoip.core.events import Event, What
+from exoip.core.node import Node
+from exoip.heartbeat.wire import Heartbeat, decode, encode
 from exoip.sandbox.model import ZoneError
 from exoip.sandbox.zone import Zone
-from exoip.wire import Heartbeat, decode, encode
 
 EIP = "198.51.100.50"
 READ_TIMEOUT, MUTATION_TIMEOUT = 2.0, 10.0

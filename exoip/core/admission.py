@@ -1,0 +1,86 @@
+"""Whether a heartbeat counts: for our Elastic IP, from a member at its own address, and proven as the rules ask. Pure.
+
+It knows the members, since they are who is admitted. A heartbeat that is not admitted changes nothing but what `denied` tells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+
+from exoip.core.events import Event, What
+from exoip.heartbeat.authentication import Proof, Stamps
+from exoip.heartbeat.wire import Heartbeat
+
+TOLD_EVERY = 60.0  # seconds between two reports of one sender and cause
+MOST_SENDERS = 100  # that are no members and are told apart
+
+Place = tuple[str, int]  # the address and port that a member beats from and is beaten to
+
+
+class Admission:
+    """`members`: the other nodes' places by instance id; replaced as a whole, so that any thread may read it.
+
+    `denied`: whose heartbeats were refused last for want of a proof, and why.
+    """
+
+    def __init__(self, eip: str) -> None:
+        self.eip = eip
+        self.members: dict[str, Place] = {}
+        self.addresses: frozenset[str] = frozenset()
+        self.denied: dict[str, str] = {}
+        self._stamps = Stamps()
+
+    def set_members(self, members: Mapping[str, Place]) -> None:
+        """Admit these, whatever was before."""
+        self.members = dict(members)
+        self.addresses = frozenset(address for address, _ in members.values())
+        self.denied = {name: cause for name, cause in self.denied.items() if name in members}
+        self._stamps.keep(members)
+
+    def judge(self, heartbeat: Heartbeat, address: str, proof: Proof, dead_time: float, now: float) -> str:
+        """Return why a heartbeat that came from `address` is refused, or "" when it counts."""
+        if heartbeat.eip != self.eip:
+            return "eip"
+        sender = heartbeat.instance_id
+        member = self.members.get(sender)
+        if member is None or member[0] != address:
+            return "identity" if address in self.addresses else "unknown"
+        cause = proof.cause
+        if not cause and proof.stamp is not None:
+            cause = self._stamps.judge(sender, proof.stamp, proof.ahead, dead_time, now)
+        if cause:
+            self.denied[sender] = cause
+        elif self.denied:
+            self.denied.pop(sender, None)
+        return cause
+
+
+class Refusals:
+    """Counts dropped datagrams by cause, and reports each sender and cause once a minute at most.
+
+    What is kept stays small: at most `MOST_SENDERS` that are no members are told apart. Members are as
+    many as the group has, so a flood of false senders never hides what a member does wrong.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._members: dict[tuple[str, str], float] = {}  # when a sender and cause was told of last
+        self._others: dict[tuple[str, str], float] = {}
+        self._pruned = -math.inf
+
+    def note(self, address: str, cause: str, now: float, *, member: bool = False) -> Event | None:
+        """Count one refusal, of something that came from a member's address or not; return the event when it is time to tell of it."""
+        self.counts[cause] += 1
+        told = self._members if member else self._others
+        if now - told.get((address, cause), -math.inf) < TOLD_EVERY:
+            return None
+        if len(told) >= MOST_SENDERS and (member or now - self._pruned >= TOLD_EVERY):
+            self._pruned = now
+            for old in [key for key, at in told.items() if now - at >= TOLD_EVERY]:
+                del told[old]
+        if len(told) >= MOST_SENDERS and not member:
+            return None
+        told[address, cause] = now
+        return Event(What.DATAGRAM_REFUSED, now, "", cause, {"address": address, "count": self.counts[cause]})

@@ -1,0 +1,266 @@
+"""The mutations: which attach or detach is wanted now, and what came of it. Pure; `now` in seconds.
+
+One mutation at a time, its operation included. The rules, in the words of `ownership`:
+
+Take    A master that does not hold attaches itself, with no read before it.
+Clear   A master that is known to hold, by knowledge at most 2 s old, detaches the others that hold: at once a silent one that was
+        known or presumed to hold when this node attached. A heard one lets go by itself and is detached only after 30 s.
+        A silent one that came to hold later is alive and cut off: it will clear this node, or is cleared after 10 s by
+        the lower instance id, after 60 s by the higher. (Never beside the attach: should that fail, nobody would hold.)
+        One that was taking the EIP over from this node when it fell silent is cleared after an interval and 4 s: dead, it
+        can not wait for long; cut off, it clears this node at once, and both at once would leave nobody.
+Keep    A backup that holds lets go once a read, begun since it is a backup to this master, shows the master holding, and the
+        master was heard after that read. (The holder lets go itself, because a taker that detaches a holder which is just
+        taking back leaves nobody.) A leaver does the same with any heard peer, and with no heard peer below 255 lets go at once.
+        To a backup a read within 6 s of the master's advertising 254 or 255 shows nothing: that one may have been letting go,
+        have crashed and be back, with its detach about to take effect. Two live holders meanwhile do no harm.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+
+from exoip.core.backoff import SOON, Backoff, Fitness
+from exoip.core.calls import POLL, Call, Failure, Kind, Operation, Outcome
+from exoip.core.election import LEAVING, Election, Role
+from exoip.core.events import Event, What
+from exoip.core.observed import Instance, Knowledge
+
+ATTACH_TRUSTED = 5.0  # an attach seen done later than this after its call is read back before it is believed
+FRESH = 2.0
+HEARD_GRACE = 30.0
+KEPT_GRACE = 4.0
+LET_GO_SETTLES = 6.0
+RIVAL_GRACE_LOWER_ID, RIVAL_GRACE_HIGHER_ID = 10.0, 60.0
+
+
+class Moves:
+    """The mutation lane of one node."""
+
+    def __init__(self, election: Election, knowledge: Knowledge, chance: random.Random) -> None:
+        self._election = election
+        self._know = knowledge
+        self.take, self.clear, self.let_go = Backoff(chance, SOON), Backoff(chance), Backoff(chance)
+        self.attached_at = -math.inf
+        self.unsure = False  # an own attach timed out as an operation: a read will tell whether it failed
+        self.attach_fitness, self.clear_fitness = Fitness(), Fitness()
+        self.hold_back = False  # who holds is being asked: no attach before the answer
+        self.leaving = False
+        self.since = -math.inf  # master, or backup to this master, since then
+        self.keep_since = -math.inf  # only reads begun since then let a backup let go
+        self._in_flight: Call | None = None  # the HTTP call that is under way
+        self._operation: Operation | None = None
+
+    # -- what others may ask ------------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """No mutation is under way."""
+        return self._in_flight is None and self._operation is None
+
+    def touching(self, instance_id: str) -> bool:
+        """Whether a mutation of this instance is under way."""
+        call = self._operation.call if self._operation else self._in_flight
+        return call is not None and call.instance_id == instance_id
+
+    @property
+    def letting_go(self) -> bool:
+        """Whether the detach of this node itself is under way."""
+        call = self._operation.call if self._operation else self._in_flight
+        return call is not None and call.kind is Kind.DETACH and call.instance_id == self._know.own_id
+
+    @property
+    def keeping(self) -> bool:
+        """A backup that holds: it lets go as soon as it may."""
+        return self._election.role is Role.BACKUP and self._know.me.held
+
+    def takes(self, now: float) -> bool:
+        """Whether the attach of this node itself is the next mutation, and is to go out now."""
+        wanted = self._election.role is Role.MASTER and not self._know.me.held and self.idle
+        return wanted and not self.hold_back and now >= self.take.at
+
+    def wants_fresh(self, now: float) -> bool:
+        """Whether a clear waits for newer knowledge of this node itself."""
+        if self._election.role is not Role.MASTER or not self._know.me.holds or not self.idle:
+            return False
+        due = self.clear_at()
+        return now >= due and self._stale(due, now)
+
+    def _stale(self, due: float, now: float) -> bool:
+        """Whether what is known of this node itself is too old for a clear, or from before that was due."""
+        return self._know.me.known_at < max(now - FRESH, due)
+
+    def clear_at(self) -> float:
+        """When the next other holder is to be detached; inf when there is none."""
+        return self._clear_due()[0]
+
+    # -- the next call ------------------------------------------------------------------------------------------------
+
+    def next(self, now: float) -> tuple[Call | None, float]:
+        """Return the wanted call and mark the lane busy with it; or None and when to ask again (inf: when something changed)."""
+        if self._in_flight is not None:
+            return None, math.inf
+        if self._operation is not None:
+            if now < self._operation.poll_at:
+                return None, self._operation.poll_at
+            operation = self._operation
+            call: Call | None = Call(Kind.POLL, operation.call.instance_id, operation.operation_id, operation.call.why)
+            at = now
+        else:
+            call, at = self._wish(now)
+        self._in_flight = call
+        return call, at
+
+    def _wish(self, now: float) -> tuple[Call | None, float]:
+        role, me = self._election.role, self._know.me
+        if role is Role.MASTER and not me.held:
+            at = math.inf if self.hold_back else self.take.at
+            return (None, at) if now < at else (Call(Kind.ATTACH, self._know.own_id, why=self._election.reason), now)
+        if role is Role.MASTER and not me.doubt:
+            due, other = self._clear_due()
+            if other is None or now < due or self._stale(due, now):
+                return None, due if now < due else math.inf
+            return Call(Kind.DETACH, other.instance_id, why=self._why_clear(other)), now
+        if self.keeping:
+            if now < self.let_go.at:
+                return None, self.let_go.at
+            why = self._may_let_go()
+            return (Call(Kind.DETACH, self._know.own_id, why=why), now) if why else (None, math.inf)
+        return None, math.inf
+
+    def _clear_due(self) -> tuple[float, Instance | None]:
+        """When the next other holder is to be detached, and which."""
+        due = [(self._grace(other), other.instance_id, other) for other in self._know.holders()]
+        if not due:
+            return math.inf, None
+        at, _, other = min(due)
+        return max(at, self.clear.at), other
+
+    def _grace(self, other: Instance) -> float:
+        since = max(other.since, self.since)
+        if self._election.alive(other.instance_id):
+            return since + HEARD_GRACE if other.holds else math.inf  # what is only presumed is read first
+        if other.instance_id in self._know.baseline:
+            return -math.inf
+        if other.instance_id in self._know.took_over:
+            return max(since, other.silent_since) + self._election.terms.interval + KEPT_GRACE
+        lower = self._know.own_id < other.instance_id
+        return max(since, other.silent_since) + (RIVAL_GRACE_LOWER_ID if lower else RIVAL_GRACE_HIGHER_ID)
+
+    def _why_clear(self, other: Instance) -> str:
+        if self._election.alive(other.instance_id):
+            return f"it is heard and has not let go for {HEARD_GRACE:.0f} s"
+        return (
+            "it is silent and held"
+            if other.instance_id in self._know.baseline
+            else "it is silent and came to hold later"
+        )
+
+    def _may_let_go(self) -> str:
+        """Return why this node may let go, or nothing when it may not."""
+        if not self.leaving:
+            master = self._election.master
+            return f"{master} holds and is heard" if master and self._relieved_by(master) else ""
+        heard = [peer for peer in self._election.peers.values() if peer.alive and peer.priority < LEAVING]
+        if not heard:
+            return "leaving, and no peer is there to take over"
+        return next(
+            (f"leaving, {p.instance_id} holds and is heard" for p in heard if self._relieved_by(p.instance_id)), ""
+        )
+
+    def _relieved_by(self, instance_id: str) -> bool:
+        other = self._know.others.get(instance_id)
+        if other is None or other.holds is not True or other.read_at < self.keep_since:
+            return False
+        if not self.leaving and other.read_at < self._election.off_at(instance_id) + LET_GO_SETTLES:
+            return False
+        return self._election.heard_after(instance_id, other.read_end)
+
+    # -- what came of it ----------------------------------------------------------------------------------------------
+
+    def began(self, call: Call, now: float) -> list[Event]:
+        """Tell of a mutation that goes out."""
+        if call.kind is Kind.POLL:
+            return []
+        if call.kind is Kind.ATTACH:
+            return [Event(What.ATTACHING, now, call.instance_id, call.why)]
+        own = call.instance_id == self._know.own_id
+        return [Event(What.LETTING_GO if own else What.CLEARING, now, call.instance_id, call.why)]
+
+    def done(self, call: Call, outcome: Outcome) -> list[Event]:
+        """Take in what came of the call that `next` gave."""
+        self._in_flight = None
+        now, operation = outcome.ended, self._operation
+        if call.kind is Kind.POLL:
+            if operation is None:
+                return []  # timed out meanwhile
+            if outcome.failure in (Failure.OPERATION, Failure.NOT_SO):
+                self._operation = None
+                return self._failed(operation.call, outcome.failure, outcome, now)
+            if outcome.failure is not None or outcome.operation_id:
+                operation.looked(now, outcome.retry_after)
+                return self.tick(now)
+            self._operation = None
+            return self._succeeded(operation.call, operation.called, outcome.began, now)
+        if outcome.failure is not None:
+            return self._failed(call, outcome.failure, outcome, now)
+        if outcome.operation_id:
+            self._operation = Operation(call, outcome.began, outcome.operation_id, now + POLL)
+            return []
+        return self._succeeded(call, outcome.began, outcome.began, now)
+
+    def tick(self, now: float) -> list[Event]:
+        """Let an operation that is not seen done in time fail."""
+        operation = self._operation
+        if operation is None or now < self.next_deadline():
+            return []
+        self._operation = None
+        detail = f"operation {operation.operation_id} not seen done {now - operation.called:.1f} s after its call"
+        late = Outcome(operation.called, now, Failure.TIMEOUT, detail=detail, operation_id=operation.operation_id)
+        return self._failed(operation.call, Failure.TIMEOUT, late, now)
+
+    def next_deadline(self) -> float:
+        """When `tick` is wanted."""
+        waiting = self._operation is not None and self._in_flight is None
+        return self._operation.deadline if self._operation and waiting else math.inf
+
+    def _succeeded(self, call: Call, called: float, looked: float, now: float) -> list[Event]:
+        took = {"duration": now - called, "since": now - self.since}
+        if call.kind is Kind.ATTACH:
+            self._know.me.attached(called, looked, now, ATTACH_TRUSTED)
+            self.attached_at, self.unsure = now, False
+            self.attach_fitness.done()
+            return [Event(What.ATTACHED, now, call.instance_id, call.why, took)]
+        if call.instance_id == self._know.own_id:
+            self._know.me.detached(called, now)
+            self.let_go.reset()
+            return [Event(What.LET_GO, now, call.instance_id, call.why, took)]
+        self.clear.reset()
+        self.clear_fitness.done()
+        other = self._know.others.get(call.instance_id)
+        if other is not None:
+            other.cleared(now)
+            self._know.not_holding(other.instance_id)
+        return [Event(What.CLEARED, now, call.instance_id, call.why, took)]
+
+    def _failed(self, call: Call, failure: Failure, outcome: Outcome, now: float) -> list[Event]:
+        definite = failure in (Failure.REFUSED, Failure.INVALID)
+        if call.instance_id == self._know.own_id:
+            self._know.me.changed_at = now
+            if not definite:
+                self._know.me.doubted(now, stray=True)
+            backoff = self.take if call.kind is Kind.ATTACH else self.let_go
+            if call.kind is Kind.ATTACH and outcome.operation_id:
+                self.unsure = True
+            elif call.kind is Kind.ATTACH:
+                self.attach_fitness.failed(failure, now)
+        else:
+            backoff = self.clear
+            if other := self._know.others.get(call.instance_id):
+                other.changed_at = now
+            if failure is not Failure.NOT_SO:
+                self.clear_fitness.failed(failure, now)
+        backoff.failed(failure, outcome.retry_after, now)
+        details = {"call": call.kind, "failure": failure, "detail": outcome.detail, "again": backoff.at - now}
+        return [Event(What.FAILED, now, call.instance_id, outcome.detail, details)]

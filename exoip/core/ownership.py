@@ -1,0 +1,240 @@
+"""From "who should hold" to "who holds": which API call is wanted next, so that the two agree.
+
+Pure: no socket, no HTTP, no clock, no log. Inputs are the role and the peers (from `election`), and what came of earlier calls.
+Output is the next call of each lane. Nothing is queued: every call is decided from what is known at that moment, so a newer
+decision replaces an older one, and a move that is cut off anywhere is taken up again from what the API then says.
+
+The parts: `knowledge` (what is known, and since when), `moves` (the mutations: Take, Clear, Keep), `reads` (Know, Verify, Ask),
+`yielding` (what to do when the EIP is lost), `fitness` (backoff and unfit times); this module ties them to the role.
+
+Make before break   While a live node can serve, the EIP is never without a holder: the new one attaches before the old one lets go.
+Lost, and Yield     See `yielding`.
+Unfit               See `fitness`. An unfit node advertises 253 or 254, so that any fit one goes before it; an unfit master goes on trying.
+Leave               Advertise 255; a peer takes over at once; let go as Keep says; then be gone.
+Predecessors        When a node becomes master, the master before it, if dead, leaving, or unfit and holding (253), is presumed to
+                    hold, without a read.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+
+from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Trouble
+from exoip.core.election import HOLDING_UNFIT, LEAVING, Condition, Election, Role
+from exoip.core.events import Event, What
+from exoip.core.mutations import Moves
+from exoip.core.observed import Knowledge
+from exoip.core.reads import Reads
+from exoip.core.split_brain import Yielding
+from exoip.core.unfit import Aside
+
+LASTS = 60.0  # an attach that is undone sooner than that by somebody was none
+MUTATIONS = (Kind.ATTACH, Kind.DETACH, Kind.POLL)
+
+
+class Ownership:
+    """The reconciliation of one node. Not thread-safe: `node` holds the lock."""
+
+    def __init__(
+        self,
+        election: Election,
+        chance: random.Random,
+        now: float,
+        *,
+        verify_interval: float = 30.0,
+        refresh_in: float = math.inf,
+    ) -> None:
+        self._election = election
+        self.know = Knowledge(election.terms.instance_id)
+        self.moves = Moves(election, self.know, chance)
+        self.reads = Reads(election, self.know, self.moves, chance, now, verify_interval, refresh_in)
+        self.yielding = Yielding(election, self.know, self.moves, self.reads)
+        self.aside = Aside(
+            election.terms.instance_id,
+            {
+                "attach failed": self.moves.attach_fitness,
+                "detach of another failed": self.moves.clear_fitness,
+                "can not read itself": self.reads.fitness,
+            },
+        )
+        self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
+        self.trouble: dict[Kind, Trouble] = {}  # the calls that fail at present
+        self.answered_at = -math.inf  # the last good answer of the API
+
+    # -- what comes in ------------------------------------------------------------------------------------------------
+
+    def set_members(self, instance_ids: frozenset[str], now: float) -> None:
+        """Take over the group, as the API or the configuration says."""
+        self.know.set_members(instance_ids, now)
+
+    def leave(self) -> None:
+        """Hand over and be gone; `finished` tells when."""
+        self.moves.leaving = True
+        self.yielding.leave()
+
+    def peer(self, event: Event) -> list[Event]:
+        """A peer is alive, or dead, or no longer a member."""
+        now, other = event.at, self.know.others.get(event.instance_id)
+        events: list[Event] = []
+        if event.what is What.PEER_ALIVE:
+            self.know.me.doubted(now, heard=True)
+            if event.instance_id in self.know.masters and event.instance_id != self._election.master:
+                self.know.masters.remove(event.instance_id)
+            events = self.yielding.heard(event.instance_id, now)
+        elif other is not None:
+            other.silent_since = now
+        self.reads.due.verify_again(now)
+        return events
+
+    def stalled(self, now: float) -> None:
+        """This node was not running for a while: what it knows may be old."""
+        self.know.me.doubted(now)
+        self.reads.due.verify_again(now)
+
+    def follow(self, now: float) -> None:
+        """Take note of the election's decision; cheap when it is the same."""
+        decision = (self._election.role, self._election.master, self.moves.leaving)
+        if decision == self._decision:
+            return
+        old_master, self._decision = self._decision[1], decision
+        if old_master != self.know.own_id:
+            self._remember_master(old_master)
+        self.moves.since = self.moves.keep_since = now
+        self.reads.due.keep_at = now
+        for backoff in (self.moves.take, self.moves.let_go, self.moves.clear):
+            backoff.reset()
+        if self._election.role is Role.MASTER:
+            self._became_master(now)
+        elif not self.yielding.active:
+            self.reads.drop_question()
+            self.moves.hold_back = False
+
+    def _remember_master(self, master: str | None) -> None:
+        if master is not None and master in self.know.others:
+            self.know.masters = [*(m for m in self.know.masters if m != master), master]
+
+    def _became_master(self, now: float) -> None:
+        masters, self.know.masters = self.know.masters, []
+        self.yielding.became_master()
+        if masters:
+            last = self.know.others.get(masters[-1])
+            peer = self._election.peers.get(masters[-1])
+            lost = peer is None or not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING)
+            if last is not None and lost:
+                last.presume(now)
+        there = {master for master in masters if master in self.know.others}
+        if self.know.me.held:
+            self.know.took_over |= there
+        else:
+            self.know.baseline, self.know.took_over = there, set()
+        self.moves.attach_fitness.forget_tries()
+        self.moves.clear_fitness.forget_tries()
+        self.reads.due.verify_again(now)
+
+    # -- what comes out -----------------------------------------------------------------------------------------------
+
+    def condition(self, now: float) -> Condition:
+        """The state of this node, for its advertised priority."""
+        me = self.know.me
+        return Condition(
+            holds=me.protected,
+            last_held=me.held,
+            unfit=self.aside.unfit(now),
+            letting_go=self.moves.letting_go,
+            yielded=self.yielding.active,
+            leaving=self.moves.leaving,
+        )
+
+    def finished(self) -> bool:
+        """A leaver may go: it does not hold, and nothing is under way."""
+        return self.moves.leaving and self.moves.idle and not self.know.me.may_hold
+
+    def next_call(self, lane: Lane, now: float) -> tuple[Call | None, float, list[Event]]:
+        """Return the wanted call, which marks the lane busy, or None and when to ask again; and the events of it."""
+        call, at = self.moves.next(now) if lane is Lane.MUTATIONS else self.reads.next(now)
+        if lane is Lane.READS:
+            return call, at, []
+        if call is None:
+            waits = self.moves.wants_fresh(now) or self.moves.keeping
+            content = at == math.inf and self.moves.idle and not self.know.me.doubt and not waits
+            return None, at, self._recovered(MUTATIONS, "it is no longer wanted", now) if content else []
+        events = self.moves.began(call, now)
+        if call.kind is Kind.ATTACH:
+            self.know.baseline |= {other.instance_id for other in self.know.holders()} | self.know.took_over
+            self.know.took_over = set()
+            self.yielding.taking()
+            self.know.me.stray = True
+        return call, at, events
+
+    def done(self, lane: Lane, call: Call, outcome: Outcome) -> list[Event]:
+        """Take in what came of a call."""
+        now, held = outcome.ended, self.know.me.held
+        part = self.moves if lane is Lane.MUTATIONS else self.reads
+        events = part.done(call, outcome)
+        return self._edge(call, outcome) + events + self._consequences(events, held, now)
+
+    def tick(self, now: float) -> list[Event]:
+        """Let what is due happen: an operation's time-out, the end of a stand-back or of an unfit time."""
+        held = self.know.me.held
+        events = self.moves.tick(now)
+        events += self._consequences(events, held, now)
+        events += self.yielding.tick(now)
+        return events + self.aside.edge(now)
+
+    def next_deadline(self, now: float) -> float:
+        """When `tick` is wanted."""
+        return min(self.moves.next_deadline(), self.yielding.next_deadline(), self.aside.next_deadline(now))
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _consequences(self, events: list[Event], held: bool, now: float) -> list[Event]:
+        """What follows from the events of a call."""
+        for event in events:
+            if event.what in (What.ATTACHED, What.CLEARED, What.HOLDS):
+                self.reads.due.verify_again(now)
+            if event.what in (What.ATTACHED, What.HOLDS):
+                self.reads.fitness.done()
+            if event.what is What.LOST and self._election.role is Role.MASTER:
+                self._lost(now)
+        me = self.know.me
+        if me.held and not held:
+            self.moves.keep_since = now
+        if self.moves.unsure and not me.doubt:  # a read has told what became of the operation that was not seen done
+            self.moves.unsure = False
+            if me.held:
+                self.moves.attach_fitness.done()
+            else:
+                self.moves.attach_fitness.failed(Failure.TIMEOUT, now)
+        return self.aside.edge(now)
+
+    def _lost(self, now: float) -> None:
+        """Ask who holds; and where an attach does not last, wait ever longer before the next."""
+        if now - self.moves.attached_at < LASTS:
+            self.moves.take.wait_longer(now)
+        else:
+            self.moves.take.reset()
+        self.yielding.lost()
+
+    def _edge(self, call: Call, outcome: Outcome) -> list[Event]:
+        """Tell of the first failure of a kind of call, and of the first good one after it: for a mutation, one that is done."""
+        if outcome.failure is None:
+            self.answered_at = outcome.ended
+            kinds = MUTATIONS if call.kind in MUTATIONS else (call.kind,)
+            return [] if outcome.operation_id else self._recovered(kinds, "it works again", outcome.ended)
+        before = self.trouble.get(call.kind)
+        if before is not None and before.failure is outcome.failure:
+            return []
+        since = outcome.ended if before is None else before.since
+        self.trouble[call.kind] = Trouble(outcome.failure, since, outcome.detail)
+        details = {"call": call.kind, "failure": outcome.failure}
+        return [Event(What.API_DEGRADED, outcome.ended, call.instance_id, outcome.detail, details)]
+
+    def _recovered(self, kinds: tuple[Kind, ...], why: str, now: float) -> list[Event]:
+        over = [kind for kind in kinds if self.trouble.pop(kind, None) is not None]
+        return [Event(What.API_RECOVERED, now, "", f"{kind}: {why}", {"call": kind}) for kind in over]
+
+    @property
+    def degraded(self) -> str:
+        """The call that fails at present, with its failure; "" when all is well."""
+        return ", ".join(f"{kind} {trouble.failure}" for kind, trouble in self.trouble.items())

@@ -1,0 +1,189 @@
+"""A node at one moment, for the status line, the demo and the operator. Pure.
+
+All times are seconds of the node's clock; inf and -inf stand for never.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from exoip.core.admission import Admission
+from exoip.core.calls import Trouble
+from exoip.core.election import Election
+from exoip.core.observed import Instance
+from exoip.core.ownership import Ownership
+from exoip.core.peers import Peer, Role
+
+
+class Health(StrEnum):
+    """What a health check says of the service."""
+
+    PENDING = "pending"  # no result yet
+    PASSING = "passing"
+    FAILING = "failing"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckView:
+    """A health check at one moment.
+
+    `since`: when its health last changed; `why`: of the last bad result; `runs`, `bad`: results so far;
+    `took`: seconds of the last one.
+    """
+
+    name: str
+    health: Health
+    since: float
+    why: str = ""
+    runs: int = 0
+    bad: int = 0
+    took: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class HookView:
+    """How often the operator's program was called so far, and how many states wait to be reported to it."""
+
+    done: int
+    failed: int
+    skipped: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerView:
+    """One other node in a snapshot. `holds` None: not known; `presumed`: it was the master that was lost, nobody has read it since.
+
+    `read_at`: the read that says whether it holds began then. `listed`: a member at present; one that is not is kept until it is seen
+    not to hold. `denied`: why its last heartbeat was refused, if it was.
+    """
+
+    instance_id: str
+    address: str
+    alive: bool
+    priority: int
+    last_seen: float
+    holds: bool | None
+    listed: bool
+    denied: str = ""
+    port: int = 0
+    presumed: bool = False
+    read_at: float = -math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Flapping:
+    """How often the role changed lately; `delay`: seconds that a better node has to wait for that, `until` when."""
+
+    changes: int = 0
+    delay: float = 0.0
+    until: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The node at one moment.
+
+    `aside`: why it steps aside, and until when. `stand_back_until`: the end of a stand-back, -inf when there is none.
+    `preempt_delay`: what a better node has to wait at present, damping included. `trouble`: by kind of call, what fails at present.
+    `again`: what waits after a failure, and when it is tried again. `answered_at`: the last good answer of the API.
+    """
+
+    at: float
+    role: Role
+    reason: str
+    since: float
+    master: str | None
+    advertised: int
+    holds: bool
+    in_doubt: bool
+    unfit: bool
+    yielded: bool
+    leaving: bool
+    degraded: str
+    peers: tuple[PeerView, ...]
+    refused: Mapping[str, int]
+    priority: int = 0
+    known_at: float = -math.inf
+    aside: tuple[tuple[str, float], ...] = ()
+    stand_back_until: float = -math.inf
+    preempt_delay: float = 0.0
+    flapping: Flapping = Flapping()
+    trouble: Mapping[str, Trouble] = field(default_factory=dict)
+    again: Mapping[str, float] = field(default_factory=dict)
+    answered_at: float = -math.inf
+    outsiders: tuple[str, ...] = ()
+
+
+def take(
+    election: Election, ownership: Ownership, admission: Admission, refused: Mapping[str, int], now: float
+) -> Snapshot:
+    """Return the state of a node, whose lock the caller holds."""
+    me, damping = ownership.know.me, election.damping
+    return Snapshot(
+        at=now,
+        role=election.role,
+        reason=election.reason,
+        since=election.since,
+        master=election.master,
+        advertised=election.advertised,
+        holds=me.held,
+        in_doubt=me.doubt,
+        unfit=ownership.aside.unfit(now),
+        yielded=ownership.yielding.active,
+        leaving=ownership.moves.leaving,
+        degraded=ownership.degraded,
+        peers=peer_views(admission.members, election.peers, ownership.know.others, admission.denied),
+        refused=dict(refused),
+        priority=election.terms.priority,
+        known_at=me.known_at,
+        aside=ownership.aside.reasons(now),
+        stand_back_until=ownership.yielding.until,
+        preempt_delay=election.preempt_delay,
+        flapping=Flapping(damping.changes, damping.delay, damping.until),
+        trouble={str(kind): trouble for kind, trouble in ownership.trouble.items()},
+        again=_again(ownership, now),
+        answered_at=ownership.answered_at,
+        outsiders=ownership.reads.outsiders,
+    )
+
+
+def _again(ownership: Ownership, now: float) -> dict[str, float]:
+    moves, reads = ownership.moves, ownership.reads
+    jobs = {"attach": moves.take, "detach of another": moves.clear, "detach of this instance": moves.let_go}
+    jobs |= {"read": reads.backoff, "list": reads.list_backoff}
+    return {job: backoff.at for job, backoff in jobs.items() if backoff.at > now}
+
+
+def peer_views(
+    members: Mapping[str, tuple[str, int]],
+    peers: Mapping[str, Peer],
+    others: Mapping[str, Instance],
+    denied: Mapping[str, str],
+) -> tuple[PeerView, ...]:
+    """Put together what the configuration, the election and the API know of each other node, in the order of the ids."""
+    views = []
+    for instance_id, other in sorted(others.items()):
+        address, port = members.get(instance_id, ("", 0))
+        peer = peers.get(instance_id) or Peer(instance_id)
+        heard, read = (peer.alive, peer.priority, peer.last_seen), (other.presumed, other.read_at)
+        why = denied.get(instance_id, "")
+        views.append(PeerView(instance_id, address, *heard, other.holds, other.listed, why, port, *read))
+    return tuple(views)
+
+
+def status(node: Snapshot, eip: str) -> str:
+    """Return the node's state in a line, as `systemctl status` shows it."""
+    alive = sum(peer.alive for peer in node.peers)
+    words = [f"{node.role} of {eip}" if node.role is Role.MASTER else f"{node.role} for {eip}"]
+    words.append(f"{alive} of {len(node.peers)} peers alive")
+    if node.holds != (node.role is Role.MASTER):
+        words.append("holding it" if node.holds else "not holding it")
+    words += [word for word in ("leaving", "yielded", "unfit") if getattr(node, word)]
+    words += [f"refusing {peer.address} ({peer.denied})" for peer in node.peers if peer.denied and not peer.alive]
+    if node.degraded:
+        words.append(f"degraded: {node.degraded} fails")
+    return ", ".join(words)

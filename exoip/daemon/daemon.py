@@ -1,0 +1,257 @@
+"""The watching daemon: its parts, put together. `watch` has the main loop.
+
+The threads start only when every part is ready. Discovery waits for an API that does not answer, for as long as it takes; a daemon
+that crashed begins with what it had discovered before (`remembered`), so that its peers never miss it.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import math
+import queue
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from exoip.config.parse import Config
+from exoip.core.backoff import LONGEST_RETRY, Backoff
+from exoip.core.calls import Lane
+from exoip.core.election import Terms
+from exoip.core.events import Event
+from exoip.core.node import Node
+from exoip.core.read_schedule import REFRESH
+from exoip.daemon import memory, reload, requisites
+from exoip.daemon.addons import Around, Companions
+from exoip.daemon.api_worker import Clients, Executor, Worker
+from exoip.daemon.clock import clock, wall
+from exoip.daemon.drained import Drained
+from exoip.daemon.heartbeat_threads import Receiver, Sender
+from exoip.daemon.reload import NotReloaded, Reloaded
+from exoip.daemon.remembered import Remembered
+from exoip.daemon.starts import Starts
+from exoip.daemon.supervisor import ROUND, Inbox, Watch, Worked, catch_signals
+from exoip.daemon.systemd import Systemd
+from exoip.errors import ApiError, ApiRefused, MetadataAway
+from exoip.exoscale import discovery
+from exoip.exoscale.client import Client
+from exoip.exoscale.discovery import Topology
+from exoip.heartbeat.udp import Channel
+from exoip.operator import control_server
+from exoip.operator.control_commands import Steered, Steering
+from exoip.telemetry.counters import Tally
+from exoip.telemetry.journal import Journal
+from exoip.telemetry.log import say, set_verbose
+from exoip.telemetry.metrics import Beats
+from exoip.telemetry.status import Facts
+
+
+class Stopped(Exception):
+    """SIGTERM or SIGINT came before there was anything to hand over."""
+
+
+class Daemon:
+    """One watching node. `run` returns the exit code; ConfigError and ApiRefused come out of it.
+
+    `reread` gives the configuration anew at a reload; it raises ConfigError when that is wrong.
+    """
+
+    def __init__(self, config: Config, environ: Mapping[str, str], reread: Callable[[], Config]) -> None:
+        self._config = config
+        self._reread = reread
+        self._environ = environ
+        self._rules = config.rules()
+        self._inbox: Inbox = queue.SimpleQueue()
+        self._systemd = Systemd()
+        self._attended = not self._systemd.listens and "IFACE" not in environ  # neither a unit nor ifupdown started it
+        self._ping_every = int(environ.get("WATCHDOG_USEC", "0")) / 2e6
+        self._companions: Companions | None = None
+        self._starts = Starts(environ)
+        self._remembered = Remembered(environ)
+        self._steering = Steering(config, Drained(environ), clock, wall)
+
+    def run(self) -> int:
+        """Watch until told to stop."""
+        faulthandler.enable()
+        catch_signals(self._inbox)
+        threading.excepthook = lambda died: self._inbox.put(died.exc_value or RuntimeError("no reason given"))
+        start = self._starts.count(clock())
+        requisites.check(self._config)
+        channel = Channel(self._config.bind_host, self._config.bind_port)
+        socket = None
+        try:
+            self._wait_for_stop(start.works_from)
+            socket = control_server.start(self._config.control_socket, self._environ, self._steering.answer)
+            remembered = self._remembered.load(self._config)
+            self._topology = remembered or self._discover()
+            self._node = self._make_node(start.aside_until, 0.0 if remembered else REFRESH)
+            threads = self._start(channel, again=remembered is not None)
+            self._systemd.notify("READY=1")
+            memory.settle()
+            code = self._watch(threads).run()
+        except Stopped:
+            code = 0
+        finally:
+            if self._companions is not None:
+                self._companions.stop()
+            channel.close()
+            if socket is not None:
+                socket.close()
+            self._systemd.close()
+        if code == 0:
+            self._starts.forget()
+            self._remembered.forget()
+        return code
+
+    def _discover(self) -> Topology:
+        """Find out who and where we are; wait as long as the API does not answer, saying so."""
+        backoff = Backoff(random.Random())
+        last = ""
+        while True:
+            try:
+                topology = discovery.discover(self._config)
+            except ApiRefused:
+                raise
+            except (ApiError, MetadataAway) as error:
+                if isinstance(error, MetadataAway) and self._attended:
+                    raise  # a person started it and sees the error; what starts at boot has to wait
+                if str(error) != last:
+                    last = str(error)
+                    say(logging.WARNING, "waiting for the API: %s", error)
+                self._steering.waiting = f"waiting for the API: {error}"
+                self._systemd.status(self._steering.waiting)
+                self._systemd.notify(f"EXTEND_TIMEOUT_USEC={int(2 * LONGEST_RETRY * 1e6)}")
+                backoff.wait_longer(clock())
+                self._wait_for_stop(backoff.at)
+            else:
+                self._warn(topology)
+                self._remembered.save(self._config, topology)
+                return topology
+
+    def _wait_for_stop(self, until: float) -> None:
+        while (left := until - clock()) > 0:
+            try:
+                if self._inbox.get(timeout=left) == "stop":
+                    raise Stopped
+            except queue.Empty:
+                return
+
+    def _warn(self, topology: Topology) -> None:
+        for warning in topology.warnings:
+            say(logging.WARNING, "%s", warning)
+
+    def _terms(self) -> Terms:
+        config = self._config
+        return Terms(
+            self._topology.instance_id,
+            config.host_priority,
+            config.advertisement_interval,
+            config.dead_ratio,
+            config.preempt_delay,
+            config.flap_damping,
+        )
+
+    def _make_node(self, stand_aside_until: float, refresh_in: float) -> Node:
+        return Node(
+            self._terms(),
+            self._topology.eip,
+            places(self._topology),
+            clock(),
+            emit=self._inbox.put,
+            verify_interval=self._config.verify_interval,
+            refresh_in=min(refresh_in, self._refresh_every()) if self._config.peer_group else math.inf,
+            quarantined_until=stand_aside_until,
+            drained=self._steering.drained.load(),
+        )
+
+    def _start(self, channel: Channel, *, again: bool) -> Sequence[Worked]:
+        self._clients = Clients(*self._new_clients())
+        executor = Executor(self._topology.eip, self._topology.eip_id, self._clients, self._refresh, clock)
+        sender = Sender(channel, self._node, clock, ROUND, self._inbox.put, lambda: self._rules)
+        receiver = Receiver(channel, self._node, clock, ROUND, self._inbox.put, lambda: self._rules)
+        tally = Tally()
+        workers = [Worker(lane, self._node, executor, clock, ROUND, tally.call) for lane in Lane]
+        threads: list[Sender | Receiver | Worker] = [sender, receiver, *workers]
+        watched: list[Worked] = [*threads]
+        self._journal = Journal(self._topology.eip, self._topology.instance_id, self._label, wall)
+        around = Around(
+            self._node, self._topology.eip, watched, self._inbox.put, self._journal, tally,
+            lambda: Beats(sender.sent, sender.failures, receiver.received), self._environ, clock, wall,
+        )  # fmt: skip
+        self._companions = Companions(around, self._config, again=again)
+        for thread in threads:
+            thread.start()
+        self._companions.start()
+        self._steering.serve(Steered(self._node, self._facts, self._label, self._companions.metrics))
+        return watched
+
+    def _facts(self) -> Facts:
+        checkers = self._companions.checkers if self._companions is not None else ()
+        return Facts(self._config, self._topology, tuple(checker.view for checker in checkers))
+
+    def _tell(self, event: Event) -> None:
+        self._journal.tell(event)
+        if self._companions is not None:
+            self._companions.told(event)
+
+    def _new_clients(self) -> tuple[Client, Client]:
+        endpoint = self._topology.endpoint
+        return discovery.client_for(self._config, endpoint), discovery.client_for(self._config, endpoint)
+
+    def _refresh_every(self) -> float:
+        return REFRESH if self._config.peer_group is not None else math.inf
+
+    def _refresh(self, client: Client) -> None:
+        """Read the group anew; called by a worker."""
+        config = self._config
+        topology = discovery.refresh(config, client, self._topology)
+        if config is self._config:  # not when a reload came in between
+            self._use(topology)
+
+    def _use(self, topology: Topology) -> None:
+        if topology.warnings != self._topology.warnings:
+            self._warn(topology)
+        self._topology = topology
+        self._remembered.save(self._config, topology)
+        self._node.set_members(places(topology), clock())
+
+    def _watch(self, threads: Sequence[Worked]) -> Watch:
+        return Watch(
+            self._config,
+            self._node,
+            threads,
+            self._tell,
+            self._inbox,
+            self._systemd,
+            self._ping_every,
+            self._begin_reload,
+            self._adopt,
+            lambda: self._companions is not None and self._companions.busy,
+        )
+
+    def _begin_reload(self, old: Config, answer: Callable[[Reloaded | NotReloaded], None]) -> None:
+        reload.start(self._reread, old, (self._topology.instance_id, self._topology.eip_id), answer)
+
+    def _adopt(self, reloaded: Reloaded) -> None:
+        """Go by another configuration, which was checked whole."""
+        self._config = reloaded.config
+        self._rules = self._config.rules()
+        set_verbose(self._config.verbose)
+        self._clients.replace(*self._new_clients())
+        self._use(reloaded.topology)
+        self._node.set_terms(self._terms(), self._config.verify_interval, clock())
+        self._node.refresh_in(self._refresh_every(), clock())
+        if self._companions is not None:
+            self._companions.reload(self._config)
+
+    def _label(self, instance_id: str) -> str:
+        """Return a person's words for an instance id."""
+        for member in self._topology.members:
+            if member.instance_id == instance_id:
+                return f"{member.name or instance_id} ({member.address})"
+        return instance_id
+
+
+def places(topology: Topology) -> dict[str, tuple[str, int]]:
+    """Return where each other member beats from and is beaten to, by instance id."""
+    return {member.instance_id: (member.address, member.port) for member in topology.members}

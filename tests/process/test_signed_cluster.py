@@ -1,0 +1,264 @@
+"""Real nodes whose heartbeats are signed: strangers and recordings, wrong keys, wrong clocks, and every step of a roll-out."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from exoip.heartbeat.wire import SIGNED, SIZE, Heartbeat, encode
+from tests.process.test_cluster import Sender, never_without_a_holder, refusals
+from tests.process.test_daemon import Notified
+from tests.support.cluster import Cluster, Process, until
+from tests.support.parallel import (
+    New,
+    beside,
+    outcomes,  # noqa: F401
+)
+
+KEY, NEW_KEY = "a-key-of-all-the-nodes", "and-the-one-after-that"
+AN_HOUR = 3600.0
+
+
+def signed(cluster: Cluster, *words: str, key: str = KEY) -> Cluster:
+    """Give every node the key."""
+    for node in cluster.nodes.values():
+        node.env["IF_AUTH_KEY"] = key
+        node.words += words
+    return cluster
+
+
+def set_clock(node: Process, ahead: float) -> None:
+    """Its wall clock is that many seconds ahead from its next start on."""
+    node.program = [sys.executable, "-m", "tests.support.wrong_clock", str(ahead)]
+
+
+def causes(node: Process, address: str) -> set[str]:
+    return {cause.strip(":") for told, cause in refusals(node) if told == address}
+
+
+def deaths(cluster: Cluster) -> list[str]:
+    return [line for node in cluster.nodes.values() for line in node.logged(" is dead")]
+
+
+@beside
+def test_nodes_with_a_key_make_a_cluster_and_survive_a_death(new: New) -> None:
+    with signed(new(2)) as cluster:
+        cluster.start()
+        cluster.settle("n1")
+        assert {len(heard.data) for heard in cluster.observer.of(cluster["n1"])} == {SIGNED}
+        cluster["n1"].kill()
+        cluster.settle("n2")
+        cluster["n1"].start()
+        cluster.settle("n1")
+        assert not refusals(cluster["n1"])
+        assert not refusals(cluster["n2"])
+
+
+@pytest.mark.parametrize("trailer", [b"", bytes(24)], ids=["unsigned", "signature"])
+@beside
+def test_who_forges_a_members_address_has_no_say(new: New, trailer: bytes) -> None:
+    """The same packet without a key makes its sender the master: test_a_member_may_change_its_own_priority_and_nothing_else."""
+    with signed(new(2)) as cluster:
+        cluster.start()
+        cluster.settle("n1")
+        mark = cluster.mark
+        beat = encode(Heartbeat(1, cluster.eip, cluster.listener.id)) + trailer
+        with Sender(cluster, cluster["n1"], 1) as to_n1, Sender(cluster, cluster["n2"], 1) as to_n2:
+            for _ in cluster.watch(3 * cluster.dead_time):
+                to_n1.send(beat)
+                to_n2.send(beat)
+        wanted = {"signature" if trailer else "unsigned"}
+        for node in cluster.nodes.values():
+            cluster.until(lambda node=node: causes(node, cluster.observer.host) == wanted, "it is told")
+            assert not node.logged(f"{cluster.observer.host}) is alive")
+        cluster.settle("n1")
+        assert cluster.moves(mark) == []
+
+
+@beside
+def test_recorded_heartbeats_do_not_bring_back_the_dead(new: New) -> None:
+    """Not before its death was noticed and answered; and who holds keeps the Elastic IP, however long the recording plays."""
+    with signed(new(2)) as cluster:
+        cluster.start()
+        cluster.settle("n1")
+        n1, n2 = cluster["n1"], cluster["n2"]
+        cluster.until(lambda: len(cluster.observer.of(n1)) > 10 * cluster.ratio, "a recording of ten dead times")
+        n1.kill()
+        recording, host = [heard.data for heard in cluster.observer.of(n1)], int(n1.address.rpartition(".")[2])
+        mark = cluster.mark
+        with Sender(cluster, n2, host) as player:
+            for data in recording:
+                player.send(data)
+                list(cluster.watch(cluster.interval))
+        assert "replay" in causes(n2, n1.address)
+        told = [at for at, line in enumerate(n2.log) if f"{n1.address}) is alive" in line]
+        attached = [at for at, line in enumerate(n2.log) if f"attached {cluster.eip}" in line]
+        assert attached, "the death was hidden"
+        assert all(at > attached[0] for at in told[1:]), "it was believed before its death was answered"
+        cluster.settle("n2")
+        assert cluster.history(mark)[-1] == {"n2"}
+        assert never_without_a_holder(cluster, mark)
+
+
+@beside
+def test_a_wrong_key_on_one_of_three_nodes_costs_nobody_the_holder(new: New) -> None:
+    with signed(new(3)) as cluster:
+        odd = cluster["n3"]
+        odd.env["IF_AUTH_KEY"] = NEW_KEY
+        cluster.start("n1", "n2")
+        cluster.settle("n1")
+        mark = cluster.mark
+        odd.start()
+        for node in ("n1", "n2"):
+            cluster.until(lambda node=node: causes(cluster[node], odd.address) == {"signature"}, "its key is refused")
+        cluster.until(lambda: causes(odd, cluster["n1"].address) == {"signature"}, "and it refuses theirs")
+        assert all(cluster.watch(4 * cluster.dead_time)), "nobody holds"
+        assert never_without_a_holder(cluster, mark)
+        odd.kill()
+        odd.env["IF_AUTH_KEY"] = KEY
+        odd.start()
+        cluster.settle("n1")
+
+
+def test_a_wrong_key_is_told_by_status_and_journal(tmp_path: Path) -> None:
+    notified = Notified(tmp_path / "notify")
+    try:
+        with signed(Cluster(2)) as cluster:
+            n1, n2 = cluster["n1"], cluster["n2"]
+            n1.env["NOTIFY_SOCKET"] = notified.path
+            n2.env["IF_AUTH_KEY"] = NEW_KEY
+            cluster.start()
+            wanted = f"refusing {n2.address} (signature)"
+            cluster.until(lambda: notified.statuses and wanted in notified.statuses[-1], "the status tells of it")
+            (line,) = n1.logged("refused a datagram of ")
+            assert f"{n2.address} (signature: signed with another key, give all nodes the same auth-key; " in line
+            assert KEY not in "".join(notified.lines)
+            n2.kill()
+            n2.env["IF_AUTH_KEY"] = KEY
+            n2.start()
+            cluster.until(lambda: "refusing" not in notified.statuses[-1], "it no longer does")
+            cluster.settle("n1")
+    finally:
+        notified.close()
+
+
+def reload_with(cluster: Cluster, name: str, text: str) -> None:
+    """Write the node's file and let it read that."""
+    node = cluster[name]
+    done = len(node.logged("read again and in force"))
+    Path(node.words[node.words.index("-c") + 1]).write_text(text)
+    node.send(signal.SIGHUP)
+    cluster.until(lambda: len(node.logged("read again and in force")) > done, f"{name} has read it")
+
+
+@beside
+def test_a_key_comes_to_a_running_cluster_changes_and_goes_without_a_gap(new: New) -> None:
+    """As the manual says: one node after the other, each with a reload. No node is missed by another, nothing moves."""
+    steps = [
+        f"auth-key = {KEY}\nauth-mode = send\n",
+        f"auth-key = {KEY}\nauth-mode = accept\n",
+        f"auth-key = {KEY}\n",
+        f"auth-key = {KEY},{NEW_KEY}\n",
+        f"auth-key = {NEW_KEY},{KEY}\n",
+        f"auth-key = {NEW_KEY}\n",
+        f"auth-key = {NEW_KEY}\nauth-mode = accept\n",
+        "",
+    ]
+    with tempfile.TemporaryDirectory() as folder, new(2) as cluster:
+        for node in cluster.nodes.values():
+            file = Path(folder, f"{node.name}.conf")
+            file.write_text("")
+            node.words += ["-c", str(file)]
+        cluster.start()
+        cluster.settle("n1")
+        mark = cluster.mark
+        for step in steps:
+            for name in ("n1", "n2"):
+                reload_with(cluster, name, step)
+                seen = len(cluster.observer.heard)
+                cluster.until(lambda seen=seen: len(cluster.observer.heard) > seen + 2 * cluster.ratio, "beats")
+            sizes = {len(heard.data) for heard in cluster.observer.heard[-4:]}
+            assert sizes == {SIGNED if "auth-key" in step else SIZE}, step
+        assert deaths(cluster) == []
+        assert not refusals(cluster["n1"])
+        assert not refusals(cluster["n2"])
+        cluster.settle("n1")
+        assert cluster.moves(mark) == []
+
+
+@beside
+def test_a_wrong_order_is_a_gap_that_is_told(new: New) -> None:
+    """The counterpart: at once to require, on one node first."""
+    with tempfile.TemporaryDirectory() as folder, new(2) as cluster:
+        for node in cluster.nodes.values():
+            file = Path(folder, f"{node.name}.conf")
+            file.write_text("")
+            node.words += ["-c", str(file)]
+        cluster.start()
+        cluster.settle("n1")
+        reload_with(cluster, "n1", f"auth-key = {KEY}\n")
+        cluster.until(lambda: causes(cluster["n1"], cluster["n2"].address) == {"unsigned"}, "it is told")
+        cluster.until(lambda: deaths(cluster), "n1 takes n2 for dead")
+        assert all(holders == {"n1"} for holders in cluster.watch(2 * cluster.dead_time)), "n2 hears n1 all the time"
+
+
+@pytest.mark.parametrize("wrong", [AN_HOUR, -AN_HOUR], ids=["ahead", "behind"])
+@beside
+def test_a_wrong_clock_between_nodes_that_started_right_is_of_no_account(new: New, wrong: float) -> None:
+    """One node's clock is an hour wrong from the start of all: both hold back for two dead times at most, one holds in the end."""
+    with signed(new(2)) as cluster:
+        set_clock(cluster["n2"], wrong)
+        cluster.start()
+        cluster.settle("n1")
+        mark = cluster.mark
+        assert all(holders == {"n1"} for holders in cluster.watch(3 * cluster.dead_time))
+        assert cluster.moves(mark) == []
+
+
+@beside
+def test_a_node_restarted_with_its_clock_set_back_is_heard_again(new: New) -> None:
+    """The holder, twice, each time an hour further back. Its peer takes over meanwhile, at no moment nobody holds."""
+    with signed(new(2)) as cluster:
+        cluster.start()
+        cluster.settle("n1")
+        n1, n2 = cluster["n1"], cluster["n2"]
+        for times in (1, 2):
+            n1.kill()
+            set_clock(n1, -AN_HOUR * times)
+            mark = cluster.mark
+            n1.start()
+            cluster.until(lambda: "replay" in causes(n2, n1.address), "n2 refuses it")
+            cluster.settle("n1")
+            assert never_without_a_holder(cluster, mark)
+
+
+@beside
+def test_a_receiver_that_starts_with_its_own_clock_behind_moves_nothing(new: New) -> None:
+    """It hears the others, whose stamps are ahead of its clock, before it acts."""
+    with signed(new(2, ratio=8)) as cluster:
+        cluster.start("n1")
+        cluster.settle("n1")
+        mark = cluster.mark
+        set_clock(cluster["n2"], -AN_HOUR)
+        cluster.start("n2")
+        cluster.settle("n1")
+        assert cluster.moves(mark) == []
+        assert not [line for line in cluster["n2"].log if " MASTER now" in line]
+
+
+def test_the_bytes_are_those_that_the_module_describes() -> None:
+    """A receiver of our own, made from the text alone."""
+    with signed(Cluster(1)) as cluster:
+        cluster.start()
+        until(lambda: len(cluster.observer.heard) > 5, "some heartbeats")
+        data = [heard.data for heard in cluster.observer.heard]
+        assert all(hmac.new(KEY.encode(), one[:32], hashlib.sha256).digest()[:16] == one[32:] for one in data)
+        stamps = [int.from_bytes(one[24:32], "big") for one in data]
+        assert stamps == sorted(set(stamps))
+        cluster.settle("n1")

@@ -1,0 +1,135 @@
+"""Two Elastic IPs on the same hosts: a daemon for each, with a port of its own; as README's chapter has it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from exoip.config.addresses import bind_address
+from tests.docs.test_readme import README, section
+from tests.support.cluster import PATIENCE, Cluster, Process, until
+from tests.support.paths import ROOT
+from tests.unit.ctl.test_commands import Ctl
+
+
+class Hosts:
+    """Two hosts, n1 and n2, with two daemons each: eip, for which n1 is the better one, and mail, for which n2 is."""
+
+    def __init__(self, cluster: Cluster, folder: Path, stack: ExitStack) -> None:
+        self.cluster, self.folder = cluster, folder
+        self.mail: dict[str, Process] = {}
+        with cluster.server.lock:
+            self.address = cluster.zone.add_elastic_ip(f"{cluster.net}.101")
+        for name, priority in (("n1", 20), ("n2", 10)):
+            node = cluster[name]
+            words = self.changed(
+                node.words, xi=self.address.ip, P=str(priority), l=f"{node.address}:{cluster.port + 1}"
+            )
+            env = dict(node.env)
+            for kind in ("run", "lib"):
+                (folder / kind / name).rename(folder / kind / f"{name}-eip")
+                (folder / kind / f"{name}-mail").mkdir()
+            for process, label in (
+                (node, f"{name}-eip"),
+                (Process(f"{name}-mail", node.instance, words, env), f"{name}-mail"),
+            ):
+                process.env |= {
+                    "RUNTIME_DIRECTORY": str(folder / "run" / label),
+                    "STATE_DIRECTORY": str(folder / "lib" / label),
+                }
+                if process is not node:
+                    self.mail[name] = process
+                    stack.callback(process.close, gently=False)
+
+    @staticmethod
+    def changed(words: list[str], **options: str) -> list[str]:
+        """A command line with other values."""
+        found = list(words)
+        for name, text in options.items():
+            found[found.index(f"-{name}") + 1] = text
+        return found
+
+    def holders(self) -> tuple[set[str], set[str]]:
+        """Who holds eip, and who mail."""
+        with self.cluster.server.lock:
+            second = self.cluster.zone.holders(self.cluster.server.now(), self.address.id)
+        return self.cluster.holders(), {self.cluster.name(one) for one in second}
+
+    def settle(self, eip: str, mail: str) -> None:
+        until(lambda: self.holders() == ({eip}, {mail}), f"{eip} holds eip, {mail} holds mail")
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[Hosts]:
+    with Cluster(nodes=2, folder=tmp_path, observed=False) as cluster, ExitStack() as stack:
+        yield Hosts(cluster, tmp_path, stack)
+
+
+def start(hosts: Hosts) -> None:
+    hosts.cluster.start()
+    for process in hosts.mail.values():
+        process.start()
+    hosts.settle("n1", "n2")
+
+
+def test_each_is_served_by_itself_and_each_can_be_drained_by_itself(hosts: Hosts) -> None:
+    start(hosts)
+    ctl = Ctl(hosts.folder)
+    shown = ctl.json()["instances"]
+    assert [(one["name"], one["status"]["eip"], one["status"]["role"]) for one in shown] == [
+        ("n1-eip", hosts.cluster.eip, "master"),
+        ("n1-mail", hosts.address.ip, "backup"),
+        ("n2-eip", hosts.cluster.eip, "backup"),
+        ("n2-mail", hosts.address.ip, "master"),
+    ]
+    ctl("drain", "n1-eip")
+    hosts.settle("n2", "n2")
+    ctl("wait", "n1-eip", "--holds", "no")
+    assert ctl.json("n1-mail")["instances"][0]["status"]["aside"] == []
+    ctl("undrain", "n1-eip")
+    hosts.settle("n1", "n2")
+    hosts.cluster["n1"].kill()
+    hosts.settle("n2", "n2")
+    assert hosts.mail["n1"].running
+    assert not hosts.mail["n2"].logged("is dead"), "a host whose one daemon is gone is not dead for the other address"
+
+
+def test_a_heartbeat_for_the_other_address_counts_for_nothing(hosts: Hosts) -> None:
+    """The ports are mixed up: mail's daemon on n1 beats to the port of eip's on n2, which refuses it."""
+    wrong = hosts.mail["n1"]
+    wrong.words = hosts.changed(wrong.words, l=f"{hosts.cluster['n1'].address}:{hosts.cluster.port}")
+    hosts.cluster.start("n2")
+    wrong.start()
+    ctl = Ctl(hosts.folder)
+
+    def refused() -> dict[str, int]:
+        status = ctl.json("n2-eip")["instances"][0]["status"] or {}
+        return dict(status.get("refused", {}))
+
+    until(lambda: refused().get("eip"), "it is refused")
+    hosts.settle("n2", "n1")
+
+
+def test_two_that_share_a_port_say_so(hosts: Hosts) -> None:
+    start(hosts)
+    mail, at = hosts.mail["n1"], f"{hosts.cluster['n1'].address}:{hosts.cluster.port}"
+    assert mail.stop() == 0
+    command = [*mail.program, *hosts.changed(mail.words, l=at)]
+    done = subprocess.run(command, env=mail.env, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 78
+    assert (
+        f"--bind-address {at} is in use: stop the other program, or give this instance a port of its own" in done.stderr
+    )
+    assert hosts.holders()[0] == {"n1"}
+
+
+def test_the_readme_says_so() -> None:
+    text = section(README, "More than one EIP")
+    (line,) = re.findall(r"^bind-address = (\S+)", text, re.M)
+    assert bind_address(line)[1] != bind_address(":12345")[1]
+    assert "ends with 78" in text

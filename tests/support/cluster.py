@@ -1,0 +1,481 @@
+"""Real nodes on loopback: a simulated zone, `exoip -W` processes beside it, and a member that only listens.
+
+    with Cluster(nodes=3) as cluster:
+        cluster.start()
+        cluster.settle("n1")
+        cluster["n1"].kill()
+        cluster.until(lambda: cluster.holders() == {"n2"}, "n2 holds")
+
+Every cluster has a /24 of 127.0.0.0/8 and a UDP port of its own, so that any number of them can run beside each other: node
+nK is at .1K, the Elastic IP is .100, strangers take what is left. The observer is an instance of the zone and a member of
+the group, but no node: it hears what every node says, with the kernel's time of arrival, and says nothing by itself.
+
+All waiting is for a condition; its deadline, PATIENCE, is the one constant that says how slow a machine may be. On the way
+out every process is ended by its id, and each has to have ended well, without a traceback, its secret never shown. When
+anything fails, every node's log and the zone's record are printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Literal, Self
+
+from exoip.errors import WireError
+from exoip.heartbeat.wire import Heartbeat, decode, split
+from exoip.sandbox.faults import Fault, Match
+from exoip.sandbox.model import Instance
+from exoip.sandbox.record import Entry
+from exoip.sandbox.server import SandboxServer
+from exoip.sandbox.zone import Zone
+from tests.support.paths import ROOT
+
+PATIENCE = float(os.environ.get("EXOIP_TEST_PATIENCE", "60"))  # seconds that anything may take before a test gives up
+POLL = 0.01
+GROUP = "cluster"
+ATTACH, DETACH = "attach-instance-to-elastic-ip", "detach-instance-from-elastic-ip"
+_SO_TIMESTAMPNS = 35  # Linux; the module `socket` has no name for it
+_FOREIGN = re.compile(
+    r"IF_|EXOSCALE_|JOURNAL_STREAM|NOTIFY_SOCKET|WATCHDOG_|RUNTIME_DIRECTORY|STATE_DIRECTORY|CREDENTIALS_DIRECTORY|PYTHONWARNINGS"
+)
+_ROLE = re.compile(r" exoip \w+ (MASTER|BACKUP|LISTENING) now, was ")
+_HOLDING = re.compile(r"(attached|detached) \S+ (to|from) this instance in|(?<=this instance )(holds|no longer holds) ")
+
+Members = Literal["group", "addresses", "ids"]
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This process's environment without what exoip would read, and with `settings`."""
+    # A virtual environment may mix versions of requests and urllib3 that warn of each other; that is none of exoip's lines
+    clean = {name: text for name, text in os.environ.items() if not _FOREIGN.match(name)}
+    return clean | {"PYTHONWARNINGS": "ignore:urllib3"} | settings
+
+
+def _directories(folder: Path | None, name: str) -> dict[str, str]:
+    if folder is None:
+        return {}
+    directories = {"RUNTIME_DIRECTORY": folder / "run" / name, "STATE_DIRECTORY": folder / "lib" / name}
+    for directory in directories.values():
+        directory.mkdir(parents=True)
+    return {variable: str(directory) for variable, directory in directories.items()}
+
+
+def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    """Wait for the condition; AssertionError, naming `what`, when it has not come after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"not within {patience:g} s: {what}")
+        time.sleep(POLL)
+
+
+class Process:
+    """One `exoip -W` process; `lines` is what it logged, the process of an earlier start included."""
+
+    def __init__(self, name: str, instance: Instance, words: Sequence[str], env: Mapping[str, str]) -> None:
+        self.name = name
+        self.instance = instance
+        self.words, self.env = list(words), dict(env)
+        self.lines: list[str] = []
+        self.exits: list[int] = []
+        self.program = [sys.executable, "-m", "exoip"]
+        self._since = 0  # the first line of this start
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+
+    @property
+    def address(self) -> str:
+        return self.instance.public_ip or ""
+
+    @property
+    def id(self) -> str:
+        return self.instance.id
+
+    @property
+    def pid(self) -> int:
+        """Its process id, also when it has ended; RuntimeError before it was ever started."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was never started")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> list[str]:
+        """What it logged since its last start."""
+        return self.lines[self._since :]
+
+    @property
+    def role(self) -> str:
+        """The role of which it told last, LISTENING at first."""
+        return ([found[1] for line in self.log if (found := _ROLE.search(line))] or ["LISTENING"])[-1]
+
+    def logged(self, text: str) -> list[str]:
+        """The lines since its last start that contain `text`."""
+        return [line for line in self.log if text in line]
+
+    def hears(self, other: Process) -> bool:
+        """Whether the other is alive, as it told last."""
+        said = [
+            line for line in self.log if f"{other.address}) is alive" in line or f"{other.address}) is dead" in line
+        ]
+        return bool(said) and "is alive" in said[-1]
+
+    @property
+    def holds(self) -> bool:
+        """Whether it knows that it holds, as it told last."""
+        said = [found[0].split(" ")[0] for line in self.log if (found := _HOLDING.search(line))]
+        return bool(said) and said[-1] in ("attached", "holds")
+
+    def start(self) -> None:
+        """Start it (again)."""
+        if self.running:
+            raise RuntimeError(f"{self.name} runs already")
+        self._join()
+        self._since = len(self.lines)
+        command = [*self.program, *self.words]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT,
+                                         env=self.env, cwd=ROOT, text=True, errors="replace")  # fmt: skip
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), name=f"log-{self.name}")
+        self._reader.start()
+
+    def _read(self, stream: IO[str]) -> None:
+        with stream:
+            self.lines.extend(line.rstrip("\n") for line in iter(stream.readline, ""))
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was never started")
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for its end and return its exit code, that of a signal negative."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was never started")
+        try:
+            return self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} did not end within {PATIENCE:g} s") from None
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self.send(signal.SIGKILL)
+        self.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.send(signal.SIGTERM)
+        return self.wait()
+
+    def _join(self) -> None:
+        if self._process is not None and self._reader is not None:
+            self.exits.append(self.wait())
+            self._reader.join(PATIENCE)
+            self._process = self._reader = None
+
+    def close(self, *, gently: bool) -> None:
+        """End it, by SIGTERM if `gently` and in time, else by SIGKILL."""
+        if self._process is None:
+            return
+        if self.running and gently:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(PATIENCE)
+        if self.running:
+            self.send(signal.SIGKILL)
+        self._join()
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One heartbeat as the observer heard it: from which address, when it arrived, in seconds of time.monotonic, and its bytes."""
+
+    at: float
+    address: str
+    heartbeat: Heartbeat
+    data: bytes
+
+
+class Observer:
+    """A member that listens. `heard` and `bad` only ever grow."""
+
+    def __init__(self, host: str) -> None:
+        self.heard: list[Heard] = []
+        self.bad: list[tuple[str, bytes]] = []
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self.socket.bind((host, 0))
+        self.host, self.port = self.socket.getsockname()
+        self._thread = threading.Thread(target=self._listen, name="observer")
+        self._stopping = False
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while True:
+            data, ancillary, _, (address, _) = self.socket.recvmsg(2048, 128)
+            if self._stopping:
+                return
+            # From the kernel's wall clock to the steady one that the zone's record has, by what the two say now
+            seconds, nanoseconds = struct.unpack("ll", ancillary[0][2])
+            at = time.monotonic() - (time.time() - (seconds + nanoseconds / 1e9))
+            try:
+                self.heard.append(Heard(at, address, decode(split(data)[0]), data))
+            except WireError:
+                self.bad.append((address, data))
+
+    def of(self, process: Process, since: float = 0.0) -> list[Heard]:
+        """What it heard of the process from that moment on."""
+        return [heard for heard in list(self.heard) if heard.address == process.address and heard.at >= since]
+
+    def close(self) -> None:
+        self._stopping = True
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as poke:
+            poke.sendto(b"", (self.host, self.port))
+        self._thread.join()
+        self.socket.close()
+
+
+class Cluster:
+    """`nodes` processes n1, n2, … of priorities 10, 20, … (or `priorities`), none of them started yet.
+
+    `interval` in seconds and `ratio` set the heartbeats; `latency` is what a call takes, `operation` an operation, in
+    seconds. `members`: how the nodes find each other. `options` are further words of every node's command line;
+    `tell` takes what there is to know after a failure; with `tls` the API is served over it. With `folder` every node has a runtime
+    and a state directory in there, as from the unit: run/NAME and lib/NAME. Not `observed`, the observer is no member and hears nothing.
+    """
+
+    def __init__(
+        self,
+        nodes: int = 2,
+        *,
+        priorities: Sequence[int] = (),
+        interval: float = 0.2,
+        ratio: float = 5,
+        latency: float = 0.0,
+        operation: float = 0.05,
+        members: Members = "group",
+        options: Sequence[str] = ("-v",),
+        tls: ssl.SSLContext | None = None,
+        tell: Callable[[str], object] = print,
+        folder: Path | None = None,
+        observed: bool = True,
+    ) -> None:
+        self.interval, self.ratio, self._tell = interval, ratio, tell
+        self.net = f"127.{random.randint(16, 250)}.{random.randint(0, 255)}"
+        self.eip = f"{self.net}.100"
+        self.observer = Observer(f"{self.net}.1")
+        self.port = self.observer.port
+        self.zone = Zone(eip=self.eip, operation_seconds=operation)
+        self.zone.set_latency(latency)
+        self.server = SandboxServer(self.zone, tls=tls)
+        names = [f"n{number}" for number in range(1, nodes + 1)]
+        instances = [self._instance(name, 10 + number) for number, name in enumerate(names, start=1)]
+        self.listener = self._instance("observer", 1, member=observed)
+        self.nodes: dict[str, Process] = {}
+        self._stack = contextlib.ExitStack()
+        self._stack.callback(self.observer.close)
+        self._stack.enter_context(self.server)
+        for one, priority in zip(instances, priorities or range(10, 251, 10), strict=False):
+            words = ["-W", "-xi", self.eip, "-P", str(priority), "-t", f"{interval:g}", "-r", f"{ratio:g}"]
+            words += ["-l", f"{one.public_ip}:{self.port}", "-xm", self.server.metadata_url(one.name)]
+            words += ["-xe", self.server.endpoint, "-xz", self.zone.name, "-xk", f"EXO{one.name}"]
+            words += [*self._members(members, [*instances, *([self.listener] if observed else [])]), *options]
+            env = environment(IF_EXOSCALE_API_SECRET=self.zone.keys[f"EXO{one.name}"].secret)
+            self.nodes[one.name] = Process(one.name, one, words, env | _directories(folder, one.name))
+
+    def _instance(self, name: str, host: int, *, member: bool = True) -> Instance:
+        self.zone.add_key(f"EXO{name}", f"secret-of-{name}-{random.getrandbits(128):032x}")
+        return self.zone.add_instance(name, public_ip=f"{self.net}.{host}", groups=(GROUP,) if member else ())
+
+    def _members(self, members: Members, instances: Sequence[Instance]) -> list[str]:
+        if members == "group":
+            return ["-G", GROUP]
+        named = [f"{one.public_ip}={one.id}" if members == "ids" else f"{one.public_ip}" for one in instances]
+        return ["-p", ",".join(named)]
+
+    @property
+    def dead_time(self) -> float:
+        """Seconds of silence after which a node is dead."""
+        return self.interval * self.ratio
+
+    def __getitem__(self, name: str) -> Process:
+        return self.nodes[name]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._end(gently=kind is None)
+            if kind is None:
+                self._check_logs()
+        except BaseException:
+            if kind is None:
+                self.show()
+            raise
+        finally:
+            self._stack.close()
+            if kind is not None:
+                self.show()
+
+    # -- doing --------------------------------------------------------------------------------------------------------
+
+    def start(self, *names: str) -> None:
+        """Start the named nodes, or all."""
+        for name in names or self.nodes:
+            self.nodes[name].start()
+
+    def fault(
+        self, kind: str, method: str = "", path: str = "", key: str = "", count: int | None = None, **fields: object
+    ) -> int:
+        """Put a fault of the API in force; returns its number."""
+        with self.server.lock:
+            fault = Fault(kind, Match(method, path, key), count=count, **fields)  # type: ignore[arg-type]
+            return self.zone.add_fault(fault, self.server.now())
+
+    def faults(self) -> int:
+        """How many faults are still in force."""
+        with self.server.lock:
+            return len(self.zone.faults.active(self.server.now()))
+
+    def clear(self) -> float:
+        """Lift every fault; returns when that was, in seconds of time.monotonic."""
+        with self.server.lock:
+            self.zone.clear_faults(self.server.now())
+            return self.server.now()
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def name(self, instance_id: str) -> str:
+        return next((node.name for node in self.nodes.values() if node.id == instance_id), instance_id)
+
+    def holders(self) -> set[str]:
+        """The names of those that hold the Elastic IP now."""
+        return {self.name(one) for one in self.server.holders()}
+
+    @property
+    def mark(self) -> int:
+        """Where the zone's record stands now, for the `since` of other methods."""
+        with self.server.lock:
+            self.zone.advance(self.server.now())
+            return len(self.zone.record)
+
+    def record(self, since: int = 0) -> list[Entry]:
+        """The zone's record from that mark on."""
+        with self.server.lock:
+            self.zone.advance(self.server.now())
+            return self.zone.record.since(since)
+
+    def history(self, since: int = 0) -> list[set[str]]:
+        """Each set of holders that there was from that mark on, in order."""
+        return [{self.name(one) for one in entry.holders} for entry in self.record(since) if entry.kind == "holders"]
+
+    def mutations(self, since: int = 0) -> list[Entry]:
+        """The attach and detach calls that arrived from that mark on."""
+        return [entry for entry in self.record(since) if entry.kind == "call" and entry.method != "GET"]
+
+    def moves(self, since: int = 0) -> list[tuple[str, str, str]]:
+        """These as (who called, attach or detach, of whom), by names."""
+        short = {ATTACH: "attach", DETACH: "detach"}
+        return [(e.key.removeprefix("EXO"), short[e.operation], self.name(e.instance)) for e in self.mutations(since)]
+
+    # -- waiting ------------------------------------------------------------------------------------------------------
+
+    def until(self, condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+        """Wait for the condition; a node that ended unasked is told at once."""
+
+        def looked() -> object:
+            for node in self.nodes.values():
+                ended = node._process.poll() if node._process is not None else None
+                if ended is not None and ended > 0:
+                    raise AssertionError(f"{node.name} ended with {ended} while waiting for: {what}")
+            return condition()
+
+        until(looked, what, patience)
+
+    def settle(self, holder: str) -> None:
+        """Wait until the running nodes all hear each other, `holder` is their one master and alone holds, and nothing is under way."""
+
+        def settled() -> bool:
+            running = [node for node in self.nodes.values() if node.running]
+            masters = [node.name for node in running if node.role == "MASTER"]
+            backups = [node.name for node in running if node.role == "BACKUP"]
+            heard = all(one.hears(other) for one in running for other in running if one is not other)
+            alone = self.holders() == {holder} and masters == [holder] and len(backups) == len(running) - 1
+            return heard and alone and self[holder].holds and self._quiet()
+
+        self.until(settled, f"{holder} is the one master and the one holder, and all hear each other")
+
+    def _quiet(self) -> bool:
+        with self.server.lock:
+            pending = [one for one in self.zone.operations(self.server.now()) if one.state == "pending"]
+            return all(one.completes == float("inf") for one in pending)
+
+    def watch(self, seconds: float) -> Iterator[set[str]]:
+        """The holders, again and again for that many seconds."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            yield self.holders()
+            time.sleep(POLL)
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def _end(self, *, gently: bool) -> None:
+        self.clear()
+        for node in self.nodes.values():
+            if node.running:
+                node.send(signal.SIGCONT)
+                node.send(signal.SIGTERM if gently else signal.SIGKILL)
+        for node in self.nodes.values():
+            node.close(gently=gently)
+
+    def _check_logs(self) -> None:
+        for node in self.nodes.values():
+            text = "\n".join(node.lines)
+            assert "Traceback" not in text, f"{node.name} has a traceback in its log"
+            assert "CRITICAL" not in text, f"{node.name} has a critical error in its log"
+            secrets = [
+                self.zone.keys[f"EXO{node.name}"].secret,
+                *filter(None, node.env.get("IF_AUTH_KEY", "").split(",")),
+            ]
+            assert not [secret for secret in secrets if secret in text], f"{node.name} logged a secret"
+            odd = [code for code in node.exits if code not in (0, -signal.SIGKILL)]
+            assert not odd, f"{node.name} ended with {odd}"
+            if node.exits:
+                assert text, f"{node.name} logged nothing at all"
+
+    def show(self) -> None:
+        """Tell what there is to know: the zone's record and every node's log."""
+        lines = [f"\n== the zone's record ({self.eip}); a call stands where it was answered"]
+        for entry in self.record():
+            if entry.kind in ("call", "metadata"):
+                continue
+            since = "" if entry.arrived is None else f"(arrived {entry.arrived:.3f})"
+            status = str(entry.status) if entry.kind == "answer" else ""
+            about = self.name(entry.instance) if entry.instance else ""
+            told = [f"{entry.time:.3f}", since, entry.kind, entry.key, entry.method, entry.path, status, entry.outcome]
+            told += [about, *(f"-> {self.name(one)}" for one in entry.holders)]
+            lines.append("  " + " ".join(filter(None, told)))
+        for node in self.nodes.values():
+            lines.append(f"== {node.name}, {node.address}, instance {node.id}, exits {node.exits}")
+            lines += [f"  {line}" for line in list(node.lines)]
+        self._tell("\n".join(lines))

@@ -1,0 +1,20 @@
+"""The daemon as it is, but that its heartbeats see a wall clock that is SECONDS ahead: `python -m tests.support.wrong_clock SECONDS WORD...`
+
+The API still sees the right time, without which it would refuse every signature.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+
+import exoip.__main__
+import exoip.daemon.daemon
+
+if __name__ == "__main__":
+    wrong = float(sys.argv.pop(1))
+    for name in ("Sender", "Receiver"):
+        part = getattr(exoip.daemon.daemon, name)
+        setattr(exoip.daemon.daemon, name, functools.partial(part, wall=lambda: time.time() + wrong))
+    exoip.__main__.main()

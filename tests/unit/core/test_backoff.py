@@ -1,0 +1,127 @@
+"""Backoff and unfit times."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exoip.core.backoff import Backoff, Fitness
+from exoip.core.calls import Failure
+
+ORDINARY = [failure for failure in Failure if failure not in (Failure.TIMEOUT, Failure.REFUSED)]
+
+
+def waits(failures: list[Failure], retry_after: float = 0.0, seed: int = 0) -> list[float]:
+    backoff, now, found = Backoff(random.Random(seed)), 0.0, []
+    for failure in failures:
+        backoff.failed(failure, retry_after, now)
+        found.append(backoff.at - now)
+        now = backoff.at
+    return found
+
+
+class TestBackoff:
+    def test_at_first_there_is_nothing_to_wait_for(self):
+        assert Backoff(random.Random(0)).at == -math.inf
+
+    @given(st.integers(0, 1000))
+    def test_half_a_second_doubling_to_thirty_with_a_fifth_of_jitter(self, seed):
+        least = [0.5, 1, 2, 4, 8, 16, 24, 24, 24]
+        for wait, low in zip(waits([Failure.UNAVAILABLE] * 9, seed=seed), least, strict=True):
+            assert low <= wait <= 1.25 * low
+
+    def test_jitter_differs(self):
+        assert waits([Failure.UNAVAILABLE], seed=1) != waits([Failure.UNAVAILABLE], seed=2)
+
+    def test_a_refused_key_every_thirty_seconds_from_the_first(self):
+        assert all(24 <= wait <= 30 for wait in waits([Failure.REFUSED] * 4))
+
+    def test_what_the_api_asks_for_is_honoured_with_an_end(self):
+        assert 7 <= waits([Failure.UNAVAILABLE], retry_after=7.0)[0] <= 8.4
+        assert waits([Failure.UNAVAILABLE], retry_after=0.1)[0] >= 0.5
+        assert waits([Failure.UNAVAILABLE], retry_after=1e9)[0] <= 300.0
+
+    def test_done_begins_anew(self):
+        backoff = Backoff(random.Random(0))
+        for now in range(5):
+            backoff.failed(Failure.UNAVAILABLE, 0.0, now)
+        backoff.reset()
+        assert backoff.at == -math.inf
+        backoff.failed(Failure.UNAVAILABLE, 0.0, 100.0)
+        assert backoff.at - 100.0 <= 0.6
+
+    def test_longer_for_no_particular_failure(self):
+        backoff = Backoff(random.Random(0))
+        backoff.wait_longer(0.0)
+        first = backoff.at
+        backoff.wait_longer(0.0)
+        assert backoff.at > 1.5 * first
+
+
+class TestFitness:
+    @pytest.mark.parametrize("failure", ORDINARY)
+    def test_three_tries(self, failure):
+        job = Fitness()
+        job.failed(failure, 1.0)
+        job.failed(failure, 2.0)
+        assert job.until == -math.inf
+        job.failed(failure, 3.0)
+        assert job.until == 13.0
+
+    @pytest.mark.parametrize("failure", [Failure.TIMEOUT, Failure.REFUSED])
+    def test_a_time_out_or_a_refusal_counts_as_three(self, failure):
+        job = Fitness()
+        job.failed(failure, 1.0)
+        assert job.until == 11.0
+
+    def test_twice_as_long_each_time_to_ten_minutes(self):
+        job, now, lengths = Fitness(), 0.0, []
+        for _ in range(8):
+            job.failed(Failure.REFUSED, now)
+            lengths.append(job.until - now)
+            now = job.until
+        assert lengths == [10, 20, 40, 80, 160, 320, 600, 600]
+
+    def test_while_unfit_nothing_is_counted(self):
+        job = Fitness()
+        job.failed(Failure.REFUSED, 0.0)
+        for now in (1.0, 5.0, 9.999):
+            job.failed(Failure.REFUSED, now)
+        assert job.until == 10.0
+        job.failed(Failure.UNAVAILABLE, 10.0)
+        job.failed(Failure.UNAVAILABLE, 10.0)
+        assert job.until == 10.0
+        job.failed(Failure.UNAVAILABLE, 10.0)
+        assert job.until == 30.0
+
+    def test_done_once_is_fit_and_the_next_time_is_short(self):
+        job = Fitness()
+        for now in (0.0, 10.0, 30.0):
+            job.failed(Failure.REFUSED, now)
+        job.done()
+        assert job.until == -math.inf
+        job.failed(Failure.REFUSED, 50.0)
+        assert job.until == 60.0
+
+    def test_done_forgets_the_tries(self):
+        job = Fitness()
+        job.failed(Failure.UNAVAILABLE, 0.0)
+        job.failed(Failure.UNAVAILABLE, 0.0)
+        job.done()
+        job.failed(Failure.UNAVAILABLE, 0.0)
+        assert job.until == -math.inf
+
+    def test_a_new_decision_forgets_the_tries_but_not_the_length(self):
+        job = Fitness()
+        job.failed(Failure.REFUSED, 0.0)
+        job.failed(Failure.UNAVAILABLE, 20.0)
+        job.failed(Failure.UNAVAILABLE, 20.0)
+        job.forget_tries()
+        job.failed(Failure.UNAVAILABLE, 20.0)
+        assert job.until == 10.0
+        job.failed(Failure.REFUSED, 20.0)
+        assert job.until == 40.0

@@ -1,0 +1,867 @@
+"""The election, rule by rule as its docstring states them; and against a second one that is as dumb as can be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from exoip.core.election import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, Condition, Election, Role, Terms
+from exoip.core.events import Event, What
+
+INTERVAL, RATIO = 1.0, 3.0
+DEAD = INTERVAL * RATIO
+JUST = 1e-6  # seconds: just before, just after
+
+
+def election(own: str = "m", priority: int = 10, members: str = "abyz", now: float = 0.0, **terms: float) -> Election:
+    """One of the node `own`, whose first dead time is about to begin; ids sort as letters do."""
+    made = Election(Terms(own, priority, INTERVAL, RATIO, **terms), now)
+    made.set_members(frozenset(members), now)
+    return made
+
+
+def settled(own: str = "m", priority: int = 10, members: str = "abyz", **terms: float) -> Election:
+    """One that has listened for its dead time and heard nobody: the time is DEAD."""
+    made = election(own, priority, members, **terms)
+    made.tick(DEAD, quiet=True)
+    assert made.role is Role.MASTER
+    return made
+
+
+def whats(events: list[Event]) -> list[What]:
+    return [event.what for event in events]
+
+
+class TestTerms:
+    @pytest.mark.parametrize("priority", [-1, 0, 253, 254, 255, 256])
+    def test_a_priority_with_a_meaning_of_its_own_can_not_be_configured(self, priority):
+        with pytest.raises(ValueError, match=str(priority)):
+            Terms("m", priority)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"interval": 0.0},
+            {"interval": -1.0},
+            {"interval": math.inf},
+            {"interval": math.nan},
+            {"dead_ratio": 0.9},
+            {"dead_ratio": math.inf},
+            {"dead_ratio": math.nan},
+            {"preempt_delay": -1.0},
+            {"preempt_delay": math.nan},
+        ],
+    )
+    def test_times_that_can_not_be_are_refused(self, wrong):
+        with pytest.raises(ValueError, match="interval"):
+            Terms("m", **wrong)
+
+    def test_the_dead_time(self):
+        assert Terms("m", interval=0.5, dead_ratio=4).dead_time == 2.0
+
+
+class TestListening:
+    def test_a_node_alone_listens_for_exactly_one_dead_time(self):
+        one = election()
+        assert (one.role, one.next_deadline()) == (Role.LISTENING, DEAD)
+        one.tick(DEAD - JUST, quiet=True)
+        assert one.role is Role.LISTENING
+        events = one.tick(DEAD, quiet=True)
+        assert (one.role, one.master) == (Role.MASTER, "m")
+        assert whats(events) == [What.ROLE]
+        assert one.since == DEAD
+
+    def test_it_advertises_its_configured_priority_from_its_first_moment(self):
+        assert election(priority=77).advertised == 77
+
+    @pytest.mark.parametrize("priority", [1, 250])
+    def test_it_listens_whatever_it_hears(self, priority):
+        one = election()
+        one.heard("a", priority, 1.0)
+        assert one.role is Role.LISTENING
+        one.heard("a", priority, DEAD - JUST)
+        one.tick(DEAD, quiet=True)
+        assert one.role is (Role.BACKUP if priority == 1 else Role.MASTER)
+
+    def test_it_knows_the_best_node_while_it_listens(self):
+        one = election()
+        one.heard("a", 5, 1.0)
+        assert (one.role, one.master) == (Role.LISTENING, "a")
+
+    def test_no_deadline_is_left_afterwards(self):
+        assert settled().next_deadline() == math.inf
+
+
+class TestRank:
+    @pytest.mark.parametrize(
+        ("own", "priority", "peer", "its", "role"),
+        [
+            ("m", 10, "z", 11, Role.MASTER),
+            ("m", 10, "a", 9, Role.BACKUP),
+            ("m", 10, "a", 10, Role.BACKUP),  # equal: the lower id
+            ("m", 10, "z", 10, Role.MASTER),
+            ("m", 10, "z", 0, Role.BACKUP),
+            ("m", 252, "z", 253, Role.MASTER),
+            ("m", 252, "a", 253, Role.MASTER),
+            ("m", 252, "a", 254, Role.MASTER),
+            ("m", 252, "a", 255, Role.MASTER),
+            ("m", 1, "z", 1, Role.MASTER),
+            ("m", 252, "z", 252, Role.MASTER),
+        ],
+    )
+    def test_the_lowest_priority_then_the_lowest_id(self, own, priority, peer, its, role):
+        one = settled(own, priority)
+        one.heard(peer, its, DEAD)
+        assert one.role is role
+        assert one.master == (own if role is Role.MASTER else peer)
+
+    def test_equal_priorities_never_make_two_masters(self):
+        everyone = "abcde"
+        nodes = {own: election(own, 10, everyone) for own in everyone}
+        for now in (0.1, 1.0, 2.0, DEAD):
+            for own, one in nodes.items():
+                for other in everyone.replace(own, ""):
+                    one.heard(other, nodes[other].advertised, now)
+                one.tick(now, quiet=True)
+        assert [own for own, one in nodes.items() if one.role is Role.MASTER] == ["a"]
+        assert {one.master for one in nodes.values()} == {"a"}
+
+    def test_the_best_of_several(self):
+        one = settled()
+        for peer, priority in (("z", 5), ("b", 5), ("a", 6), ("y", 7)):
+            one.heard(peer, priority, DEAD)
+        assert one.master == "b"
+
+    def test_a_better_peer_that_gets_worse_hands_over_at_once(self):
+        one = settled()
+        one.heard("a", 5, DEAD)
+        for worse in (11, UNFIT, LEAVING):
+            assert one.heard("a", worse, 4.0)
+            assert one.role is Role.MASTER
+            one.heard("a", 5, 4.5)
+            assert one.role is Role.BACKUP
+
+    def test_another_best_node_is_told_though_the_role_stays(self):
+        one = settled()
+        one.heard("b", 5, DEAD)
+        events = one.heard("a", 4, DEAD)
+        assert whats(events) == [What.PEER_ALIVE, What.ROLE]
+        details = events[1].details
+        assert (details["role"], details["old_role"], details["master"], details["old_master"]) == (
+            Role.BACKUP,
+            Role.BACKUP,
+            "a",
+            "b",
+        )
+        assert one.since == DEAD
+
+
+class TestAdvertised:
+    @pytest.mark.parametrize(
+        ("condition", "delay", "advertised"),
+        [
+            (Condition(), 0.0, 10),
+            (Condition(), math.inf, 10),
+            (Condition(holds=True, last_held=True), 0.0, 10),
+            (Condition(holds=True, last_held=True), 5.0, PROTECTED),
+            (Condition(holds=True, last_held=True), math.inf, PROTECTED),
+            (Condition(last_held=True), math.inf, 10),  # in doubt: not known to hold
+            (Condition(unfit=True), math.inf, UNFIT),
+            (Condition(unfit=True, last_held=True), math.inf, HOLDING_UNFIT),
+            (Condition(unfit=True, last_held=True, holds=True), math.inf, HOLDING_UNFIT),
+            (Condition(letting_go=True, holds=True, last_held=True), math.inf, UNFIT),
+            (Condition(letting_go=True, unfit=True, holds=True, last_held=True), math.inf, UNFIT),
+            (Condition(leaving=True), 0.0, LEAVING),
+            (Condition(leaving=True, unfit=True, letting_go=True, holds=True, last_held=True), math.inf, LEAVING),
+            (Condition(yielded=True), 0.0, 10),
+        ],
+    )
+    def test_each_condition(self, condition, delay, advertised):
+        one = settled(preempt_delay=delay)
+        events = one.feel(condition, DEAD)
+        assert one.advertised == advertised
+        assert (What.ADVERTISED in whats(events)) is (advertised != 10)
+
+    def test_a_condition_that_is_the_same_tells_nothing(self):
+        one = settled()
+        one.feel(Condition(unfit=True), 4.0)
+        assert one.feel(Condition(unfit=True), 5.0) == []
+
+    @pytest.mark.parametrize(("condition", "reason"), [({"leaving": True}, "leaving"), ({"yielded": True}, "yielded")])
+    def test_who_leaves_or_yields_is_backup_even_when_alone(self, condition, reason):
+        one = settled()
+        one.feel(Condition(**condition), 4.0)
+        assert (one.role, one.master, one.reason) == (Role.BACKUP, None, reason)
+        one.heard("z", 200, 4.5)
+        assert (one.role, one.master) == (Role.BACKUP, "z")
+        one.feel(Condition(), 5.0)
+        assert (one.role, one.master) == (Role.MASTER, "m")
+
+    def test_where_all_are_unfit_the_holder_stays(self):
+        one = settled("z", members="ab")
+        one.feel(Condition(holds=True, last_held=True, unfit=True), 4.0)
+        one.heard("a", UNFIT, 4.0)
+        one.heard("b", UNFIT, 4.0)
+        assert one.role is Role.MASTER
+
+    def test_an_unfit_node_relieves_a_leaving_one(self):
+        one = settled("z", members="a")
+        one.feel(Condition(unfit=True), 4.0)
+        one.heard("a", HOLDING_UNFIT, 4.0)
+        assert one.role is Role.BACKUP
+        one.heard("a", LEAVING, 5.0)
+        assert one.role is Role.MASTER
+
+    def test_of_two_unfit_ones_that_do_not_hold_the_lower_id(self):
+        one = settled("m", members="az")
+        one.feel(Condition(unfit=True), 4.0)
+        one.heard("z", UNFIT, 4.0)
+        assert one.role is Role.MASTER
+        one.heard("a", UNFIT, 4.0)
+        assert one.role is Role.BACKUP
+
+
+class TestLifeAndDeath:
+    def test_dead_at_exactly_its_deadline_and_not_before(self):
+        one = settled()
+        one.heard("a", 5, 10.0)
+        assert one.next_death == 10.0 + DEAD
+        assert one.tick(10.0 + DEAD - JUST, quiet=True) == []
+        assert one.role is Role.BACKUP
+        events = one.tick(10.0 + DEAD, quiet=True)
+        assert whats(events) == [What.PEER_DEAD, What.ROLE]
+        assert one.role is Role.MASTER
+        assert not one.alive("a")
+
+    def test_not_while_a_datagram_may_wait(self):
+        one = settled()
+        one.heard("a", 5, 10.0)
+        assert one.tick(100.0, quiet=False) == []
+        assert one.alive("a")
+        assert one.role is Role.BACKUP
+        assert one.next_death == 10.0 + DEAD
+        one.heard("a", 5, 100.0)
+        assert one.tick(100.0, quiet=True) == []
+        assert one.next_death == 100.0 + DEAD
+
+    def test_each_heartbeat_prolongs_by_a_dead_time(self):
+        one = settled()
+        for now in (10.0, 12.9, 15.8):
+            one.heard("a", 5, now)
+            one.tick(now + DEAD - JUST, quiet=True)
+            assert one.alive("a")
+        one.tick(15.8 + DEAD, quiet=True)
+        assert not one.alive("a")
+
+    def test_next_death_is_never_late(self):
+        one = settled()
+        one.heard("b", 5, 10.0)
+        one.heard("a", 6, 9.0)
+        assert one.next_death == 9.0 + DEAD
+        one.heard("a", 6, 11.0)
+        assert one.next_death <= 10.0 + DEAD
+        one.tick(9.0 + DEAD, quiet=True)  # an old deadline: nobody is dead, the next one is known
+        assert one.alive("a")
+        assert one.alive("b")
+        assert one.next_death == 10.0 + DEAD
+        one.tick(10.0 + DEAD, quiet=True)
+        assert not one.alive("b")
+        assert one.next_death == 11.0 + DEAD
+        one.tick(11.0 + DEAD, quiet=True)
+        assert one.next_death == math.inf
+
+    def test_two_die_in_one_look(self):
+        one = settled()
+        one.heard("a", 5, 10.0)
+        one.heard("b", 6, 10.0)
+        assert whats(one.tick(20.0, quiet=True)) == [What.PEER_DEAD, What.PEER_DEAD, What.ROLE]
+
+    def test_alive_again_at_once_with_the_priority_it_now_has(self):
+        one = settled()
+        one.heard("a", PROTECTED, 10.0)
+        one.tick(20.0, quiet=True)
+        events = one.heard("a", 11, 20.0)  # it rose from 0, but it was dead meanwhile
+        assert events[0].what is What.PEER_ALIVE
+        assert one.role is Role.MASTER
+        one.heard("a", 9, 20.5)
+        assert one.role is Role.BACKUP
+
+    def test_a_heartbeat_that_changes_nothing_tells_nothing(self):
+        one = settled()
+        assert one.heard("a", 5, 10.0)
+        assert one.heard("a", 5, 11.0) == []
+
+    def test_how_long_it_was_silent_is_told(self):
+        one = settled()
+        one.heard("a", 5, 10.0)
+        (dead, _) = one.tick(13.5, quiet=True)
+        assert (dead.instance_id, dead.details["silent"]) == ("a", 3.5)
+
+    @pytest.mark.parametrize(
+        ("priority", "answer"), [(0, True), (10, True), (HOLDING_UNFIT, True), (UNFIT, False), (LEAVING, False)]
+    )
+    def test_heard_after_asks_for_life_time_and_priority(self, priority, answer):
+        one = settled()
+        assert not one.heard_after("a", 0.0)
+        assert not one.heard_after("nobody", 0.0)
+        one.heard("a", priority, 10.0)
+        assert one.heard_after("a", 9.9) is answer
+        assert not one.heard_after("a", 10.0)
+        one.tick(20.0, quiet=True)
+        assert not one.heard_after("a", 9.9)
+
+    def test_it_remembers_when_a_peer_last_let_go_or_left(self):
+        one = settled()
+        assert one.off_at("a") == one.off_at("nobody") == -math.inf
+        one.heard("a", HOLDING_UNFIT, 10.0)
+        assert one.off_at("a") == -math.inf
+        one.heard("a", UNFIT, 11.0)
+        one.heard("a", UNFIT, 12.0)  # the same again counts too
+        one.heard("a", 5, 13.0)
+        assert one.off_at("a") == 12.0
+
+
+class TestRiseFromZero:
+    """A holder that is restarted advertises its configured priority until it has read that it still holds."""
+
+    def test_it_counts_after_one_dead_time(self):
+        one = settled()
+        one.heard("z", PROTECTED, 10.0)
+        one.heard("z", 50, 11.0)
+        assert one.role is Role.BACKUP
+        assert one.next_deadline() == 11.0 + DEAD
+        one.heard("z", 50, 13.0)
+        one.tick(11.0 + DEAD - JUST, quiet=True)
+        assert one.role is Role.BACKUP
+        one.tick(11.0 + DEAD, quiet=True)
+        assert one.role is Role.MASTER
+        assert one.next_deadline() == math.inf
+
+    def test_back_to_zero_ends_the_wait(self):
+        one = settled()
+        one.heard("z", PROTECTED, 10.0)
+        one.heard("z", 50, 11.0)
+        one.heard("z", PROTECTED, 12.0)
+        assert one.next_deadline() == math.inf
+        one.heard("z", PROTECTED, 13.0)
+        one.tick(11.0 + DEAD, quiet=True)
+        assert one.role is Role.BACKUP
+
+    def test_another_fit_priority_does_not_begin_the_wait_anew(self):
+        one = settled()
+        one.heard("z", PROTECTED, 10.0)
+        one.heard("z", 50, 11.0)
+        one.heard("z", 51, 13.0)
+        assert one.next_deadline() == 11.0 + DEAD
+        one.tick(11.0 + DEAD, quiet=True)
+        assert one.role is Role.MASTER
+
+    @pytest.mark.parametrize("worse", [HOLDING_UNFIT, UNFIT, LEAVING])
+    def test_worse_than_fit_counts_at_once(self, worse):
+        one = settled()
+        one.heard("z", PROTECTED, 10.0)
+        one.heard("z", worse, 11.0)
+        assert one.role is Role.MASTER
+        one.heard("a", PROTECTED, 12.0)
+        one.heard("a", 50, 12.1)
+        assert one.role is Role.BACKUP
+        one.heard("a", worse, 12.2)
+        assert one.role is Role.MASTER
+        one.heard("a", 5, 12.3)  # from unfit to fit counts at once
+        assert one.role is Role.BACKUP
+
+    def test_death_ends_the_wait(self):
+        one = settled()
+        one.heard("z", PROTECTED, 10.0)
+        one.heard("z", 50, 11.0)
+        one.tick(11.0 + DEAD, quiet=True)
+        assert not one.alive("z")
+        assert one.next_deadline() == math.inf
+
+    def test_every_other_change_counts_at_once(self):
+        one = settled(priority=100)
+        for priority, role in ((50, Role.BACKUP), (150, Role.MASTER), (0, Role.BACKUP)):
+            one.heard("z", priority, 10.0)
+            assert one.role is role
+
+
+class TestStall:
+    def test_it_listens_anew(self):
+        one = settled()
+        events = one.stalled(20.0, 1.5)
+        assert whats(events) == [What.STALLED, What.ROLE]
+        assert one.role is Role.LISTENING
+        one.tick(20.0 + DEAD - JUST, quiet=True)
+        assert one.role is Role.LISTENING
+        one.tick(20.0 + DEAD, quiet=True)
+        assert one.role is Role.MASTER
+
+    def test_the_silent_get_a_whole_dead_time(self):
+        one = settled()
+        one.heard("a", 5, 10.0)
+        one.stalled(60.0, 47.0)
+        one.tick(60.0, quiet=True)
+        assert one.alive("a")
+        assert one.role is Role.LISTENING
+        assert one.next_death <= 60.0 + DEAD
+        one.tick(60.0 + DEAD, quiet=True)
+        assert not one.alive("a")
+        assert one.role is Role.MASTER
+
+    def test_the_dead_stay_dead(self):
+        one = settled()
+        one.heard("a", 5, 10.0)
+        one.tick(20.0, quiet=True)
+        one.stalled(60.0, 30.0)
+        assert not one.alive("a")
+
+    def test_a_backup_listens_too_and_is_backup_again(self):
+        one = settled()
+        one.heard("a", 5, 10.0)
+        one.stalled(12.0, 1.5)
+        assert one.role is Role.LISTENING
+        one.heard("a", 5, 13.0)
+        one.tick(12.0 + DEAD, quiet=True)
+        assert (one.role, one.master) == (Role.BACKUP, "a")
+
+    def test_a_second_stall_begins_anew(self):
+        one = settled()
+        one.stalled(20.0, 2.0)
+        one.stalled(22.0, 2.0)
+        one.tick(20.0 + DEAD, quiet=True)
+        assert one.role is Role.LISTENING
+        one.tick(22.0 + DEAD, quiet=True)
+        assert one.role is Role.MASTER
+
+    def test_a_leaver_that_stalled_does_not_listen(self):
+        one = settled()
+        one.feel(Condition(leaving=True), 10.0)
+        one.stalled(20.0, 5.0)
+        assert (one.role, one.advertised) == (Role.BACKUP, LEAVING)
+
+
+HOLDER = Condition(holds=True, last_held=True)
+
+
+class TestPreemptDelay:
+    DELAY = 7.0
+
+    def holder(self, delay: float = DELAY) -> Election:
+        one = settled(preempt_delay=delay)
+        one.feel(HOLDER, DEAD)
+        assert one.advertised == PROTECTED
+        return one
+
+    def keep(self, one: Election, peer: str, priority: int, start: float, end: float) -> None:
+        """Let `peer` be heard from `start` to `end`, and time pass."""
+        now = start
+        while now < end:
+            one.heard(peer, priority, now)
+            one.tick(now, quiet=True)
+            now += INTERVAL
+        one.heard(peer, priority, end)
+        one.tick(end, quiet=True)
+
+    def test_without_a_delay_a_better_node_takes_at_once(self):
+        one = settled()
+        one.feel(HOLDER, DEAD)
+        assert one.advertised == 10
+        one.heard("a", 9, 4.0)
+        assert one.role is Role.BACKUP
+
+    def test_the_holder_keeps_it_for_exactly_the_delay(self):
+        one = self.holder()
+        one.heard("a", 5, 10.0)
+        assert one.next_deadline() == 10.0 + self.DELAY
+        self.keep(one, "a", 5, 10.0, 10.0 + self.DELAY - JUST)
+        assert (one.role, one.advertised) == (Role.MASTER, PROTECTED)
+        one.tick(10.0 + self.DELAY, quiet=True)
+        assert (one.role, one.master, one.advertised) == (Role.BACKUP, "a", 10)
+
+    def test_endless(self):
+        one = self.holder(math.inf)
+        self.keep(one, "a", 1, 10.0, 10_000.0)
+        assert (one.role, one.advertised) == (Role.MASTER, PROTECTED)
+        assert one.next_deadline() == math.inf
+
+    def test_a_worse_or_unfit_peer_never_ends_it(self):
+        for priority in (10, 11, 252, HOLDING_UNFIT, UNFIT, LEAVING):
+            one = self.holder()
+            self.keep(one, "z", priority, 10.0, 100.0)
+            assert (one.role, one.advertised, one.next_deadline()) == (Role.MASTER, PROTECTED, math.inf)
+
+    def test_equal_priority_and_a_lower_id_is_better(self):
+        one = self.holder()
+        self.keep(one, "a", 10, 10.0, 10.0 + self.DELAY)
+        assert (one.role, one.master) == (Role.BACKUP, "a")
+
+    @pytest.mark.parametrize("flicker", [UNFIT, HOLDING_UNFIT, LEAVING, 11])
+    def test_a_rival_that_flickers_begins_anew(self, flicker):
+        one = self.holder()
+        self.keep(one, "a", 5, 10.0, 16.0)
+        one.heard("a", flicker, 16.5)
+        one.heard("a", 5, 16.6)
+        self.keep(one, "a", 5, 16.6, 16.6 + self.DELAY - JUST)
+        assert one.advertised == PROTECTED
+        one.tick(16.6 + self.DELAY, quiet=True)
+        assert one.advertised == 10
+
+    def test_a_rival_that_dies_meanwhile_begins_anew(self):
+        one = self.holder()
+        self.keep(one, "a", 5, 10.0, 16.0)
+        one.tick(16.0 + DEAD, quiet=True)
+        assert not one.alive("a")
+        assert one.next_deadline() == math.inf
+        self.keep(one, "a", 5, 20.0, 20.0 + self.DELAY - JUST)
+        assert one.advertised == PROTECTED
+
+    def test_two_rivals_do_not_add_up(self):
+        one = self.holder()
+        self.keep(one, "a", 5, 10.0, 14.0)
+        one.heard("b", 5, 14.0)
+        one.heard("a", UNFIT, 14.5)
+        self.keep(one, "b", 5, 15.0, 14.0 + self.DELAY - JUST)
+        assert one.advertised == PROTECTED
+        one.tick(14.0 + self.DELAY, quiet=True)
+        assert (one.advertised, one.master) == (10, "b")
+
+    def test_another_better_priority_does_not_begin_anew(self):
+        one = self.holder()
+        self.keep(one, "a", 5, 10.0, 16.0)
+        one.heard("a", 4, 16.0)
+        one.heard("a", 4, 10.0 + self.DELAY)
+        one.tick(10.0 + self.DELAY, quiet=True)
+        assert one.advertised == 10
+
+    def test_who_conceded_is_not_protected_again_when_the_taker_advertises_0(self):
+        one = self.holder()
+        self.keep(one, "a", 5, 10.0, 10.0 + self.DELAY)
+        one.heard("a", PROTECTED, 18.0)
+        assert (one.role, one.advertised) == (Role.BACKUP, 10)
+
+    @pytest.mark.parametrize("end", [UNFIT, HOLDING_UNFIT, LEAVING, "death", "removed"])
+    def test_until_that_peer_is_dead_unfit_or_gone(self, end):
+        one = self.holder()
+        self.keep(one, "a", 5, 10.0, 10.0 + self.DELAY)
+        if end == "death":
+            one.tick(10.0 + self.DELAY + DEAD, quiet=True)
+        elif end == "removed":
+            one.set_members(frozenset("byz"), 17.5)
+        else:
+            one.heard("a", end, 17.5)
+        assert (one.role, one.advertised) == (Role.MASTER, PROTECTED)
+
+    def test_or_until_it_has_let_go(self):
+        one = self.holder()
+        self.keep(one, "a", 5, 10.0, 10.0 + self.DELAY)
+        one.feel(Condition(), 18.0)
+        one.heard("a", PROTECTED, 18.0)
+        one.feel(HOLDER, 18.5)  # it came back to it: a new hold
+        assert one.advertised == PROTECTED
+
+    def test_a_doubt_is_no_end_of_the_hold(self):
+        one = self.holder()
+        self.keep(one, "a", 5, 10.0, 10.0 + self.DELAY)
+        one.heard("a", PROTECTED, 18.0)
+        one.feel(Condition(last_held=True), 18.0)
+        one.feel(HOLDER, 18.2)
+        assert one.advertised == 10
+
+    def test_cold_start_does_not_wait(self):
+        one = election(preempt_delay=math.inf)
+        one.heard("z", 5, 1.0)
+        one.heard("z", 5, 2.0)
+        one.tick(DEAD, quiet=True)
+        assert (one.role, one.master) == (Role.BACKUP, "z")
+
+    @pytest.mark.parametrize("end", [LEAVING, UNFIT, None])
+    def test_death_leave_and_unfit_do_not_wait(self, end):
+        one = settled(preempt_delay=math.inf)
+        one.heard("z", PROTECTED, 4.0)
+        assert one.role is Role.BACKUP
+        if end is None:
+            one.tick(4.0 + DEAD, quiet=True)
+        else:
+            one.heard("z", end, 4.1)
+        assert one.role is Role.MASTER
+
+
+class TestReload:
+    def test_another_priority_counts_at_once(self):
+        one = settled()
+        one.heard("z", 20, 4.0)
+        events = one.set_terms(replace(one.terms, priority=30), 5.0)
+        assert whats(events) == [What.ADVERTISED, What.ROLE]
+        assert (one.role, one.advertised) == (Role.BACKUP, 30)
+
+    def test_the_own_id_stays(self):
+        with pytest.raises(ValueError, match="instance id"):
+            settled().set_terms(Terms("other"), 5.0)
+
+    @pytest.mark.parametrize(("interval", "end"), [(2.0, 6.0), (0.5, 1.5), (1.0, 3.0)])
+    def test_while_listening_what_was_listened_counts(self, interval, end):
+        one = election()
+        one.set_terms(replace(one.terms, interval=interval), 1.0)
+        assert one.next_deadline() == pytest.approx(end)
+        one.tick(end - JUST, quiet=True)
+        assert one.role is Role.LISTENING
+        one.tick(end + JUST, quiet=True)
+        assert one.role is Role.MASTER
+
+    def test_listening_may_be_over_at_once(self):
+        one = election()
+        one.set_terms(replace(one.terms, interval=0.1), 2.0)
+        assert one.role is Role.MASTER
+
+    def test_a_master_does_not_listen_again(self):
+        one = settled()
+        one.set_terms(replace(one.terms, interval=100.0), 5.0)
+        assert one.role is Role.MASTER
+
+    def test_deadlines_follow_the_new_dead_time(self):
+        one = settled()
+        one.heard("a", 5, 10.0)
+        one.set_terms(replace(one.terms, interval=0.5), 10.5)
+        assert one.next_death <= 12.0
+        one.tick(12.0 - JUST, quiet=True)
+        assert one.alive("a")
+        one.tick(12.0, quiet=True)
+        assert not one.alive("a")
+        one.heard("a", 5, 12.0)
+        one.set_terms(replace(one.terms, interval=2.0), 12.5)
+        one.tick(18.0 - JUST, quiet=True)
+        assert one.alive("a")
+        one.tick(18.0, quiet=True)
+        assert not one.alive("a")
+
+    def test_a_rise_that_still_waits_is_forgotten_with_a_death(self):
+        """The dead time becomes shorter than what is left of the wait."""
+        one = settled(priority=100)
+        one.heard("a", PROTECTED, 10.0)
+        one.heard("a", 200, 10.5)
+        one.set_terms(replace(one.terms, interval=0.25), 10.6)
+        one.tick(11.35 - JUST, quiet=True)
+        assert one.alive("a")  # the whole new dead time
+        one.tick(11.35, quiet=True)
+        assert not one.alive("a")
+        one.heard("a", 200, 11.4)
+        assert one.role is Role.MASTER
+
+    def test_a_shorter_dead_time_kills_nobody_who_kept_the_old_pace(self):
+        one = settled()
+        one.set_terms(replace(one.terms, interval=10.0), 5.0)
+        one.heard("a", 5, 100.0)
+        one.set_terms(replace(one.terms, interval=1.0), 108.0)
+        one.tick(108.0, quiet=True)
+        assert one.alive("a")
+        one.tick(111.0, quiet=True)
+        assert not one.alive("a")
+
+    def test_who_is_a_rival_is_judged_anew(self):
+        one = settled(preempt_delay=5.0)
+        one.feel(HOLDER, 4.0)
+        one.heard("a", 8, 5.0)
+        one.set_terms(replace(one.terms, priority=7), 6.0)
+        assert one.next_deadline() == math.inf
+        one.set_terms(replace(one.terms, priority=9), 7.0)
+        assert one.next_deadline() == 12.0
+
+
+class TestMembers:
+    def test_never_oneself(self):
+        one = election(members="abm")
+        assert sorted(one.peers) == ["a", "b"]
+
+    def test_added_and_removed_are_told(self):
+        one = settled(members="ab")
+        events = one.set_members(frozenset("bc"), 5.0)
+        assert [(event.what, event.instance_id) for event in events] == [
+            (What.PEER_REMOVED, "a"),
+            (What.PEER_ADDED, "c"),
+        ]
+        assert one.set_members(frozenset("bc"), 6.0) == []
+
+    def test_the_master_is_removed(self):
+        one = settled()
+        one.heard("a", 5, 4.0)
+        assert one.role is Role.BACKUP
+        events = one.set_members(frozenset("b"), 5.0)
+        assert events[-1].what is What.ROLE
+        assert one.role is Role.MASTER
+        assert not one.alive("a")
+
+    def test_one_that_stays_keeps_its_life(self):
+        one = settled()
+        one.heard("a", 5, 4.0)
+        one.set_members(frozenset("a"), 5.0)
+        assert one.alive("a")
+        assert one.next_death == 4.0 + DEAD
+
+    def test_one_that_was_never_heard_is_not_alive(self):
+        one = settled(members="")
+        one.set_members(frozenset("a"), 5.0)
+        assert not one.alive("a")
+        assert one.role is Role.MASTER
+
+    def test_one_that_comes_back_is_unheard(self):
+        one = settled()
+        one.heard("a", 5, 4.0)
+        one.set_members(frozenset(), 4.5)
+        one.set_members(frozenset("a"), 4.6)
+        assert not one.alive("a")
+
+
+# A second election, as dumb as can be: all of history, each time anew
+
+
+NOTHING = Condition()
+
+
+@dataclass(frozen=True)
+class Happening:
+    at: float
+    peer: str = ""  # "": the own condition changes
+    priority: int = 0
+    condition: Condition = NOTHING
+
+
+def fit(priority: int) -> bool:
+    return 0 < priority < 253
+
+
+def dumb(history: list[Happening], now: float, own: str, priority: int, delay: float) -> tuple[Role, str | None]:
+    """Who should hold at `now`, from everything that ever happened."""
+    condition = next((h.condition for h in reversed(history) if not h.peer), NOTHING)
+    mine = priority
+    if condition.leaving:
+        mine = 255
+    elif condition.letting_go:
+        mine = 254
+    elif condition.unfit:
+        mine = 253 if condition.last_held else 254
+    elif condition.holds and delay:
+        mine = 0
+    ranks = []
+    for peer in {h.peer for h in history if h.peer}:
+        told = [h for h in history if h.peer == peer]
+        if now >= told[-1].at + DEAD:
+            continue  # dead
+        counted = told[-1].priority
+        for index, (older, newer) in enumerate(pairwise(told), start=1):
+            rose = older.priority == 0 and fit(newer.priority) and newer.at < older.at + DEAD
+            if rose and now < newer.at + DEAD and all(fit(h.priority) for h in told[index:]):
+                counted = 0
+        ranks.append((counted, peer))
+    best = min(ranks, default=None)
+    if condition.leaving or condition.yielded:
+        return Role.BACKUP, best[1] if best else None
+    if now < DEAD:
+        return Role.LISTENING, best[1] if best else None
+    if best is None or (mine, own) < best:
+        return Role.MASTER, own
+    return Role.BACKUP, best[1]
+
+
+conditions = st.builds(
+    lambda held, doubt, unfit, letting_go, yielded, leaving: Condition(
+        held and not doubt, held, unfit, letting_go, yielded, leaving
+    ),
+    *[st.booleans()] * 6,
+)
+happenings = st.one_of(
+    st.tuples(st.sampled_from("abyz"), st.sampled_from([0, 1, 5, 9, 10, 11, 252, 253, 254, 255])),
+    st.tuples(st.just(""), conditions),
+)
+steps = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.125, 0.5, 1.0, 2.0, 2.875, 3.0, 3.125, 5.0]), happenings), max_size=40
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(steps, st.sampled_from([0.0, math.inf]), st.sampled_from("amz"))
+@example(
+    [
+        (0.0, ("", Condition(holds=True, last_held=True))),
+        (2.0, ("a", 11)),
+        (1.0, ("a", 0)),
+        (3.0, ("a", 0)),
+        (3.0, ("a", 0)),
+        (3.0, ("a", 1)),
+    ],
+    0.0,
+    "m",
+)
+def test_a_dumb_second_election_agrees(sequence, delay, own):
+    members = "abyz".replace(own, "")
+    # Without flap damping, which the other one does not know: chance makes six changes of the role seldom, but it does.
+    real = election(own, 10, members, preempt_delay=delay, flap_damping=False)
+    history: list[Happening] = []
+    now = 0.0
+
+    def agree() -> None:
+        assert (real.role, real.master) == dumb(history, now, own, 10, delay), (now, history)
+
+    for wait, (peer, what) in sequence:
+        end = now + wait
+        while (due := min(real.next_deadline(), real.next_death)) <= end:
+            now = max(now, due)
+            real.tick(now, quiet=True)
+            agree()
+        now = end
+        agree()  # nothing changes between two deadlines
+        if peer == "":
+            history.append(Happening(now, condition=what))
+            real.feel(what, now)
+        elif peer != own:
+            history.append(Happening(now, peer, what))
+            real.heard(peer, what, now)
+        agree()
+        assert real.next_deadline() > now
+        assert real.next_death > now
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["heard", "tick", "late tick", "stalled", "feel", "terms", "members"]),
+            st.floats(-0.01, 8.0),
+            st.sampled_from("abyz"),
+            st.integers(0, 255),
+            conditions,
+        ),
+        max_size=60,
+    ),
+    st.sampled_from([0.0, 2.0, math.inf]),
+)
+def test_no_sequence_of_calls_breaks_it(sequence, delay):
+    """Times may even go back a little, as threads that read the clock before they got the lock make them."""
+    one, now = election(preempt_delay=delay), 0.0
+    for what, wait, peer, number, condition in sequence:
+        now = max(0.0, now + wait)
+        match what:
+            case "heard" if peer in one.peers:
+                one.heard(peer, number, now)
+            case "tick" | "late tick":
+                one.tick(now, quiet=what == "tick")
+                assert one.next_deadline() > now  # else its caller would spin
+                assert what == "late tick" or one.next_death > now
+            case "stalled":
+                one.stalled(now, wait)
+            case "feel":
+                one.feel(condition, now)
+            case "terms":
+                one.set_terms(Terms("m", max(1, number % 253), 0.5 + number / 100, 1 + number % 4, delay), now)
+            case "members":
+                one.set_members(frozenset("abyz"[: number % 5]), now)
+        best = min(((p.counted, p.instance_id) for p in one.peers.values() if p.alive), default=None)
+        if one.role is Role.MASTER:
+            assert one.master == "m"
+            assert best is None or (one.advertised, "m") < best
+        else:
+            assert one.master == (best[1] if best else None)

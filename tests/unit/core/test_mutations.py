@@ -1,0 +1,842 @@
+"""The mutations, rule by rule: Take, Clear, Keep, Leave; operations; failures. One node on a bench, in virtual time."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+
+from exoip.core.calls import Failure, Kind, Lane
+from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, Role
+from exoip.core.events import What
+from tests.simulation.world import instance_id
+from tests.support.virtual import DEAD, INTERVAL, Bench, backup, master
+
+LATENCY = 0.1  # of the bench
+
+
+def failing(failure: Failure, kind: Kind = Kind.ATTACH, **options) -> Bench:
+    bench = Bench(**options)
+    bench.failing[kind] = failure
+    return bench
+
+
+class TestTake:
+    def test_at_the_very_end_of_listening(self):
+        bench = Bench()
+        bench.advance(DEAD)
+        assert bench.asked(Kind.ATTACH) == [DEAD]
+        assert bench.moves() == [("attach", "m")]
+
+    def test_at_the_very_moment_of_the_masters_death(self):
+        bench = backup()
+        last = bench.view.peers[0].last_seen
+        del bench.beating["a"]
+        bench.advance(DEAD + 1)
+        assert bench.asked(Kind.ATTACH) == [last + DEAD]
+
+    @pytest.mark.parametrize("priority", [LEAVING, UNFIT, HOLDING_UNFIT, 11])
+    def test_at_once_when_the_master_leaves_or_gets_worse(self, priority):
+        bench = backup()
+        bench.beating["a"] = priority
+        bench.heard("a", priority)
+        bench.pump()
+        assert bench.asked(Kind.ATTACH) == [bench.now]
+
+    def test_no_read_comes_before_it_even_a_hanging_one(self):
+        bench = Bench()
+        bench.manual.add(Kind.READ)
+        bench.advance(DEAD)
+        assert bench.kinds() == {Kind.READ: 1, Kind.ATTACH: 1}
+        assert Lane.READS in bench.open
+
+    def test_it_is_not_repeated_while_under_way(self):
+        bench = Bench()
+        bench.manual.add(Kind.ATTACH)
+        bench.advance(DEAD + 60)
+        assert bench.moves() == [("attach", "m")]
+
+    def test_a_holder_that_restarts_attaches_nothing(self):
+        bench = Bench()
+        bench.holding.add("m")
+        bench.advance(DEAD + 100)
+        assert bench.moves() == []
+        assert bench.role is Role.MASTER
+        assert bench.view.holds
+
+    def test_a_master_in_doubt_that_last_held_reads_itself_first(self):
+        bench = master()
+        bench.manual.add(Kind.READ)
+        bench.now = math.ceil(bench.now) + 20.0  # a stall
+        since = bench.now
+        bench.advance(DEAD + 10)
+        assert bench.role is Role.MASTER
+        assert bench.moves(since) == []
+        assert len(bench.asked(Kind.READ, "m", since)) == 1
+        bench.answer(Lane.READS, holds=False, running=True)
+        bench.manual.clear()
+        bench.holding.clear()
+        bench.advance(2)
+        assert bench.moves(since) == [("attach", "m")]
+
+    def test_a_backup_or_a_listener_never_does(self):
+        bench = backup()
+        bench.holding.clear()  # nobody holds; that is the master's business
+        bench.advance(300)
+        assert bench.moves() == []
+
+    def test_it_stays_with_what_it_attached(self):
+        bench = master()
+        bench.advance(1000)
+        assert bench.moves() == [("attach", "m")]
+
+
+class TestOperations:
+    def pending(self, seconds: float = math.inf) -> Bench:
+        bench = Bench()
+        bench.operation = seconds
+        return bench
+
+    def test_polled_every_quarter_of_a_second_at_first(self):
+        bench = self.pending(1.0)
+        bench.latency = 0.0
+        bench.advance(DEAD + 1.3)
+        assert bench.asked(Kind.POLL) == pytest.approx([DEAD + 0.25, DEAD + 0.5, DEAD + 0.75, DEAD + 1.0])
+        assert len(bench.said(What.ATTACHED)) == 1
+        assert bench.view.holds
+
+    def test_then_ever_more_seldom_until_its_time_is_over(self):
+        bench = self.pending()
+        bench.latency = 0.0
+        bench.advance(DEAD + 15)
+        polls = [at for at in bench.asked(Kind.POLL) if at < DEAD + 10]
+        gaps = [later - earlier for earlier, later in pairwise(polls)]
+        assert all(gap <= 3.0 for gap in gaps)
+        assert all(later >= earlier - 1e-9 for earlier, later in pairwise(gaps))
+        assert gaps[-1] > 2 * gaps[0]
+
+    def test_not_seen_done_after_ten_seconds_is_a_time_out(self):
+        bench = self.pending()
+        bench.advance(DEAD + 10 - 0.01)
+        assert bench.said(What.FAILED) == []
+        bench.advance(1.0)
+        (failed,) = bench.said(What.FAILED)
+        assert failed.details["failure"] is Failure.TIMEOUT
+        assert DEAD + 10 <= failed.at <= DEAD + 10 + LATENCY
+        assert bench.view.unfit
+        assert bench.beats[-1][1] in (UNFIT, HOLDING_UNFIT)
+
+    def test_it_then_reads_itself_before_it_believes_anything(self):
+        bench = self.pending(10.5)
+        bench.advance(DEAD + 30)
+        assert bench.view.holds
+        assert len(bench.said(What.HOLDS)) == 1
+        assert bench.said(What.ATTACHED) == []
+
+    def test_seen_done_within_five_seconds_it_is_believed(self):
+        bench = self.pending(4.0)
+        bench.until(lambda: bench.said(What.ATTACHED))
+        assert not bench.view.in_doubt
+
+    def test_seen_done_later_it_is_read_back(self):
+        bench = self.pending(6.0)
+        bench.until(lambda: bench.asked(Kind.POLL, since=DEAD + 6.0))
+        bench.manual.add(Kind.READ)
+        bench.until(lambda: bench.said(What.ATTACHED))
+        assert bench.view.in_doubt
+        done = bench.said(What.ATTACHED)[0].at
+        bench.pump()
+        bench.manual.clear()
+        bench.until(lambda: Lane.READS in bench.open)
+        bench.answer(Lane.READS, holds=True, running=True)
+        assert bench.asked(Kind.READ, "m", since=done)[0] <= done + 0.05
+        bench.advance(1)
+        assert bench.view.holds
+        assert not bench.view.in_doubt
+
+    def test_one_that_did_not_last_is_taken_again(self):
+        """Seen done late, but somebody cleared it meanwhile."""
+        bench = self.pending(6.0)
+        bench.until(lambda: bench.asked(Kind.POLL, since=DEAD + 6.0))
+        bench.holding.discard("m")
+        bench.advance(5)
+        assert len(bench.said(What.LOST)) == 1
+        assert bench.moves() == [("attach", "m")] * 2
+
+    @pytest.mark.parametrize("failure", [Failure.UNAVAILABLE, Failure.UNREACHABLE, Failure.TIMEOUT, Failure.REFUSED])
+    def test_a_look_that_fails_is_no_failure_of_the_operation(self, failure):
+        bench = self.pending(1.0)
+        bench.failing[Kind.POLL] = failure
+        bench.advance(DEAD + 1.5)
+        bench.failing.clear()
+        bench.advance(5)
+        assert bench.said(What.FAILED) == []
+        assert len(bench.said(What.ATTACHED)) == 1
+        assert bench.moves() == [("attach", "m")]
+
+    def test_a_look_waits_no_longer_than_3_s_whatever_the_api_asks(self):
+        bench = self.pending(1.0)
+        bench.failing[Kind.POLL], bench.retry_after = Failure.UNAVAILABLE, 300.0
+        bench.advance(DEAD + 1)
+        bench.failing.clear()
+        bench.advance(4)
+        assert len(bench.said(What.ATTACHED)) == 1
+
+    @pytest.mark.parametrize("failure", [Failure.OPERATION, Failure.NOT_SO])
+    def test_one_that_fails_is_tried_again(self, failure):
+        bench = self.pending()
+        bench.failing[Kind.POLL] = failure
+        bench.advance(DEAD + 0.5)
+        (failed,) = bench.said(What.FAILED)
+        assert (failed.details["call"], failed.details["failure"]) == (Kind.ATTACH, failure)
+        bench.failing.clear()
+        bench.operation = 0.0
+        bench.advance(1.5)
+        assert bench.moves() == [("attach", "m")] * 2
+        assert bench.asked(Kind.ATTACH)[1] == pytest.approx(failed.at + failed.details["again"])
+        assert bench.view.holds
+
+    def test_nothing_else_moves_meanwhile(self):
+        bench = self.pending(4.0)
+        bench.holding.add("z")
+        bench.advance(DEAD + 4.0)
+        assert bench.moves() == [("attach", "m")]
+
+
+class TestFailures:
+    def test_backoff_doubles_from_half_a_second_to_five_with_jitter_for_an_api_that_is_away(self):
+        bench = failing(Failure.UNAVAILABLE)
+        bench.latency = 0.0
+        bench.advance(300)
+        tries = bench.asked(Kind.ATTACH)
+        waits = [later - earlier for earlier, later in pairwise(tries)]
+        for wait, least in zip(waits, [0.5, 1, 2, *[4] * len(waits)], strict=False):
+            assert least - 1e-9 <= wait <= least * 1.25 + 1e-9
+        assert len(waits) > 8
+        assert len({round(wait, 3) for wait in waits[6:]}) > 1, "no jitter"
+
+    def test_two_nodes_do_not_try_in_step(self):
+        first, second = failing(Failure.UNAVAILABLE, seed=1), failing(Failure.UNAVAILABLE, seed=2)
+        for bench in (first, second):
+            bench.advance(30)
+        assert first.asked(Kind.ATTACH)[1:] != second.asked(Kind.ATTACH)[1:]
+
+    def test_retry_after_is_honoured(self):
+        bench = failing(Failure.UNAVAILABLE)
+        bench.retry_after = 17.0
+        bench.advance(30)
+        first, second = bench.asked(Kind.ATTACH)[:2]
+        assert second - first >= 17.0
+
+    def test_a_refused_key_is_tried_every_thirty_seconds(self):
+        bench = failing(Failure.REFUSED)
+        bench.advance(200)
+        waits = [later - earlier for earlier, later in pairwise(bench.asked(Kind.ATTACH))]
+        assert len(waits) >= 4
+        assert all(24 <= wait <= 30.2 for wait in waits)
+
+    @pytest.mark.parametrize(
+        ("failure", "tries"),
+        [
+            (Failure.UNAVAILABLE, 3),
+            (Failure.UNREACHABLE, 3),
+            (Failure.OPERATION, 3),
+            (Failure.INVALID, 3),
+            (Failure.NOT_SO, 3),
+            (Failure.TIMEOUT, 1),
+            (Failure.REFUSED, 1),
+        ],
+    )
+    def test_three_failed_tries_make_unfit_and_a_time_out_or_refusal_counts_as_three(self, failure, tries):
+        bench = failing(failure)
+        bench.until(lambda: bench.view.unfit)
+        assert len(bench.asked(Kind.ATTACH)) == tries
+        assert len(bench.said(What.UNFIT)) == 1
+        bench.advance(0.05)
+        assert bench.beats[-1][1] >= HOLDING_UNFIT
+
+    def test_unfit_for_ten_seconds_then_twice_as_long(self):
+        bench = failing(Failure.REFUSED)
+        bench.beating["z"] = 20  # somebody who takes over
+        bench.advance(3000)
+        spans = []
+        for unfit in bench.said(What.UNFIT):
+            end = next((fit.at for fit in bench.said(What.FIT) if fit.at > unfit.at), None)
+            if end is not None:
+                spans.append(end - unfit.at)
+        assert spans[:8] == pytest.approx([10, 20, 40, 80, 160, 320, 600, 600])
+
+    def test_an_unfit_master_goes_on_trying(self):
+        bench = failing(Failure.UNAVAILABLE)
+        bench.until(lambda: bench.view.unfit)
+        before = len(bench.asked(Kind.ATTACH))
+        bench.advance(100)
+        assert len(bench.asked(Kind.ATTACH)) > before
+        bench.failing.clear()
+        bench.until(lambda: bench.view.holds)
+        assert not bench.view.unfit
+        assert bench.role is Role.MASTER
+
+    def test_an_attach_that_succeeds_makes_fit_at_once_and_the_next_unfit_time_short(self):
+        bench = failing(Failure.TIMEOUT)
+        bench.until(lambda: bench.view.unfit)
+        bench.failing.clear()
+        bench.until(lambda: bench.view.holds)
+        assert not bench.view.unfit
+
+    def test_an_unfit_node_gives_way(self):
+        bench = failing(Failure.REFUSED)
+        bench.beating["z"] = 20
+        bench.advance(DEAD + 1)
+        assert (bench.role, bench.beats[-1][1]) == (Role.BACKUP, UNFIT)
+        tries = bench.asked(Kind.ATTACH)
+        bench.advance(8)
+        assert bench.asked(Kind.ATTACH) == tries
+
+    def test_a_new_decision_begins_with_a_short_backoff(self):
+        bench = failing(Failure.UNAVAILABLE)
+        bench.advance(60)
+        bench.beating["z"] = 5
+        bench.advance(2)
+        assert bench.role is Role.BACKUP
+        bench.failing.clear()
+        since = bench.now
+        bench.beating["z"] = LEAVING
+        bench.heard("z", LEAVING)
+        bench.pump()
+        assert bench.asked(Kind.ATTACH, since=since) == [since]
+
+    def test_an_attach_that_succeeds_makes_the_backoff_short_again(self):
+        bench = failing(Failure.UNAVAILABLE)
+        bench.advance(30)
+        bench.failing.clear()
+        bench.until(lambda: bench.view.holds)
+        bench.failing[Kind.ATTACH] = Failure.UNAVAILABLE
+        bench.advance(70)  # it lasted
+        bench.holding.clear()
+        bench.until(lambda: bench.said(What.LOST), 60)
+        bench.advance(2)
+        (again,) = [e.details["again"] for e in bench.said(What.FAILED) if e.at > bench.said(What.LOST)[0].at][:1]
+        assert again <= 0.6
+
+    def test_an_attach_that_somebody_undoes_each_time_is_not_repeated_at_once_for_ever(self):
+        bench = master()
+        began = bench.now
+
+        def undo() -> None:
+            bench.holding.discard("m")
+            bench.at(bench.now + 0.05, undo)
+
+        undo()
+        bench.advance(600)
+        assert 10 < len(bench.asked(Kind.ATTACH, since=began)) < 40
+
+    def test_failures_of_an_earlier_decision_do_not_count(self):
+        bench = failing(Failure.UNAVAILABLE)
+        bench.until(lambda: len(bench.said(What.FAILED)) == 2)
+        bench.beating["z"] = 5
+        bench.heard("z", 5)
+        bench.advance(1)
+        bench.beating["z"] = LEAVING
+        bench.heard("z", LEAVING)
+        bench.until(lambda: len(bench.said(What.FAILED)) == 4)
+        assert not bench.view.unfit
+        bench.until(lambda: len(bench.said(What.FAILED)) == 5)
+        assert bench.view.unfit
+
+    def test_a_lost_reply_is_found_out_by_a_read(self):
+        """The connection drops after the attach took effect: it is seen, not repeated."""
+        bench = Bench()
+        bench.manual.add(Kind.ATTACH)
+        bench.advance(DEAD)
+        bench.holding.add("m")
+        bench.answer(Lane.MUTATIONS, Failure.UNREACHABLE)
+        bench.advance(10)
+        assert bench.view.holds
+        assert bench.moves() == [("attach", "m")]
+        assert len(bench.said(What.HOLDS)) == 1
+
+    def test_already_attached_is_found_out_by_a_read(self):
+        bench = Bench()
+        bench.manual |= {Kind.ATTACH, Kind.READ}
+        bench.advance(DEAD)
+        bench.holding.add("m")
+        bench.manual.clear()
+        bench.answer(Lane.READS, holds=False, running=True)
+        bench.answer(Lane.MUTATIONS, Failure.NOT_SO)
+        bench.advance(10)
+        assert bench.view.holds
+        assert bench.moves() == [("attach", "m")]
+
+    def test_a_refusal_leaves_no_doubt(self):
+        bench = Bench()
+        bench.manual.add(Kind.ATTACH)
+        bench.advance(DEAD)
+        bench.answer(Lane.MUTATIONS, Failure.REFUSED)
+        assert not bench.view.in_doubt
+
+    def test_what_failed_is_told(self):
+        bench = failing(Failure.UNAVAILABLE)
+        bench.advance(DEAD + 0.3)
+        (failed,) = bench.said(What.FAILED)
+        assert failed.details["detail"] == "as told"
+        assert 0.5 <= failed.details["again"] <= 0.6
+        (edge,) = bench.said(What.API_DEGRADED)
+        assert edge.details == {"call": Kind.ATTACH, "failure": Failure.UNAVAILABLE}
+        assert bench.view.degraded == "attach unavailable"
+        bench.advance(30)
+        assert len(bench.said(What.API_DEGRADED)) == 1
+        bench.failing.clear()
+        bench.until(lambda: bench.view.holds)
+        assert len(bench.said(What.API_RECOVERED)) == 1
+        assert bench.view.degraded == ""
+
+
+class TestClear:
+    def test_a_dead_master_at_once_when_the_attach_is_seen_done(self):
+        bench = backup()
+        del bench.beating["a"]
+        since = bench.now
+        bench.until(lambda: bench.said(What.CLEARED))
+        assert bench.moves(since) == [("attach", "m"), ("detach", "a")]
+        (attached,) = bench.said(What.ATTACHED)
+        assert bench.asked(Kind.DETACH) == [attached.at]
+        assert bench.holding == {"m"}
+
+    def test_never_beside_the_attach(self):
+        bench = backup()
+        del bench.beating["a"]
+        bench.manual.add(Kind.ATTACH)
+        bench.advance(60)
+        assert ("detach", "a") not in bench.moves()
+        bench.answer(Lane.MUTATIONS, Failure.OPERATION)
+        bench.advance(60)
+        assert ("detach", "a") not in bench.moves()
+
+    def test_only_with_knowledge_of_itself_that_is_at_most_two_seconds_old(self):
+        bench = backup()
+        del bench.beating["a"]
+        bench.manual.add(Kind.ATTACH)
+        bench.until(lambda: bench.asked(Kind.ATTACH))
+        bench.advance(2.5)  # the answer is slow; what it says was so 2.5 s ago at best
+        bench.holding.add("m")
+        since = bench.now
+        bench.answer(Lane.MUTATIONS)
+        bench.pump()
+        assert bench.asked(Kind.DETACH, since=since) == []
+        assert bench.asked(Kind.READ, "m", since=since) == [since]
+        bench.advance(LATENCY)
+        assert bench.asked(Kind.DETACH, "a", since=since) == pytest.approx([since + LATENCY])
+
+    def test_not_when_it_turns_out_not_to_hold(self):
+        bench = backup()
+        del bench.beating["a"]
+        bench.manual.add(Kind.ATTACH)
+        bench.until(lambda: bench.asked(Kind.ATTACH))
+        bench.advance(2.5)
+        since = bench.now
+        bench.answer(Lane.MUTATIONS)  # but somebody has detached it already
+        bench.advance(1)
+        assert bench.asked(Kind.DETACH, since=since) == []
+
+    def test_the_mutation_that_is_read_to_have_done_nothing_is_tried_again(self):
+        bench = backup()
+        del bench.beating["a"]
+        bench.failing[Kind.DETACH] = Failure.UNAVAILABLE
+        bench.advance(DEAD + 5)
+        bench.failing.clear()
+        bench.until(lambda: bench.holding == {"m"})
+
+    @pytest.mark.parametrize("effect", [True, False])
+    def test_not_attached_any_more_is_believed_after_a_read(self, effect):
+        bench = backup()
+        del bench.beating["a"]
+        bench.manual.add(Kind.DETACH)
+        bench.until(lambda: bench.asked(Kind.DETACH))
+        if effect:
+            bench.holding.discard("a")
+        bench.answer(Lane.MUTATIONS, Failure.NOT_SO)
+        bench.manual.clear()
+        since = bench.now
+        bench.advance(10)
+        assert bench.asked(Kind.READ, "a", since=since)[0] <= since + LATENCY + 0.01
+        assert bench.moves(since) == ([] if effect else [("detach", "a")])
+        assert not bench.view.unfit
+
+    def test_it_is_read_back_at_once_when_the_detach_failed(self):
+        bench = backup()
+        del bench.beating["a"]
+        bench.manual.add(Kind.DETACH)
+        bench.until(lambda: bench.asked(Kind.DETACH))
+        bench.advance(40)  # the rounds of verification are far apart now, and have not touched it
+        bench.answer(Lane.MUTATIONS, Failure.UNREACHABLE)
+        since = bench.now
+        bench.pump()
+        assert bench.asked(Kind.READ, "a", since) == [since]
+
+    def test_not_so_is_no_failure_of_this_node(self):
+        bench = backup()
+        del bench.beating["a"]
+        bench.failing[Kind.DETACH] = Failure.NOT_SO
+        bench.advance(60)
+        assert len(bench.asked(Kind.DETACH)) >= 4
+        assert bench.said(What.UNFIT) == []
+
+    def test_failures_of_an_earlier_decision_do_not_count(self):
+        bench = backup()
+        bench.failing[Kind.DETACH] = Failure.UNAVAILABLE
+        for _ in range(2):
+            bench.beating.pop("a", None)
+            count = len(bench.asked(Kind.DETACH))
+            bench.until(lambda count=count: len(bench.asked(Kind.DETACH, "a")) == count + 2)
+            bench.advance(0.2)
+            bench.beating["a"] = 5
+            bench.heard("a", 5)
+            bench.advance(0.7)
+        assert bench.said(What.UNFIT) == []
+
+    def test_a_detach_that_succeeds_forgets_the_failed_ones(self):
+        bench = backup(peers="abz")
+        for name in "az":
+            bench.beating.pop("a", None)
+            bench.holding.add(name)
+            bench.failing[Kind.DETACH] = Failure.UNAVAILABLE
+            count = len(bench.asked(Kind.DETACH))
+            bench.until(lambda count=count: len(bench.asked(Kind.DETACH)) == count + 2)
+            bench.failing.clear()
+            bench.until(lambda: bench.holding == {"m"})
+        assert bench.said(What.UNFIT) == []
+
+    def test_not_while_this_node_is_in_doubt(self):
+        """A peer was heard after the attach went out: it may have cleared this node meanwhile."""
+        bench = backup()
+        del bench.beating["a"]
+        bench.manual |= {Kind.ATTACH, Kind.READ}
+        bench.until(lambda: bench.asked(Kind.ATTACH))
+        bench.advance(0.3)
+        bench.heard("z", 20)
+        bench.holding.add("m")
+        bench.answer(Lane.MUTATIONS)
+        assert bench.view.in_doubt
+        bench.advance(1.0)
+        assert bench.asked(Kind.DETACH) == []
+        bench.manual.clear()
+        bench.answer(Lane.READS, holds=True, running=True)
+        bench.until(lambda: bench.asked(Kind.DETACH, "a"), 3)
+
+    @pytest.mark.parametrize("failure", [Failure.UNAVAILABLE, Failure.TIMEOUT, Failure.REFUSED])
+    def test_who_can_not_clear_is_unfit(self, failure):
+        bench = backup()
+        del bench.beating["a"]
+        bench.failing[Kind.DETACH] = failure
+        bench.until(lambda: bench.view.unfit)
+        assert bench.view.holds
+        assert bench.said(What.UNFIT)[0].reason == "detach of another failed"
+        bench.advance(0.05)
+        assert bench.beats[-1][1] == HOLDING_UNFIT
+
+    def test_a_heard_holder_only_after_thirty_seconds(self):
+        bench = Bench()
+        bench.beating["z"] = 20
+        bench.holding.add("z")
+        bench.advance(DEAD + 29)
+        assert bench.moves() == [("attach", "m")]
+        bench.advance(5)
+        assert bench.moves() == [("attach", "m"), ("detach", "z")]
+        assert 30 <= bench.asked(Kind.DETACH)[0] - DEAD <= 30.5
+
+    def test_a_heard_one_that_lets_go_itself_never(self):
+        bench = Bench()
+        bench.beating["z"] = 20
+        bench.holding.add("z")
+        bench.advance(DEAD + 5)
+        bench.holding.discard("z")
+        bench.advance(300)
+        assert bench.moves() == [("attach", "m")]
+
+    @pytest.mark.parametrize(("rival", "grace"), [("z", 10.0), ("a", 60.0)])
+    def test_a_silent_one_that_came_to_hold_later_waits_by_id(self, rival, grace):
+        bench = master()
+        bench.holding.add(rival)
+        seen = bench.now
+        bench.until(lambda: any(peer.holds for peer in bench.view.peers))
+        seen = bench.now
+        bench.until(lambda: bench.said(What.CLEARED))
+        (asked,) = bench.asked(Kind.DETACH, rival)
+        assert grace - 0.5 <= asked - seen <= grace + 0.5
+        assert bench.holding == {"m"}
+
+    def test_one_that_was_heard_gets_its_grace_from_when_it_fell_silent(self):
+        bench = master()
+        bench.beating["z"] = 20
+        bench.advance(40)
+        bench.holding.add("z")
+        bench.until(lambda: any(peer.holds for peer in bench.view.peers), 60)
+        bench.advance(15)
+        del bench.beating["z"]
+        bench.until(lambda: bench.said(What.PEER_DEAD))
+        died = bench.said(What.PEER_DEAD)[-1].at
+        bench.until(lambda: bench.said(What.CLEARED))
+        assert died + 10.0 <= bench.asked(Kind.DETACH, "z")[0] <= died + 10.5
+
+    def test_a_backup_clears_nobody(self):
+        bench = backup()
+        bench.holding |= {"z", "a"}
+        bench.advance(300)
+        assert bench.moves() == []
+
+    def test_an_outsider_never(self):
+        bench = master()
+        bench.holding.add("q")
+        bench.candidates = ["m", "q"]
+        bench.advance(1000)
+        assert bench.moves() == [("attach", "m")]
+        (warned,) = bench.said(What.OUTSIDER_HOLDS)
+        assert warned.details["name"] == "q"
+
+    def test_a_member_that_left_the_group_is_cleared_all_the_same(self):
+        bench = backup(peers="a")
+        bench.node.set_members({}, bench.now)
+        bench.advance(20)
+        assert bench.moves() == [("attach", "m"), ("detach", "a")]
+        assert bench.view.peers == ()
+
+    def test_several_one_after_another(self):
+        bench = Bench(peers="abz")
+        bench.holding |= {"a", "b", "z"}
+        bench.advance(30)
+        assert bench.holding == {"m"}
+        assert bench.moves()[0] == ("attach", "m")
+        assert sorted(bench.moves()[1:]) == [("detach", "a"), ("detach", "b"), ("detach", "z")]
+
+    def test_a_stopped_instance_too(self):
+        bench = backup()
+        del bench.beating["a"]
+        bench.stopped.add("a")
+        bench.advance(10)
+        assert bench.holding == {"m"}
+
+
+class TestKeep:
+    def overtaken(self, **options) -> Bench:
+        """A holder beside whom a better node appears, which does not hold yet."""
+        bench = master(**options)
+        bench.beating["a"] = 5
+        bench.heard("a", 5)
+        bench.advance(1.5)
+        assert bench.role is Role.BACKUP
+        assert bench.view.holds
+        return bench
+
+    def test_it_keeps_the_eip_as_long_as_the_master_does_not_hold(self):
+        bench = self.overtaken()
+        bench.advance(300)
+        assert bench.moves() == [("attach", "m")]
+        assert bench.beats[-1][1] == 10
+
+    def test_it_looks_at_the_master_every_second(self):
+        bench = self.overtaken()
+        since = bench.now
+        bench.advance(20)
+        looks = bench.asked(Kind.READ, "a", since)
+        assert 19 <= len(looks) <= 22
+        assert all(0.9 <= later - earlier <= 1.2 for earlier, later in pairwise(looks))
+
+    def test_it_lets_go_once_the_master_holds_and_is_heard_after_that_read(self):
+        bench = self.overtaken()
+        bench.holding.add("a")
+        since = bench.now
+        bench.until(lambda: bench.holding == {"a"})
+        assert bench.moves(since) == [("detach", "m")]
+        (asked,) = bench.asked(Kind.DETACH)
+        read = next(at for at in bench.asked(Kind.READ, "a", since))
+        assert asked > read + LATENCY
+        assert asked == math.ceil(read + LATENCY)  # the very next heartbeat of it
+        assert bench.now - since < 3
+
+    def test_not_when_the_master_is_no_longer_heard(self):
+        bench = self.overtaken()
+        bench.until(lambda: bench.now % 1 > 0.05 and bench.now % 1 < 0.12)
+        bench.holding.add("a")
+        del bench.beating["a"]
+        bench.advance(DEAD - 0.2)
+        assert bench.moves() == [("attach", "m")]
+
+    def test_it_advertises_254_until_its_detach_has_ended(self):
+        bench = self.overtaken()
+        bench.holding.add("a")
+        bench.operation = 1.2
+        bench.until(lambda: bench.asked(Kind.DETACH))
+        bench.advance(0.01)
+        assert bench.beats[-1][1] == UNFIT
+        bench.advance(1.0)
+        assert bench.beats[-1][1] == UNFIT
+        bench.until(lambda: bench.said(What.LET_GO))
+        bench.pump()
+        assert bench.beats[-1][1] == 10
+
+    def test_a_read_from_before_the_decision_tells_nothing(self):
+        """The master is silent; a read of it is under way; then it is heard, and this node is its backup."""
+        bench = master()
+        bench.manual.add(Kind.READ)
+        bench.until(lambda: Lane.READS in bench.open)
+        while bench.open[Lane.READS][1].instance_id != instance_id("a"):
+            bench.answer(Lane.READS, holds=bench.open[Lane.READS][1].instance_id == instance_id("m"), running=True)
+            bench.until(lambda: Lane.READS in bench.open, 40)
+        bench.advance(0.01)
+        bench.beating["a"] = 5
+        bench.heard("a", 5)
+        assert bench.role is Role.BACKUP
+        bench.advance(0.01)
+        bench.answer(Lane.READS, holds=True, running=True)
+        bench.advance(5)  # many heartbeats of it, and no newer read
+        assert bench.asked(Kind.DETACH, "m") == []
+
+    def test_a_read_from_before_it_came_to_hold_tells_nothing(self):
+        """An operator moves the EIP from the master to this backup: what the master held before does not count."""
+        bench = self.overtaken()
+        bench.holding.add("a")
+        bench.until(lambda: bench.holding == {"a"})
+        bench.advance(60)
+        bench.holding = {"m"}
+        bench.until(lambda: bench.view.holds, 60)
+        since = bench.now
+        bench.advance(30)
+        assert bench.asked(Kind.DETACH, "m", since) == []
+        assert len(bench.asked(Kind.READ, "a", since)) > 20
+
+    @pytest.mark.parametrize("priority", [UNFIT, LEAVING])
+    def test_a_master_that_was_letting_go_itself_is_not_trusted_for_six_seconds(self, priority):
+        bench = self.overtaken()
+        bench.heard("a", priority)
+        bench.heard("a", 5)
+        off = bench.now
+        bench.holding.add("a")
+        bench.advance(20)
+        (asked,) = bench.asked(Kind.DETACH, "m")
+        assert 6.0 <= asked - off <= 9.0
+
+    def test_a_detach_that_fails_is_tried_again_and_the_eip_never_lost(self):
+        bench = self.overtaken()
+        bench.holding.add("a")
+        bench.failing[Kind.DETACH] = Failure.UNAVAILABLE
+        bench.advance(10)
+        assert len(bench.asked(Kind.DETACH)) >= 3
+        assert bench.holding == {"a", "m"}
+        assert not bench.view.unfit  # its own detach is no matter of fitness
+        bench.failing.clear()
+        bench.until(lambda: bench.holding == {"a"})
+
+    def test_master_again_while_its_detach_is_under_way_it_attaches_after_it(self):
+        bench = self.overtaken()
+        bench.holding.add("a")
+        bench.operation = 2.0
+        bench.until(lambda: bench.asked(Kind.DETACH))
+        del bench.beating["a"]
+        bench.advance(20)
+        assert bench.moves()[1:] == [("detach", "m"), ("attach", "m"), ("detach", "a")]
+        assert bench.asked(Kind.ATTACH)[-1] >= bench.said(What.LET_GO)[0].at
+        assert bench.holding == {"m"}
+
+    def test_back_to_master_before_it_let_go_nothing_moves(self):
+        bench = self.overtaken()
+        del bench.beating["a"]
+        bench.advance(DEAD + 30)
+        assert bench.role is Role.MASTER
+        assert bench.moves() == [("attach", "m")]
+
+    def test_a_taker_that_falls_silent_after_it_attached_is_cleared_after_an_interval_and_four_seconds(self):
+        bench = self.overtaken()
+        bench.until(lambda: bench.now % 1 > 0.05 and bench.now % 1 < 0.12)
+        bench.holding.add("a")
+        del bench.beating["a"]
+        bench.until(lambda: bench.said(What.PEER_DEAD))
+        died = bench.said(What.PEER_DEAD)[-1].at
+        bench.until(lambda: bench.said(What.CLEARED))
+        assert died + INTERVAL + 4.0 <= bench.asked(Kind.DETACH, "a")[0] <= died + INTERVAL + 4.0 + 1.5
+        assert bench.holding == {"m"}
+
+    def test_one_that_did_not_hold_when_it_fell_silent_and_holds_later_is_cut_off(self):
+        bench = self.overtaken()
+        del bench.beating["a"]
+        bench.until(lambda: bench.said(What.PEER_DEAD))
+        bench.advance(20)  # read more than once by now: it does not hold
+        bench.holding.add("a")
+        bench.until(lambda: any(peer.holds for peer in bench.view.peers), 60)
+        seen = bench.now
+        bench.until(lambda: bench.asked(Kind.DETACH, "a"))
+        assert bench.now - seen >= 59.0
+
+
+class TestLeave:
+    def leaving(self, others: dict[str, int], **options) -> Bench:
+        bench = master(**options)
+        for name, priority in others.items():
+            bench.beating[name] = priority
+            bench.heard(name, priority)
+        bench.advance(1.5)
+        bench.node.leave(bench.now)
+        bench.pump()
+        return bench
+
+    def test_alone_it_lets_go_at_once(self):
+        bench = self.leaving({})
+        assert bench.asked(Kind.DETACH, "m") == [bench.now]
+
+    def test_with_only_leavers_around_too(self):
+        bench = self.leaving({"a": LEAVING, "z": LEAVING})
+        assert bench.asked(Kind.DETACH, "m") == [bench.now]
+
+    def test_it_holds_until_somebody_else_holds_and_is_heard(self):
+        bench = self.leaving({"z": 20})
+        since = bench.now
+        bench.advance(1.3)
+        assert bench.moves(since) == []
+        bench.holding.add("z")
+        bench.until(lambda: bench.holding == {"z"})
+        assert bench.moves(since) == [("detach", "m")]
+        bench.until(bench.node.finished, 1)
+
+    def test_it_looks_four_times_a_second_at_every_heard_peer(self):
+        bench = self.leaving({"a": 30, "z": 20})
+        bench.latency = 0.01
+        since = bench.now
+        bench.advance(5)
+        for name in "az":
+            looks = bench.asked(Kind.READ, name, since)
+            assert 17 <= len(looks) <= 22, name
+
+    def test_not_at_the_silent(self):
+        bench = self.leaving({"z": 20})
+        since = bench.now
+        bench.advance(3)
+        assert len(bench.asked(Kind.READ, "a", since)) <= 1
+
+    def test_any_heard_peer_will_do_not_only_the_best(self):
+        bench = self.leaving({"a": 5, "z": 20})
+        bench.holding.add("z")
+        bench.until(lambda: bench.holding == {"z"}, 3)
+
+    def test_an_unfit_peer_will_do(self):
+        bench = self.leaving({"z": HOLDING_UNFIT})
+        bench.holding.add("z")
+        bench.until(lambda: bench.holding == {"z"}, 3)
+
+    def test_it_never_attaches_again(self):
+        bench = self.leaving({"z": 20})
+        since = bench.now
+        bench.holding.discard("m")
+        bench.advance(20)
+        assert bench.moves(since) == []
+
+    def test_an_attach_under_way_is_waited_for(self):
+        bench = Bench()
+        bench.operation = 2.0
+        bench.advance(DEAD + 0.5)
+        bench.node.leave(bench.now)
+        bench.advance(1.0)
+        assert not bench.node.finished()
+        bench.until(bench.node.finished, 10)
+        assert bench.moves() == [("attach", "m"), ("detach", "m")]
+        assert bench.holding == set()

@@ -1,0 +1,667 @@
+"""The node: what it refuses, when it beats, how it notices a stall, how it says farewell, and who is woken by what."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exoip.core.admission import TOLD_EVERY
+from exoip.core.calls import Failure, Kind, Lane, Outcome
+from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, Role, Terms
+from exoip.core.events import Event, What
+from exoip.core.node import Node
+from exoip.core.unfit import OPERATOR
+from exoip.heartbeat.authentication import WINDOW, Proof
+from exoip.heartbeat.wire import Heartbeat
+from tests.simulation.world import EIP, instance_id
+from tests.support.virtual import DEAD, INTERVAL, Bench, backup, master
+
+PATIENCE = 20.0  # seconds that anything here may take before the test gives up
+FOREVER = 1000.0
+JUST = 1e-6
+SPACING = 0.02  # seconds between two farewells
+VERIFY = 30.0
+
+
+def beat(name: str, priority: int = 5, eip: str = EIP) -> Heartbeat:
+    return Heartbeat(priority, eip, instance_id(name))
+
+
+class TestHeartbeatsIn:
+    def test_a_member_is_heard(self):
+        bench = Bench()
+        bench.heard("a", 5)
+        (a, z) = bench.view.peers
+        assert (a.alive, a.priority, a.last_seen, a.address) == (True, 5, 0.0, "host-a")
+        assert not z.alive
+        assert bench.view.refused == {}
+
+    @pytest.mark.parametrize(
+        ("heartbeat", "address", "cause"),
+        [
+            (beat("a", eip="192.0.2.1"), "host-a", "eip"),
+            (beat("q"), "somewhere", "unknown"),
+            (beat("q"), "host-a", "identity"),  # another id than this sender's
+            (beat("a"), "host-z", "identity"),  # another sender than this id's
+            (beat("a"), "somewhere", "unknown"),
+            (beat("m"), "somewhere", "unknown"),  # our own id, from outside
+            (beat("m"), "host-a", "identity"),
+        ],
+    )
+    def test_others_are_refused_and_change_nothing(self, heartbeat, address, cause):
+        bench = master()
+        before = replace(bench.view, refused={})
+        bench.node.heard(heartbeat, address, bench.now)
+        assert replace(bench.view, refused={}) == before
+        assert bench.view.refused == {cause: 1}
+        (event,) = bench.said(What.DATAGRAM_REFUSED)
+        assert (event.reason, event.details["address"], event.details["count"]) == (cause, address, 1)
+
+    @pytest.mark.parametrize("cause", ["unsigned", "signature"])
+    def test_a_member_without_proof_changes_nothing(self, cause):
+        bench = master()
+        before = replace(bench.view, refused={})
+        bench.node.heard(beat("a"), "host-a", bench.now, Proof(cause))
+        (a, z) = bench.view.peers
+        assert (a.denied, z.denied) == (cause, "")
+        assert replace(bench.view, refused={}, peers=()) == replace(before, peers=())
+        assert (replace(a, denied=""), z) == before.peers
+        assert bench.view.refused == {cause: 1}
+        bench.node.heard(beat("a"), "host-a", bench.now, Proof(stamp=1))
+        assert bench.view.peers[0].denied == ""
+        assert bench.view.peers[0].alive
+
+    def test_nor_does_a_proof_a_second_time(self):
+        bench = Bench()
+        bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7))
+        bench.node.heard(beat("a", 1), "host-a", bench.now, Proof(stamp=7))
+        assert bench.view.peers[0].priority == 5
+        assert bench.view.refused == {"replay": 1}
+
+    def test_a_first_proof_far_off_the_clock(self):
+        bench = Bench()
+        bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7, ahead=WINDOW + 1))
+        assert bench.view.refused == {"clock": 1}
+        assert not bench.view.peers[0].alive
+
+    def test_what_comes_from_elsewhere_uses_no_stamp_up(self):
+        """Who sends a member's packet from another address, before it arrives itself, does not silence the member."""
+        bench = Bench()
+        bench.node.heard(beat("a", 5), "somewhere", bench.now, Proof(stamp=7))
+        bench.node.heard(beat("a", 5), "host-z", bench.now, Proof(stamp=7))
+        bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7))
+        assert bench.view.peers[0].alive
+        assert bench.view.refused == {"unknown": 1, "identity": 1}
+
+    def test_a_member_that_leaves_and_comes_back_is_heard_for_the_first_time(self):
+        bench = Bench()
+        members = {instance_id(name): (f"host-{name}", 12345) for name in "az"}
+        bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7))
+        bench.node.heard(beat("z", 5), "host-z", bench.now, Proof("signature"))
+        bench.node.set_members({}, bench.now)
+        bench.node.set_members(members, bench.now)
+        bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=3))
+        assert bench.view.refused == {"signature": 1}
+        assert not any(peer.denied for peer in bench.view.peers)
+
+    def test_a_packets_id_never_gets_into_a_call(self):
+        bench = master()
+        for name in ("q", "m"):
+            bench.node.heard(beat(name, 0), "host-a", bench.now)
+            bench.node.heard(beat(name, 0), "somewhere", bench.now)
+        bench.advance(100)
+        assert {call.instance_id for _, call in bench.calls} <= {instance_id(x) for x in "amz"} | {""}
+
+    def test_an_unknown_sender_asks_for_an_early_refresh_of_the_group(self):
+        bench = Bench(refresh_in=300.0)
+        bench.advance(50)
+        assert bench.kinds()[Kind.REFRESH] == 0
+        bench.node.heard(beat("q"), "somewhere", bench.now)
+        bench.advance(1)
+        assert bench.kinds()[Kind.REFRESH] == 1
+        for _ in range(300):
+            bench.advance(0.1)
+            bench.node.heard(beat("q"), "somewhere", bench.now)
+        assert bench.kinds()[Kind.REFRESH] in (2, 3)  # every 30 s at most
+
+    def test_a_stranger_without_the_key_does_not(self):
+        bench = Bench(refresh_in=300.0)
+        bench.advance(50)
+        for cause in ("unsigned", "signature"):
+            bench.node.heard(beat("q"), "somewhere", bench.now, Proof(cause))
+        bench.advance(100)
+        assert bench.kinds()[Kind.REFRESH] == 0
+        assert bench.view.refused == {"unknown": 2}
+
+    def test_nothing_else_asks_for_one(self):
+        bench = Bench(refresh_in=300.0)
+        bench.advance(50)
+        bench.node.heard(beat("q", eip="192.0.2.1"), "somewhere", bench.now)
+        bench.node.heard(beat("q"), "host-a", bench.now)
+        bench.node.refuse("somewhere", "short", bench.now)
+        bench.advance(100)
+        assert bench.kinds()[Kind.REFRESH] == 0
+
+    def test_without_a_group_there_is_nothing_to_refresh(self):
+        bench = Bench()
+        bench.node.heard(beat("q"), "somewhere", bench.now)
+        bench.advance(1000)
+        assert bench.kinds()[Kind.REFRESH] == 0
+
+
+class TestRefusals:
+    def test_counted_always_told_once_a_minute_for_each_sender_and_cause(self):
+        bench = Bench()
+        for now in (0.0, 1.0, TOLD_EVERY - JUST, TOLD_EVERY, TOLD_EVERY + 1):
+            bench.node.refuse("192.0.2.1", "short", now)
+        bench.node.refuse("192.0.2.1", "long", TOLD_EVERY + 1)
+        bench.node.refuse("192.0.2.2", "short", TOLD_EVERY + 1)
+        assert bench.node.snapshot(100.0).refused == {"short": 6, "long": 1}
+        told = [(e.at, e.details["address"], e.reason, e.details["count"]) for e in bench.said(What.DATAGRAM_REFUSED)]
+        assert told == [
+            (0.0, "192.0.2.1", "short", 1),
+            (TOLD_EVERY, "192.0.2.1", "short", 4),
+            (TOLD_EVERY + 1, "192.0.2.1", "long", 1),
+            (TOLD_EVERY + 1, "192.0.2.2", "short", 6),
+        ]
+
+
+class TestBeats:
+    def test_from_the_first_moment_and_once_an_interval(self):
+        bench = Bench()
+        bench.advance_to(10.5)
+        assert bench.beats == [(float(n), 10) for n in range(11)]
+
+    def test_to_every_member_and_nobody_else(self):
+        bench = Bench()
+        out = bench.node.beat(0.0)
+        assert sorted(out.targets) == [("host-a", 12345), ("host-z", 12345)]
+        assert out.heartbeat == Heartbeat(10, EIP, instance_id("m"))
+        members = {instance_id(name): (name, 7) for name in "mbc"}
+        bench.node.set_members(members, 0.5)
+        assert sorted(bench.node.beat(1.0).targets) == [("b", 7), ("c", 7)]
+
+    def test_nothing_between_and_when_to_ask_again(self):
+        bench = Bench()
+        assert bench.node.beat(0.0).again == INTERVAL
+        out = bench.node.beat(0.5)
+        assert (out.heartbeat, out.targets, out.again) == (None, (), INTERVAL)
+
+    def test_a_late_beat_does_not_shift_the_next(self):
+        bench = Bench()
+        bench.node.beat(0.0)
+        assert bench.node.beat(1.3).again == 2.0
+        assert bench.node.beat(2.0).heartbeat is not None
+
+    def test_missed_ones_are_not_made_up_for(self):
+        bench = Bench()
+        bench.node.beat(0.0)
+        assert bench.node.beat(2.4).heartbeat is not None  # not yet a stall
+        assert bench.node.beat(2.5).heartbeat is None
+        assert bench.node.beat(2.5).again > 2.5
+
+    def test_at_once_when_the_priority_changed_and_the_rhythm_stays(self):
+        bench = Bench()
+        bench.advance_to(4.3)
+        bench.node.set_aside("health check", "down", bench.now)
+        bench.advance_to(6.5)
+        assert bench.beats[-3:] == [(4.3, HOLDING_UNFIT), (5.0, HOLDING_UNFIT), (6.0, HOLDING_UNFIT)]
+
+    def test_a_change_and_back_before_anybody_asked_is_no_change(self):
+        bench = Bench()
+        bench.advance_to(4.3)
+        bench.node.set_aside("health check", "down", bench.now)
+        bench.node.set_aside("health check", "", bench.now)
+        bench.advance_to(5.5)
+        assert bench.beats[-2:] == [(4.0, 10), (5.0, 10)]
+
+    def test_protected_at_once_when_it_holds(self):
+        bench = Bench(preempt_delay=math.inf)
+        bench.advance_to(3.05)
+        assert bench.beats[-1] == (3.0, 10)
+        bench.advance_to(3.15)
+        assert bench.beats[-1] == (pytest.approx(3.1), 0)
+
+    def test_a_shorter_interval_counts_at_once(self):
+        bench = Bench()
+        bench.advance_to(10.2)
+        bench.node.set_terms(replace(bench.terms, interval=0.25), VERIFY, bench.now)
+        bench.advance_to(11.01)
+        assert [at for at, _ in bench.beats if at > 10.1] == pytest.approx([10.45, 10.7, 10.95])
+
+    def test_a_longer_one_after_the_next_beat(self):
+        bench = Bench()
+        bench.advance_to(10.2)
+        bench.node.set_terms(replace(bench.terms, interval=4.0), VERIFY, bench.now)
+        bench.advance_to(20)
+        assert [at for at, _ in bench.beats if at > 10.1] == [11.0, 15.0, 19.0]
+        assert not bench.said(What.STALLED)
+
+
+class TestStall:
+    HALF = DEAD / 2
+
+    @pytest.mark.parametrize("who", ["heard", "beat", "tick", "read", "mutation", "done"])
+    def test_whoever_comes_first_notices_it(self, who):
+        bench = master()
+        call, _ = bench.node.next_call(Lane.READS, bench.now)
+        assert call is None
+        bench.advance_to(64.0)  # a beat is due now; half a dead time later that is a stall
+        late = bench.now + INTERVAL + self.HALF
+        match who:
+            case "heard":
+                bench.node.heard(beat("a", 5), "host-a", late)
+            case "beat":
+                bench.node.beat(late)
+            case "tick":
+                bench.node.tick(late)
+            case "read":
+                bench.node.next_call(Lane.READS, late)
+            case "mutation":
+                assert bench.node.next_call(Lane.MUTATIONS, late)[0] is None
+            case "done":
+                bench.manual.add(Kind.READ)
+                bench.until(lambda: Lane.READS in bench.open)
+                late = math.floor(bench.now) + INTERVAL + self.HALF
+                began, call = bench.open.pop(Lane.READS)
+                bench.node.done(Lane.READS, call, Outcome(began, late, holds=True, running=True))
+        view = bench.node.snapshot(late)
+        assert view.role is Role.LISTENING
+        assert view.in_doubt
+        assert len(bench.said(What.STALLED)) == 1
+
+    def test_not_a_moment_before(self):
+        bench = master()
+        bench.advance_to(64.0)
+        bench.node.tick(bench.now + INTERVAL + self.HALF - JUST)
+        assert not bench.said(What.STALLED)
+
+    def test_nobody_dies_of_it(self):
+        bench = backup()
+        bench.now += 100.0
+        bench.node.tick(bench.now)
+        assert bench.view.peers[0].alive
+        assert not bench.said(What.PEER_DEAD)
+
+    def test_a_sleeping_master_attaches_nothing_when_it_wakes(self):
+        bench = master()
+        bench.now += 100.0
+        bench.holding = {"a"}
+        bench.beating["a"] = 20
+        since = bench.now
+        bench.advance(DEAD - 0.2)
+        assert bench.moves(since) == []
+
+    def test_it_beats_again_at_once(self):
+        bench = master()
+        bench.now = 100.25
+        bench.pump()
+        assert bench.beats[-1][0] == 100.25
+        bench.advance(1.0)
+        assert bench.beats[-1][0] == 101.25
+
+
+class TestLeave:
+    def test_three_farewells_20_ms_apart_then_each_interval(self):
+        bench = master()
+        start = bench.now
+        bench.node.leave(start)
+        bench.advance(1.5)
+        times = [at - start for at, priority in bench.beats if priority == LEAVING and at >= start]
+        assert times == pytest.approx([0.0, SPACING, 2 * SPACING, 2 * SPACING + INTERVAL])
+
+    def test_who_does_not_hold_goes_as_soon_as_they_are_said(self):
+        bench = backup()
+        start = bench.now
+        bench.node.leave(start)
+        assert not bench.node.finished()
+        bench.until(bench.node.finished)
+        assert bench.now - start < 0.1
+        assert bench.moves(start) == []
+
+    def test_who_holds_goes_when_it_has_let_go(self):
+        bench = master()
+        bench.manual.add(Kind.DETACH)
+        bench.node.leave(bench.now)
+        bench.advance(1.0)
+        assert bench.moves()[-1] == ("detach", "m")
+        assert not bench.node.finished()
+        bench.holding.clear()
+        bench.answer(Lane.MUTATIONS)
+        assert bench.node.finished()
+
+    def test_nobody_finishes_who_was_not_asked_to(self):
+        assert not backup().node.finished()
+
+    def test_it_is_told_once(self):
+        bench = master()
+        bench.node.leave(bench.now)
+        bench.advance(1.0)
+        assert len(bench.said(What.LEAVING)) == 1
+        assert bench.view.leaving
+
+
+class TestHealth:
+    def test_a_failing_check_makes_unfit_while_it_fails(self):
+        bench = master()
+        bench.node.set_aside("health check", "the web server is down", bench.now)
+        bench.advance(1000)
+        assert bench.view.unfit
+        assert bench.beats[-1][1] == HOLDING_UNFIT
+        assert bench.role is Role.MASTER  # nobody is better
+        bench.node.set_aside("health check", "", bench.now)
+        bench.pump()
+        assert not bench.view.unfit
+        assert bench.beats[-1][1] == 10
+        assert [e.reason for e in bench.said(What.UNFIT)] == ["the web server is down"]
+        assert len(bench.said(What.FIT)) == 1
+
+    def test_a_backup_advertises_254(self):
+        bench = backup()
+        bench.node.set_aside("health check", "down", bench.now)
+        bench.pump()
+        assert bench.beats[-1][1] == UNFIT
+
+    def test_quarantine_ends_by_itself(self):
+        bench = Bench(quarantined_until=20.0)
+        bench.beating["a"] = 50
+        bench.advance(10)
+        assert bench.beats[0][1] == UNFIT
+        assert bench.role is Role.BACKUP
+        bench.advance_to(20.5)
+        assert bench.role is Role.MASTER
+        assert bench.said(What.UNFIT)[0].reason == "started too often"
+        assert bench.said(What.FIT)[0].at == 20.0
+
+    def test_a_drained_node_starts_aside_and_stays_until_it_is_undrained(self):
+        bench = Bench(drained="drained by ann")
+        bench.beating["a"] = 50
+        bench.advance(10_000)
+        assert {priority for _, priority in bench.beats} == {UNFIT}
+        assert bench.view.aside == (("drained by ann", math.inf),)
+        assert (bench.role, bench.holding) == (Role.BACKUP, set())
+        bench.node.set_aside(OPERATOR, "", bench.now)
+        bench.advance(10)
+        assert bench.role is Role.MASTER
+
+    def test_a_drained_node_serves_when_no_other_can(self):
+        bench = Bench(drained="drained by ann")
+        bench.beating["a"] = UNFIT
+        bench.advance(10)
+        bench.beating.clear()
+        bench.advance(10)
+        assert bench.holding == {"m"}
+
+    def test_a_priority_that_is_set_counts_until_the_terms_are_set(self):
+        bench = Bench()
+        bench.beating["a"] = 20
+        bench.advance(5)
+        assert (bench.role, bench.view.priority) == (Role.MASTER, 10)
+        assert bench.node.set_priority(30, bench.now) == 10
+        bench.pump()
+        assert (bench.role, bench.view.priority, bench.beats[-1][1]) == (Role.BACKUP, 30, 30)
+        bench.node.set_terms(bench.terms, 30.0, bench.now)
+        assert (bench.role, bench.view.priority) == (Role.MASTER, 10)
+
+    def test_a_node_alone_serves_though_it_is_in_quarantine(self):
+        bench = Bench(quarantined_until=60.0)
+        bench.advance(10)
+        assert bench.holding == {"m"}
+
+
+class TestMembers:
+    def test_its_own_id_is_no_member(self):
+        bench = Bench(peers="am")
+        assert [peer.address for peer in bench.view.peers] == ["host-a"]
+
+    def test_one_that_left_stays_in_sight_until_it_is_seen_not_to_hold(self):
+        bench = Bench(peers="a")
+        bench.manual.add(Kind.READ)
+        bench.pump()
+        bench.node.set_members({}, 0.5)
+        (a,) = bench.view.peers
+        assert (a.listed, a.address, a.alive, a.priority) == (False, "", False, UNFIT)
+
+    def test_its_heartbeats_are_refused(self):
+        bench = Bench()
+        bench.node.set_members({}, 0.5)
+        bench.heard("a", 5)
+        assert bench.view.refused == {"unknown": 1}
+
+
+# Real threads
+
+
+def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
+    """Start `work`; return what waits for its result, PATIENCE at most."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(work()), daemon=True)
+    thread.start()
+
+    def result() -> Any:
+        thread.join(PATIENCE)
+        assert results, "nobody was woken"
+        return results[0]
+
+    return result
+
+
+def sleepy_node(interval: float = 300.0, emit: Callable[[Event], None] = lambda event: None, **options: Any) -> Node:
+    """A node whose next deadline is far away, and whose beat of the start is sent."""
+    members = {instance_id(name): (f"host-{name}", 12345) for name in "az"}
+    node = Node(Terms(instance_id("m"), 10, interval), EIP, members, time.monotonic(), emit=emit, **options)
+    assert node.beat(time.monotonic()).heartbeat is not None
+    return node
+
+
+class TestWaiting:
+    def test_a_beat_that_is_due_does_not_wait(self):
+        members = {instance_id("a"): ("host-a", 12345)}
+        node = Node(Terms(instance_id("m")), EIP, members, time.monotonic(), emit=lambda event: None)
+        assert node.wait_beat(time.monotonic, FOREVER).heartbeat is not None
+
+    def test_without_anything_to_do_it_returns_in_time(self):
+        node = sleepy_node()
+        started = time.monotonic()
+        assert node.wait_beat(time.monotonic, 0.05) is None
+        assert node.wait_call(Lane.MUTATIONS, time.monotonic, 0.05) is None
+        assert time.monotonic() - started >= 0.1
+
+    def test_the_interval_wakes_the_sender(self):
+        node = sleepy_node(interval=0.05)
+        for _ in range(3):
+            assert node.wait_beat(time.monotonic, FOREVER).heartbeat is not None
+
+    @pytest.mark.parametrize("what", ["health", "leave", "terms"])
+    def test_a_new_priority_wakes_the_sender(self, what):
+        node = sleepy_node()
+        result = in_thread(lambda: node.wait_beat(time.monotonic, FOREVER))
+        now = time.monotonic()
+        match what:
+            case "health":
+                node.set_aside("health check", "down", now)
+            case "leave":
+                node.leave(now)
+            case "terms":
+                node.set_terms(Terms(instance_id("m"), 99, 300.0), VERIFY, now)
+        assert result().heartbeat.priority == {"health": UNFIT, "leave": LEAVING, "terms": 99}[what]
+
+    def test_a_death_wakes_the_worker(self):
+        """The peer is master; it dies, and the attach goes out though the worker would have slept on."""
+        node = sleepy_node(interval=1.0)
+        start = time.monotonic()
+        clock = [start]
+        for step in range(1, 8):  # a listening that takes no time
+            clock[0] = start + step
+            node.heard(beat("a", 5), "host-a", clock[0])
+            node.beat(clock[0])
+            node.tick(clock[0])
+        assert node.snapshot(clock[0]).role is Role.BACKUP
+        result = in_thread(lambda: node.wait_call(Lane.MUTATIONS, lambda: clock[0], FOREVER))
+        for step in range(8, 11):
+            clock[0] = start + step
+            node.beat(clock[0])
+        node.tick(clock[0])
+        assert result().kind is Kind.ATTACH
+
+    def test_a_question_wakes_the_reader(self):
+        node = sleepy_node()
+        call, _ = node.next_call(Lane.READS, time.monotonic())
+        result = in_thread(lambda: node.wait_call(Lane.READS, time.monotonic, FOREVER))
+        now = time.monotonic()
+        node.done(Lane.READS, call, Outcome(now, now, running=True))
+        assert result().kind is Kind.READ
+
+    def test_a_look_that_finds_nobody_dead_wakes_nobody(self):
+        """The receiver looks again whenever the earliest possible death is due; the worker that waits meanwhile is not disturbed."""
+        bench = backup()
+        for _ in range(10):
+            bench.advance_to(bench.node.next_death() - 1e-3)
+            bench.heard("a", 5)
+            bench.node.beat(bench.now)
+            woken: list[float] = []
+            bench.node._wake.notify_all = lambda woken=woken: woken.append(bench.now)
+            bench.now += 2e-3
+            bench.node.tick(bench.now)
+            del bench.node._wake.notify_all
+            assert woken == []
+            assert bench.node.next_death() > bench.now
+        assert not bench.said(What.PEER_DEAD)
+
+    def test_nobody_who_waits_keeps_others_out(self):
+        node = sleepy_node()
+        ends = [in_thread(lambda: node.wait_beat(time.monotonic, FOREVER)) for _ in range(3)]
+        for _ in range(1000):
+            node.snapshot(time.monotonic())
+            node.heard(beat("a", 20), "host-a", time.monotonic())
+            node.refuse("x", "short", time.monotonic())
+        node.leave(time.monotonic())
+        assert any(end().heartbeat.priority == LEAVING for end in ends)
+
+    def test_many_threads_at_once(self):
+        """Nothing is raised, and each mutation is given to one worker only."""
+        events: list[Event] = []
+        node = sleepy_node(interval=0.02, emit=events.append)
+        end, errors = threading.Event(), []
+        calls: list[Any] = []
+
+        def forever(work: Callable[[], object]) -> None:
+            try:
+                while not end.is_set():
+                    work()
+            except BaseException as error:
+                errors.append(error)
+                end.set()
+
+        def serve(lane: Lane) -> None:
+            call = node.wait_call(lane, time.monotonic, 0.05)
+            if call is not None:
+                began = time.monotonic()
+                if lane is Lane.MUTATIONS:
+                    calls.append(call)
+                holds = call.instance_id == instance_id("m") and bool(calls)
+                node.done(lane, call, Outcome(began, time.monotonic(), holds=holds, running=True))
+                if len(calls) >= 20:
+                    end.set()
+
+        def trouble() -> None:
+            now = time.monotonic()
+            node.heard(beat("a", (5, 254, 20)[int(now * 50) % 3]), "host-a", now)
+            node.tick(now)
+
+        jobs = [
+            lambda: node.wait_beat(time.monotonic, 0.05),
+            lambda: serve(Lane.MUTATIONS),
+            lambda: serve(Lane.READS),
+            trouble,
+            lambda: node.set_aside("health check", "" if int(time.monotonic() * 10) % 2 else "down", time.monotonic()),
+            lambda: node.snapshot(time.monotonic()),
+        ]
+        threads = [threading.Thread(target=forever, args=(job,), daemon=True) for job in jobs]
+        for thread in threads:
+            thread.start()
+        end.wait(3.0)
+        end.set()
+        for thread in threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+        assert not errors
+        assert events
+
+
+# Anything at all
+
+
+names = st.sampled_from("azq")
+failures = st.one_of(st.none(), st.sampled_from(list(Failure)))
+actions = st.one_of(
+    st.tuples(st.just("advance"), st.sampled_from([0.01, 0.3, 1.0, 2.9, 3.0, 11.0, 40.0])),
+    st.tuples(st.just("sleep"), st.sampled_from([1.4, 1.5, 2.5, 60.0])),
+    st.tuples(st.just("beating"), names, st.sampled_from([None, 0, 5, 10, 20, 253, 254, 255])),
+    st.tuples(st.just("heard"), names, st.integers(0, 255)),
+    st.tuples(st.just("fail"), st.sampled_from(list(Kind)), failures),
+    st.tuples(st.just("manual"), st.sampled_from(list(Kind))),
+    st.tuples(st.just("answer"), st.sampled_from(list(Lane)), failures),
+    st.tuples(st.just("hold"), st.sampled_from("amzq"), st.booleans()),
+    st.tuples(st.just("stop"), st.sampled_from("az"), st.booleans()),
+    st.tuples(st.just("members"), st.sampled_from(["", "a", "az", "azq"])),
+    st.tuples(st.just("terms"), st.integers(1, 252), st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.0, 4.0])),
+    st.tuples(st.just("health"), st.sampled_from(["", "down"])),
+    st.tuples(st.just("operation"), st.sampled_from([0.0, 0.4, 6.0, 20.0])),
+    st.tuples(st.just("candidates"), st.sampled_from([None, "", "amzq", "mq"])),
+    st.tuples(st.just("leave")),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(actions, max_size=40), st.sampled_from("am"), st.sampled_from([0.0, 4.0, math.inf]))
+def test_no_sequence_of_happenings_breaks_a_node(sequence, own, delay):
+    """It raises nothing, comes to rest at every moment, asks for no instance that it was never told of by API or group."""
+    bench = Bench(own, peers="az", preempt_delay=delay, refresh_in=300.0)
+    for what, *how in sequence:
+        match what:
+            case "advance":
+                bench.advance(how[0])
+            case "sleep":
+                bench.now += how[0]
+            case "beating":
+                bench.beating[how[0]] = how[1]
+                if how[1] is None:
+                    del bench.beating[how[0]]
+            case "heard":
+                bench.heard(*how)
+            case "fail":
+                bench.failing[how[0]] = how[1]
+            case "manual":
+                bench.manual ^= {how[0]}
+            case "answer" if how[0] in bench.open and bench.open[how[0]][1].kind in bench.manual:
+                bench.answer(how[0], how[1], candidates=(instance_id("a"), instance_id("q")), holds=bool(how[1]))
+            case "hold":
+                (bench.holding.add if how[1] else bench.holding.discard)(how[0])
+            case "stop":
+                (bench.stopped.add if how[1] else bench.stopped.discard)(how[0])
+            case "members":
+                bench.node.set_members({instance_id(x): (f"host-{x}", 1) for x in how[0]}, bench.now)
+            case "terms":
+                bench.node.set_terms(Terms(instance_id(own), how[0], how[1], 3.0, how[2]), VERIFY, bench.now)
+            case "health":
+                bench.node.set_aside("health check", how[0], bench.now)
+            case "operation":
+                bench.operation = how[0]
+            case "candidates":
+                bench.candidates = how[0] if how[0] is None else list(how[0])
+            case "leave":
+                bench.node.leave(bench.now)
+        bench.pump()
+    for call in [call for _, call in bench.calls if call.kind in (Kind.ATTACH, Kind.DETACH)]:
+        assert call.instance_id in {instance_id(x) for x in "amzq"}
+    attached = [call for _, call in bench.calls if call.kind is Kind.ATTACH]
+    assert all(call.instance_id == instance_id(own) for call in attached)

@@ -1,0 +1,268 @@
+"""From the role to the holder: the presumed predecessor, the stand-back, the edges that are told, the end of a leaver."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from exoip.core.calls import Failure, Kind, Lane
+from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, Role
+from exoip.core.events import What
+from tests.support.virtual import DEAD, Bench, backup, master
+
+LATENCY = 0.1  # of the bench
+
+
+class TestPredecessor:
+    """The master before this one, if dead, unfit or leaving, is presumed to hold, without a read."""
+
+    def unread(self) -> Bench:
+        """A backup whose reads all hang: it knows of nobody whether he holds."""
+        bench = Bench()
+        bench.manual.add(Kind.READ)
+        bench.beating["a"] = 5
+        bench.holding.add("a")
+        bench.advance(DEAD + 10)
+        assert bench.role is Role.BACKUP
+        return bench
+
+    def test_a_dead_one_is_cleared_without_a_read(self):
+        bench = self.unread()
+        del bench.beating["a"]
+        bench.advance(DEAD + 1)
+        assert bench.moves() == [("attach", "m"), ("detach", "a")]
+        assert bench.holding == {"m"}
+
+    @pytest.mark.parametrize("priority", [HOLDING_UNFIT, UNFIT, LEAVING])
+    def test_one_that_can_not_serve_and_then_dies(self, priority):
+        bench = self.unread()
+        bench.beating["a"] = priority
+        bench.advance(2)
+        assert bench.moves() == [("attach", "m")]
+        bench.answer(Lane.READS, Failure.UNREACHABLE)
+        bench.manual.clear()
+        del bench.beating["a"]
+        bench.until(lambda: bench.said(What.PEER_DEAD))
+        bench.advance(1)  # and not only after 60 s
+        assert bench.moves() == [("attach", "m"), ("detach", "a")]
+
+    def test_one_that_is_only_worse_is_not_presumed(self):
+        bench = self.unread()
+        bench.beating["a"] = 30
+        bench.advance(60)
+        assert bench.moves() == [("attach", "m")]
+
+    def test_the_one_before_the_last_is_not_forgotten(self):
+        """a, then z are masters while this node stands by; both die; whoever is seen to hold is cleared at once."""
+        bench = Bench(priority=50)
+        bench.beating |= {"a": 5, "z": 6}
+        bench.holding.add("a")
+        bench.advance(DEAD + 5)
+        del bench.beating["a"]
+        bench.advance(DEAD + 5)
+        del bench.beating["z"]
+        bench.advance(DEAD + 3)
+        assert bench.role is Role.MASTER
+        assert bench.holding == {"m"}
+
+
+class TestStandBack:
+    def yielded(self, **options) -> Bench:
+        """A master that lost the EIP to z, which is alive and cut off."""
+        bench = master(**options)
+        bench.holding = {"z"}
+        bench.until(lambda: bench.said(What.YIELDED), 40)
+        return bench
+
+    def overs(self, bench: Bench) -> list[float]:
+        return [event.at for event in bench.said(What.STAND_BACK_OVER)]
+
+    def test_it_is_backup_and_moves_nothing_for_a_minute(self):
+        bench = self.yielded()
+        (event,) = bench.said(What.YIELDED)
+        assert event.details["for"] == 60.0
+        assert (bench.view.role, bench.view.reason, bench.view.yielded) == (Role.BACKUP, "yielded", True)
+        bench.advance_to(event.at + 59.9)
+        assert bench.moves() == [("attach", "m")]
+        assert bench.beats[-1][1] == 10
+
+    def test_after_it_take_and_clear_as_after_a_death(self):
+        bench = self.yielded()
+        start = bench.said(What.YIELDED)[0].at
+        bench.until(lambda: bench.holding == {"m"}, 70)
+        assert bench.moves() == [("attach", "m"), ("attach", "m"), ("detach", "z")]
+        assert self.overs(bench) == [start + 60.0]
+
+    def test_each_yield_and_each_take_doubles_it_to_an_hour(self):
+        bench = self.yielded()
+        for _ in range(5):
+            bench.until(lambda: bench.holding == {"m"}, 4000)
+            bench.holding = {"z"}  # z's turn
+            count = len(bench.said(What.YIELDED))
+            bench.until(lambda count=count: len(bench.said(What.YIELDED)) > count, 100)
+        assert [event.details["for"] for event in bench.said(What.YIELDED)] == [60, 240, 960, 3600, 3600, 3600]
+
+    def test_it_ends_when_the_holder_is_heard_and_the_next_is_short_again(self):
+        bench = self.yielded()
+        bench.until(lambda: bench.holding == {"m"}, 70)
+        bench.holding = {"z"}
+        bench.until(lambda: len(bench.said(What.YIELDED)) == 2, 100)
+        bench.advance(10)
+        bench.beating["z"] = 20
+        bench.heard("z", 20)
+        assert self.overs(bench)[-1] == bench.now
+        assert not bench.view.yielded
+        bench.advance(60)
+        del bench.beating["z"]
+        bench.advance(30)
+        bench.holding = {"z"}
+        bench.until(lambda: len(bench.said(What.YIELDED)) == 3, 100)
+        assert bench.said(What.YIELDED)[-1].details["for"] == 60
+
+    def test_another_node_that_is_heard_does_not_end_it(self):
+        bench = self.yielded()
+        bench.heard("a", 20)
+        bench.advance(3)
+        assert bench.view.yielded
+
+    @pytest.mark.parametrize("how", ["lets go", "stops", "is gone"])
+    def test_it_ends_when_no_silent_running_instance_holds(self, how):
+        bench = self.yielded()
+        bench.advance(12)
+        match how:
+            case "lets go":
+                bench.holding.clear()
+            case "stops":
+                bench.stopped.add("z")
+            case "is gone":
+                bench.holding.clear()
+                bench.stopped.add("z")
+        since = bench.now
+        bench.until(lambda: not bench.view.yielded, 60)
+        assert bench.now - since <= 5.0 + 5 * LATENCY
+        bench.until(lambda: "m" in bench.holding, 1)
+
+    def test_it_looks_every_five_seconds(self):
+        bench = self.yielded()
+        since = bench.now
+        bench.advance(50)
+        looks = [at for at, call in bench.calls if call.kind is Kind.HOLDERS and call.why == "who holds" and at > since]
+        assert [later - earlier for earlier, later in pairwise(looks)] == pytest.approx([5.0] * 9)
+
+    def test_a_look_that_fails_does_not_end_it_before_its_time(self):
+        bench = self.yielded()
+        start = bench.said(What.YIELDED)[0].at
+        bench.failing[Kind.READ] = bench.failing[Kind.HOLDERS] = Failure.UNREACHABLE
+        bench.advance_to(start + 61)
+        assert len(self.overs(bench)) == 1
+        assert self.overs(bench)[0] <= start + 60.0
+
+    def test_while_it_lasts_better_and_worse_do_not_matter(self):
+        bench = self.yielded()
+        bench.node.set_aside("health check", "down", bench.now)
+        bench.node.set_aside("health check", "", bench.now)
+        assert bench.view.yielded
+        assert bench.role is Role.BACKUP
+
+    def test_who_leaves_stands_back_no_longer(self):
+        bench = self.yielded()
+        bench.node.leave(bench.now)
+        bench.until(bench.node.finished, 1)
+        assert not bench.view.yielded
+
+    @pytest.mark.parametrize(("stopped", "length"), [(True, 60), (False, 120)])
+    def test_a_take_beside_a_stopped_holder_doubles_nothing(self, stopped, length):
+        bench = Bench()
+        bench.holding.add("z")
+        if stopped:
+            bench.stopped.add("z")
+        bench.until(lambda: bench.holding == {"m"})
+        bench.advance(60)
+        bench.stopped.clear()
+        bench.holding = {"a"}
+        bench.until(lambda: bench.said(What.YIELDED), 60)
+        assert bench.said(What.YIELDED)[0].details["for"] == length
+
+    def test_the_death_of_the_master_that_took_over_is_no_reason(self):
+        """It took over and cleared this node, whose reads failed; then it died: it is dead, not cut off."""
+        bench = master()
+        bench.beating["a"] = 5
+        bench.heard("a", 5)
+        bench.advance(1.5)
+        bench.failing[Kind.READ] = Failure.UNAVAILABLE
+        bench.advance(1.5)
+        bench.holding = {"a"}
+        del bench.beating["a"]
+        bench.until(lambda: bench.said(What.PEER_DEAD))
+        bench.failing.clear()
+        bench.until(lambda: "m" in bench.holding, 20)
+        assert len(bench.said(What.LOST)) == 1
+        assert bench.said(What.YIELDED) == []
+
+
+class TestEdges:
+    def test_each_failure_is_told_at_its_edge_only(self):
+        bench = backup()
+        bench.failing[Kind.READ] = Failure.UNAVAILABLE
+        bench.advance(300)
+        assert len(bench.said(What.API_DEGRADED)) == 1
+        assert bench.view.degraded == "read unavailable"
+        bench.failing[Kind.READ] = Failure.TIMEOUT
+        bench.advance(300)
+        assert len(bench.said(What.API_DEGRADED)) == 2
+        bench.failing.clear()
+        bench.advance(60)
+        assert len(bench.said(What.API_RECOVERED)) == 1
+        assert bench.view.degraded == ""
+
+    def test_both_lanes_may_fail(self):
+        bench = Bench()
+        bench.failing |= {Kind.READ: Failure.UNREACHABLE, Kind.ATTACH: Failure.REFUSED}
+        bench.advance(DEAD + 2)
+        assert bench.view.degraded.split(", ") == ["read unreachable", "attach refused"]
+
+    def test_a_quiet_hour_says_nothing(self):
+        bench = master()
+        bench.beating["z"] = 20
+        bench.advance(60)
+        before = len(bench.events)
+        bench.advance(3600)
+        assert bench.events[before:] == []
+
+    def test_how_often_the_api_is_asked_in_a_quiet_hour(self):
+        for bench in (master(), backup()):
+            since = bench.now
+            bench.advance(3600)
+            assert len([1 for at, _ in bench.calls if at >= since]) <= 4 * 120 + 10
+            assert bench.moves(since) == []
+
+
+class TestFinished:
+    def test_an_attach_that_may_yet_take_effect_is_awaited(self):
+        """It timed out: who left now would leave the EIP on an instance without a daemon."""
+        bench = Bench()
+        bench.failing[Kind.ATTACH] = Failure.TIMEOUT
+        bench.advance(DEAD + 5)
+        bench.node.leave(bench.now)
+        bench.advance(1)
+        assert not bench.node.finished()
+        bench.until(bench.node.finished, 20)
+
+    def test_who_can_not_read_itself_does_not_finish(self):
+        bench = Bench()
+        bench.failing[Kind.READ] = Failure.UNAVAILABLE
+        bench.advance(1)
+        bench.node.leave(bench.now)
+        bench.advance(20)
+        assert not bench.node.finished()
+
+    def test_a_detach_that_failed_is_seen_through(self):
+        bench = master()
+        bench.manual.add(Kind.DETACH)
+        bench.node.leave(bench.now)
+        bench.pump()
+        bench.answer(Lane.MUTATIONS, Failure.OPERATION)
+        bench.manual.clear()
+        bench.until(bench.node.finished, 5)
+        assert bench.holding == set()

@@ -1,0 +1,438 @@
+"""The reads, rule by rule: Know, Verify, Keep, Ask, Refresh. One node on a bench, in virtual time."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from exoip.core.calls import Call, Failure, Kind, Lane
+from exoip.core.election import HOLDING_UNFIT, LEAVING, Role
+from exoip.core.events import What
+from tests.simulation.world import instance_id
+from tests.support.virtual import DEAD, Bench, backup, master, name_of
+
+LATENCY = 0.1  # of the bench
+
+
+def reads(bench: Bench, since: float = 0.0) -> list[str]:
+    """Whom it read, in order."""
+    return [name_of(call.instance_id) for at, call in bench.calls if call.kind is Kind.READ and at >= since]
+
+
+class TestKnow:
+    def test_at_start_itself_then_the_members_each_once(self):
+        bench = Bench(peers="abz")
+        bench.advance(DEAD - 0.1)
+        assert reads(bench) == ["m", "a", "b", "z"]
+        assert not bench.view.in_doubt
+
+    def test_one_call_at_a_time(self):
+        bench = Bench()
+        bench.manual.add(Kind.READ)
+        bench.advance(DEAD - 0.1)
+        assert reads(bench) == ["m"]
+
+    @pytest.mark.parametrize("make", [master, backup])
+    def test_a_peer_that_is_heard_brings_doubt_in_every_role(self, make):
+        bench = make(peers="abz")
+        bench.manual.add(Kind.READ)
+        since = bench.now
+        bench.heard("b", 50)
+        bench.pump()
+        assert bench.view.in_doubt
+        assert reads(bench, since)[:1] == ["m"]
+        bench.answer(Lane.READS, holds="m" in bench.holding, running=True)
+        assert not bench.view.in_doubt
+
+    def test_a_read_that_began_before_the_doubt_does_not_end_it(self):
+        bench = Bench()
+        bench.manual.add(Kind.READ)
+        bench.advance(0.5)
+        bench.heard("a", 5)
+        bench.answer(Lane.READS, holds=False, running=True)
+        assert bench.view.in_doubt
+        bench.pump()
+        assert reads(bench) == ["m", "m"]
+
+    def test_a_stall_brings_doubt(self):
+        bench = backup()
+        bench.now += 100
+        since = bench.now
+        bench.pump()
+        assert bench.view.in_doubt
+        assert reads(bench, since) == ["m"]
+
+    def test_not_while_an_own_mutation_is_under_way(self):
+        """What such a read shows may be from before or from after it."""
+        bench = Bench()
+        bench.manual.add(Kind.ATTACH)
+        bench.advance(DEAD)
+        bench.heard("z", 20)
+        bench.advance(5)
+        assert [at for at in bench.asked(Kind.READ, "m") if at > DEAD] == []
+
+    def test_a_read_from_before_the_attach_ended_tells_nothing(self):
+        bench = Bench()
+        bench.manual |= {Kind.READ, Kind.ATTACH}
+        bench.advance(DEAD)
+        bench.holding.add("m")
+        bench.answer(Lane.MUTATIONS)
+        assert bench.view.holds
+        bench.answer(Lane.READS, holds=False, running=True)  # it began at 0
+        assert bench.view.holds
+        assert bench.said(What.LOST) == []
+
+    def test_a_holder_finds_out_that_it_holds(self):
+        bench = Bench()
+        bench.holding.add("m")
+        bench.advance(1)
+        assert bench.view.holds
+        assert len(bench.said(What.HOLDS)) == 1
+
+
+class TestVerify:
+    def test_after_a_move_at_once_then_after_1_2_4_up_to_the_interval_then_at_it(self):
+        bench = Bench()
+        bench.advance(200)
+        took = DEAD + LATENCY
+        expected = [took + after for after in (0, 1, 3, 7, 15, 31, 61, 91, 121)]
+        own = [at for at in bench.asked(Kind.READ, "m") if at >= took][: len(expected)]
+        assert own == pytest.approx(expected)
+
+    @pytest.mark.parametrize("interval", [0.5, 5.0, 60.0])
+    def test_another_interval(self, interval):
+        bench = Bench(verify_interval=interval)
+        bench.advance(1000)
+        own = [at for at in bench.asked(Kind.READ, "m") if at > 500]
+        assert [later - earlier for earlier, later in pairwise(own)] == pytest.approx([interval] * (len(own) - 1))
+
+    def test_itself_and_every_other(self):
+        bench = master(peers="abz")
+        since = bench.now
+        bench.advance(31)
+        assert sorted(reads(bench, since)) == ["a", "b", "m", "z"]
+
+    def test_a_round_at_the_full_interval_asks_who_else_holds(self):
+        bench = Bench()
+        bench.advance(20)
+        assert bench.asked(Kind.HOLDERS) == []
+        bench.advance(500)
+        gaps = [later - earlier for earlier, later in pairwise(bench.asked(Kind.HOLDERS))]
+        assert gaps == pytest.approx([30.0] * len(gaps))
+        assert len(gaps) > 10
+
+    @pytest.mark.parametrize("happens", ["appears", "dies"])
+    def test_a_peer_appears_or_dies(self, happens):
+        bench = master()
+        if happens == "dies":
+            bench.beating["z"] = 20
+            bench.advance(100)
+            del bench.beating["z"]
+            bench.until(lambda: bench.said(What.PEER_DEAD))
+            since = bench.said(What.PEER_DEAD)[0].at
+        else:
+            since = bench.now
+            bench.beating["z"] = 20
+            bench.heard("z", 20)
+        bench.advance(5)
+        own = bench.asked(Kind.READ, "m", since)
+        assert own[0] == since
+        assert len(own) >= 3
+
+    def test_a_backup_reads_itself_twice_an_interval_and_nobody_else(self):
+        bench = backup()
+        since = bench.now
+        bench.advance(300)
+        assert set(reads(bench, since)) == {"m"}
+        own = bench.asked(Kind.READ, "m", since)
+        assert [later - earlier for earlier, later in pairwise(own)] == pytest.approx([15.0] * (len(own) - 1))
+        assert bench.kinds(since) == {Kind.READ: len(own)}
+
+    def test_a_backup_finds_an_eip_that_came_to_it_unseen_and_gives_it_back(self):
+        bench = backup()
+        bench.holding.add("m")
+        bench.advance(20)
+        assert len(bench.said(What.HOLDS)) == 1
+        assert bench.holding == {"a"}
+        assert bench.moves() == [("detach", "m")]
+
+    def test_a_master_that_was_detached_by_hand_takes_again(self):
+        bench = master()
+        bench.holding.clear()
+        since = bench.now
+        bench.until(lambda: bench.holding == {"m"}, 31)
+        assert len(bench.said(What.LOST)) == 1
+        assert bench.moves(since) == [("attach", "m")]
+
+
+class TestAFailingApi:
+    def test_reads_wait_ever_longer_and_honour_what_is_asked(self):
+        bench = backup()
+        bench.failing[Kind.READ] = Failure.UNAVAILABLE
+        since = bench.now
+        bench.heard("z", 50)
+        bench.advance(100)
+        waits = [later - earlier - LATENCY for earlier, later in pairwise(bench.asked(Kind.READ, since=since))]
+        for wait, least in zip(waits, [0.5, 1, 2, 4, 8, 16, 24], strict=False):
+            assert least - 1e-6 <= wait <= 1.25 * least + 1e-6
+        assert len(waits) >= 6
+
+    def test_after_a_good_one_it_is_quick_again(self):
+        bench = backup()
+        bench.failing[Kind.READ] = Failure.UNAVAILABLE
+        bench.heard("z", 50)
+        bench.advance(20)
+        bench.failing.clear()
+        bench.until(lambda: not bench.view.in_doubt)
+        bench.failing[Kind.READ] = Failure.UNAVAILABLE
+        since = bench.now
+        bench.heard("z", 50)
+        bench.advance(1)
+        assert len(bench.asked(Kind.READ, since=since)) == 2
+
+    @pytest.mark.parametrize(
+        ("failure", "tries"), [(Failure.UNAVAILABLE, 3), (Failure.TIMEOUT, 1), (Failure.REFUSED, 1)]
+    )
+    def test_a_master_in_doubt_that_can_not_read_itself_is_unfit(self, failure, tries):
+        bench = master()
+        bench.failing[Kind.READ] = failure
+        since = bench.now
+        bench.heard("z", 20)
+        bench.until(lambda: bench.view.unfit)
+        assert len(bench.asked(Kind.READ, "m", since)) == tries
+        assert bench.said(What.UNFIT)[0].reason == "can not read itself"
+        bench.advance(0.05)
+        assert bench.beats[-1][1] == HOLDING_UNFIT
+
+    def test_a_read_that_succeeds_makes_fit(self):
+        bench = master()
+        bench.failing[Kind.READ] = Failure.UNAVAILABLE
+        bench.heard("z", 20)
+        bench.until(lambda: bench.view.unfit)
+        bench.failing.clear()
+        bench.until(lambda: not bench.view.in_doubt, 12)
+        assert not bench.view.unfit
+
+    @pytest.mark.parametrize("failure", list(Failure))
+    def test_a_holder_that_is_not_in_doubt_stays_fit(self, failure):
+        bench = master()
+        bench.failing[Kind.READ] = failure
+        bench.advance(1000)
+        assert not bench.view.unfit
+        assert bench.role is Role.MASTER
+
+    @pytest.mark.parametrize("failure", list(Failure))
+    def test_a_backup_stays_fit(self, failure):
+        bench = backup()
+        bench.failing[Kind.READ] = failure
+        bench.heard("z", 20)
+        bench.advance(1000)
+        assert not bench.view.unfit
+
+    def test_no_read_goes_before_an_attach_though_the_reader_asks_first(self):
+        bench = backup("a")
+        del bench.beating["a"]
+        death = bench.view.peers[0].last_seen + DEAD
+        bench.advance_to(death - 0.1)
+        bench.now = death
+        bench.node.tick(death)
+        assert bench.role is Role.MASTER
+        assert bench.node.next_call(Lane.READS, bench.now)[0] is None
+        call, _ = bench.node.next_call(Lane.MUTATIONS, bench.now)
+        assert call == Call(Kind.ATTACH, instance_id("m"), why="no peer is alive")
+
+    def test_a_hanging_read_does_not_delay_an_attach(self):
+        bench = backup()
+        bench.manual.add(Kind.READ)
+        bench.until(lambda: Lane.READS in bench.open)
+        bench.until(lambda: bench.now % 1 < 0.06)
+        last = bench.view.peers[0].last_seen
+        del bench.beating["a"]
+        bench.advance(DEAD)
+        assert bench.asked(Kind.ATTACH) == [last + DEAD]
+
+    def test_a_list_that_fails_delays_no_read(self):
+        bench = master()
+        bench.failing[Kind.HOLDERS] = Failure.REFUSED
+        bench.advance(200)
+        since = bench.now
+        bench.heard("z", 50)
+        bench.pump()
+        assert bench.asked(Kind.READ, "m", since) == [since]
+
+
+class TestAsk:
+    """A master that lost the EIP asks who holds."""
+
+    def lost(self, **options) -> Bench:
+        bench = master(**options)
+        bench.holding.clear()
+        return bench
+
+    def test_the_list_then_every_silent_member_and_each_of_the_list(self):
+        bench = master(peers="abz")
+        bench.beating["b"] = 20
+        bench.advance(40)
+        bench.holding = {"b", "q"}  # b is heard; q is no member, but alive and silent
+        bench.until(lambda: bench.said(What.YIELDED), 60)
+        asked = [call for _, call in bench.calls if call.why == "who holds"]
+        assert asked[0].kind is Kind.HOLDERS
+        assert [name_of(call.instance_id) for call in asked[1:]] == ["a", "z", "b", "q"]
+        assert bench.said(What.YIELDED)[0].instance_id == instance_id("q")
+        assert not any(call.instance_id == instance_id("q") for _, call in bench.calls if call.kind is Kind.DETACH)
+
+    def test_nobody_holds_take_at_once(self):
+        bench = self.lost()
+        bench.until(lambda: bench.said(What.LOST), 31)
+        lost = bench.said(What.LOST)[0].at
+        bench.until(lambda: len(bench.moves()) == 2)
+        assert bench.asked(Kind.ATTACH)[1] - lost <= 4 * LATENCY  # the list, and the two silent members
+
+    def test_no_attach_before_the_answer(self):
+        bench = self.lost()
+        bench.manual.add(Kind.HOLDERS)
+        bench.until(lambda: bench.said(What.LOST), 40)
+        bench.until(lambda: Lane.READS in bench.open)
+        bench.advance(5)
+        assert bench.moves() == [("attach", "m")]
+
+    def test_an_old_api_ignores_the_filter_and_lists_everybody(self):
+        bench = self.lost(peers="az")
+        bench.holding = {"z"}
+        bench.candidates = [*"bcdefghijklm", "a", "z"]
+        bench.until(lambda: bench.said(What.YIELDED), 60)
+        asked = [name_of(call.instance_id) for _, call in bench.calls if call.why == "who holds" and call.instance_id]
+        assert asked[:2] == ["a", "z"]  # the silent members first
+
+    def test_a_list_that_lacks_the_holder_does_not_hide_it(self):
+        bench = self.lost()
+        bench.holding = {"z"}
+        bench.candidates = []
+        bench.until(lambda: bench.said(What.YIELDED), 40)
+
+    @pytest.mark.parametrize("failure", [Failure.REFUSED, Failure.INVALID, Failure.NOT_SO, Failure.UNAVAILABLE])
+    def test_a_key_that_may_not_list_asks_the_members(self, failure):
+        bench = self.lost()
+        bench.holding = {"z"}
+        bench.failing[Kind.HOLDERS] = failure
+        bench.until(lambda: bench.said(What.YIELDED), 60)
+
+    @pytest.mark.parametrize("failure", [Failure.REFUSED, Failure.INVALID])
+    def test_a_key_that_may_not_read_others_does_not_keep_the_eip_down_for_ever(self, failure):
+        bench = self.lost()
+        bench.until(lambda: bench.said(What.LOST), 31)
+        bench.failing[Kind.READ] = failure
+        bench.until(lambda: bench.holding == {"m"}, 35)
+
+    def test_an_instance_that_can_not_be_read_does_not_keep_the_eip_down_for_ever(self):
+        bench = self.lost()
+        bench.until(lambda: bench.said(What.LOST), 31)
+        bench.failing[Kind.READ] = Failure.UNAVAILABLE
+        bench.until(lambda: bench.holding == {"m"}, 10)
+
+    def test_a_heard_holder_is_no_reason_to_stand_back(self):
+        bench = self.lost()
+        bench.beating["z"] = 20
+        bench.holding = {"z"}
+        since = bench.now
+        bench.until(lambda: "m" in bench.holding, 40)
+        assert bench.moves(since)[0] == ("attach", "m")
+        assert bench.said(What.YIELDED) == []
+
+    def test_a_stopped_holder_is_none_either(self):
+        bench = self.lost()
+        bench.holding = {"z"}
+        bench.stopped.add("z")
+        bench.until(lambda: "m" in bench.holding, 40)
+        assert bench.said(What.YIELDED) == []
+
+
+class TestOutsiders:
+    def test_warned_of_once_by_name_and_again_when_it_came_back(self):
+        bench = master()
+        bench.holding.add("q")
+        bench.candidates = ["m", "q"]
+        bench.advance(300)
+        (warned,) = bench.said(What.OUTSIDER_HOLDS)
+        assert (warned.instance_id, warned.details["name"]) == (instance_id("q"), "q")
+        bench.holding.discard("q")
+        bench.advance(60)
+        bench.holding.add("q")
+        bench.advance(60)
+        assert len(bench.said(What.OUTSIDER_HOLDS)) == 2
+
+    def test_one_that_is_only_listed_is_not_warned_of(self):
+        bench = master()
+        bench.candidates = ["m", "q", "r"]
+        bench.advance(300)
+        assert bench.said(What.OUTSIDER_HOLDS) == []
+        assert {"q", "r"} <= set(reads(bench))
+
+    def test_a_long_list_has_an_end_and_delays_nothing_urgent(self):
+        bench = Bench()
+        bench.candidates = [chr(0x21 + n) + "x" for n in range(90)] * 20
+        bench.advance(100)
+        since = bench.now
+        bench.heard("z", 50)
+        bench.advance(LATENCY + 0.01)
+        assert [at for at in bench.asked(Kind.READ, "m", since) if at <= since + LATENCY]
+        round_of = [call for at, call in bench.calls if call.why == "an outsider?" and at < 64]
+        assert len(round_of) <= 100
+
+
+class TestRefresh:
+    def test_every_five_minutes(self):
+        bench = Bench(refresh_in=300.0)
+        bench.advance(1000)
+        assert bench.asked(Kind.REFRESH) == pytest.approx([300.0, 600.0 + LATENCY, 900.0 + 2 * LATENCY], abs=3.0)
+
+    def test_soon_again_when_it_failed(self):
+        bench = Bench(refresh_in=300.0)
+        bench.failing[Kind.REFRESH] = Failure.UNAVAILABLE
+        bench.advance(302)
+        since = bench.now
+        bench.failing.clear()
+        bench.advance(40)
+        assert len(bench.asked(Kind.REFRESH, since=since)) == 1
+
+    def test_never_without_a_group(self):
+        bench = Bench()
+        bench.advance(2000)
+        assert bench.asked(Kind.REFRESH) == []
+
+    def test_what_is_urgent_goes_first(self):
+        bench = Bench(refresh_in=300.0)
+        bench.manual.add(Kind.READ)
+        bench.advance(310)
+        assert bench.asked(Kind.REFRESH) == []
+        bench.manual.clear()
+        bench.answer(Lane.READS, holds=True, running=True)
+        bench.holding.add("m")
+        bench.advance(5)
+        assert len(bench.asked(Kind.REFRESH)) == 1
+
+
+class TestLeaving:
+    def test_nobody_is_asked_by_a_leaver_without_the_eip(self):
+        bench = backup()
+        bench.node.leave(bench.now)
+        since = bench.now
+        bench.advance(1)
+        assert Kind.HOLDERS not in bench.kinds(since)
+
+    def test_peers_that_leave_too_are_not_looked_at(self):
+        bench = master()
+        for name, priority in (("a", LEAVING), ("z", 20)):
+            bench.beating[name] = priority
+            bench.heard(name, priority)
+        bench.advance(1.5)
+        bench.node.leave(bench.now)
+        since = bench.now
+        bench.advance(2)
+        assert len(bench.asked(Kind.READ, "a", since)) <= 1
+        assert len(bench.asked(Kind.READ, "z", since)) >= 7
+
+
+def test_a_call_says_why():
+    assert Call(Kind.READ, "x", why="verify").why == "verify"

@@ -1,0 +1,58 @@
+"""Refused datagrams: counted, told seldom, and never much of them kept."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exoip.core.admission import MOST_SENDERS, TOLD_EVERY, Refusals
+
+
+def test_a_flood_of_strangers_hides_no_member():
+    """What a member does wrong is told however many strangers were told of before."""
+    refusals = Refusals()
+    for number in range(2 * MOST_SENDERS):
+        refusals.note(f"10.0.{number // 256}.{number % 256}", "short", 0.0)
+    assert refusals.note("192.0.2.1", "signature", 1.0) is None
+    assert refusals.note("192.0.2.1", "signature", 1.0, member=True) is not None
+    assert refusals.note("192.0.2.1", "signature", 2.0, member=True) is None
+
+
+def test_members_that_come_and_go_are_forgotten():
+    refusals = Refusals()
+    for number in range(20 * MOST_SENDERS):
+        assert refusals.note(f"10.0.{number // 256}.{number % 256}", "signature", number * TOLD_EVERY, member=True)
+        assert len(refusals._members) <= MOST_SENDERS
+
+
+def test_a_flood_of_false_senders_takes_little_memory():
+    refusals, told = Refusals(), 0
+    for number in range(5 * MOST_SENDERS):
+        told += refusals.note(f"10.0.{number // 256}.{number % 256}", "short", number * 1e-3) is not None
+    assert told == MOST_SENDERS
+    assert len(refusals._others) == MOST_SENDERS
+    assert refusals.counts["short"] == 5 * MOST_SENDERS
+
+
+def test_after_the_flood_others_are_told_again():
+    refusals = Refusals()
+    for number in range(2 * MOST_SENDERS):
+        refusals.note(f"10.0.{number // 256}.{number % 256}", "short", 0.0)
+    assert refusals.note("192.0.2.1", "short", 1.0) is None
+    assert refusals.note("192.0.2.1", "short", 2 * TOLD_EVERY + 1) is not None
+    assert len(refusals._others) == 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 40), st.sampled_from("abc"), st.sampled_from(["short", "eip"])), max_size=80))
+def test_never_twice_within_a_minute(datagrams):
+    refusals, now = Refusals(), 0.0
+    last: dict[tuple[str, str], float] = {}
+    for wait, address, cause in datagrams:
+        now += wait
+        told = refusals.note(address, cause, now) is not None
+        assert told is (now - last.get((address, cause), -math.inf) >= TOLD_EVERY)
+        if told:
+            last[address, cause] = now

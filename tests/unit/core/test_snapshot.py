@@ -1,0 +1,68 @@
+"""The status line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from exoip.core.calls import Failure, Kind
+from exoip.core.election import Role
+from exoip.core.snapshot import PeerView, Snapshot, status
+from tests.simulation.world import EIP
+from tests.support.virtual import Bench, backup, master
+
+PEERS = tuple(PeerView(name, f"host-{name}", name == "a", 10, 0.0, None, True) for name in "abc")
+REFUSED = tuple(
+    replace(peer, denied="signature") for peer in PEERS
+)  # a is alive all the same: somebody else pretends to be a
+PLAIN = Snapshot(1.0, Role.MASTER, "", 0.0, "m", 10, True, False, False, False, False, "", PEERS, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, f"MASTER of {EIP}, 1 of 3 peers alive"),
+        (
+            {"peers": REFUSED[:2]},
+            f"MASTER of {EIP}, 1 of 2 peers alive, refusing host-b (signature)",
+        ),
+        ({"holds": False}, f"MASTER of {EIP}, 1 of 3 peers alive, not holding it"),
+        ({"role": Role.BACKUP, "holds": False}, f"BACKUP for {EIP}, 1 of 3 peers alive"),
+        ({"role": Role.BACKUP}, f"BACKUP for {EIP}, 1 of 3 peers alive, holding it"),
+        ({"role": Role.LISTENING, "holds": False, "peers": ()}, f"LISTENING for {EIP}, 0 of 0 peers alive"),
+        (
+            {"role": Role.BACKUP, "leaving": True, "unfit": True, "yielded": True},
+            f"BACKUP for {EIP}, 1 of 3 peers alive, holding it, leaving, yielded, unfit",
+        ),
+        (
+            {"degraded": "read timeout, attach refused"},
+            f"MASTER of {EIP}, 1 of 3 peers alive, degraded: read timeout, attach refused fails",
+        ),
+    ],
+)
+def test_in_a_line(changes, line):
+    assert status(replace(PLAIN, **changes), EIP) == line
+
+
+def test_of_real_nodes():
+    assert status(Bench().view, EIP) == f"LISTENING for {EIP}, 0 of 2 peers alive"
+    assert status(master().view, EIP) == f"MASTER of {EIP}, 0 of 2 peers alive"
+    assert status(backup().view, EIP) == f"BACKUP for {EIP}, 1 of 2 peers alive"
+
+
+def test_of_a_node_in_trouble():
+    bench = Bench()
+    bench.failing[Kind.ATTACH] = Failure.REFUSED
+    bench.advance(5)
+    assert status(bench.view, EIP) == (
+        f"MASTER of {EIP}, 0 of 2 peers alive, not holding it, unfit, degraded: attach refused fails"
+    )
+    assert status(bench.view, EIP).isascii()
+
+
+def test_each_other_node_with_what_is_known_of_it():
+    bench = backup()
+    a, z = bench.view.peers
+    assert (a.address, a.alive, a.priority, a.holds, a.listed) == ("host-a", True, 5, True, True)
+    assert (z.address, z.alive, z.holds, z.listed) == ("host-z", False, False, True)

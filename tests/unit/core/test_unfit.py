@@ -1,0 +1,60 @@
+"""Why a node steps aside."""
+
+from __future__ import annotations
+
+import math
+
+from exoip.core.backoff import FIRST_UNFIT, Fitness
+from exoip.core.calls import Failure
+from exoip.core.events import What
+from exoip.core.unfit import Aside
+
+
+def test_nothing_said_is_fit():
+    aside = Aside("me", {"attach failed": Fitness()})
+    assert not aside.unfit(0.0)
+    assert aside.next_deadline(0.0) == math.inf
+    assert aside.edge(0.0) == []
+
+
+def test_every_source_has_its_own_reason_and_all_must_be_gone():
+    aside = Aside("me", {})
+    aside.set("check", "the web server is down")
+    aside.set("operator", "drained")
+    aside.set("check", "")
+    assert aside.reasons(0.0) == (("drained", math.inf),)
+    aside.set("operator", "")
+    aside.set("operator", "")
+    assert not aside.unfit(0.0)
+
+
+def test_a_reason_with_an_end_ends():
+    aside = Aside("me", {})
+    aside.set("operator", "handed over", 5.0)
+    assert aside.next_deadline(4.9) == 5.0
+    assert aside.unfit(4.9)
+    assert not aside.unfit(5.0)
+    assert aside.next_deadline(5.0) == math.inf
+
+
+def test_failed_jobs_count_too():
+    fitness = Fitness()
+    aside = Aside("me", {"attach failed": fitness})
+    fitness.failed(Failure.REFUSED, 1.0)
+    assert aside.reasons(2.0) == (("attach failed", 1.0 + FIRST_UNFIT),)
+    assert not aside.unfit(1.0 + FIRST_UNFIT)
+
+
+def test_it_is_told_when_it_begins_and_ends_and_not_between():
+    aside = Aside("me", {})
+    aside.set("check", "down")
+    first = aside.edge(1.0)
+    aside.set("operator", "drained")
+    between = aside.edge(2.0)
+    aside.set("check", "")
+    aside.set("operator", "")
+    last = aside.edge(3.0)
+    assert [(event.what, event.reason) for event in first] == [(What.UNFIT, "down")]
+    assert between == []
+    assert [event.what for event in last] == [What.FIT]
+    assert aside.edge(4.0) == []

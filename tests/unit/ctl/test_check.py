@@ -1,0 +1,330 @@
+"""`exoipctl check`: a file, a zone, a key and real daemons, each thing broken in its turn, and what is said to mend it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from exoip.ctl import check
+from exoip.ctl.check import OPEN, PROBLEM, WARNING, WELL, Checkup, Finding
+from exoip.ctl.client import Daemon
+from exoip.ctl.permissions import Right, rights
+from exoip.exoscale.client import Client
+from exoip.sandbox import views
+from exoip.sandbox.faults import Fault, Match
+from exoip.sandbox.server import SandboxServer
+from exoip.sandbox.zone import Zone
+from tests.support.cluster import ATTACH, DETACH, GROUP, Cluster, Process, until
+from tests.unit.ctl.test_commands import Ctl
+
+KEY, SECRET = "EXOweb", "hidden-secret-of-the-key"
+
+
+class Place:
+    """A zone with the instances a and b of the group web, which lets heartbeats in; we are a, and the file says so."""
+
+    def __init__(self, folder: Path, server: SandboxServer) -> None:
+        self.folder, self.server, self.zone = folder, server, server.zone
+        self.a = self.zone.add_instance("a", public_ip="127.77.1.11", groups=("web",))
+        self.b = self.zone.add_instance("b", public_ip="127.77.1.12", groups=("web",))
+        self.zone.let_in("web", "udp", 12345, 12345, source="web")
+        self.zone.add_key(KEY, SECRET)
+        self.options = {
+            "address": "127.77.1.100",
+            "exoscale-peer-group": "web",
+            "bind-address": "127.77.1.11:12345",
+            "exoscale-api-key": KEY,
+            "exoscale-api-secret": SECRET,
+            "exoscale-api-endpoint": self.server.endpoint,
+            "exoscale-metadata-url": self.server.metadata_url("a"),
+        }
+
+    @property
+    def file(self) -> Path:
+        path = self.folder / "web.conf"
+        path.write_text("".join(f"{name} = {text}\n" for name, text in self.options.items() if text))
+        path.chmod(0o640)
+        return path
+
+    def found(self) -> list[Finding]:
+        one = Checkup(Daemon("web", self.folder / "run/web/control"), self.file, self.folder / "credstore")
+        found = list(one.run())
+        for finding in found:
+            assert SECRET not in f"{finding}"
+            assert finding.cure or finding.level != PROBLEM or len(finding.text) > 40, finding
+        return found
+
+    def of(self, about: str) -> list[tuple[str, str, str]]:
+        """The findings about one thing."""
+        return [(one.level, one.text, one.cure) for one in self.found() if one.about == about]
+
+    def fault(self, kind: str, **fields: object) -> None:
+        match = {name: fields.pop(name) for name in ("method", "path") if name in fields}
+        with self.server.lock:
+            self.zone.add_fault(Fault(kind, Match(**match), **fields), self.server.now())  # type: ignore[arg-type]
+
+    def refuse(self, *operations: str) -> None:
+        with self.server.lock:
+            self.zone.add_key(KEY, SECRET, refused=operations)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with SandboxServer(Zone(eip="127.77.1.100")) as server:
+        yield Place(tmp_path, server)
+
+
+def test_where_all_is_well_only_the_daemon_is_missing(place: Place) -> None:
+    found = place.found()
+    assert {(one.about, one.level) for one in found} == {
+        ("file", WELL), ("address", WELL), ("instance", WELL), ("API", WELL), ("key", WELL), ("cluster", WELL), ("port", WELL),
+        ("peers", OPEN),
+    }  # fmt: skip
+    texts = {one.about: one.text for one in found}
+    assert texts["instance"] == f"{place.a.id}, as the metadata service says"
+    assert "the peers are b at 127.77.1.12:12345" in texts["cluster"]
+    assert texts["port"] == "UDP 12345 is let in by web"
+    assert ATTACH in texts["key"]
+
+
+def test_looking_changes_nothing(place: Place) -> None:
+    with place.server.lock:
+        place.zone.force(place.b.id, True, place.server.now())
+        before = place.zone.record.since(0)
+    place.found()
+    with place.server.lock:
+        place.zone.advance(place.server.now() + 3600)
+        after = place.zone.record.since(len(before))
+    assert place.server.holders() == {place.b.id}
+    assert [entry for entry in after if entry.kind in ("holders", "operation")] == []
+    mutations = [entry for entry in after if entry.kind == "answer" and entry.method == "PUT"]
+    assert [(entry.operation, entry.status) for entry in mutations] == [(ATTACH, 404), (DETACH, 404)]
+
+
+# The file.
+
+
+def test_a_file_that_is_wrong_ends_it(place: Place) -> None:
+    place.options["host-priority"] = "900"
+    (found,) = place.found()
+    assert (found.level, found.about) == (PROBLEM, "file")
+    assert "host-priority 900" in found.text.replace("'", "").replace("-P/--", "")
+    (found,) = Checkup(Daemon("web", Path("/x")), Path("/nowhere/web.conf"), Path("/x")).run()
+    assert "can not be read: No such file" in found.text
+
+
+def test_what_is_odd_in_a_file_is_a_warning(place: Place) -> None:
+    place.options["host-priority"] = "255"
+    assert [level for level, text, _ in place.of("file") if "runs as 252" in text] == [WARNING]
+
+
+def test_variables_of_the_shell_do_not_count_but_credentials_do(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXOSCALE_API_SECRET", "of-somebody-else")
+    monkeypatch.setenv("IF_ADDRESS", "192.0.2.1")
+    assert not [one for one in place.found() if one.level == PROBLEM]
+    place.options["exoscale-api-secret"] = ""
+    (found,) = place.found()
+    assert "-xs/--exoscale-api-secret" in found.text
+    (place.folder / "credstore").mkdir()
+    (place.folder / "credstore/exoip.web.api-secret").write_text(SECRET + "\n")
+    assert not [one for one in place.found() if one.level == PROBLEM]
+    place.options["exoscale-api-secret"] = "an-old-one-in-the-file"
+    assert not [one for one in place.found() if one.level == PROBLEM], "credentials win over the file"
+    (place.folder / "credstore/exoip.web.api-secret").write_bytes(b"\xff")
+    assert "credential" in place.found()[0].text
+
+
+@pytest.mark.parametrize(("mode", "readable"), [(0o640, True), (0o600, False), (0o604, True), (0o440, True)])
+def test_a_file_that_the_daemon_can_not_read(
+    place: Place, monkeypatch: pytest.MonkeyPatch, mode: int, readable: bool
+) -> None:
+    monkeypatch.setattr(check, "GROUP", next(g.gr_name for g in check.grp.getgrall() if g.gr_gid == os.getgid()))
+    path = place.file
+    path.chmod(mode)
+    found = list(check._of_its_mode(path))
+    assert (found == []) is readable
+    for one in found:
+        assert "chmod 0640" in one.cure
+
+
+def test_a_file_of_another_group(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = next(group.gr_name for group in check.grp.getgrall() if group.gr_gid not in (os.getgid(), *os.getgroups()))
+    monkeypatch.setattr(check, "GROUP", other)
+    (found,) = check._of_its_mode(place.file)
+    assert f"chown root:{other}" in found.cure
+    monkeypatch.setattr(check, "GROUP", "no-such-group-here")
+    assert list(check._of_its_mode(place.file)) == []
+
+
+# The host, the metadata service, the API.
+
+
+def test_an_address_that_is_not_on_the_host(place: Place) -> None:
+    place.options |= {"address": "192.0.2.100", "bind-address": ":12345"}
+    ((level, text, cure),) = place.of("address")
+    assert (level, cure) == (PROBLEM, "systemctl enable --now exoip-address@192.0.2.100.service")
+    assert "no address of this host" in text
+
+
+def test_a_metadata_service_that_does_not_answer(place: Place) -> None:
+    place.options["exoscale-metadata-url"] = "http://127.0.0.1:1"
+    found = place.found()
+    assert [one.level for one in found if one.about == "instance"] == [PROBLEM]
+    assert [one.level for one in found if one.about == "API"] == [WELL], "and the rest is looked at all the same"
+    assert not [one for one in found if one.about == "cluster"]
+
+
+def test_an_api_that_can_not_be_reached(place: Place) -> None:
+    place.options["exoscale-api-endpoint"] = "http://127.0.0.1:1/v2"
+    ((level, text, cure),) = place.of("API")
+    assert level == PROBLEM
+    assert "refused" in text.lower()
+    assert "firewall" in cure
+
+
+def test_an_api_that_is_out_of_order_leaves_things_open(place: Place) -> None:
+    place.fault("status", path="/instance", status=503)
+    assert {level for level, _, _ in place.of("key")} == {WELL, OPEN}
+    assert [text for level, text, _ in place.of("key") if level == OPEN and "list-instances" in text]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    ["list-elastic-ips", "list-instances", "get-instance", "get-operation", "list-security-groups", ATTACH, DETACH],
+)
+def test_each_right_that_a_key_lacks_is_named(place: Place, operation: str) -> None:
+    place.refuse(operation)
+    problems = [(text, cure) for level, text, cure in place.of("key") if level == PROBLEM]
+    assert len(problems) == 1, problems
+    assert problems[0][0].startswith(f"may not {operation}: ")
+    assert problems[0][1] == f"allow '{operation}' in the key's role: exoip(8), THE KEY'S ROLE"
+
+
+def test_a_key_that_is_wrong_altogether_is_told_once(place: Place) -> None:
+    place.options["exoscale-api-secret"] = "another-secret"
+    ((level, text, cure),) = place.of("key")
+    assert (level, cure) == (PROBLEM, "make a new key of the role that exoip(8) shows, THE KEY'S ROLE")
+    assert text.startswith("every call is refused: ")
+
+
+def test_without_a_group_its_right_is_not_needed(place: Place) -> None:
+    place.options["exoscale-peer-group"] = ""
+    place.options["exoscale-peers"] = "127.77.1.12"
+    place.refuse("list-security-groups")
+    assert [level for level, _, _ in place.of("key")] == [WELL]
+    assert [level for level, _, _ in place.of("port")] == [OPEN]
+
+
+def test_the_rights_by_themselves(place: Place) -> None:
+    with closing(Client(place.server.endpoint, KEY, SECRET)) as client:
+        found = list(rights(client, "", "", with_group=False))
+    assert [right.operation for right in found if right.granted] == [
+        "list-elastic-ips", "list-instances", "get-instance", "get-operation",
+    ]  # fmt: skip
+    assert found[-1] == Right(DETACH, None, "the Elastic IP's id is not known")
+    place.fault("hang", method="PUT", seconds=0.1)
+    with closing(Client(place.server.endpoint, KEY, SECRET, mutation_timeout=0.2)) as client:
+        *_, attach, detach = rights(client, place.a.id, place.zone.eip.id, with_group=True)
+        assert (attach.granted, detach.granted) == (None, None)
+
+
+# The cluster and the port.
+
+
+def test_an_elastic_ip_that_is_not_there(place: Place) -> None:
+    place.options["address"] = "127.77.1.101"
+    found = place.found()
+    assert next(one.text for one in found if one.about == "cluster").startswith("-xi 127.77.1.101: no such Elastic IP")
+    assert [one.level for one in found if one.about == "key"].count(OPEN) == 2, "attach and detach of what?"
+
+
+def test_a_node_that_is_not_in_its_group(place: Place) -> None:
+    with place.server.lock:
+        place.zone.leave_group(place.a.id, "web", place.server.now())
+    assert [text for level, text, _ in place.of("cluster") if level == WARNING] == [
+        "this instance is not in group web: the nodes in there do not know it, add it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "level"),
+    [
+        ({"protocol": "udp", "first": 12345, "last": 12345, "network": "0.0.0.0/0"}, WELL),
+        ({"protocol": "all", "first": 1, "last": 65535, "source": "other"}, WELL),
+        ({"protocol": "udp", "first": 12000, "last": 13000, "network": "127.77.1.0/24"}, WELL),
+        ({"protocol": "udp", "first": 12000, "last": 13000, "network": "127.77.2.0/24"}, PROBLEM),
+        ({"protocol": "tcp", "first": 12345, "last": 12345, "source": "other"}, PROBLEM),
+        ({"protocol": "udp", "first": 12346, "last": 12346, "source": "other"}, PROBLEM),
+        ({"protocol": "udp", "first": 12345, "last": 12345, "source": "third"}, PROBLEM),
+        (None, PROBLEM),
+    ],
+)
+def test_a_port_that_is_shut(place: Place, rule: dict[str, object] | None, level: str) -> None:
+    with place.server.lock:
+        for one in (place.a, place.b):
+            place.zone.join_group(one.id, "other", place.server.now())
+        if rule:
+            place.zone.let_in("other", **rule)  # type: ignore[arg-type]
+    place.options["exoscale-peer-group"] = "other"
+    ((found, text, cure),) = place.of("port")
+    assert found == level
+    if level == PROBLEM:
+        assert text == "no rule of other lets UDP 12345 in from b at 127.77.1.12:12345"
+        assert cure == "exo compute security-group rule add other --protocol udp --port 12345 --security-group other"
+
+
+def test_a_group_whose_rules_are_not_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "security_group", lambda group: {"id": group.id, "name": group.name})
+    ((level, text, _),) = place.of("port")
+    assert level == OPEN
+    assert "exo compute security-group show web" in text
+
+
+# The command, beside daemons.
+
+
+def configuration(cluster: Cluster, node: Process, path: Path) -> Path:
+    """The file that says what a node's command line says."""
+    names = {"xi": "address", "P": "host-priority", "t": "advertisement-interval", "r": "dead-ratio", "l": "bind-address",
+             "xm": "exoscale-metadata-url", "xe": "exoscale-api-endpoint", "xz": "exoscale-zone", "xk": "exoscale-api-key",
+             "G": "exoscale-peer-group"}  # fmt: skip
+    words = node.words[1:]
+    lines = [
+        f"{names[name[1:]]} = {text}" for name, text in zip(words[::2], words[1::2], strict=False) if name[1:] in names
+    ]
+    path.write_text("\n".join([*lines, f"exoscale-api-secret = {node.env['IF_EXOSCALE_API_SECRET']}", ""]))
+    path.chmod(0o640)
+    return path
+
+
+def test_the_command_beside_daemons(tmp_path: Path) -> None:
+    ctl = Ctl(tmp_path)
+    with Cluster(nodes=2, folder=tmp_path, observed=False) as cluster:
+        cluster.start()
+        cluster.settle("n1")
+        file = str(configuration(cluster, cluster["n1"], tmp_path / "n1.conf"))
+        words = ("check", "n1", "--config", file, "--credentials-dir", str(tmp_path))
+        text = ctl(*words, code=2)
+        assert f"no rule of {GROUP} lets UDP {cluster.port} in" in text
+        with cluster.server.lock:
+            cluster.zone.let_in(GROUP, "udp", cluster.port, cluster.port, source=GROUP)
+        text = ctl(*words)
+        assert f"peers     n2 ({cluster['n2'].address}) is heard" in text
+        assert "problem" not in text
+        told = json.loads(ctl(*words, "--json"))
+        assert (told["version"], told["level"]) == (1, "healthy")
+        assert {one["level"] for one in told["findings"]} == {"well"}
+        assert cluster.holders() == {"n1"}
+        cluster["n2"].stop()
+        until(lambda: "is not heard" in ctl(*words, code=None), "the peer is missed")
+        assert f"see that exoip runs there, and that UDP {cluster.port} is let in here" in ctl(*words, code=2)
+
+
+def test_the_command_without_a_file(tmp_path: Path) -> None:
+    assert "can not be read" in Ctl(tmp_path)("check", f"web-{uuid4().hex[:8]}", code=2)

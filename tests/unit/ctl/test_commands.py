@@ -1,0 +1,226 @@
+"""exoipctl as an operator runs it: the command, beside real daemons with real sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from exoip import __version__
+from exoip.ctl.__main__ import COMMANDS
+from tests.support.cluster import PATIENCE, Cluster, environment, until
+from tests.support.paths import ROOT
+from tests.unit.telemetry.test_status import SCHEMA, strict
+
+
+class Ctl:
+    """Runs exoipctl for the daemons in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.runtime = folder / "run"
+        self.program = [sys.executable, "-m", "exoip.ctl", "--runtime-dir", str(self.runtime)]
+        self.env = environment(SUDO_USER="ann")
+
+    def __call__(self, *words: str, code: int | None = 0, errors: bool = False) -> str:
+        """What it prints; it has to end with the code, and to complain only where `errors` are wanted."""
+        done = subprocess.run(
+            [*self.program, *words], env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
+        )
+        said = f"exoipctl {' '.join(words)}: {done.stdout}{done.stderr}"
+        assert "Traceback" not in said, said
+        if code is not None:
+            assert done.returncode == code, said
+        assert bool(done.stderr) is errors, said
+        return done.stderr if errors else done.stdout
+
+    def json(self, *words: str) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(self("status", "--json", *words, code=None))
+        jsonschema.validate(told, strict(SCHEMA))
+        return told
+
+    def level(self, name: str) -> str:
+        return str(self.json(name)["level"])
+
+
+@pytest.fixture
+def ctl(tmp_path: Path) -> Ctl:
+    return Ctl(tmp_path)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Two nodes that hear each other, and nobody else."""
+    with Cluster(nodes=2, folder=tmp_path, observed=False) as made:
+        made.start()
+        made.settle("n1")
+        yield made
+
+
+def test_where_nothing_runs_nothing_is_known(ctl: Ctl) -> None:
+    assert "no exoip runs here" in ctl(code=3, errors=True)
+    assert "there is no" in ctl("status", "web", code=3)
+    assert ctl.json() == {"version": 1, "level": "unknown", "instances": []}
+    for command in (("drain",), ("undrain",), ("failover",), ("wait", "--role", "master", "--timeout", "0")):
+        assert "web does not run" in ctl(*command, "web", code=3, errors=True)
+
+
+class TestStatus:
+    def test_all_is_well_and_then_it_is_not(self, cluster, ctl):
+        until(lambda: [ctl.level(name) for name in ("n1", "n2")] == ["healthy"] * 2, "both are healthy")
+        text = ctl()
+        assert text == ctl("status", code=0) or "n1" in text
+        assert f"n1  {cluster.eip}  MASTER  healthy\n" in text
+        assert f"n2  {cluster.eip}  BACKUP  healthy\n" in text
+        assert "\x1b" not in text
+        cluster["n2"].kill()
+        until(lambda: ctl.level("n1") == "degraded", "it is noticed")
+        assert f"! n2 ({cluster['n2'].address}) is not heard" in ctl("status", "n1", code=1)
+        assert "nobody listens" in ctl("status", "n2", code=2), "its socket is still there: it crashed"
+        assert ctl.json()["level"] == "critical", "the worst of both"
+        cluster.fault("status", status=503)
+        until(lambda: "fails" in ctl("status", "n1", code=None), "the failing call is told of")
+        cluster.clear()
+        cluster["n1"].stop()
+        assert "does not run" in ctl("status", "n1", code=3)
+
+    def test_as_json_for_one_and_for_all(self, cluster, ctl):
+        both = ctl.json()
+        assert [one["name"] for one in both["instances"]] == ["n1", "n2"]
+        status = both["instances"][0]["status"]
+        assert (status["instance"], status["eip"]) == (cluster["n1"].id, cluster.eip)
+        assert abs(status["at"] - time.time()) < PATIENCE
+        assert [one["name"] for one in ctl.json("n2")["instances"]] == ["n2"]
+
+    def test_a_master_that_can_not_attach_is_critical(self, cluster, ctl):
+        cluster["n1"].kill()
+        cluster["n2"].kill()
+        cluster.fault("status", method="PUT", status=503)
+        cluster.start("n2")
+        until(lambda: "the master and does not hold it" in ctl("status", "n2", code=None), "it is told of")
+        assert ctl.level("n2") == "critical"
+        cluster.clear()
+
+    def test_on_a_terminal_it_is_coloured_unless_told_otherwise(self, cluster, ctl):
+        for env, coloured in (({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False)):
+            assert ("\x1b[" in on_a_terminal(ctl, env)) is coloured
+
+    def test_a_reader_that_leaves_is_no_error(self, cluster, ctl):
+        with subprocess.Popen(["sh", "-c", '"$@" | true', "sh", *ctl.program], env=ctl.env, cwd=ROOT,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # fmt: skip
+            assert process.communicate(timeout=PATIENCE) == ("", "")
+
+
+def on_a_terminal(ctl: Ctl, env: dict[str, str]) -> str:
+    """What `exoipctl` writes to a terminal of its own."""
+    ours, theirs = pty.openpty()
+    subprocess.run(ctl.program, env=ctl.env | env, cwd=ROOT, stdout=theirs, timeout=PATIENCE, check=False)
+    os.close(theirs)
+    came = b""
+    try:
+        while part := os.read(ours, 65536):
+            came += part
+    except OSError:  # EIO: the other side is closed, and all is read
+        pass
+    os.close(ours)
+    return came.decode()
+
+
+def test_metrics_without_a_port(cluster: Cluster, ctl: Ctl) -> None:
+    lines = ctl("metrics", "n1").splitlines()
+    assert "exoip_holds 1.0" in lines
+    assert 'exoip_role{role="MASTER"} 1.0' in lines
+    assert "exoip_holds 0.0" in ctl("metrics", "n2").splitlines()
+
+
+class TestOrders:
+    def test_drained_for_maintenance_and_back(self, cluster, ctl):
+        mark = cluster.mark
+        said = ctl("drain", "n1", "--why", "new kernel")
+        assert said == (
+            f"this node steps aside until it is undrained\nn2 ({cluster['n2'].address}) is expected to take over\n"
+        )
+        assert ctl("wait", "n1", "--holds", "no").startswith(f"n1 is BACKUP and does not hold {cluster.eip}, after ")
+        cluster.settle("n2")
+        assert cluster.history(mark) == [{"n1", "n2"}, {"n2"}]
+        shown = ctl("status", "n1", code=1)
+        assert f"drained by ann (uid {os.getuid()}): new kernel, until it is taken back" in shown
+        assert cluster["n1"].logged(f"drained by ann (uid {os.getuid()}): new kernel")
+        assert ctl("undrain", "n1") == "this node takes part again\n"
+        assert ctl("wait", "n1", "--role", "master", "--holds", "yes", "--timeout", "60")
+        cluster.settle("n1")
+
+    def test_failed_over_and_refused(self, cluster, ctl):
+        assert "not handed over: this node does not hold" in ctl("failover", "n2", code=1, errors=True)
+        assert "takes it back after 600 s" in ctl("failover", "n1")
+        ctl("wait", "n2", "--role", "master")
+        cluster.settle("n2")
+        assert "nobody could take it: n1" in ctl("failover", "n2", code=1, errors=True)
+        assert "forced, in spite of this: nobody could take it" in ctl("failover", "n2", "--force", "--for", "10")
+        assert cluster.holders() == {"n2"}
+
+    def test_another_priority(self, cluster, ctl):
+        assert ctl("priority", "n1", "30").startswith("the priority 10 is now 30, until the next reload")
+        ctl("wait", "n2", "--role", "master")
+        assert ctl.json("n1")["instances"][0]["status"]["priority"]["configured"] == 30
+
+
+class TestWait:
+    def test_what_does_not_come_is_not_waited_for_longer(self, cluster, ctl):
+        began = time.monotonic()
+        text = ctl("wait", "n2", "--role", "master", "--timeout", "0.5", code=1, errors=True)
+        assert f"n2 is BACKUP and does not hold {cluster.eip} after " in text
+        assert time.monotonic() - began >= 0.5
+
+    def test_a_daemon_that_is_yet_to_start_is_waited_for(self, cluster, ctl):
+        cluster["n2"].stop()
+        later = threading.Timer(0.5, cluster.start, ["n2"])
+        later.start()
+        assert ctl("wait", "n2", "--role", "backup", "--timeout", "60").startswith("n2 is BACKUP")
+        later.join(PATIENCE)
+
+    def test_one_that_waits_for_the_api_takes_no_part(self, cluster, ctl):
+        cluster["n2"].stop()
+        cluster.fault("status", status=503, key="EXOn2")
+        cluster.start("n2")
+        until(lambda: (ctl.runtime / "n2/control").exists(), "its socket")
+        text = ctl("wait", "n2", "--role", "backup", "--timeout", "0", code=1, errors=True)
+        assert "n2 takes no part yet" in text
+        cluster.clear()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("reboot",), "invalid choice: 'reboot'"),
+        (("drain",), "required: NAME"),
+        (("wait", "web"), "say for what, --role or --holds"),
+        (("wait", "web", "--role", "king"), "invalid choice: 'king'"),
+        (("wait", "web", "--role", "master", "--timeout", "soon"), "'soon' must be seconds from 0 to 86400"),
+        (("wait", "web", "--role", "master", "--timeout", "nan"), "'nan' must be seconds"),
+        (("failover", "web", "--for", "1"), "'1' must be seconds from 10 to 86400"),
+        (("priority", "web", "0"), "'0' must be 1 to 252, the lowest wins"),
+        (("priority", "web", "253"), "'253' must be 1 to 252"),
+        (("priority", "web", "-5"), "'-5' must be 1 to 252"),
+        (("drain", "web", "--why", "a\nb"), "must be one line of at most 200 characters"),
+        (("drain", "../web"), "can not be the name of an instance"),
+    ],
+)
+def test_a_command_line_that_is_wrong_is_no_broken_service(ctl: Ctl, words: tuple[str, ...], text: str) -> None:
+    assert re.search(text, ctl(*words, code=3, errors=True))
+
+
+def test_it_tells_its_version_and_all_its_commands(ctl: Ctl) -> None:
+    assert ctl("--version") == f"exoipctl {__version__}\n"
+    text = ctl("--help")
+    assert all(f"    {command} " in text for command in COMMANDS)

@@ -1,0 +1,153 @@
+"""The failovers that journals tell of: of all nodes, and of each alone. Real nodes, in virtual time, tell what happened to them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from exoip.ctl.failovers import Failover, failovers
+from exoip.ctl.history import rebuild
+from tests.simulation.world import instance_id
+from tests.support.journals import EPOCH, NAMES, Journals
+
+
+def told(journals: Journals, names: str, since: float) -> list[tuple[str, str, str]]:
+    """(from, to, why) of the failovers since then, in the journals of these hosts, by names."""
+    return [(short(*one.source), short(one.to), one.why) for one in found(journals, names) if one.at >= since]
+
+
+def found(journals: Journals, names: str) -> list[Failover]:
+    return failovers(rebuild(journals.of(names)))
+
+
+def short(*ids: str) -> str:
+    return "".join(NAMES[one].removeprefix("web-") for one in ids if one)
+
+
+def only(journals: Journals, names: str, since: float) -> Failover:
+    (one,) = (one for one in found(journals, names) if one.at >= since)
+    return one
+
+
+@pytest.fixture
+def journals() -> Journals:
+    return Journals()
+
+
+ALL = ("abc", "a", "b", "c", "ab", "bc", "ac")
+
+
+@pytest.mark.parametrize("names", ALL)
+def test_a_quiet_cluster_has_formed_and_no_more(journals: Journals, names: str) -> None:
+    formed = told(journals, names, 0.0)
+    if "a" in names:
+        assert [(source, to) for source, to, _ in formed] == [("", "a")]
+    else:
+        assert formed == [], "who only saw a as the master from the beginning on saw no failover"
+
+
+def test_a_death_as_each_tells_it(journals: Journals) -> None:
+    died = journals.step(journals["a"].kill)
+    for names in ("abc", "b", "c", "ab", "bc", "ac"):
+        one = only(journals, names, died)
+        assert (short(*one.source), short(one.to)) == ("a", "b"), names
+        assert re.search(r"web-a \(192\.0\.2\.1\) is dead: not heard for 3\.\d\d s", one.why), names
+        assert one.seen is (names in ("c", "ac"))
+    assert told(journals, "a", died) == []
+    one = only(journals, "abc", died)
+    held = next(at for at, who in journals.moves if who == "b" and at > died)
+    assert one.took is not None
+    assert died - 1.0 <= one.at - one.took <= died + 0.001, "from the last heartbeat on, at most one interval before"
+    assert one.at <= held, "it holds before the dead one is cleared"
+
+
+def test_a_drain_as_each_tells_it_and_back(journals: Journals) -> None:
+    drained = journals.step(lambda: journals.aside("a", "operator", "drained by ann (uid 0): new kernel"))
+    back = journals.step(lambda: journals.aside("a", "operator", ""))
+    for names in ALL:
+        there, home = told(journals, names, drained)
+        assert there[:2] == ("a", "b"), names
+        assert home[:2] == ("b", "a"), names
+        knows = "a" in names  # a's own journal says why
+        assert ("drained by ann (uid 0): new kernel" in there[2]) is knows, names
+        if not knows:
+            assert "web-a (192.0.2.1) advertises another priority: 10 -> 253" in there[2]
+        if knows:
+            assert home[2] == "no longer stepping aside: takes part again"
+    assert all(one.took is not None and one.took < 2.0 for one in found(journals, "abc") if one.at >= drained)
+    assert [who for at, who in journals.moves if at >= drained] == ["b", "a"]
+    assert back > drained
+
+
+def test_a_failing_health_check_and_a_leave(journals: Journals) -> None:
+    began = journals.step(lambda: journals.aside("a", "health check", "health check http fails: answered 503"))
+    journals.step(lambda: journals.aside("a", "health check", ""))
+    journals.step(journals["a"].leave)
+    journals.step(journals["a"].start)
+    for names in ("abc", "a"):
+        whys = [why for _, _, why in told(journals, names, began)]
+        assert "health check http fails: answered 503" in whys[0]
+        assert whys[2] == "leaving: stop was asked for"
+        assert [(source, to) for source, to, _ in told(journals, names, began)] == [("a", "b"), ("b", "a")] * 2
+
+
+def test_the_last_one_leaves_to_nobody_and_comes_back_from_nobody(journals: Journals) -> None:
+    for name in "bc":
+        journals.step(journals[name].kill)
+    left = journals.step(journals["a"].leave)
+    back = journals.step(journals["a"].start)
+    for names in ("abc", "a"):
+        assert told(journals, names, left)[0] == ("a", "", "leaving: stop was asked for")
+        assert [(source, to) for source, to, _ in told(journals, names, back)] == [("", "a")]
+
+
+def test_what_is_detached_by_hand_is_taken_again(journals: Journals) -> None:
+    world = journals.world
+    began = journals.step(lambda: world.zone.detach(world.eip_id, journals["a"].id, world.now))
+    one = only(journals, "abc", began)
+    assert (short(*one.source), short(one.to)) == ("", "a")
+    assert one.why.startswith(f"{instance_id('a')} no longer holds ")
+    one = only(journals, "a", began)
+    assert (one.source, short(one.to)) == ((), "a"), "it was its own holder before"
+    assert one.told_by == instance_id("a")
+
+
+def test_what_is_taken_again_came_from_nobody_whoever_was_master_before(journals: Journals) -> None:
+    world = journals.world
+    journals.step(lambda: journals.aside("a", "operator", "drained"))
+    journals.step(lambda: journals.aside("a", "operator", ""))
+    began = journals.step(lambda: world.zone.detach(world.eip_id, journals["a"].id, world.now))
+    for names in ("a", "abc"):
+        assert [(source, to) for source, to, _ in told(journals, names, began)] == [("", "a")], names
+
+
+def test_a_restart_within_the_dead_time_is_none(journals: Journals) -> None:
+    began = journals.step(journals["a"].crash, 0.5)
+    journals.step(journals["a"].start)
+    for names in ALL:
+        assert told(journals, names, began) == []
+
+
+def test_who_takes_from_whom_in_a_long_life_is_what_the_zone_says(journals: Journals) -> None:
+    """Deaths and returns of any node, again and again: the journals of all tell each sole holder in its turn."""
+    began = EPOCH + journals.world.now
+    for name in "abacbabca":
+        journals.step(journals[name].kill, 30)
+        journals[name].up = True
+        journals.step(journals[name].start, 30)
+    record = [(at, who) for at, who in journals.moves if at >= began]
+    assert len(record) == 8
+    several = [(one.at, short(one.to)) for one in found(journals, "abc") if one.at >= began]
+    assert [who for _, who in several] == [who for _, who in record]
+    for (told_at, _), (at, _) in zip(several, record, strict=True):
+        assert -4.0 < told_at - at < 1.0, "the new holder holds before the old one is cleared"
+
+
+def test_each_address_has_failovers_of_its_own(journals: Journals) -> None:
+    died = journals.step(journals["a"].kill)
+    entries = journals.of("abc")
+    other = [entry | {"EXOIP_EIP": "198.51.100.51"} for entry in entries]
+    both = failovers(rebuild([*entries, *other]))
+    assert len([one for one in both if one.at >= died]) == 2
+    assert {one.eip for one in both if one.at >= died} == {"198.51.100.50", "198.51.100.51"}

@@ -1,0 +1,639 @@
+"""The sender and the receiver on real sockets of loopback: binding, both families, floods, deaths, peers that can not be sent to."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from exoip.core.election import Role, Terms
+from exoip.core.events import Event, What
+from exoip.core.node import Node
+from exoip.daemon.heartbeat_threads import Receiver, Sender
+from exoip.errors import ConfigError
+from exoip.heartbeat.authentication import AuthMode, Rules
+from exoip.heartbeat.flood_filter import CALM, FLOODED, program
+from exoip.heartbeat.udp import Channel
+from exoip.heartbeat.wire import SIGNED, SIZE, Heartbeat, decode, encode
+from tests.simulation.world import EIP, instance_id
+
+PATIENCE = 20.0  # seconds that anything here may take before the test gives up
+ROUND = 0.2
+OWN, PEER = instance_id("m"), instance_id("a")
+KEY = b"a key for the test"
+NOW_STAMP = 1_800_000_000_000_000
+HEARTBEAT = encode(Heartbeat(5, EIP, PEER))
+
+HAS_V6 = socket.has_dualstack_ipv6()
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+@pytest.fixture
+def channel() -> Iterator[Channel]:
+    one = Channel("127.0.0.1", 0)
+    yield one
+    one.close()
+
+
+def port_of(channel: Channel) -> int:
+    return int(channel.socket.getsockname()[1])
+
+
+def udp(host: str = "127.0.0.1") -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    one = socket.socket(family, socket.SOCK_DGRAM)
+    one.bind((host, 0))
+    one.settimeout(PATIENCE)
+    return one
+
+
+def wait_readable(channel: Channel) -> None:
+    assert select.select([channel.socket], (), (), PATIENCE)[0], "nothing arrived"
+
+
+class TestBinding:
+    def test_port_in_use(self, channel):
+        port = port_of(channel)
+        with pytest.raises(ConfigError) as caught:
+            Channel("127.0.0.1", port)
+        text = str(caught.value)
+        assert f"127.0.0.1:{port}" in text
+        assert "in use" in text
+        assert "--bind-address" in text
+
+    def test_port_in_use_by_an_address_that_overlaps(self, channel):
+        with pytest.raises(ConfigError, match=f":{port_of(channel)} is in use"):
+            Channel("", port_of(channel))
+
+    def test_an_address_of_another_machine(self):
+        with pytest.raises(ConfigError, match=r"192\.0\.2\.1:12345 is no address of this machine: name one that is"):
+            Channel("192.0.2.1", 12345)
+
+    @pytest.mark.skipif(not HAS_V6, reason="this machine has no IPv6")
+    def test_a_v6_address_is_told_in_brackets(self):
+        with pytest.raises(ConfigError, match=r"\[2001:db8::1\]:12345"):
+            Channel("2001:db8::1", 12345)
+
+    @pytest.mark.parametrize("host", ["no.such.host.invalid", "127.0.0.1.5", "::zz"])
+    def test_an_address_that_is_none(self, host):
+        with pytest.raises(ConfigError, match="--bind-address"):
+            Channel(host, 0)
+
+    def test_no_socket_is_left_behind(self, channel):
+        """A warning of an unclosed socket would be an error here."""
+        for _ in range(20):
+            with pytest.raises(ConfigError):
+                Channel("127.0.0.1", port_of(channel))
+
+    def test_the_datagrams_are_marked_as_network_control(self, channel):
+        assert channel.socket.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 0xC0
+
+
+class TestBothFamilies:
+    def test_v4_on_every_address_is_told_as_v4(self):
+        channel, peer = Channel("", 0), udp()
+        peer.sendto(HEARTBEAT, ("127.0.0.1", port_of(channel)))
+        wait_readable(channel)
+        assert channel.receive() == (HEARTBEAT, "127.0.0.1")
+        channel.send(b"back", *peer.getsockname()[:2])
+        assert peer.recvfrom(99) == (b"back", ("127.0.0.1", port_of(channel)))
+        channel.close()
+        peer.close()
+
+    @pytest.mark.skipif(not HAS_V6, reason="this machine has no IPv6")
+    @pytest.mark.parametrize("host", ["", "::1"])
+    def test_v6(self, host):
+        channel, peer = Channel(host, 0), udp("::1")
+        peer.sendto(HEARTBEAT, ("::1", port_of(channel)))
+        wait_readable(channel)
+        assert channel.receive() == (HEARTBEAT, "::1")
+        channel.send(b"back", *peer.getsockname()[:2])
+        assert peer.recv(99) == b"back"
+        channel.close()
+        peer.close()
+
+    def test_a_v6_address_can_not_be_sent_to_from_a_v4_socket(self, channel):
+        with pytest.raises(OSError):  # noqa: PT011 - the kernel and the resolver word it as they like
+            channel.send(b"x", "::1", 9)
+
+    def test_one_address_of_loopback_only(self):
+        channel, peer = Channel("127.0.0.9", 0), udp()
+        peer.sendto(b"x", ("127.0.0.1", port_of(channel)))
+        peer.sendto(HEARTBEAT, ("127.0.0.9", port_of(channel)))
+        wait_readable(channel)
+        assert channel.receive() == (HEARTBEAT, "127.0.0.1")
+        assert channel.receive() is None
+        channel.close()
+        peer.close()
+
+
+class TestReceiving:
+    def test_nothing_there(self, channel):
+        assert channel.receive() is None
+
+    @pytest.mark.parametrize("size", [0, 1, SIZE - 1, SIZE, SIGNED, SIGNED + 1, 1500, 60_000])
+    def test_any_size(self, channel, size):
+        with udp() as peer:
+            peer.sendto(b"\x02" * size, channel.socket.getsockname())
+            wait_readable(channel)
+            received = channel.receive()
+        assert received is not None
+        assert len(received[0]) == min(size, SIGNED + 1)
+        assert channel.receive() is None  # the rest of a long one is gone
+
+    @pytest.mark.parametrize("size", [0, 1, 24])
+    def test_the_kernel_never_holds_more_than_the_capacity(self, channel, size):
+        with udp() as peer:
+            for _ in range(channel.capacity + 1000):
+                peer.sendto(b"x" * size, channel.socket.getsockname())
+        count = 0
+        while channel.receive() is not None:
+            count += 1
+        assert 100 < count <= channel.capacity
+
+
+# A node whose clock the test turns
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Fixture:
+    """A node m beside the member a, which is master: both alive, the next beat of m far away."""
+
+    def __init__(
+        self, channel: Any, address: str = "127.0.0.1", interval: float = 1000.0, rules: Rules | None = None
+    ) -> None:
+        self.clock = Clock()
+        self.events: list[Event] = []
+        members = {PEER: (address, 9)}
+        self.terms = Terms(OWN, 10, interval, 3.0)
+        self.node = Node(self.terms, EIP, members, self.clock.now, emit=self.events.append)
+        self.receiver = Receiver(
+            channel, self.node, self.clock, ROUND, self.events.append, lambda: rules or Rules(), lambda: NOW_STAMP / 1e6
+        )
+        self.node.beat(self.clock.now)
+        self.node.heard(Heartbeat(5, EIP, PEER), address, self.clock.now)
+        self.heard_at = self.clock.now
+        self.death = self.node.next_death()
+
+    def walk(self, end: float) -> None:
+        """Let time pass without a stall."""
+        while self.clock.now < end:
+            self.clock.now = min(end, self.clock.now + self.terms.interval)
+            self.node.beat(self.clock.now)
+
+    @property
+    def alive(self) -> bool:
+        return self.node.snapshot(self.clock.now).peers[0].alive
+
+    def refused(self) -> dict[str, int]:
+        return dict(self.node.snapshot(self.clock.now).refused)
+
+
+class TestReceiver:
+    def test_a_heartbeat_reaches_the_node(self, channel):
+        one = Fixture(channel)
+        one.clock.now += 7.0
+        with udp() as peer:
+            peer.sendto(encode(Heartbeat(77, EIP, PEER)), channel.socket.getsockname())
+            wait_readable(channel)
+            one.receiver.turn()
+        (view,) = one.node.snapshot(one.clock.now).peers
+        assert (view.priority, view.last_seen) == (77, one.clock.now)
+
+    @pytest.mark.parametrize(
+        ("datagram", "cause"),
+        [
+            (b"", "short"),
+            (HEARTBEAT[:-1], "short"),
+            (HEARTBEAT + b"x", "long"),
+            (HEARTBEAT * 50, "long"),
+            (b"\x02\x02" + HEARTBEAT[2:], "version"),
+            (HEARTBEAT[:3] + b"\x09" + HEARTBEAT[4:], "priority"),
+            (encode(Heartbeat(5, "192.0.2.9", PEER)), "eip"),
+            (encode(Heartbeat(5, EIP, OWN)), "identity"),
+            (encode(Heartbeat(5, EIP, instance_id("q"))), "identity"),
+        ],
+    )
+    def test_anything_else_is_refused_and_counted(self, channel, datagram, cause):
+        one = Fixture(channel)
+        with udp() as peer:
+            peer.sendto(datagram, channel.socket.getsockname())
+            wait_readable(channel)
+            one.receiver.turn()
+        assert one.refused() == {cause: 1}
+        (told,) = [event for event in one.events if event.what is What.DATAGRAM_REFUSED]
+        assert told.details["address"] == "127.0.0.1"
+
+    @pytest.mark.parametrize(
+        ("rules", "datagram", "cause"),
+        [
+            (Rules((KEY,)), Rules((KEY,)).sign(HEARTBEAT, NOW_STAMP), ""),
+            (Rules((KEY,)), HEARTBEAT, "unsigned"),
+            (Rules((KEY,)), HEARTBEAT * 2, "signature"),
+            (Rules((KEY,)), Rules((KEY[1:],)).sign(HEARTBEAT, NOW_STAMP), "signature"),
+            (Rules((KEY,)), Rules((KEY,)).sign(HEARTBEAT, NOW_STAMP - 61_000_000), "clock"),
+            (Rules((KEY,)), Rules((KEY,)).sign(HEARTBEAT, NOW_STAMP) + b"x", "long"),
+            (Rules((KEY,)), Rules((KEY,)).sign(b"\3" + HEARTBEAT[1:], NOW_STAMP), "version"),
+            (Rules((KEY,), AuthMode.ACCEPT), HEARTBEAT, ""),
+            (Rules((KEY,), AuthMode.SEND), HEARTBEAT * 2, ""),
+            (Rules(), HEARTBEAT * 2, ""),
+        ],
+    )
+    def test_signed_ones(self, channel, rules, datagram, cause):
+        one = Fixture(channel, rules=rules)
+        one.clock.now += 7.0
+        with udp() as peer:
+            peer.sendto(datagram, channel.socket.getsockname())
+            wait_readable(channel)
+            one.receiver.turn()
+        assert one.refused() == ({cause: 1} if cause else {})
+        (view,) = one.node.snapshot(one.clock.now).peers
+        assert view.last_seen == one.clock.now - (7.0 if cause else 0.0)
+
+    def test_another_key_counts_from_the_next_datagram_on(self, channel):
+        one = Fixture(channel, rules=Rules((KEY,)))
+        rules = [Rules((KEY,)), Rules((KEY[1:],))]
+        one.receiver._rules = lambda: rules[0]
+        with udp() as peer:
+            for stamp in range(3):
+                peer.sendto(Rules((KEY[1:],)).sign(HEARTBEAT, NOW_STAMP + stamp), channel.socket.getsockname())
+                wait_readable(channel)
+                one.receiver.turn()
+                rules[0] = rules[1]
+        assert one.refused() == {"signature": 1}
+
+    def test_a_stranger_is_refused(self, channel):
+        one = Fixture(channel, address="127.0.0.200")
+        with udp() as peer:
+            peer.sendto(HEARTBEAT, channel.socket.getsockname())
+            wait_readable(channel)
+            one.receiver.turn()
+        assert one.refused() == {"unknown": 1}
+
+    def test_everything_that_waits_is_taken_in_one_turn(self, channel):
+        one = Fixture(channel)
+        with udp() as peer:
+            for _ in range(100):
+                peer.sendto(b"?", channel.socket.getsockname())
+            wait_readable(channel)
+            one.receiver.turn()
+        assert one.refused() == {"short": 100}
+
+    def test_a_peer_dies_at_its_deadline(self, channel):
+        one = Fixture(channel)
+        one.walk(one.death - 1e-3)
+        one.receiver._round_time = 0.0
+        one.receiver.turn()
+        assert one.alive
+        one.clock.now = one.death
+        one.receiver.turn()
+        assert not one.alive
+        assert one.node.snapshot(one.clock.now).role is Role.MASTER
+
+    def test_not_while_a_datagram_of_it_waits_in_the_socket(self, channel):
+        one = Fixture(channel)
+        with udp() as peer:
+            for _ in range(50):
+                peer.sendto(b"?", channel.socket.getsockname())
+            peer.sendto(HEARTBEAT, channel.socket.getsockname())
+            wait_readable(channel)
+            one.walk(one.death + 5)
+            one.receiver.turn()
+        assert one.alive
+        assert not [event for event in one.events if event.what is What.PEER_DEAD]
+
+    def test_it_wakes_at_the_next_death_though_nothing_comes(self, channel):
+        """With a real clock; without that it would sleep for PATIENCE."""
+        events: list[Event] = []
+        terms = Terms(OWN, 10, 0.2, 1.0)
+        node = Node(terms, EIP, {PEER: ("127.0.0.1", 9)}, time.monotonic(), emit=events.append)
+        receiver = Receiver(channel, node, time.monotonic, PATIENCE, events.append)
+        node.beat(time.monotonic())
+        node.heard(Heartbeat(5, EIP, PEER), "127.0.0.1", time.monotonic())
+        started = time.monotonic()
+        receiver.turn()
+        assert time.monotonic() - started < PATIENCE / 2
+        told = {event.what: event.at for event in events}
+        if What.STALLED not in told:  # a machine that stood still
+            assert told[What.PEER_DEAD] >= told[What.PEER_ALIVE] + terms.dead_time
+
+    def test_it_goes_round_when_nothing_happens(self, channel):
+        one = Fixture(channel)
+        one.receiver.turn()  # returns after ROUND
+
+
+class Flood:
+    """A channel in which there is always another datagram: nonsense, and after `hidden` of it one heartbeat of the peer."""
+
+    def __init__(self, capacity: int, hidden: int | None = None, on_take: Callable[[], None] = lambda: None) -> None:
+        self.capacity, self.hidden, self.on_take = capacity, hidden, on_take
+        self.taken = 0
+        self.socket, self._other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._other.send(b"always readable")
+        self.filters: list[bytes | None] = []
+        self.longest = 4096
+
+    def sift(self, steps: bytes | None) -> bool:
+        self.filters.append(steps)
+        return steps is None or len(steps) < self.longest
+
+    def dropped(self) -> int:
+        return 7 * len(self.filters)
+
+    def receive(self) -> tuple[bytes, str]:
+        self.taken += 1
+        self.on_take()
+        return (HEARTBEAT if self.taken == self.hidden else b"?"), "127.0.0.1"
+
+    def close(self) -> None:
+        self.socket.close()
+        self._other.close()
+
+
+class TestFlood:
+    CAPACITY = 500
+
+    @pytest.fixture
+    def flood(self) -> Iterator[Flood]:
+        one = Flood(self.CAPACITY)
+        yield one
+        one.close()
+
+    def test_it_can_not_postpone_a_death_for_ever(self, flood):
+        one = Fixture(flood)
+        one.walk(one.death)
+        one.receiver.turn()
+        assert flood.taken <= self.CAPACITY
+        assert not one.alive
+
+    def test_what_waited_when_the_turn_began_counts(self, flood):
+        flood.hidden = self.CAPACITY
+        one = Fixture(flood)
+        one.walk(one.death)
+        one.receiver.turn()
+        assert one.alive
+
+    def test_time_that_the_flood_takes_does_not_kill(self, flood):
+        """While datagrams are taken out the deadline passes: only what is due at the start of the turn is due."""
+        one = Fixture(flood)
+        one.walk(one.death - 1.0)
+
+        def slow() -> None:
+            one.clock.now += 2.0 / self.CAPACITY
+
+        flood.on_take = slow
+        one.receiver.turn()
+        assert one.clock.now > one.death
+        assert one.alive
+        one.receiver.turn()
+        assert not one.alive
+
+    def test_it_is_told_of_once(self, flood):
+        one = Fixture(flood)
+        for _ in range(5):
+            one.receiver.turn()
+        assert one.refused() == {"short": 5 * self.CAPACITY}
+        assert len([event for event in one.events if event.what is What.DATAGRAM_REFUSED]) == 1
+
+    def test_the_kernel_sifts_until_it_is_over_and_by_the_members_of_now(self, flood):
+        one = Fixture(flood)
+        for _ in range(5):
+            one.receiver.turn()
+        (first,) = flood.filters
+        assert first == program(EIP, {PEER: ("127.0.0.1", 9)}, signed=False)
+        one.node.set_members({PEER: ("127.0.0.2", 9)}, one.clock.now)
+        one.receiver.turn()
+        second = program(EIP, {PEER: ("127.0.0.2", 9)}, signed=False)
+        assert flood.filters == [first, second]
+        flood.hidden = flood.taken + 1  # the flood has ended
+        flood.receive = lambda: None
+        for _ in range(4):
+            one.walk(one.clock.now + CALM / 2)
+            one.receiver.turn()
+        assert flood.filters == [first, second, None]
+        told = [(event.what, event.reason) for event in one.events if event.what in (What.FLOODED, What.FLOOD_OVER)]
+        assert told == [
+            (What.FLOODED, f"{FLOODED} datagrams were refused within a second"),
+            (What.FLOOD_OVER, "the kernel dropped 21 datagrams"),
+        ]
+
+    def test_a_group_that_is_too_large_for_the_kernel_is_not_looked_at(self, flood):
+        one = Fixture(flood)
+        flood.longest = 100
+        for _ in range(5):
+            one.receiver.turn()
+        assert flood.filters == [program(EIP, members, signed=False) for members in ({PEER: ("127.0.0.1", 9)}, None)]
+
+    def test_what_members_say_is_no_flood(self, channel):
+        one = Fixture(channel)
+        with udp() as peer:
+            for _ in range(3 * FLOODED):
+                peer.sendto(HEARTBEAT, channel.socket.getsockname())
+                one.receiver.turn()
+        assert not [event for event in one.events if event.what is What.FLOODED]
+
+
+class TestSifting:
+    """The real kernel."""
+
+    def test_the_kernel_counts_what_it_drops(self, channel):
+        assert channel.sift(program(EIP, {PEER: ("127.0.0.1", 9)}, signed=False))
+        before = channel.dropped()
+        with udp() as peer:
+            for data in (HEARTBEAT, b"?", HEARTBEAT[:-1] + b"x", HEARTBEAT):
+                peer.sendto(data, channel.socket.getsockname())
+            wait_readable(channel)
+        assert [channel.receive(), channel.receive(), channel.receive()] == [(HEARTBEAT, "127.0.0.1")] * 2 + [None]
+        assert channel.dropped() == before + 2
+        assert channel.sift(None)
+        with udp() as peer:
+            peer.sendto(b"?", channel.socket.getsockname())
+            wait_readable(channel)
+        assert channel.receive() == (b"?", "127.0.0.1")
+
+    def test_a_kernel_that_can_not_is_no_trouble(self, channel):
+        assert channel.sift(None) is False  # there is none to take away
+        assert channel.sift(b"\0" * 8 * 5000) is False
+        assert channel.sift(b"\xff" * 8) is False
+        channel.close()
+        assert channel.sift(program(EIP, {}, signed=True)) is False
+        assert channel.dropped() == 0
+
+
+class Sendings:
+    """A channel on which some addresses fail."""
+
+    def __init__(self) -> None:
+        self.failing: dict[str, OSError] = {}
+        self.sent: list[tuple[bytes, str, int]] = []
+
+    def send(self, datagram: bytes, address: str, port: int) -> None:
+        if address in self.failing:
+            raise self.failing[address]
+        self.sent.append((datagram, address, port))
+
+
+class TestSender:
+    def sender(self, channel: Any, addresses: list[str], port: int = 9) -> tuple[Sender, Clock, list[Event]]:
+        clock, events = Clock(), list[Event]()
+        members = {instance_id(f"p{n}"): (address, port) for n, address in enumerate(addresses)}
+        node = Node(Terms(OWN, 10), EIP, members, clock.now, emit=lambda event: None)
+        return Sender(channel, node, clock, ROUND, events.append), clock, events
+
+    def test_to_every_member(self, channel):
+        with udp() as peer:
+            sender, _, events = self.sender(channel, ["127.0.0.1"], peer.getsockname()[1])
+            sender.turn()
+            datagram, source = peer.recvfrom(99)
+        assert decode(datagram) == Heartbeat(10, EIP, OWN)
+        assert source == channel.socket.getsockname()
+        assert events == []
+
+    def test_signed_once_for_all_and_with_rising_stamps(self):
+        channel = Sendings()
+        sender, clock, _ = self.sender(channel, ["192.0.2.1", "192.0.2.2"])
+        walls = [1e9, 1e9 + 1, 5.0, 5.0]  # the clock is set back
+        sender._rules, sender._wall = (lambda: Rules((KEY,))), (lambda: walls[0])
+        stamps = []
+        while walls:
+            channel.sent.clear()
+            sender.turn()
+            clock.now += 1.0
+            walls.pop(0)
+            (datagram,) = {datagram for datagram, _, _ in channel.sent}
+            assert len(channel.sent) == 2
+            proof = Rules((KEY,)).verify(datagram[:SIZE], datagram[SIZE:], 0.0)
+            assert proof.cause == ""
+            stamps.append(proof.stamp)
+        last = 1_000_000_001_000_000
+        assert stamps == [10**15, last, last + 1, last + 2]
+
+    def test_a_peer_that_can_not_be_sent_to_costs_the_others_nothing(self):
+        channel = Sendings()
+        sender, clock, _ = self.sender(channel, ["192.0.2.1", "192.0.2.2", "192.0.2.3"])
+        for code in (
+            errno.ENETUNREACH,
+            errno.EPERM,
+            errno.ENOBUFS,
+            errno.EINVAL,
+            errno.EHOSTUNREACH,
+            errno.ECONNREFUSED,
+        ):
+            channel.failing = {"192.0.2.1": OSError(code, "no"), "192.0.2.3": OSError(code, "no")}
+            channel.sent.clear()
+            sender.turn()
+            assert [address for _, address, _ in channel.sent] == ["192.0.2.2"]
+            clock.now += 1.0
+        assert sender.failures == 12
+
+    def test_it_is_told_when_it_begins_and_when_it_ends(self):
+        channel = Sendings()
+        sender, clock, events = self.sender(channel, ["192.0.2.1", "2001:db8::2"])
+        script = [None, "down", "down", "down", "denied", "denied", None, None, "down"]
+        for problem in script:
+            channel.failing = {"2001:db8::2": OSError(1, problem)} if problem else {}
+            sender.turn()
+            clock.now += 1.0
+        assert [(event.what, event.at - 1000.0, event.reason) for event in events] == [
+            (What.SEND_FAILED, 1.0, "down"),
+            (What.SEND_FAILED, 4.0, "denied"),
+            (What.SEND_RECOVERED, 6.0, ""),
+            (What.SEND_FAILED, 8.0, "down"),
+        ]
+        assert {event.details["address"] for event in events} == {"[2001:db8::2]:9"}
+
+    def test_each_peer_has_edges_of_its_own(self):
+        channel = Sendings()
+        sender, clock, events = self.sender(channel, ["192.0.2.1", "192.0.2.2"])
+        for failing in (["192.0.2.1"], ["192.0.2.1", "192.0.2.2"], ["192.0.2.2"], []):
+            channel.failing = {address: OSError(1, "down") for address in failing}
+            sender.turn()
+            clock.now += 1.0
+        assert [(event.what, event.details["address"]) for event in events] == [
+            (What.SEND_FAILED, "192.0.2.1:9"),
+            (What.SEND_FAILED, "192.0.2.2:9"),
+            (What.SEND_RECOVERED, "192.0.2.1:9"),
+            (What.SEND_RECOVERED, "192.0.2.2:9"),
+        ]
+
+    @pytest.mark.parametrize("bad", ["255.255.255.255", "::1", "0.0.0.256"])
+    def test_real_errors_of_the_kernel(self, channel, bad):
+        """A broadcast address (EACCES), the other family, and no address at all; the one between them is served."""
+        with udp() as peer:
+            port = peer.getsockname()[1]
+            sender, _, events = self.sender(channel, [bad, "127.0.0.1", bad], port)
+            sender.turn()
+            assert decode(peer.recv(99)).instance_id == OWN
+        assert len(events) == 1
+        assert events[0].what is What.SEND_FAILED
+        assert events[0].reason
+
+    def test_a_refused_port_is_no_error(self, channel):
+        """An ICMP error of one peer must not come back as an error of the next send."""
+        with udp() as closed:
+            port = closed.getsockname()[1]
+        sender, clock, events = self.sender(channel, ["127.0.0.1"], port)
+        for _ in range(5):
+            sender.turn()
+            clock.now += 1.0
+        assert events == []
+        assert channel.receive() is None
+
+
+class TestThreads:
+    def test_two_nodes_hear_each_other_and_one_is_master(self):
+        """Both loops of both nodes as threads: loopback, real time, a short interval."""
+        with contextlib.ExitStack() as stack:
+            channels = [stack.enter_context(contextlib.closing(Channel(f"127.0.0.{host}", 0))) for host in (21, 22)]
+            nodes, threads = [], []
+            for number, name in enumerate("am"):
+                other = channels[1 - number]
+                members = {instance_id("ma"[number]): (other.socket.getsockname()[0], port_of(other))}
+                terms = Terms(instance_id(name), 10, 0.05, 10.0)
+                node = Node(terms, EIP, members, time.monotonic(), emit=lambda event: None)
+                nodes.append(node)
+                threads.append(Sender(channels[number], node, time.monotonic, ROUND, lambda event: None))
+                threads.append(Receiver(channels[number], node, time.monotonic, ROUND, lambda event: None))
+            for thread in threads:
+                thread.start()
+
+            def roles() -> list[Role]:
+                return [node.snapshot(time.monotonic()).role for node in nodes]
+
+            try:
+                assert eventually(lambda: roles() == [Role.MASTER, Role.BACKUP]), roles()
+                progress = [thread.progress for thread in threads]
+                assert eventually(lambda: all(t.progress > p for t, p in zip(threads, progress, strict=True)))
+            finally:
+                for thread in threads:
+                    thread.stopping.set()
+                for thread in threads:
+                    thread.join(PATIENCE)
+            assert not any(thread.is_alive() for thread in threads)
+
+    def test_the_loops_do_not_keep_the_process(self, channel):
+        one = Fixture(channel)
+        assert one.receiver.daemon
+        assert isinstance(one.receiver, threading.Thread)

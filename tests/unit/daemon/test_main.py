@@ -1,0 +1,395 @@
+"""The command itself, as a process beside a simulated zone: what it does, what it says, and its exit code.
+
+What each value may be is `test_config`'s; here every kind of mistake is made once for real, and has to end in one clear line that
+names the option, the value and the cure.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exoip import __version__
+from exoip.sandbox.faults import Fault, Match
+from exoip.sandbox.model import Instance, make_id
+from exoip.sandbox.server import SandboxServer
+from exoip.sandbox.zone import Zone
+from tests.support.cluster import ATTACH, DETACH, PATIENCE, Cluster, environment
+from tests.support.paths import ROOT
+
+SECRET = "a-secret-that-nobody-may-ever-read"
+KEY = "EXOa"
+
+
+class Place:
+    """A zone with the instances a and b, both of the group web; we are a."""
+
+    def __init__(self) -> None:
+        self.net = f"127.{random.randint(16, 250)}.{random.randint(0, 255)}"
+        self.eip = f"{self.net}.100"
+        self.zone = Zone(eip=self.eip, operation_seconds=0.1)
+        self.a = self.zone.add_instance("a", public_ip=f"{self.net}.11", groups=("web",))
+        self.b = self.zone.add_instance("b", public_ip=f"{self.net}.12", groups=("web",))
+        self.zone.add_key(KEY, SECRET)
+        self.server = SandboxServer(self.zone)
+
+    def words(self, *more: str, without: str = "", **others: str) -> list[str]:
+        """A command line without its mode that works, less some options, with others (`xi="1.2.3.4"`) and `more`."""
+        usual = {"xi": self.eip, "xk": KEY, "xe": self.server.endpoint, "xz": self.zone.name, "i": self.a.id}
+        usual |= {"l": f"{self.a.public_ip}:{free_port(self.a)}", "p": self.b.public_ip or ""} | others
+        kept = {name: text for name, text in usual.items() if name not in without.split()}
+        return [*(word for name, text in kept.items() for word in (f"-{name}", text)), *more]
+
+    def fault(self, kind: str, path: str = "", **fields: object) -> None:
+        with self.server.lock:
+            self.zone.add_fault(Fault(kind, Match(path=path), **fields), self.server.now())  # type: ignore[arg-type]
+
+    def hold(self, *instances: Instance) -> None:
+        """An outsider makes these the holders."""
+        with self.server.lock:
+            for one in instances:
+                self.zone.force(one.id, True, self.server.now())
+
+    def holders(self) -> set[str]:
+        names = {self.a.id: "a", self.b.id: "b"}
+        return {names[one] for one in self.server.holders()}
+
+    def mutations(self) -> list[tuple[str, str]]:
+        """Which operation was asked for, of whom."""
+        with self.server.lock:
+            return [(entry.operation, entry.instance) for entry in self.zone.record.calls(mutations=True)]
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    place = Place()
+    with place.server:
+        yield place
+
+
+def free_port(instance: Instance) -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((instance.public_ip, 0))
+        return int(probe.getsockname()[1])
+
+
+def exoip(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end; it never shows a traceback nor the secret."""
+    settings = {"IF_EXOSCALE_API_SECRET": SECRET} | variables
+    command = [sys.executable, "-m", "exoip", *words]
+    done = subprocess.run(command, cwd=ROOT, env=environment(**settings), stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=PATIENCE, check=False)  # fmt: skip
+    assert "Traceback" not in done.stdout + done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    return done
+
+
+def refused(code: int, *words: str, **variables: str) -> str:
+    """Run it, hold it to this exit code and to one line on stderr and nothing else, and return that line."""
+    done = exoip(*words, **variables)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "exoip" in done.stderr
+    return done.stderr.strip()
+
+
+# -- attach and detach -------------------------------------------------------------------------------------------------
+
+
+def test_attach_attaches_and_a_second_time_changes_nothing(place: Place) -> None:
+    first = exoip("-A", *place.words())
+    assert first.returncode == 0, first.stderr
+    assert place.holders() == {"a"}, "it did not wait until the API said so"
+    assert f"{place.eip} is attached to {place.a.id}" in first.stderr
+    second = exoip("-A", *place.words())
+    assert second.returncode == 0, second.stderr
+    assert f"{place.eip} is already attached to {place.a.id}" in second.stderr
+    assert place.mutations() == [(ATTACH, place.a.id)]
+
+
+def test_detach_detaches_and_a_second_time_changes_nothing(place: Place) -> None:
+    place.hold(place.a)
+    first = exoip("-D", *place.words())
+    assert first.returncode == 0, first.stderr
+    assert place.holders() == set(), "it did not wait until the API said so"
+    second = exoip("-D", *place.words())
+    assert second.returncode == 0, second.stderr
+    assert place.mutations() == [(DETACH, place.a.id)]
+
+
+@pytest.mark.parametrize("mode", ["-A", "-D"])
+def test_neither_touches_another_instance(place: Place, mode: str) -> None:
+    place.hold(place.b, *([place.a] if mode == "-D" else []))
+    assert exoip(mode, *place.words()).returncode == 0
+    assert place.holders() == ({"a", "b"} if mode == "-A" else {"b"})
+    assert {instance for _, instance in place.mutations()} == {place.a.id}
+
+
+@pytest.mark.parametrize("mode", ["-A", "-D"])
+def test_attach_and_detach_need_neither_peers_nor_a_free_port(place: Place, mode: str) -> None:
+    port = free_port(place.a)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind((place.a.public_ip, port))
+        assert exoip(mode, *place.words(l=f"{place.a.public_ip}:{port}", without="p")).returncode == 0
+
+
+@pytest.mark.parametrize("mode", ["-A", "-D"])
+def test_all_may_be_told_by_the_metadata_and_the_environment(place: Place, mode: str) -> None:
+    variables = {
+        "IF_ADDRESS": f"{place.eip}/32",
+        "EXOSCALE_API_KEY": KEY,
+        "EXOSCALE_API_ENDPOINT": place.server.endpoint,
+    }
+    variables["IF_EXOSCALE_METADATA_URL"] = place.server.metadata_url("a")
+    place.hold(*([place.a] if mode == "-D" else []))
+    done = exoip(mode, **variables)
+    assert done.returncode == 0, done.stderr
+    assert place.holders() == ({"a"} if mode == "-A" else set())
+
+
+@pytest.mark.parametrize("mode", ["-A", "-D"])
+def test_a_refusal_of_what_another_has_just_done_is_no_failure(place: Place, mode: str) -> None:
+    place.hold(*([place.a] if mode == "-D" else []))
+    place.zone.operation_seconds = 0
+    place.fault("status", "tach$", status=409, when="after")
+    assert exoip(mode, *place.words()).returncode == 0
+
+
+@pytest.mark.parametrize("mode", ["-A", "-D"])
+def test_an_operation_that_fails_ends_in_1(place: Place, mode: str) -> None:
+    place.hold(*([place.a] if mode == "-D" else []))
+    place.fault("operation-failure", "tach$", reason="busy")
+    assert "busy" in refused(1, mode, *place.words())
+    assert place.holders() == ({"a"} if mode == "-D" else set())
+
+
+@pytest.mark.parametrize("mode", ["-A", "-D"])
+def test_a_refusal_of_the_request_ends_in_1(place: Place, mode: str) -> None:
+    place.hold(*([place.a] if mode == "-D" else []))
+    place.fault("status", "tach$", status=409, message="another operation is under way")
+    assert "another operation is under way" in refused(1, mode, *place.words())
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("status", {"status": 503}),
+        ("status", {"status": 500, "form": "text"}),
+        ("status", {"status": 429, "retry_after": 30.0}),
+        ("drop", {}),
+        ("garbage", {}),
+        ("half", {}),
+        ("hang", {"seconds": 600.0}),
+    ],
+)
+@pytest.mark.parametrize("path", ["", "/elastic-ip$", "attach$"])
+def test_an_api_out_of_reach_ends_in_69(place: Place, kind: str, fields: dict[str, object], path: str) -> None:
+    place.fault(kind, path, **fields)
+    call = "PUT /elastic-ip/…:attach" if path == "attach$" else "GET /elastic-ip"
+    assert call in refused(69, "-A", *place.words())
+    assert place.holders() <= {"a"}
+
+
+def test_an_api_where_nobody_listens_ends_in_69(place: Place) -> None:
+    endpoint = place.server.endpoint
+    place.server.close()
+    assert endpoint in refused(69, "-A", *place.words(xe=endpoint))
+
+
+@pytest.mark.parametrize("lost", [1, 9])
+def test_an_attach_whose_answer_is_lost_has_taken_effect(place: Place, lost: int) -> None:
+    """Asked again over a new connection it is found done; if every answer is lost, the next run finds it done."""
+    place.fault("drop", "attach$", when="after", count=lost)
+    assert exoip("-A", *place.words()).returncode == (0 if lost == 1 else 69)
+    assert exoip("-A", *place.words()).returncode == 0
+    assert place.holders() == {"a"}
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_may_not_attach_ends_in_77(place: Place, status: int) -> None:
+    place.fault("status", "attach$", status=status)
+    line = refused(77, "-A", *place.words())
+    assert ATTACH in line, "the error does not name what the key's role has to allow"
+
+
+# -- what is printed ---------------------------------------------------------------------------------------------------
+
+
+def test_check_config_prints_values_and_sources_and_the_secret_masked(place: Place, tmp_path: Path) -> None:
+    file = tmp_path / "exoip.conf"
+    file.write_text("# ours\ndead-ratio = 4\nhost-priority = 99\n")
+    done = exoip("-n", "-W", *place.words("-c", str(file)), IF_HOST_PRIORITY="20")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.startswith("  ")}
+    for name, text, source in (
+        ("address", place.eip, "command line"),
+        ("host-priority", "20", "environment IF_HOST_PRIORITY"),
+        ("dead-ratio", "4 intervals", f"file {file}, line 2"),
+        ("advertisement-interval", "1 seconds", "default"),
+        ("exoscale-api-secret", "****", "environment IF_EXOSCALE_API_SECRET"),
+        ("exoscale-api-key", KEY, "command line"),
+    ):
+        assert text in rows[name].replace(source, ""), rows[name]
+        assert rows[name].endswith(source), rows[name]
+    assert len(place.zone.record.calls()) == 0, "it asked the API"
+
+
+def test_check_config_of_a_bad_configuration_fails_as_the_run_would(place: Place) -> None:
+    assert "256" in refused(2, "-n", "-W", *place.words(P="256"))
+
+
+def test_version_and_help() -> None:
+    assert exoip("--version").stdout == f"exoip {__version__}\n"
+    done = exoip("--help")
+    assert done.returncode == 0
+    assert "IF_ADVERTISEMENT_INTERVAL" in done.stdout
+
+
+def test_log_stdout_logs_there(place: Place) -> None:
+    done = exoip("-A", "-O", *place.words())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{place.eip} is attached to" in done.stdout
+
+
+# -- bad options -------------------------------------------------------------------------------------------------------
+
+
+def test_no_mode(place: Place) -> None:
+    line = refused(2, *place.words())
+    assert all(mode in line for mode in ("-A", "-D", "-W"))
+
+
+def test_two_modes(place: Place) -> None:
+    assert "-A and -W" in refused(2, "-W", "-A", *place.words())
+
+
+def test_peers_with_a_group(place: Place) -> None:
+    line = refused(2, "-W", *place.words(G="web"))
+    assert "--exoscale-peers" in line
+    assert "--exoscale-peer-group" in line
+
+
+def test_neither_peers_nor_a_group(place: Place) -> None:
+    line = refused(78, "-W", *place.words(without="p"))
+    assert "--exoscale-peers" in line
+    assert "--exoscale-peer-group" in line
+
+
+@pytest.mark.parametrize("mode", ["-A", "-D", "-W"])
+def test_unknown_elastic_ip(place: Place, mode: str) -> None:
+    line = refused(78, mode, *place.words(xi="198.51.100.9"))
+    assert "-xi 198.51.100.9" in line
+    assert place.eip in line, "the error does not name those that there are"
+
+
+@pytest.mark.parametrize("text", ["1.2.3", "198.51.100.9/24", "2001:db8::1", "eip.example.org"])
+def test_malformed_address(place: Place, text: str) -> None:
+    line = refused(2, "-W", *place.words(xi=text))
+    assert "--address" in line
+    assert repr(text) in line
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "text"),
+    [
+        ("P", "host-priority", "256"),
+        ("P", "host-priority", "-1"),
+        ("t", "advertisement-interval", "0"),
+        ("t", "advertisement-interval", "nan"),
+        ("t", "advertisement-interval", "inf"),
+        ("r", "dead-ratio", "0"),
+        ("r", "dead-ratio", "nan"),
+    ],
+)
+def test_a_number_out_of_bounds(place: Place, option: str, name: str, text: str) -> None:
+    line = refused(2, "-W", *place.words(f"-{option}={text}"))
+    assert f"-{option}/--{name} {text!r} (command line)" in line
+    variable = "IF_" + name.upper().replace("-", "_")
+    line = refused(78, "-W", *place.words(), **{variable: text})
+    assert f"-{option}/--{name} {text!r} (environment {variable})" in line
+
+
+def test_unreachable_metadata(place: Place) -> None:
+    with socket.socket() as closed:  # bound, so nobody else gets it, and not listening
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        line = refused(78, "-W", *place.words(xm=url, without="i xe xz"))
+    assert url in line
+    assert "-xz" in line
+
+
+@pytest.mark.parametrize("mode", ["-A", "-D", "-W"])
+def test_unknown_key(place: Place, mode: str) -> None:
+    assert "EXOunknown" in refused(77, mode, *place.words(xk="EXOunknown"))
+
+
+@pytest.mark.parametrize("mode", ["-A", "-D", "-W"])
+def test_wrong_secret(place: Place, mode: str) -> None:
+    with place.server.lock:
+        place.zone.add_key(KEY, "another-secret")
+    assert "check the API key, its secret" in refused(77, mode, *place.words())
+
+
+def test_a_key_whose_role_may_not_read(place: Place) -> None:
+    with place.server.lock:
+        place.zone.add_key(KEY, SECRET, refused=("list-elastic-ips",))
+    assert "list-elastic-ips" in refused(77, "-W", *place.words())
+
+
+def test_unknown_group(place: Place) -> None:
+    line = refused(78, "-W", *place.words(G="wbe", without="p"))
+    assert "-G wbe" in line
+    assert "web" in line, "the error does not name those that there are"
+
+
+@pytest.mark.parametrize("suffix", ["", f"={make_id('no', 'such', 'instance')}"])
+def test_a_peer_with_no_instance(place: Place, suffix: str) -> None:
+    peer = f"{place.net}.77{suffix}"
+    line = refused(78, "-W", *place.words(p=f"{place.b.public_ip},{peer}"))
+    assert f"-p {peer}" in line
+
+
+@pytest.mark.parametrize("mode", ["-A", "-D", "-W"])
+def test_an_instance_that_is_not_in_the_zone(place: Place, mode: str) -> None:
+    stranger = make_id("another-zone", "instance", "a")
+    line = refused(78, mode, *place.words(i=stranger))
+    assert f"-i {stranger}" in line
+    assert place.zone.name in line
+
+
+@pytest.mark.parametrize("text", ["api.exoscale.com", "ftp://127.0.0.1/v2", "http://api.exoscale.com/v2", "https://"])
+def test_malformed_endpoint(place: Place, text: str) -> None:
+    line = refused(2, "-W", *place.words(xe=text))
+    assert "--exoscale-api-endpoint" in line
+    assert repr(text) in line
+
+
+def test_port_in_use(place: Place) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind((place.a.public_ip, 0))
+        at = f"{place.a.public_ip}:{taken.getsockname()[1]}"
+        line = refused(78, "-W", *place.words(l=at))
+    assert f"--bind-address {at} is in use" in line
+
+
+def test_address_not_local(place: Place) -> None:
+    line = refused(78, "-W", *place.words(l="192.0.2.1:12345"))
+    assert "--bind-address 192.0.2.1:12345" in line
+
+
+@pytest.mark.parametrize(("priority", "runs_as"), [(0, 1), (255, 252)])
+def test_a_reserved_priority_is_accepted_with_a_warning(priority: int, runs_as: int) -> None:
+    with Cluster(1, priorities=(priority,)) as cluster:
+        cluster.start()
+        cluster.settle("n1")
+        warnings = [line for line in cluster["n1"].log if " WARNING " in line]
+        assert len(warnings) == 1
+        assert f"host-priority {priority} (command line) runs as {runs_as}" in warnings[0]
+        assert {heard.heartbeat.priority for heard in cluster.observer.of(cluster["n1"])} == {runs_as}

@@ -1,0 +1,96 @@
+"""The 24 bytes, and that no bytes at all raise anything but WireError."""
+
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exoip.errors import WireError
+from exoip.heartbeat.wire import KNOWN, SIGNED, SIZE, Heartbeat, decode, encode, split
+
+ID = "01234567-89ab-cdef-0123-456789abcdef"
+GOLDEN = bytes.fromhex("0201 0a0a c6336432 0123456789abcdef0123456789abcdef")
+
+heartbeats = st.builds(Heartbeat, st.integers(0, 255), st.ip_addresses(v=4).map(str), st.uuids().map(str))
+
+
+def test_the_bytes_are_those_of_the_go_tool():
+    assert encode(Heartbeat(10, "198.51.100.50", ID)) == GOLDEN
+    assert decode(GOLDEN) == Heartbeat(10, "198.51.100.50", ID)
+
+
+@given(heartbeats)
+def test_round_trip(heartbeat):
+    assert len(encode(heartbeat)) == SIZE
+    assert decode(encode(heartbeat)) == heartbeat
+
+
+@given(st.binary(max_size=64) | st.binary(min_size=SIZE, max_size=SIZE) | st.binary(max_size=40).map(b"\2\1".__add__))
+def test_any_bytes_give_a_heartbeat_or_a_wire_error(datagram):
+    try:
+        heartbeat = decode(datagram)
+    except WireError as error:
+        assert error.cause in {"short", "long", "version", "priority"}
+    else:
+        assert encode(heartbeat) == datagram
+
+
+@given(heartbeats, st.integers(0, SIZE - 1), st.integers(1, 255))
+def test_one_changed_byte_never_passes_for_the_same_heartbeat(heartbeat, place, flip):
+    damaged = bytearray(encode(heartbeat))
+    damaged[place] ^= flip
+    try:
+        assert decode(bytes(damaged)) != heartbeat
+    except WireError as error:
+        assert (error.cause == "version") == (place < 2)
+
+
+@given(st.binary(max_size=64) | st.binary(min_size=SIGNED, max_size=SIGNED))
+def test_a_trailer_is_taken_off_where_there_is_one(datagram):
+    head, trailer = split(datagram)
+    assert head + trailer == datagram
+    assert (len(head), len(trailer)) == ((SIZE, SIGNED - SIZE) if len(datagram) == SIGNED else (len(datagram), 0))
+
+
+def test_the_same_bytes_are_taken_apart_once():
+    """Nothing is made for each heartbeat, and whatever comes, little is kept."""
+    assert decode(GOLDEN) is decode(bytes(bytearray(GOLDEN)))
+    for number in range(KNOWN + 100):
+        decode(encode(Heartbeat(1, "192.0.2.1", str(UUID(int=number)))))
+    assert decode.cache_info().currsize == KNOWN
+
+
+@pytest.mark.parametrize(
+    ("datagram", "cause"),
+    [
+        (b"", "short"),
+        (GOLDEN[:-1], "short"),
+        (GOLDEN + b"\0", "long"),
+        (GOLDEN + bytes(SIGNED - SIZE - 1), "long"),
+        (GOLDEN + bytes(SIGNED - SIZE + 1), "long"),
+        (b"\1\1" + GOLDEN[2:], "version"),
+        (b"\2\2" + GOLDEN[2:], "version"),
+        (GOLDEN[:3] + b"\x0b" + GOLDEN[4:], "priority"),
+    ],
+)
+def test_what_is_wrong_has_a_name(datagram, cause):
+    with pytest.raises(WireError) as caught:
+        decode(datagram)
+    assert caught.value.cause == cause
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        (-1, "192.0.2.1", ID),
+        (256, "192.0.2.1", ID),
+        (1, "2001:db8::1", ID),
+        (1, "192.0.2.1/32", ID),
+        (1, "192.0.2.1", ID.upper()),
+        (1, "192.0.2.1", "nonsense"),
+    ],
+)
+def test_an_invalid_heartbeat_can_not_be_made(wrong):
+    with pytest.raises(ValueError):  # noqa: PT011
+        Heartbeat(*wrong)

@@ -1,0 +1,206 @@
+"""A child process: what it may see, what it says, and that nothing of it is left. Real programs, real signals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exoip.operator.child_process import _BREATH, LONGEST_LINE, Child, environment, last_line
+from tests.support.cluster import PATIENCE, until
+
+NEVER = threading.Event()
+PATH = {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}
+
+
+@pytest.fixture
+def start() -> Iterator[object]:
+    children: list[Child] = []
+
+    def make(line: str, **more: str) -> Child:
+        children.append(Child(["/bin/sh", "-c", line], PATH | more))
+        return children[-1]
+
+    yield make
+    for child in children:
+        until(lambda child=child: child.end(NEVER), "the child ends")
+
+
+def finished(child: Child) -> int:
+    assert child.wait(PATIENCE, NEVER)
+    assert child.end(NEVER)
+    assert child.code is not None
+    return child.code
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def said(path: Path) -> int:
+    """The number that a child writes into a file."""
+    until(lambda: path.exists() and path.read_text().endswith("\n"), f"{path.name} is written")
+    return int(path.read_text())
+
+
+class TestEnds:
+    @pytest.mark.parametrize("code", [0, 1, 255])
+    def test_its_status(self, start, code):
+        assert finished(start(f"exit {code}")) == code
+
+    def test_a_signal_is_negative(self, start):
+        assert finished(start("kill -9 $$")) == -signal.SIGKILL
+
+    def test_a_program_that_is_not_there_is_an_exit_status_with_words(self):
+        child = Child(["/nowhere/program"], PATH)
+        assert finished(child) == 127
+        assert "/nowhere/program" in child.said
+
+    def test_it_is_asked_to_end_first(self, start, tmp_path):
+        child = start(f"trap 'echo asked >{tmp_path}/asked; exit 3' TERM; echo ready; while :; do sleep 0.05; done")
+        until(lambda: child.wait(0.05, NEVER) or child.said == "ready", "it is ready")
+        assert child.end(NEVER)
+        assert (tmp_path / "asked").read_text() == "asked\n"
+        assert child.code == 3
+
+    def test_who_ignores_sigterm_is_killed(self, start):
+        child = start("trap '' TERM; echo ready; while :; do sleep 0.05; done")
+        until(lambda: child.wait(0.05, NEVER) or child.said == "ready", "it is ready")
+        assert child.end(NEVER)
+        assert child.code == -signal.SIGKILL
+
+    def test_when_the_daemon_stops_nothing_is_asked(self, start, tmp_path):
+        child = start(f"trap 'echo asked >{tmp_path}/asked; exit 3' TERM; echo ready; while :; do sleep 0.05; done")
+        until(lambda: child.wait(0.05, NEVER) or child.said == "ready", "it is ready")
+        stop = threading.Event()
+        stop.set()
+        assert not child.wait(PATIENCE, stop)
+        assert child.end(stop)
+        assert child.code == -signal.SIGKILL
+        assert not (tmp_path / "asked").exists()
+
+    @pytest.mark.parametrize("mine", ["exit 0", "sleep 1000", "kill -9 $$"])
+    def test_its_children_go_with_it_also_those_that_ignore_sigterm(self, start, tmp_path, mine):
+        deaf = f"(trap '' TERM; sh -c 'echo $PPID' >{tmp_path}/pid; while :; do sleep 0.05; done) &"
+        child = start(f"{deaf} while [ ! -s {tmp_path}/pid ]; do sleep 0.01; done; {mine}")
+        pid = said(tmp_path / "pid")
+        assert alive(pid)
+        child.wait(0.3, NEVER)
+        until(lambda: child.end(NEVER), "the child ends")
+        until(lambda: not alive(pid), "its child is killed")
+
+    def test_a_tree_that_forks_without_end_is_gone_at_once(self, start, tmp_path):
+        """Each forks two more, up to sixty, and all ignore SIGTERM: bounded here, as the unit bounds it with TasksMax."""
+        bomb = tmp_path / "bomb"
+        bomb.write_text(
+            f"#!/bin/sh\ntrap '' TERM\necho $$ >>{tmp_path}/pids\n"
+            f'while :; do [ "$(wc -l <{tmp_path}/pids)" -lt 60 ] && {bomb} &\nsleep 0.05; done\n'
+        )
+        bomb.chmod(0o755)
+        child = start(str(bomb))
+        pids = tmp_path / "pids"
+        until(lambda: child.wait(0.02, NEVER) or (pids.exists() and len(pids.read_text().split()) >= 30), "it forks")
+        assert child.end(NEVER)
+        until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()), "all are gone")
+
+    def test_who_left_the_group_does_not_hold_it_up(self, start, tmp_path):
+        child = start(f"setsid sh -c 'echo $$ >{tmp_path}/pid; exec sleep 1000' & exit 0")
+        pid = said(tmp_path / "pid")
+        try:
+            assert finished(child) == 0
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def test_no_descriptor_is_left(self, start):
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            finished(start("echo a; sleep 0 & exit 1"))
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    def test_to_end_it_twice_is_as_good_as_once(self, start):
+        child = start("exit 4")
+        assert finished(child) == 4
+        assert child.end(NEVER)
+        assert child.code == 4
+
+
+class TestSees:
+    def test_nothing_to_read_no_file_no_terminal_a_group_of_its_own(self, start, tmp_path):
+        kept = (tmp_path / "kept").open("w")
+        os.set_inheritable(kept.fileno(), False)
+        child = start(
+            f"cat; ls /proc/self/fd >{tmp_path}/fds; pwd; umask; cut -d' ' -f5,6 /proc/$$/stat; echo $$ >{tmp_path}/pid"
+        )
+        assert finished(child) == 0
+        kept.close()
+        numbers = {int(number) for number in (tmp_path / "fds").read_text().split()}
+        assert numbers <= {0, 1, 2, 3}  # 3 is that of ls itself
+        assert (tmp_path / "fds").stat().st_mode & 0o777 == 0o600
+        pid = said(tmp_path / "pid")
+        assert child.said == f"{pid} {pid}"
+
+    def test_what_is_the_daemons_own_is_not_shown(self):
+        foreign = {"PATH": "/bin", "LANG": "C.UTF-8", "HTTP_PROXY": "http://p", "MY_IF_X": "1"}
+        names = """IF_EXOSCALE_API_SECRET IF_ADDRESS EXOSCALE_API_KEY EXOSCALE_API_SECRET NOTIFY_SOCKET WATCHDOG_USEC WATCHDOG_PID
+            CREDENTIALS_DIRECTORY RUNTIME_DIRECTORY JOURNAL_STREAM LISTEN_FDS PYTHONPATH PYTHONNODEBUGRANGES MALLOC_ARENA_MAX"""
+        own = dict.fromkeys(names.split(), "x")
+        assert environment(foreign | own, ()) == foreign
+
+    def test_no_variable_with_a_secret_in_it(self):
+        environ = {"A": "s3cret", "B": "https://k:s3cret@host/", "C": "s3cre", "D": ""}
+        assert environment(environ, ("s3cret", "")) == {"C": "s3cre", "D": ""}
+
+    def test_it_has_what_it_is_given_and_nothing_else(self, start):
+        child = start("env | cut -d= -f1 | grep -v -e PWD -e SHLVL -e '^_$' | sort | tr '\\n' ' '", EXTRA="1")
+        assert finished(child) == 0
+        assert child.said == "EXTRA PATH"
+
+
+class TestSays:
+    def test_the_last_line(self, start):
+        child = start("echo first; echo 'last one' >&2; echo")
+        assert finished(child) == 0
+        assert child.said == "last one"
+
+    @pytest.mark.parametrize("pause", ["", "sleep 0.001; "])
+    def test_a_flood_is_read_slowly_and_ends_in_time(self, start, pause, monkeypatch):
+        child = start(f"while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; {pause}done; ")
+        reads, read, began = [], os.read, time.monotonic()
+        monkeypatch.setattr(os, "read", lambda *words: reads.append(words) or read(*words))
+        assert not child.wait(1.0, NEVER)
+        assert len(reads) <= (time.monotonic() - began) / _BREATH + 1, "it keeps the daemon busy"
+        assert child.end(NEVER)
+        assert set(child.said) <= {"y"}
+
+    def test_megabytes_do_not_hold_it_up(self, start):
+        child = start("head -c 3000000 /dev/zero | tr '\\0' 'a'; echo; echo done")
+        assert finished(child) == 0
+        assert child.said == "done"
+
+    @given(st.binary(max_size=600))
+    def test_any_output_is_one_printable_line_of_some_length(self, output):
+        line = last_line(output)
+        assert line.isprintable() or line == ""
+        assert len(line) <= LONGEST_LINE
+
+    @pytest.mark.parametrize(
+        ("output", "line"),
+        [(b"", ""), (b"\n\n", ""), (b"a\nb", "b"), (b"a\nb\n \n", "b"), (b"a\tb\x1b[31m\r\n", "a b [31m"), (b"\xff", "\ufffd"),
+         (b"x" * 201, "x" * 197 + "...")],
+    )  # fmt: skip
+    def test_examples(self, output, line):
+        assert last_line(output) == line

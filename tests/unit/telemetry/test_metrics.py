@@ -1,0 +1,232 @@
+"""The metrics: their values, their names, and that alert rules, dashboard and manual name only what there is."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+import exoip
+from exoip.core.calls import Call, Failure, Kind, Outcome
+from exoip.core.events import Event, What
+from exoip.core.peers import Role
+from exoip.core.snapshot import CheckView, Health, HookView, PeerView, Snapshot
+from exoip.errors import ConfigError
+from exoip.telemetry.counters import Tally
+from exoip.telemetry.metrics import Beats, Facts, check, text
+from tests.support.paths import ROOT
+
+ALERTS, DASHBOARD = ROOT / "packaging/prometheus/alerts.yml", ROOT / "packaging/grafana/exoip.json"
+PEERS = (
+    PeerView("id-1", "192.0.2.1", True, 20, 95.0, False, True),
+    PeerView("id-2", "192.0.2.2", False, 254, -math.inf, None, True),
+)
+NODE = Snapshot(
+    100.0, Role.MASTER, "alone", 40.0, "id-0", 10, True, False, True, False, False, "attach", PEERS, {"short": 3, "unknown": 1},
+    aside=(("health check tcp 127.0.0.1:80 fails: Connection refused", math.inf), ("drained by root", math.inf)),
+    preempt_delay=math.inf, outsiders=("id-9",),
+)  # fmt: skip
+
+
+def facts(**more: Any) -> Facts:
+    tally = Tally()
+    for what in (What.ATTACHED, What.ATTACHED, What.CLEARED):
+        tally.event(Event(what, 1.0))
+    tally.event(Event(What.ROLE, 1.0, "x", "", {"role": "MASTER", "old_role": "BACKUP"}))
+    tally.call(Call(Kind.ATTACH), Outcome(1.0, 1.25))
+    tally.call(Call(Kind.ATTACH), Outcome(2.0, 4.0, Failure.TIMEOUT))
+    checks = (
+        CheckView("http http://127.0.0.1/", Health.FAILING, 1.0, "why", 10, 4, 0.5),
+        CheckView("command", Health.PENDING, 1.0),
+    )
+    made = Facts(
+        NODE, "198.51.100.50", "id-0", Beats(70, 2, 60), tally.copy(), checks, HookView(5, 1, 2, 3), lambda at: 1000.0 + at,
+        lambda one: f"name of {one}",
+    )  # fmt: skip
+    return replace(made, **more)
+
+
+def samples(told: Facts) -> dict[str, float]:
+    """By name and labels as they are written."""
+    found = {}
+    for family in text_string_to_metric_families(text(told)):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+def names() -> set[str]:
+    return {name.partition("{")[0] for name in samples(facts())}
+
+
+@pytest.mark.parametrize(
+    ("sample", "value"),
+    [
+        (f"exoip_build_info{{version={exoip.__version__}}}", 1),
+        ("exoip_node_info{eip=198.51.100.50,instance_id=id-0}", 1),
+        ("exoip_role{role=MASTER}", 1),
+        ("exoip_role{role=BACKUP}", 0),
+        ("exoip_role_since_timestamp_seconds", 1040),
+        ("exoip_holds", 1),
+        ("exoip_holding_in_doubt", 0),
+        ("exoip_advertised_priority", 10),
+        ("exoip_unfit", 1),
+        ("exoip_unfit_reason{reason=health check tcp 127.0.0.1:80 fails}", 1),
+        ("exoip_unfit_reason{reason=drained by root}", 1),
+        ("exoip_api_degraded", 1),
+        ("exoip_preempt_delay_seconds", math.inf),
+        ("exoip_outsiders", 1),
+        ("exoip_peers", 2),
+        ("exoip_peers_alive", 1),
+        ("exoip_peer_alive{address=192.0.2.1,peer=name of id-1}", 1),
+        ("exoip_peer_alive{address=192.0.2.2,peer=name of id-2}", 0),
+        ("exoip_peer_last_heard_timestamp_seconds{address=192.0.2.1,peer=name of id-1}", 1095),
+        ("exoip_peer_holds{address=192.0.2.1,peer=name of id-1}", 0),
+        ("exoip_heartbeats_sent_total", 70),
+        ("exoip_heartbeat_send_failures_total", 2),
+        ("exoip_datagrams_received_total", 60),
+        ("exoip_datagrams_refused_total{cause=short}", 3),
+        ("exoip_events_total{event=attached}", 2),
+        ("exoip_events_total{event=lost}", 0),
+        ("exoip_moves_total{move=attach}", 2),
+        ("exoip_moves_total{move=let-go}", 0),
+        ("exoip_failovers_total", 1),
+        ("exoip_api_calls_total{call=attach,outcome=done}", 1),
+        ("exoip_api_calls_total{call=attach,outcome=timeout}", 1),
+        ("exoip_api_calls_total{call=read,outcome=refused}", 0),
+        ("exoip_api_call_duration_seconds_sum{call=attach}", 2.25),
+        ("exoip_api_call_duration_seconds_count{call=attach}", 2),
+        ("exoip_check_state{check=http http://127.0.0.1/,state=failing}", 1),
+        ("exoip_check_state{check=command,state=passing}", 0),
+        ("exoip_check_results_total{check=http http://127.0.0.1/,result=good}", 6),
+        ("exoip_check_results_total{check=http http://127.0.0.1/,result=bad}", 4),
+        ("exoip_check_duration_seconds{check=http http://127.0.0.1/}", 0.5),
+        ("exoip_hook_calls_total{outcome=failed}", 1),
+        ("exoip_hook_skipped_total", 2),
+        ("exoip_hook_waiting", 3),
+    ],
+)  # fmt: skip
+def test_values(sample: str, value: float) -> None:
+    found = {name.partition("{")[0] + _sorted(name): number for name, number in samples(facts()).items()}
+    assert found[sample.partition("{")[0] + _sorted(sample)] == value
+
+
+def _sorted(name: str) -> str:
+    return ",".join(sorted(re.findall(r"\w+=[^=]*(?=,\w+=|})", name.partition("{")[2])))
+
+
+def test_what_is_not_known_is_not_told() -> None:
+    found = samples(facts(hook=None, checks=()))
+    assert not [name for name in found if "name of id-2" in name and ("last_heard" in name or "holds" in name)]
+    assert not [name for name in found if name.startswith(("exoip_hook", "exoip_check"))]
+
+
+def test_the_daemons_own_memory_and_time() -> None:
+    assert {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_start_time_seconds"} <= names()
+
+
+def test_names_follow_the_conventions() -> None:
+    for family in text_string_to_metric_families(text(facts())):
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)+", family.name), family.name
+        assert family.documentation
+        assert not family.name.endswith(("_ms", "_milliseconds", "_count", "_number"))
+        if family.type == "counter":
+            assert all(sample.name.endswith("_total") for sample in family.samples)
+        else:
+            assert not any(sample.name.endswith("_total") for sample in family.samples)
+
+
+def test_odd_words_do_not_break_the_text() -> None:
+    odd = 'a"b\\c\nd{e}'
+    check_ = CheckView(odd, Health.PASSING, 1.0, runs=1)
+    found = list(text_string_to_metric_families(text(facts(name=lambda _: odd, checks=(check_,)))))
+    labels = [sample.labels for family in found for sample in family.samples]
+    assert {"peer": odd, "address": "192.0.2.1"} in labels
+
+
+def mentioned(source: str) -> set[str]:
+    """The metrics that a text names."""
+    return set(re.findall(r"\b(?:exoip|process)_[a-z_]+\b", source))
+
+
+@pytest.mark.parametrize(
+    "path", [ALERTS, DASHBOARD, ROOT / "README.md", ROOT / "man" / "exoip.8"], ids=lambda path: path.name
+)
+def test_every_metric_that_is_mentioned_exists(path: Path) -> None:
+    assert mentioned(path.read_text()) <= names()
+
+
+def expressions() -> list[str]:
+    """Of the rules and of the dashboard."""
+    rules = re.findall(r"^ +expr: (.*)$", ALERTS.read_text(), re.MULTILINE)
+    board = json.loads(DASHBOARD.read_text())
+    return rules + [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+
+
+def test_every_label_in_an_expression_exists() -> None:
+    known = {"job", "instance", "eip"}
+    for family in text_string_to_metric_families(text(facts())):
+        known |= {label for sample in family.samples for label in sample.labels}
+    used = {
+        label
+        for one in expressions()
+        for group in re.findall(r"\{([^}]*)\}", one)
+        for label in re.findall(r"(\w+)[=!~]+\"", group)
+    }
+    used |= {
+        label.strip()
+        for one in expressions()
+        for group in re.findall(r"\bby \(([^)]*)\)", one)
+        for label in group.split(",")
+    }
+    assert len(used) > 5
+    assert used <= known
+
+
+def test_the_values_of_labels_in_an_expression_exist() -> None:
+    told = text(facts())
+    for name, value in {found for one in expressions() for found in re.findall(r'(\w+)!?="([\w-]+)"', one)} - {
+        ("job", "exoip")
+    }:
+        assert f'{name}="{value}"' in told, (name, value)
+
+
+def test_the_rules_are_whole() -> None:
+    rules = re.split(r"^ +- alert: ", ALERTS.read_text(), flags=re.MULTILINE)[1:]
+    assert len(rules) >= 10
+    for rule in rules:
+        assert re.search(r"^ +expr: \S", rule, re.MULTILINE)
+        assert re.search(r"severity: (critical|warning|info)", rule)
+        assert "summary:" in rule
+        assert "description:" in rule
+
+
+def test_the_dashboard_is_whole() -> None:
+    board = json.loads(DASHBOARD.read_text())
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]) >= 10
+    places: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        at = panel["gridPos"]
+        own = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert at["x"] + at["w"] <= 24
+        assert not own & places, f"{panel['title']} lies on another"
+        places |= own
+        assert panel["description"]
+        assert panel["targets"]
+
+
+def test_without_the_package_the_error_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    for asked in (check, lambda: text(facts())):
+        with pytest.raises(
+            ConfigError, match=r"--metrics-listen, exoipctl metrics.*apt install python3-prometheus-client"
+        ):
+            asked()

@@ -1,0 +1,189 @@
+"""The state as JSON: of nodes in virtual time, against the schema that is shipped."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import jsonschema
+import pytest
+
+from exoip.config.parse import parse
+from exoip.core.calls import Failure, Kind
+from exoip.core.snapshot import CheckView, Health
+from exoip.exoscale.discovery import Member, Topology
+from exoip.telemetry import status as report
+from tests.simulation.world import EIP, instance_id
+from tests.support.paths import ROOT
+from tests.support.virtual import Bench, backup, master
+
+SCHEMA = json.loads((ROOT / "packaging/examples/status.schema.json").read_text())
+NAMES = {instance_id(name): f"web-{name}" for name in "amz"}
+EPOCH, STARTED = 1_700_000_000.0, 1_699_999_000.0
+WORDS = ("-W", "-xi", EIP, "-G", "web", "-xk", "EXOa", "-xs", "hidden-secret")
+MEMBERS = tuple(Member(instance_id(name), f"192.0.2.{ord(name)}", 12345, f"web-{name}") for name in "az")
+TOPOLOGY = Topology(instance_id("m"), "ch-gva-2", "http://127.0.0.1/v2", EIP, instance_id("e"), MEMBERS)
+
+CHECKS = (
+    CheckView("tcp 127.0.0.1:443", Health.PASSING, 1.0, runs=9),
+    CheckView("command", Health.FAILING, 2.0, "exit status 1: nginx is not running", 9, 4, 0.1),
+)
+
+
+def strict(schema: Any) -> Any:
+    """The schema, with every name forbidden that it does not have."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {name: strict(part) for name, part in schema.items()}
+    return closed | ({"additionalProperties": False} if isinstance(schema.get("properties"), dict) else {})
+
+
+def valid(told: dict[str, Any]) -> dict[str, Any]:
+    """`told`, as it comes out of an answer, if it is what the schema promises."""
+    one = {"name": "web", "level": told["health"]["level"], "error": None, "status": told}
+    printed = json.loads(json.dumps({"version": 1, "level": "healthy", "instances": [one]}, allow_nan=False))
+    jsonschema.validate(printed, strict(SCHEMA))
+    status: dict[str, Any] = printed["instances"][0]["status"]
+    return status
+
+
+def told(bench: Bench, *words: str) -> dict[str, Any]:
+    config = parse([*WORDS, *words], {})
+    facts = report.Facts(config, TOPOLOGY, CHECKS)
+    return valid(report.running(bench.view, facts, NAMES.__getitem__, STARTED, lambda at: EPOCH + at))
+
+
+def test_of_a_master() -> None:
+    bench = master()
+    status = told(bench)
+    assert (status["role"], status["holds"], status["master"]) == (
+        "master",
+        True,
+        {"instance": instance_id("m"), "name": None},
+    )
+    assert status["at"] == EPOCH + bench.now
+    assert EPOCH < status["since"] <= status["api"]["answered_at"] <= status["at"]
+    assert status["daemon"] == {"version": report.__version__, "started": STARTED, "phase": "running"}
+    assert [peer["name"] for peer in status["peers"]] == ["web-a", "web-z"]
+    assert {peer["priority"] for peer in status["peers"]} == {None}, "never heard"
+
+
+def test_of_a_backup_each_peer_as_last_heard_and_read() -> None:
+    status = told(backup())
+    a, z = status["peers"]
+    assert (a["alive"], a["priority"], a["holds"], a["member"], a["port"]) == (True, 5, True, True, 12345)
+    assert status["at"] - 1.0 <= a["heard_at"] <= status["at"]
+    assert (z["alive"], z["heard_at"]) == (False, None)
+    assert status["master"] == {"instance": instance_id("a"), "name": "web-a"}
+    assert status["reason"].startswith("web-a advertises 5"), "people's words for ids"
+
+
+def test_of_one_that_just_started() -> None:
+    status = told(Bench())
+    assert (status["role"], status["holds"], status["in_doubt"], status["read_at"]) == ("listening", False, True, None)
+    assert status["api"]["answered_at"] is None
+
+
+def test_of_one_in_trouble() -> None:
+    bench = Bench(preempt_delay=math.inf)
+    bench.failing[Kind.ATTACH] = Failure.REFUSED
+    bench.advance(5)
+    status = told(bench, "--no-preempt")
+    (failing,) = status["api"]["failing"]
+    assert (failing["call"], failing["failure"]) == ("attach", "refused")
+    assert EPOCH < failing["since"] < status["at"]
+    (again,) = status["api"]["again"]
+    assert again["job"] == "attach"
+    assert again["at"] > status["at"]
+    assert status["preempt_delay"] is status["configuration"]["preempt_delay"] is None
+    assert status["health"]["level"] == "critical"
+    assert status["aside"][0]["why"] == "attach failed"
+    assert status["aside"][0]["until"] > status["at"]
+
+
+def test_a_call_that_fails_in_another_way_fails_since_the_first() -> None:
+    bench = Bench()
+    bench.failing[Kind.ATTACH] = Failure.UNAVAILABLE
+    bench.advance(10)
+    (before,) = told(bench)["api"]["failing"]
+    bench.failing[Kind.ATTACH] = Failure.REFUSED
+    bench.advance(40)
+    (after,) = told(bench)["api"]["failing"]
+    assert (before["failure"], after["failure"]) == ("unavailable", "refused")
+    assert before["since"] == after["since"]
+
+
+def test_of_one_that_is_drained_leaves_and_has_refused() -> None:
+    bench = master()
+    bench.node.set_aside("operator", "drained", bench.now)
+    bench.node.refuse("192.0.2.1", "short", bench.now)
+    bench.node.refuse("192.0.2.1", "identity", bench.now)
+    status = told(bench)
+    assert status["aside"] == [{"why": "drained", "until": None}]
+    assert status["refused"] == {"identity": 1, "short": 1}
+    bench.node.leave(bench.now)
+    assert told(bench)["daemon"]["phase"] == "leaving"
+
+
+def test_of_one_that_waits() -> None:
+    config = parse([*WORDS, "-l", "[::1]:1234"], {})
+    for why in ("waiting for the API: 503", ""):
+        status = valid(report.starting(config, why, STARTED, STARTED + 1))
+        assert status["daemon"]["phase"] == "starting"
+        assert status["eip"] == EIP
+        assert status["configuration"]["bind_address"] == "[::1]:1234"
+
+
+@pytest.mark.parametrize("words", [(), ("-p", "192.0.2.1,192.0.2.2:99")])
+def test_the_secret_and_the_key_are_not_in_it(words: tuple[str, ...]) -> None:
+    config = parse([*(WORDS if not words else [w for w in WORDS if w not in ("-G", "web")]), *words], {})
+    text = json.dumps(report.running(master().view, report.Facts(config, TOPOLOGY), NAMES.__getitem__, STARTED, float))
+    assert "hidden-secret" not in text
+    assert "EXOa" not in text
+
+
+def test_the_key_of_the_heartbeats_is_not_in_it_but_that_there_is_one_is() -> None:
+    status = told(master(), "--auth-key", "hidden-key-of-the-cluster")
+    assert "hidden-key" not in json.dumps(status)
+    assert status["configuration"]["auth_mode"] == "require"
+
+
+def test_the_health_checks() -> None:
+    passing, failing = told(master())["checks"]
+    assert (passing["health"], passing["why"], passing["results"], passing["bad"]) == ("passing", None, 9, 0)
+    assert (failing["health"], failing["since"], failing["bad"]) == ("failing", EPOCH + 2.0, 4)
+
+
+def test_a_peer_whose_heartbeats_are_refused() -> None:
+    bench = backup()
+    bench.node.admission.denied[instance_id("z")] = "signature"
+    status = told(bench)
+    assert [peer["denied"] for peer in status["peers"]] == [None, "signature"]
+    assert any("web-z beats, but is refused (signature)" in reason for reason in status["health"]["reasons"])
+
+
+def test_the_schema_names_what_is_told_and_nothing_else() -> None:
+    """Every name that the schema has is told by a running daemon, but for what only one that starts tells."""
+
+    def names(schema: Any) -> set[str]:
+        if isinstance(schema, list):
+            return {name for part in schema for name in names(part)}
+        if not isinstance(schema, dict):
+            return set()
+        own = set(schema["properties"]) if isinstance(schema.get("properties"), dict) else set()
+        return own | {name for part in schema.values() for name in names(part)}
+
+    def keys(value: Any) -> set[str]:
+        if isinstance(value, list):
+            return {key for part in value for key in keys(part)}
+        if not isinstance(value, dict):
+            return set()
+        return set(value) | {key for part in value.values() for key in keys(part)}
+
+    bench = Bench()
+    bench.failing[Kind.ATTACH] = Failure.REFUSED
+    bench.advance(5)
+    assert names(SCHEMA["$defs"]["status"]) == keys(told(bench))
