@@ -19,10 +19,10 @@ import pytest
 
 from exoip.peers import Role
 from exoip.sandbox import faults as sandbox
-from exoip.sandbox.demo.partition import PartitionError
 from exoip.sandbox.record import Record
 from exoip.snapshot import PeerView, Snapshot, status
 from tests.cluster import ATTACH, PATIENCE, ROOT
+from tests.demo.partition import PartitionError
 from tests.faults import cuts, orders, plan, story
 from tests.faults.__main__ import CAN_NOT, failed, main, summary
 from tests.faults.chaos import Report, Run

@@ -278,6 +278,14 @@ def test_the_map_of_exoipctl_names_its_modules_and_has_no_circle() -> None:
     assert {name for _, shared in CTL_MAY_IMPORT.values() for name in shared.split()} <= MAY_IMPORT.keys()
 
 
+def test_the_sandbox_has_no_circle() -> None:
+    graph = {path.stem: path.read_text() for path in (PACKAGE / "sandbox").glob("*.py") if path.stem != "__init__"}
+    dotted = {name: modules_imported(source, "exoip.sandbox") for name, source in graph.items()}
+    inside = {name: {f"exoip.sandbox.{other}" for other in graph} & found for name, found in dotted.items()}
+    order = TopologicalSorter({f"exoip.sandbox.{name}": found for name, found in inside.items()}).static_order()
+    assert list(order)[-1] == "exoip.sandbox.__main__"
+
+
 @pytest.mark.parametrize("path", production(), **by_name)
 def test_pure_modules_import_no_clock_no_network_no_log(path: Path) -> None:
     if path.stem in PURE:

@@ -1,1 +1,1 @@
-"""A simulated Exoscale zone, for the demo, the tests and anybody's experiments. Production code never imports it."""
+"""A simulated Exoscale zone for tests, the demo and experiments. The daemon never imports it."""

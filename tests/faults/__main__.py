@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from exoip.sandbox.demo.partition import PartitionError
 from tests.cluster import ROOT
+from tests.demo.partition import PartitionError
 from tests.faults import cuts, plan
 from tests.faults.chaos import INTERVAL, RATIO, Report, Run
 

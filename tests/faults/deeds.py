@@ -7,8 +7,8 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from exoip.sandbox.demo.partition import PartitionError
 from tests.cluster import GROUP, Cluster
+from tests.demo.partition import PartitionError
 from tests.faults.cuts import Cut
 from tests.faults.plan import Fault
 from tests.faults.witness import Witness
