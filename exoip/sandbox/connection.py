@@ -2,40 +2,55 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from exoip.sandbox import control, service
 from exoip.sandbox.answers import Answer, answer_error
 from exoip.sandbox.faults import Fault
-from exoip.sandbox.metadata import is_metadata, metadata_for
 from exoip.sandbox.model import Call, Invalid, NotFound
 from exoip.sandbox.routes import respond
-from exoip.sandbox.service import Handler
+from exoip.sandbox.service import Handler, is_metadata, metadata_for
 from exoip.sandbox.signature import claimed_key, verify
 from exoip.sandbox.zone import Zone
-
-if TYPE_CHECKING:
-    from exoip.sandbox.server import Listener
 
 PREFIX = "/v2"
 MAX_BODY = 1 << 20
 
 
+class Shared:
+    """Hold what all connections to one zone share. `lock` guards the zone, `stopping` ends every wait.
+
+    `clock` gives the zone its `now`, `wall` the Unix time that signatures are checked against.
+    """
+
+    def __init__(self, zone: Zone, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        self.zone = zone
+        self.now = clock
+        self.wall = wall
+        self.lock = threading.RLock()
+        self.stopping = threading.Event()
+
+
 class Connection(BaseHTTPRequestHandler):
-    """Handles the requests of one connection, one after the other."""
+    """Handle the requests of one connection, one after the other."""
 
     protocol_version = "HTTP/1.1"
     server_version = "exoip-sandbox"
     disable_nagle_algorithm = True
     wbufsize = -1  # head and body leave in one segment
-    server: Listener
     arrived: float
+
+    def __init__(self, sandbox: Shared, *arguments: Any) -> None:
+        self.sandbox = sandbox
+        super().__init__(*arguments)  # handles the connection until it ends
 
     def parse_request(self) -> bool:
         """Note when the request arrived, its first line just read."""
-        self.arrived = self.server.sandbox.now()
+        self.arrived = self.sandbox.now()
         return super().parse_request()
 
     def _serve(self) -> None:
@@ -61,7 +76,7 @@ class Connection(BaseHTTPRequestHandler):
 
     def _answer(self, call: Call, handler: Handler) -> None:
         """Take the call through its life. A sandbox that closes ends it where it waits."""
-        sandbox = self.server.sandbox
+        sandbox = self.sandbox
         with sandbox.lock:
             ticket = service.begin(sandbox.zone, call, self.arrived)
         stopped = sandbox.stopping.wait(ticket.before)
@@ -78,7 +93,7 @@ class Connection(BaseHTTPRequestHandler):
     def _signed(self, path: str) -> Handler:
         """The API behind its signature check. The list of zones is public; signed, it is checked like all others."""
         header = self.headers["Authorization"]
-        wall = self.server.sandbox.wall
+        wall = self.sandbox.wall
 
         def handle(zone: Zone, call: Call, now: float, fault: Fault | None) -> Answer:
             if header is not None or call.path != "/zone":
@@ -88,7 +103,7 @@ class Connection(BaseHTTPRequestHandler):
         return handle
 
     def _control(self, path: str, query: dict[str, str], body: bytes) -> Answer:
-        sandbox = self.server.sandbox
+        sandbox = self.sandbox
         with sandbox.lock:
             return control.handle(sandbox.zone, self.command, path, query, body, sandbox.now())
 

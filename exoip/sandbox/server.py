@@ -17,6 +17,7 @@ call waits. Leaving the context ends every connection, held calls included, and 
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import socketserver
 import ssl
@@ -28,7 +29,7 @@ from http.server import ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from exoip.sandbox.connection import Connection
+from exoip.sandbox.connection import Connection, Shared
 from exoip.sandbox.zone import Zone
 
 HANDSHAKE_SECONDS = 10.0
@@ -41,13 +42,12 @@ class Listener(ThreadingHTTPServer):
     block_on_close = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], sandbox: SandboxServer, tls: ssl.SSLContext | None) -> None:
-        self.sandbox = sandbox
+    def __init__(self, address: tuple[str, int], sandbox: Shared, tls: ssl.SSLContext | None) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._tls = tls
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
-        super().__init__(address, Connection)
+        super().__init__(address, functools.partial(Connection, sandbox))
 
     def server_bind(self) -> None:
         """Bind, without the look-up of the host's name that HTTPServer adds: it may take seconds."""
@@ -90,10 +90,10 @@ class Listener(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class SandboxServer:
-    """Serves one zone. `clock` gives the zone its `now`, `wall` the Unix time that signatures are checked against.
+class SandboxServer(Shared):
+    """Serve one zone. `port` 0 takes a free port; `tls` serves HTTPS.
 
-    `port` 0 takes a free one; `tls` serves HTTPS. Raises OSError when the address can not be had.
+    Raises OSError if the address cannot be bound.
     """
 
     def __init__(
@@ -106,11 +106,7 @@ class SandboxServer:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.zone = zone
-        self.lock = threading.RLock()
-        self.now = clock
-        self.wall = wall
-        self.stopping = threading.Event()
+        super().__init__(zone, clock, wall)
         self._address = (host, port)
         self._tls = tls
         self._listener: Listener | None = None

@@ -12,12 +12,13 @@ calls under way:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from exoip.sandbox.answers import Answer, answer_error, answer_json, damage
 from exoip.sandbox.faults import Fault
-from exoip.sandbox.model import Call, ZoneError
+from exoip.sandbox.model import Call, NotFound, ZoneError
 from exoip.sandbox.routes import named_instance, respond, route
 from exoip.sandbox.zone import Zone
 
@@ -92,3 +93,40 @@ def end(zone: Zone, ticket: Ticket, answer: Answer, now: float) -> None:
         call=ticket.index,
         arrived=ticket.arrived,
     )
+
+
+_METADATA = re.compile(r"(?:/metadata/([^/]+))?/latest/meta-data/([a-z0-9-]*)")
+
+
+def is_metadata(path: str) -> bool:
+    return path.startswith(("/latest/", "/metadata/"))
+
+
+def metadata_for(client: str) -> Handler:
+    """Return a handler that answers the instance whose public address is `client`, unless the path names another.
+
+    The real service knows an instance by the address it asks from. Nodes that share one address are
+    told apart by a prefix: `/metadata/INSTANCE-ID/latest/meta-data/…`.
+    """
+
+    def handle(zone: Zone, call: Call, now: float, _fault: Fault | None) -> Answer:
+        found = _METADATA.fullmatch(call.path)
+        if found is None or call.method != "GET":
+            raise NotFound(f"no such metadata: {call.method} {call.path}")
+        named, item = found.groups()
+        instances = zone.instances(now)
+        asking = [i for i in instances if (named in (i.id, i.name) if named else i.public_ip == client)]
+        if not asking:
+            raise NotFound(f"no instance is {named or client}")
+        values = {
+            "instance-id": asking[0].id,
+            "availability-zone": zone.name,
+            "local-hostname": asking[0].name,
+            "public-ipv4": asking[0].public_ip or "",
+        }
+        values[""] = "\n".join(sorted(values))
+        if item not in values:
+            raise NotFound(f"no such metadata: {item}")
+        return Answer(200, values[item].encode(), "text/plain; charset=utf-8")
+
+    return handle

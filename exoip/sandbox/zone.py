@@ -25,7 +25,7 @@ import math
 from dataclasses import replace
 from typing import Literal
 
-from exoip.sandbox.gate import Gate
+from exoip.sandbox.faults import Gate
 from exoip.sandbox.model import Conflict, NotFound, Operation, make_id
 from exoip.sandbox.record import Record
 from exoip.sandbox.world import World, lookup

@@ -23,19 +23,19 @@ from exoip.core.events import Event as NodeEvent
 from exoip.core.events import What
 from exoip.core.node import Node
 from exoip.heartbeat.wire import Heartbeat
-from exoip.sandbox.demo import nodelog, pace, partition
-from exoip.sandbox.demo.__main__ import main
-from exoip.sandbox.demo.client import Change, Client, Request
-from exoip.sandbox.demo.cluster import ADDRESSES, EIP, Cluster, free_port
-from exoip.sandbox.demo.display import Display
-from exoip.sandbox.demo.instance import InstanceError, clean_environment
-from exoip.sandbox.demo.judge import Event, holders_at, moved_at, wrongs
-from exoip.sandbox.demo.pace import Pace
-from exoip.sandbox.demo.partition import Partition, PartitionError
-from exoip.sandbox.demo.report import HEADINGS, Row, table
-from exoip.sandbox.demo.stage import Act, agrees, row
-from exoip.sandbox.demo.web import Server
 from exoip.telemetry.journal import Journal
+from tests.demo import nodelog, pace, partition
+from tests.demo.__main__ import main
+from tests.demo.client import Change, Client, Request
+from tests.demo.cluster import ADDRESSES, EIP, Cluster, free_port
+from tests.demo.display import Display
+from tests.demo.instance import InstanceError
+from tests.demo.judge import Event, holders_at, moved_at, wrongs
+from tests.demo.pace import Pace
+from tests.demo.partition import Partition, PartitionError
+from tests.demo.report import HEADINGS, Row, table
+from tests.demo.stage import Act, agrees, row
+from tests.demo.web import Server
 
 DEADLINE = 30.0
 NAMES = {"a": "node-1", "b": "node-2", "c": "node-3"}
@@ -407,15 +407,6 @@ def test_says_so_where_nftables_does_not_work(
 
 
 # Children
-
-
-def test_children_get_no_configuration_from_outside() -> None:
-    dirty = {"IF_ADDRESS": "1", "EXOSCALE_ZONE": "2", "NOTIFY_SOCKET": "3", "HTTPS_PROXY": "4", "https_proxy": "5"}
-    clean = clean_environment({**dirty, "PATH": "/bin", "PYTHONPATH": "/elsewhere"})
-    assert clean.keys() == {"PATH", "PYTHONPATH"}
-    first, second = clean["PYTHONPATH"].split(os.pathsep)
-    assert Path(first, "exoip", "__init__.py").exists()
-    assert second == "/elsewhere"
 
 
 def test_the_port_is_free_on_every_address() -> None:

@@ -20,8 +20,8 @@ import pytest
 from exoip.core.peers import Role
 from exoip.core.snapshot import PeerView, Snapshot, status
 from exoip.sandbox import faults as sandbox
-from exoip.sandbox.demo.partition import PartitionError
 from exoip.sandbox.record import Record
+from tests.demo.partition import PartitionError
 from tests.process.faults import orders, partition, plan, transcript
 from tests.process.faults.__main__ import CAN_NOT, failed, main, summary
 from tests.process.faults.actions import Deeds
@@ -29,8 +29,7 @@ from tests.process.faults.chaos import Report, Run
 from tests.process.faults.partition import Cut
 from tests.process.faults.plan import Fault, Plan
 from tests.process.faults.process_probe import Cost, Life, Status, Witness
-from tests.support.cluster import ATTACH, PATIENCE
-from tests.support.paths import ROOT
+from tests.support.cluster import ATTACH, PATIENCE, ROOT
 
 DEAD = 0.9
 LASTING = float("inf")

@@ -356,7 +356,7 @@ def apply(mutant: Mutant, tree: Path) -> None:
     source = path.read_text()
     if source.count(mutant.old) != 1:
         raise LookupError(
-            f"{mutant.name!r}: found {source.count(mutant.old)} times in {path.name}, not once: {mutant.old!r}"
+            f"{mutant.name!r}: found {source.count(mutant.old)} times in {mutant.module}, not once: {mutant.old!r}"
         )
     path.write_text(source.replace(mutant.old, mutant.new))
 

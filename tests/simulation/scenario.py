@@ -2,7 +2,7 @@
 
     Prose stands at the margin.
     > node a prio=10            a command
-         3.000  a  role …       what happened during it: indented, written by `regenerated`, never by hand
+         3.000  a  role …       what happened during it, written by --regenerate, never by hand
 
 A scenario holds when every `expect` is met and when running it gives the very text of the file.
 """

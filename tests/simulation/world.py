@@ -27,6 +27,10 @@ from exoip.sandbox.zone import Zone
 EIP = "198.51.100.50"
 READ_TIMEOUT, MUTATION_TIMEOUT = 2.0, 10.0
 CRASHES, CRASH_WINDOW = 3, 60.0  # as in the daemon
+SHOWN = (  # event details that transcripts show, in this order: values, never sentences
+    "master", "cause", "peer", "successor", "old", "priority", "next", "call", "failure", "silent", "slept", "changes", "for",
+    "address",
+)  # fmt: skip
 
 
 def instance_id(name: str) -> str:
@@ -428,18 +432,19 @@ class World:
             self.note(f"{host.name}  {self.words(host, event)}")
 
     def words(self, host: Host, event: Event) -> str:
-        """An event in a few words, with names in the place of ids."""
-        about = self.by_id[event.instance_id].name if event.instance_id in self.by_id else event.instance_id
-        about = "" if about in (host.name, "") else f" {about}"
+        """Return the event's name, the role or other host it is about, and its details in SHOWN."""
         if event.what is What.ROLE:
-            about = f" {event.details['role']}, master {self.names(str(event.details['master'])) or 'nobody'}"
-        return f"{event.what}{about}: {self.names(event.reason)}"
+            about = [self.plain(event.details["role"])]
+        else:
+            about = [] if event.instance_id in (host.id, "") else [self.plain(event.instance_id)]
+        details = [f"{name}={self.plain(event.details[name])}" for name in SHOWN if name in event.details]
+        return " ".join([event.what, *about, *details])
 
-    def names(self, text: str) -> str:
-        """Put the names of hosts in the place of their ids."""
-        for host in self.hosts.values():
-            text = text.replace(host.id, host.name)
-        return text
+    def plain(self, value: object) -> str:
+        """Return a detail as text: a host's name for its id, a float with two decimals, "-" if empty."""
+        if isinstance(value, float):
+            return f"{value:.2f}"
+        return self.by_id[value].name if value in self.by_id else str(value) or "-"
 
     def note(self, text: str) -> None:
         if self.transcript is not None:

@@ -5,8 +5,8 @@
     blind      from a member's address, but its instance id is only guessed
     forged     from a member's address and with its id, unsigned (the nodes have a key): whoever listens on the network can make these
 
-Everything stays on loopback. `Flood` is the attacker, a process of its own; `tests/process/test_flood.py` holds the daemon to the shape of the
-figures, without their absolute values.
+Everything stays on loopback. `Flood` is the attacker, a process of its own. `tests/process/test_flood.py`
+holds the daemon to the shape of the figures, without their absolute values.
 """
 
 from __future__ import annotations

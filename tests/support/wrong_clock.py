@@ -1,4 +1,6 @@
-"""The daemon as it is, but that its heartbeats see a wall clock that is SECONDS ahead: `python -m tests.support.wrong_clock SECONDS WORD...`
+"""Run the daemon with a wall clock that is SECONDS ahead for its heartbeats.
+
+    python -m tests.support.wrong_clock SECONDS WORD...
 
 The API still sees the right time, without which it would refuse every signature.
 """

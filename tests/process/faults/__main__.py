@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from exoip.sandbox.demo.partition import PartitionError
+from tests.demo.partition import PartitionError
 from tests.process.faults import partition, plan
 from tests.process.faults.chaos import INTERVAL, RATIO, Report, Run
-from tests.support.paths import ROOT
+from tests.support.cluster import ROOT
 
 CAN_NOT = 3  # the exit code where a fault that was asked for can not be had here
 

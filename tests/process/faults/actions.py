@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from exoip.sandbox.demo.partition import PartitionError
+from tests.demo.partition import PartitionError
 from tests.process.faults.partition import Cut
 from tests.process.faults.plan import Fault
 from tests.process.faults.process_probe import Witness

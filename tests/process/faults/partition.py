@@ -15,7 +15,7 @@ import struct
 import subprocess
 from collections.abc import Sequence
 
-from exoip.sandbox.demo.partition import Partition, PartitionError
+from tests.demo.partition import Partition, PartitionError
 
 _NEW = ("--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 _WAYS = (

@@ -1,4 +1,4 @@
-"""A tiny web server that says its name: `python -m exoip.sandbox.demo.web NAME ADDRESS` prints its port and serves until killed."""
+"""A tiny web server that says its name: `python -m tests.demo.web NAME ADDRESS` prints its port and serves until killed."""
 
 from __future__ import annotations
 

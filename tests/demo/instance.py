@@ -18,17 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-import exoip
+from tests.support.cluster import ROOT, environment
 
-ROOT = Path(exoip.__file__).resolve().parent.parent  # where children find this very package
-SYSTEMD = (
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "JOURNAL_STREAM",
-    "RUNTIME_DIRECTORY",
-    "CREDENTIALS_DIRECTORY",
-)
 DIES = 5.0  # seconds
 
 
@@ -85,7 +76,7 @@ class Instance:
     def start(self) -> None:
         """Start the whole instance."""
         with self.log_path.open("ab") as log:
-            command = [sys.executable, "-m", "exoip.sandbox.demo.web", self.name, self.address]
+            command = [sys.executable, "-m", "tests.demo.web", self.name, self.address]
             self.web = _spawn(command, {}, subprocess.PIPE, log)
         if self.web.stdout is not None:
             os.set_blocking(self.web.stdout.fileno(), False)
@@ -93,11 +84,11 @@ class Instance:
 
     def start_daemon(self) -> None:
         """Start the daemon alone."""
-        environment = {**self.environment, "NOTIFY_SOCKET": str(self._socket_path)}
+        settings = {**self.environment, "NOTIFY_SOCKET": str(self._socket_path)}
         self._drain_notifications()
         with self.log_path.open("ab") as log:
             command = [sys.executable, "-m", "exoip", *self.arguments]
-            self.daemon = Daemon(_spawn(command, environment, subprocess.DEVNULL, log))
+            self.daemon = Daemon(_spawn(command, settings, subprocess.DEVNULL, log))
         self.exit_code = self.exited_at = None
 
     def kill(self) -> None:
@@ -196,26 +187,14 @@ class Instance:
         return found
 
 
-def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what would configure the daemon, and what systemd gave to this process."""
-    foreign = ("IF_", "EXOSCALE_")
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if not name.startswith(foreign) and name not in SYSTEMD and not name.lower().endswith("_proxy")
-    }
-    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), environ.get("PYTHONPATH"))))}
-
-
-def _spawn(
-    command: Sequence[str], environment: Mapping[str, str], output: int, log: IO[bytes]
-) -> subprocess.Popen[bytes]:
+def _spawn(command: Sequence[str], settings: Mapping[str, str], output: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a child that a Ctrl-C at the terminal does not reach, and that dies with this process whatever that dies of."""
     setpriv = shutil.which("setpriv")
     prefix = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
-    return subprocess.Popen(  # noqa: S603  # our own modules
+    return subprocess.Popen(
         [*prefix, *command],
-        env={**clean_environment(os.environ), **environment},
+        env=environment(**settings),
+        cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=log,

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from exoip.sandbox.demo.cluster import Cluster
-from exoip.sandbox.demo.display import Display
-from exoip.sandbox.demo.instance import Instance
-from exoip.sandbox.demo.judge import Event, moved_at, wrongs
-from exoip.sandbox.demo.report import Row
 from exoip.sandbox.zone import COMMANDS
+from tests.demo.cluster import Cluster
+from tests.demo.display import Display
+from tests.demo.instance import Instance
+from tests.demo.judge import Event, moved_at, wrongs
+from tests.demo.report import Row
 
 STEP = 0.02  # seconds between two looks
 SETTLED = 0.8  # so long a new state must last before the next act

@@ -12,15 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from exoip.sandbox.demo import nodelog
-from exoip.sandbox.demo.client import Change, Client
-from exoip.sandbox.demo.instance import Instance
-from exoip.sandbox.demo.judge import History
-from exoip.sandbox.demo.pace import Pace
 from exoip.sandbox.record import Entry
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.traffic import Traffic
 from exoip.sandbox.zone import COMMANDS, Zone
+from tests.demo import nodelog
+from tests.demo.client import Change, Client
+from tests.demo.instance import Instance
+from tests.demo.judge import History
+from tests.demo.pace import Pace
 
 EIP = "127.0.0.100"
 ADDRESSES = ("127.0.0.11", "127.0.0.12", "127.0.0.13")

@@ -49,7 +49,7 @@ class Partition:
         command = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         if command is None:
             raise PartitionError("nftables is not installed")
-        self._nft = subprocess.Popen(  # noqa: S603  # the path of nft, as found
+        self._nft = subprocess.Popen(
             [command, "-i"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from exoip.sandbox.demo.instance import Instance
-from exoip.sandbox.demo.judge import Event
-from exoip.sandbox.demo.partition import Partition, PartitionError
-from exoip.sandbox.demo.stage import Act, Failed, Stage
 from exoip.sandbox.faults import Fault
 from exoip.sandbox.zone import COMMANDS
+from tests.demo.instance import Instance
+from tests.demo.judge import Event
+from tests.demo.partition import Partition, PartitionError
+from tests.demo.stage import Act, Failed, Stage
 
 FROZEN = 3.0  # seconds at least
 REFUSALS = 2  # attaches that the API refuses before it is back: after the third the node would step aside for 10 s

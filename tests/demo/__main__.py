@@ -1,4 +1,4 @@
-"""The command: `python -m exoip.sandbox.demo`, which `script/demo` runs.
+"""The command: `python -m tests.demo`, which `script/demo` runs.
 
 Exit codes: 0 the Elastic IP was always where it belongs, 1 it was not, or the demo could not be played, 2 usage, 130 Ctrl-C.
 """
@@ -15,13 +15,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from exoip.sandbox.demo import report
-from exoip.sandbox.demo.cluster import EIP, Cluster
-from exoip.sandbox.demo.display import Display
-from exoip.sandbox.demo.instance import InstanceError
-from exoip.sandbox.demo.pace import Pace
-from exoip.sandbox.demo.scenario import Scenario
-from exoip.sandbox.demo.stage import Failed
+from tests.demo import report
+from tests.demo.cluster import EIP, Cluster
+from tests.demo.display import Display
+from tests.demo.instance import InstanceError
+from tests.demo.pace import Pace
+from tests.demo.scenario import Scenario
+from tests.demo.stage import Failed
 
 TAIL = 40  # lines of each log, shown on failure
 INTERRUPTED = 130
