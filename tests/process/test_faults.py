@@ -44,9 +44,9 @@ HELD_ON = 20.0  # seconds that a node which does not let go is waited for: after
 
 # What a daemon does, from its reload on, that it must not; and what is to be told of it.
 BREAKS: dict[str, str] = {
-    "moves.Moves._may_let_go = lambda self: ''": f"not quiet within {HELD_ON:.0f} s: ",
-    "moves.Moves._may_let_go = lambda self: 'why not'": "a detach in spell 2 left nobody that lives for ",
-    f"api.Client.attach = lambda self, eip, _: attach(self, eip, '{plan.instance_id('n1')}')": f"n2 asks for {ATTACH} of n1",
+    "mutations.Moves._may_let_go = lambda self: ''": f"not quiet within {HELD_ON:.0f} s: ",
+    "mutations.Moves._may_let_go = lambda self: 'why not'": "a detach in spell 2 left nobody that lives for ",
+    f"client.Client.attach = lambda self, eip, _: attach(self, eip, '{plan.instance_id('n1')}')": f"n2 asks for {ATTACH} of n1",
     "Hooks.put = lambda self, stance: stance.role == 'MASTER' and put(self, stance)": "and its program was told ('MASTER', ",
     "os._exit(4)": "ended unasked, with 4",
     "print('Traceback (most recent call last):', flush=True)": "logs: Traceback",
@@ -56,10 +56,12 @@ BREAKS: dict[str, str] = {
 }
 PROGRAM = """
 import os, threading, time
-from exoip import api, moves, reload
 from exoip.__main__ import main
-from exoip.hooks import Hooks
-kept, start, attach, put = [], reload.start, api.Client.attach, Hooks.put
+from exoip.core import mutations
+from exoip.daemon import reload
+from exoip.exoscale import client
+from exoip.operator.hooks import Hooks
+kept, start, attach, put = [], reload.start, client.Client.attach, Hooks.put
 def broken(*words):
     {}
     start(*words)
