@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exoip.admission import Admission
+from exoip.aside import UnfitReason
 from exoip.calls import Trouble
 from exoip.election import Election
 from exoip.knowledge import Instance
@@ -72,7 +73,7 @@ class Snapshot:
     refused: Mapping[str, int]
     priority: int = 0
     known_at: float = -math.inf
-    aside: tuple[tuple[str, float], ...] = ()
+    aside: tuple[UnfitReason, ...] = ()
     stand_back_until: float = -math.inf
     preempt_delay: float = 0.0
     flapping: Flapping = Flapping()

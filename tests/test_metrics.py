@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import exoip
+from exoip.aside import UnfitReason
 from exoip.calls import Call, Failure, Kind, Outcome
 from exoip.errors import ConfigError
 from exoip.events import Event, What
@@ -33,7 +34,10 @@ PEERS = (
 )
 NODE = Snapshot(
     100.0, Role.MASTER, "alone", 40.0, "id-0", 10, True, False, True, False, False, "attach", PEERS, {"short": 3, "unknown": 1},
-    aside=(("health check tcp 127.0.0.1:80 fails: Connection refused", math.inf), ("drained by root", math.inf)),
+    aside=(
+        UnfitReason("health check tcp 127.0.0.1:80", "health check tcp 127.0.0.1:80 fails: Connection refused"),
+        UnfitReason("operator", "drained by root"),
+    ),
     preempt_delay=math.inf, outsiders=("id-9",),
 )  # fmt: skip
 
@@ -82,8 +86,8 @@ def names() -> set[str]:
         ("exoip_holding_in_doubt", 0),
         ("exoip_advertised_priority", 10),
         ("exoip_unfit", 1),
-        ("exoip_unfit_reason{reason=health check tcp 127.0.0.1:80 fails}", 1),
-        ("exoip_unfit_reason{reason=drained by root}", 1),
+        ("exoip_unfit_reason{reason=health check tcp 127.0.0.1:80}", 1),
+        ("exoip_unfit_reason{reason=operator}", 1),
         ("exoip_api_degraded", 1),
         ("exoip_preempt_delay_seconds", math.inf),
         ("exoip_outsiders", 1),

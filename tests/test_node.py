@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exoip.aside import OPERATOR
+from exoip.aside import OPERATOR, UnfitReason
 from exoip.authentication import WINDOW, Proof
 from exoip.calls import Failure, Kind, Lane, Outcome
 from exoip.election import HOLDING_UNFIT, LEAVING, UNFIT, Role, Terms
@@ -386,7 +386,7 @@ class TestHealth:
         bench.beating["a"] = 50
         bench.advance(10_000)
         assert {priority for _, priority in bench.beats} == {UNFIT}
-        assert bench.view.aside == (("drained by ann", math.inf),)
+        assert bench.view.aside == (UnfitReason(OPERATOR, "drained by ann"),)
         assert (bench.role, bench.holding) == (Role.BACKUP, set())
         bench.node.set_aside(OPERATOR, "", bench.now)
         bench.advance(10)
