@@ -1,4 +1,4 @@
-"""No program reads prose: whatever the sentences say, the nodes do the same, and history, status and verdict find the same."""
+"""No program reads prose: whatever the sentences say, the nodes do the same, and history, status, verdict and metrics find the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from exoip import journal, report
+from exoip import journal, metrics, report
 from exoip.aside import UnfitReason
 from exoip.calls import Call, Outcome
 from exoip.config import parse
@@ -21,6 +21,7 @@ from exoip.election import Election
 from exoip.events import Event
 from exoip.messages import CURES, SENTENCES
 from exoip.snapshot import status
+from exoip.tally import Tally
 from exoip.verdict import judge
 from tests.journals import NAMES, Journals, label
 from tests.simulation.scenario import files, run
@@ -68,7 +69,7 @@ def _after(init: Callable[..., None], name: str, words: Callable[[], str]) -> Ca
 
 
 def live() -> tuple[Journals, list[Any]]:
-    """What happens to three nodes in some hours, and the state of each after each step, by report, verdict and status line."""
+    """What happens to three nodes in some hours, and the state of each after each step: report, verdict, status line, metrics."""
     journals, states = Journals(), []
     world = journals.world
     a, b = journals["a"], journals["b"]
@@ -82,6 +83,8 @@ def live() -> tuple[Journals, list[Any]]:
         lambda: world.split("a", "bc"),
         lambda: world.split(),
         a.api.modes.clear,
+        lambda: in_turn(lambda: world.split("a", "bc"), lambda: a.api.modes.update(holders="fail")),
+        lambda: in_turn(world.split, a.api.modes.clear),
         a.leave,
         a.start,
         lambda: world.zone.detach(world.eip_id, a.id, world.now),
@@ -109,7 +112,8 @@ def state(name: str, journals: Journals) -> Any:
     now = host.node.snapshot(host.now)
     level, reasons = judge(now, label)
     told = report.running(now, report.Facts(config, topology), NAMES.__getitem__, 0.0, lambda at: at)
-    return [name, without_words(told), level, len(reasons), status(now, EIP)]
+    scraped = metrics.Facts(now, EIP, host.id, metrics.Beats(0, 0, 0), Tally().copy(), (), None, float, label)
+    return [name, without_words(told), level, len(reasons), status(now, EIP), metrics.text(scraped)]
 
 
 def without_words(told: Any) -> Any:
