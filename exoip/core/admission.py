@@ -83,4 +83,5 @@ class Refusals:
         if len(told) >= MOST_SENDERS and not member:
             return None
         told[address, cause] = now
-        return Event(What.DATAGRAM_REFUSED, now, "", cause, {"address": address, "count": self.counts[cause]})
+        details = {"address": address, "count": self.counts[cause], "cause": cause}
+        return Event(What.DATAGRAM_REFUSED, now, "", cause, details)

@@ -7,7 +7,8 @@ can be stopped between any two calls, and a test can do just that.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 OPERATION_TIMEOUT = 10.0  # seconds after its call: an operation that is not seen done has timed out
@@ -34,6 +35,19 @@ class Kind(StrEnum):
     REFRESH = "refresh"  # who is in the group
 
 
+class Purpose(StrEnum):
+    """The rule that wants a call, see `moves` and `reads`."""
+
+    ATTACH = "attach"  # a master that does not hold attaches the EIP to itself
+    CLEAR = "clear"  # a master detaches the EIP from another holder
+    RELEASE = "release"  # a backup or a leaver detaches the EIP from itself
+    KNOW = "know"  # does this node hold? It is in doubt, or about to clear
+    KEEP = "keep"  # does the successor hold yet?
+    ASK = "ask"  # who holds, now that this node does not?
+    VERIFY = "verify"  # routine, and the look at what has just changed
+    REFRESH = "refresh"  # who is in the group?
+
+
 class Failure(StrEnum):
     """Why a call gave nothing; the tree of `errors`, as data."""
 
@@ -57,12 +71,14 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One wanted call. `why` is for people."""
+    """One wanted call. `why` is for people only; `details` are those of its events."""
 
     kind: Kind
     instance_id: str = ""
     operation_id: str = ""
+    purpose: Purpose = Purpose.VERIFY
     why: str = ""
+    details: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ from __future__ import annotations
 
 import math
 
-from exoip.core.events import Event, What
+from exoip.core.events import Cause, Event, What
 from exoip.core.flap_damping import WINDOW, Damping
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, Condition, Peer, Role, Terms
 
@@ -99,7 +99,7 @@ class Election:
         else:
             event = Event(What.PEER_ALIVE, now, instance_id, f"priority {priority}", {"priority": priority})
             self._next_death = min(self._next_death, now + self.terms.dead_time)
-        return [event, *self.decide(now, f"{instance_id} {event.what}")]
+        return [event, *self.decide(now, event.what, instance_id)]
 
     def tick(self, now: float, *, quiet: bool) -> list[Event]:
         """Let what is due happen: deaths (only when `quiet`), the end of LISTENING, rises that count, the preemption delay."""
@@ -107,10 +107,10 @@ class Election:
         for peer in self.peers.values():
             if peer.counts_at is not None and now >= peer.counts_at:
                 peer.counts_at = None
-        why = f"{events[0].instance_id} peer-dead" if events else "time passed"
+        cause = (events[0].what, events[0].instance_id) if events else (Cause.TIME, "")
         if self.damping.ended(now) and self.terms.flap_damping:
             events.append(Event(What.CALM, now, self.terms.instance_id, "the role did not change for a while"))
-        return events + self.decide(now, why)
+        return events + self.decide(now, *cause)
 
     def stalled(self, now: float, slept: float) -> list[Event]:
         """This node was not running for `slept` seconds: it listens anew, and gives every peer a whole dead time to be heard."""
@@ -122,14 +122,14 @@ class Election:
         event = Event(
             What.STALLED, now, self.terms.instance_id, f"slept {slept:.2f} s past its schedule", {"slept": slept}
         )
-        return [event, *self.decide(now, f"stalled for {slept:.1f} s")]
+        return [event, *self.decide(now, What.STALLED)]
 
     def feel(self, condition: Condition, now: float) -> list[Event]:
         """Take the node's own condition into account."""
         if condition == self.condition:
             return []
-        self.condition = condition
-        return self.decide(now, "own condition changed")
+        before, self.condition = self.condition, condition
+        return self.decide(now, condition.trigger(before))
 
     def set_terms(self, terms: Terms, now: float) -> list[Event]:
         """Go by other terms from now on (a reload). The own id stays."""
@@ -145,7 +145,7 @@ class Election:
         self._next_death = -math.inf  # look at every peer again
         for peer in self.peers.values():
             self._compare(peer, now)
-        return self.decide(now, "configuration changed")
+        return self.decide(now, Cause.CONFIGURATION)
 
     def set_members(self, instance_ids: frozenset[str], now: float) -> list[Event]:
         """Hear exactly these members from now on, never oneself."""
@@ -156,12 +156,12 @@ class Election:
         for new in sorted(instance_ids - self.peers.keys() - {self.terms.instance_id}):
             self.peers[new] = Peer(new)
             events.append(Event(What.PEER_ADDED, now, new, "a member"))
-        return events + self.decide(now, "members changed")
+        return events + self.decide(now, Cause.MEMBERS)
 
     # -- what comes out -----------------------------------------------------------------------------------------------
 
-    def decide(self, now: float, why: str) -> list[Event]:
-        """Look at the advertised priority and the role again."""
+    def decide(self, now: float, cause: What | Cause, peer: str = "") -> list[Event]:
+        """Look at the advertised priority and the role again, because of `cause`, an event of `peer` if one is given."""
         events = []
         self._concede(now)
         advertised = self._advertise()
@@ -172,7 +172,8 @@ class Election:
         role, master, reason = self._elect(now)
         if (role, master) != (self.role, self.master):
             details = {"role": role, "old_role": self.role, "master": master or "", "old_master": self.master or ""}
-            events.append(Event(What.ROLE, now, master or "", f"{reason} ({why})", details))
+            details |= {"cause": cause} | ({"peer": peer} if peer else {})
+            events.append(Event(What.ROLE, now, master or "", reason, details))
             if role is not self.role:
                 self.since = now
                 events += self._dampen(role, now)

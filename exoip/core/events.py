@@ -54,13 +54,29 @@ class What(StrEnum):
     SEND_RECOVERED = "send-recovered"
 
 
+class Cause(StrEnum):
+    """What caused an event, where that is no event itself."""
+
+    TIME = "time"  # a deadline: the end of LISTENING, of a preemption delay, of a stand-back …
+    DOUBT = "doubt"  # whether this node still holds is in doubt, or no longer
+    MEMBERS = "members"  # the group changed
+    CONFIGURATION = "configuration"  # a reload, or another priority
+    NOBODY_HOLDS = "nobody-holds"  # no silent, running instance holds
+    HEARD = "heard"  # a holder is heard and has not let go
+    SILENT = "silent"  # a holder is silent, and held when this node attached
+    SILENT_RIVAL = "silent-rival"  # a holder is silent, and came to hold later
+
+
 _INSTANCE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event: what, at which monotonic second, about which instance (an id, or ""), why, and further details by name."""
+    """One event: what, at which monotonic second, about which instance (an id, or ""), why, and further details by name.
+
+    `reason` is for people only. What a program goes by is a detail, which the journal gives a field.
+    """
 
     what: What
     at: float

@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 from exoip.core.backoff import SOON, Backoff, Fitness
-from exoip.core.calls import POLL, Call, Failure, Kind, Operation, Outcome
+from exoip.core.calls import POLL, Call, Failure, Kind, Operation, Outcome, Purpose
 from exoip.core.election import LEAVING, Election, Role
-from exoip.core.events import Event, What
+from exoip.core.events import Cause, Event, What
 from exoip.core.observed import Instance, Knowledge
 
 ATTACH_TRUSTED = 5.0  # an attach seen done later than this after its call is read back before it is believed
@@ -104,29 +105,30 @@ class Moves:
         if self._operation is not None:
             if now < self._operation.poll_at:
                 return None, self._operation.poll_at
-            operation = self._operation
-            call: Call | None = Call(Kind.POLL, operation.call.instance_id, operation.operation_id, operation.call.why)
-            at = now
+            operation, at = self._operation, now
+            call: Call | None = replace(operation.call, kind=Kind.POLL, operation_id=operation.operation_id)
         else:
             call, at = self._wish(now)
         self._in_flight = call
         return call, at
 
     def _wish(self, now: float) -> tuple[Call | None, float]:
-        role, me = self._election.role, self._know.me
+        role, me, me_id = self._election.role, self._know.me, self._know.own_id
         if role is Role.MASTER and not me.held:
             at = math.inf if self.hold_back else self.take.at
-            return (None, at) if now < at else (Call(Kind.ATTACH, self._know.own_id, why=self._election.reason), now)
+            if now < at:
+                return None, at
+            return Call(Kind.ATTACH, me_id, purpose=Purpose.ATTACH, why=self._election.reason), now
         if role is Role.MASTER and not me.doubt:
             due, other = self._clear_due()
             if other is None or now < due or self._stale(due, now):
                 return None, due if now < due else math.inf
-            return Call(Kind.DETACH, other.instance_id, why=self._why_clear(other)), now
+            return Call(Kind.DETACH, other.instance_id, "", Purpose.CLEAR, *self._why_clear(other)), now
         if self.keeping:
             if now < self.let_go.at:
                 return None, self.let_go.at
-            why = self._may_let_go()
-            return (Call(Kind.DETACH, self._know.own_id, why=why), now) if why else (None, math.inf)
+            relief = self._relief()
+            return (Call(Kind.DETACH, me_id, "", Purpose.RELEASE, *relief), now) if relief else (None, math.inf)
         return None, math.inf
 
     def _clear_due(self) -> tuple[float, Instance | None]:
@@ -148,26 +150,23 @@ class Moves:
         lower = self._know.own_id < other.instance_id
         return max(since, other.silent_since) + (RIVAL_GRACE_LOWER_ID if lower else RIVAL_GRACE_HIGHER_ID)
 
-    def _why_clear(self, other: Instance) -> str:
+    def _why_clear(self, other: Instance) -> tuple[str, dict[str, object]]:
         if self._election.alive(other.instance_id):
-            return f"it is heard and has not let go for {HEARD_GRACE:.0f} s"
-        return (
-            "it is silent and held"
-            if other.instance_id in self._know.baseline
-            else "it is silent and came to hold later"
-        )
+            return f"it is heard and has not let go for {HEARD_GRACE:.0f} s", {"cause": Cause.HEARD}
+        if other.instance_id in self._know.baseline:
+            return "it is silent and held", {"cause": Cause.SILENT}
+        return "it is silent and came to hold later", {"cause": Cause.SILENT_RIVAL}
 
-    def _may_let_go(self) -> str:
-        """Return why this node may let go, or nothing when it may not."""
+    def _relief(self) -> tuple[str, dict[str, object]] | None:
+        """Return why this node may let go, and its successor ("" for none) as a detail; None when it may not."""
         if not self.leaving:
-            master = self._election.master
-            return f"{master} holds and is heard" if master and self._relieved_by(master) else ""
-        heard = [peer for peer in self._election.peers.values() if peer.alive and peer.priority < LEAVING]
+            heir = self._election.master
+            return (f"{heir} holds and is heard", {"successor": heir}) if heir and self._relieved_by(heir) else None
+        heard = [p.instance_id for p in self._election.peers.values() if p.alive and p.priority < LEAVING]
         if not heard:
-            return "leaving, and no peer is there to take over"
-        return next(
-            (f"leaving, {p.instance_id} holds and is heard" for p in heard if self._relieved_by(p.instance_id)), ""
-        )
+            return "leaving, and no peer is there to take over", {"successor": ""}
+        heir = next((peer for peer in heard if self._relieved_by(peer)), None)
+        return (f"leaving, {heir} holds and is heard", {"successor": heir}) if heir else None
 
     def _relieved_by(self, instance_id: str) -> bool:
         other = self._know.others.get(instance_id)
@@ -186,7 +185,7 @@ class Moves:
         if call.kind is Kind.ATTACH:
             return [Event(What.ATTACHING, now, call.instance_id, call.why)]
         own = call.instance_id == self._know.own_id
-        return [Event(What.LETTING_GO if own else What.CLEARING, now, call.instance_id, call.why)]
+        return [Event(What.LETTING_GO if own else What.CLEARING, now, call.instance_id, call.why, call.details)]
 
     def done(self, call: Call, outcome: Outcome) -> list[Event]:
         """Take in what came of the call that `next` gave."""
@@ -226,23 +225,23 @@ class Moves:
         return self._operation.deadline if self._operation and waiting else math.inf
 
     def _succeeded(self, call: Call, called: float, looked: float, now: float) -> list[Event]:
-        took = {"duration": now - called, "since": now - self.since}
+        details = {**call.details, "duration": now - called, "since": now - self.since}
         if call.kind is Kind.ATTACH:
             self._know.me.attached(called, looked, now, ATTACH_TRUSTED)
             self.attached_at, self.unsure = now, False
             self.attach_fitness.done()
-            return [Event(What.ATTACHED, now, call.instance_id, call.why, took)]
+            return [Event(What.ATTACHED, now, call.instance_id, call.why, details)]
         if call.instance_id == self._know.own_id:
             self._know.me.detached(called, now)
             self.let_go.reset()
-            return [Event(What.LET_GO, now, call.instance_id, call.why, took)]
+            return [Event(What.LET_GO, now, call.instance_id, call.why, details)]
         self.clear.reset()
         self.clear_fitness.done()
         other = self._know.others.get(call.instance_id)
         if other is not None:
             other.cleared(now)
             self._know.not_holding(other.instance_id)
-        return [Event(What.CLEARED, now, call.instance_id, call.why, took)]
+        return [Event(What.CLEARED, now, call.instance_id, call.why, details)]
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome, now: float) -> list[Event]:
         definite = failure in (Failure.REFUSED, Failure.INVALID)

@@ -53,9 +53,9 @@ class Ownership:
         self.aside = Aside(
             election.terms.instance_id,
             {
-                "attach failed": self.moves.attach_fitness,
-                "detach of another failed": self.moves.clear_fitness,
-                "can not read itself": self.reads.fitness,
+                "attach": self.moves.attach_fitness,
+                "detach": self.moves.clear_fitness,
+                "read": self.reads.fitness,
             },
         )
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)

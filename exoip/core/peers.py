@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from exoip.core.events import Cause, What
+
 PROTECTED, HOLDING_UNFIT, UNFIT, LEAVING = 0, 253, 254, 255
 
 
@@ -53,6 +55,20 @@ class Condition:
     letting_go: bool = False
     yielded: bool = False
     leaving: bool = False
+
+    def trigger(self, before: Condition) -> What | Cause:
+        """Name the event that made this state of the state `before`; "holds" stands for "attached" too."""
+        if self.leaving != before.leaving:
+            return What.LEAVING
+        if self.yielded != before.yielded:
+            return What.YIELDED if self.yielded else What.STAND_BACK_OVER
+        if self.unfit != before.unfit:
+            return What.UNFIT if self.unfit else What.FIT
+        if self.letting_go != before.letting_go:
+            return What.LETTING_GO if self.letting_go else What.FAILED if self.last_held else What.LET_GO
+        if self.last_held != before.last_held:
+            return What.HOLDS if self.last_held else What.LOST
+        return Cause.DOUBT
 
 
 @dataclass(slots=True)

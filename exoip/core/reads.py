@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from exoip.core.backoff import Backoff, Fitness
-from exoip.core.calls import Call, Failure, Kind, Outcome
+from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
 from exoip.core.election import LEAVING, Election, Role
 from exoip.core.events import Event, What
 from exoip.core.mutations import Moves
@@ -102,17 +102,17 @@ class Reads:
     def _urgent(self, now: float) -> Call | None:
         me, own_id, question = self._know.me, self._know.own_id, self._question
         if question is not None and question.candidates is None and self._may(Kind.HOLDERS, now):
-            return Call(Kind.HOLDERS, why="who holds")
+            return Call(Kind.HOLDERS, purpose=Purpose.ASK)
         if not self._may(Kind.READ, now):
             return None
         if (me.doubt or self._moves.wants_fresh(now)) and not self._moves.touching(own_id):
-            return Call(Kind.READ, own_id, why="in doubt" if me.doubt else "before a clear")
+            return Call(Kind.READ, own_id, purpose=Purpose.KNOW)
         targets = self._keep_targets() if self._moves.keeping and now >= self.due.keep_at else []
         if targets:
             target = self.due.keep_look(targets, self._moves.leaving, now)
-            return Call(Kind.READ, target, why="does it hold yet")
+            return Call(Kind.READ, target, purpose=Purpose.KEEP)
         if question is not None and question.candidates:
-            return Call(Kind.READ, question.candidates[0], why="who holds")
+            return Call(Kind.READ, question.candidates[0], purpose=Purpose.ASK)
         return None
 
     def _keep_targets(self) -> list[str]:
@@ -126,21 +126,21 @@ class Reads:
         may_read = self._may(Kind.READ, now)
         for other in self._know.holders() if may_read else []:
             if other.changed_at > other.read_at and not self._moves.touching(other.instance_id):
-                return Call(Kind.READ, other.instance_id, why="read back")
+                return Call(Kind.READ, other.instance_id)
         while self.due.queue and (may_read or self.due.queue[0].kind is not Kind.READ):
             call = self.due.queue.popleft()
             if self._may(call.kind, now) and not self._moves.touching(call.instance_id):
                 return call
         if now >= self.due.refresh_at and self._may(Kind.REFRESH, now):
-            return Call(Kind.REFRESH, why="group")
+            return Call(Kind.REFRESH, purpose=Purpose.REFRESH)
         return None
 
     def _plan(self, now: float) -> None:
         """Fill the queue with a round of verification, and set when the next one is due."""
-        role, own = self._election.role, Call(Kind.READ, self._know.own_id, why="verify")
-        others = [Call(Kind.READ, other, why="verify") for other in sorted(self._know.others)]
+        role, own = self._election.role, Call(Kind.READ, self._know.own_id)
+        others = [Call(Kind.READ, other) for other in sorted(self._know.others)]
         if role is Role.MASTER and self._know.me.held:
-            lists = [Call(Kind.HOLDERS, why="verify")] if self.due.round_begins(now, self.verify_interval) else []
+            lists = [Call(Kind.HOLDERS)] if self.due.round_begins(now, self.verify_interval) else []
             self.due.queue.extend([own, *others, *lists])
         elif self.due.idle_round_begins(now, self.verify_interval / 2) and role is Role.LISTENING:
             self.due.queue.extend(others)
@@ -180,7 +180,7 @@ class Reads:
         outsiders = [c for c in named if c not in self._know.others]
         if len(outsiders) > MOST_OUTSIDERS:
             return []
-        self.due.queue.extend(Call(Kind.READ, outsider, why="an outsider?") for outsider in outsiders)
+        self.due.queue.extend(Call(Kind.READ, outsider) for outsider in outsiders)
         return []
 
     def _saw_myself(self, outcome: Outcome) -> list[Event]:
@@ -225,7 +225,7 @@ class Reads:
             self.fitness.failed(failure, now)
         if call.kind is Kind.REFRESH:
             self.due.refresh_failed(now)
-        if question is None or call.why != "who holds":
+        if question is None or call.purpose is not Purpose.ASK:
             return []
         question.failures += 1
         if question.failures < ASK_TRIES and failure not in (Failure.REFUSED, Failure.INVALID, Failure.NOT_SO):

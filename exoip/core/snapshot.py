@@ -16,6 +16,7 @@ from exoip.core.election import Election
 from exoip.core.observed import Instance
 from exoip.core.ownership import Ownership
 from exoip.core.peers import Peer, Role
+from exoip.core.unfit import UnfitReason
 
 
 class Health(StrEnum):
@@ -108,7 +109,7 @@ class Snapshot:
     refused: Mapping[str, int]
     priority: int = 0
     known_at: float = -math.inf
-    aside: tuple[tuple[str, float], ...] = ()
+    aside: tuple[UnfitReason, ...] = ()
     stand_back_until: float = -math.inf
     preempt_delay: float = 0.0
     flapping: Flapping = Flapping()

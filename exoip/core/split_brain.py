@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from exoip.core.election import Election, Role
-from exoip.core.events import Event, What
+from exoip.core.events import Cause, Event, What
 from exoip.core.mutations import Moves
 from exoip.core.observed import Knowledge
 from exoip.core.reads import Reads
@@ -62,7 +62,7 @@ class Yielding:
             return []
         self.rivals.clear()
         self.length = FIRST_STAND_BACK
-        return self._end(now, f"{instance_id} is heard again") if self.active else []
+        return self._end(now, f"{instance_id} is heard again", What.PEER_ALIVE, instance_id) if self.active else []
 
     def leave(self) -> None:
         """Stand back no more: this node is leaving altogether."""
@@ -74,7 +74,7 @@ class Yielding:
         if not self.active:
             return []
         if now >= self._until:
-            return self._end(now, "its time is over")
+            return self._end(now, "its time is over", Cause.TIME)
         if now >= self._look_at:
             self._look_at = now + LOOK
             self._reads.ask(self._looked)
@@ -104,11 +104,12 @@ class Yielding:
         if not self.active or not (found or certain):
             return []
         if found is None:
-            return self._end(now, "no silent running instance holds")
+            return self._end(now, "no silent running instance holds", Cause.NOBODY_HOLDS)
         self.rivals.add(found)
         return []
 
-    def _end(self, now: float, why: str) -> list[Event]:
+    def _end(self, now: float, why: str, cause: What | Cause, peer: str = "") -> list[Event]:
         self.active = False
         self._reads.drop_question()
-        return [Event(What.STAND_BACK_OVER, now, self._know.own_id, why)]
+        details = {"cause": cause} | ({"peer": peer} if peer else {})
+        return [Event(What.STAND_BACK_OVER, now, self._know.own_id, why, details)]

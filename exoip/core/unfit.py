@@ -7,32 +7,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from exoip.core.backoff import Fitness
 from exoip.core.events import Event, What
 
 OPERATOR, FAILOVER = "operator", "failover"  # sources of their own: a drain, and a hand-over on demand
+_FAILED = {"attach": "attach failed", "detach": "detach of another failed", "read": "can not read itself"}
+
+
+@dataclass(frozen=True, slots=True)
+class UnfitReason:
+    """One reason. `cause` is its source, or the node's own job that failed; `why` is for people; `until` inf: until taken back."""
+
+    cause: str
+    why: str
+    until: float = math.inf
 
 
 class Aside:
-    """The reasons of one node. `jobs`: by what its failure is called, the fitness for each job that the node does itself."""
+    """The reasons of one node. `jobs`: the fitness for each job that the node does itself: attach, detach (of another), read (itself)."""
 
     def __init__(self, own_id: str, jobs: Mapping[str, Fitness]) -> None:
         self._own_id, self._jobs = own_id, jobs
-        self._outside: dict[str, tuple[str, float]] = {}
+        self._outside: dict[str, UnfitReason] = {}
         self._told = False
 
     def set(self, source: str, why: str, until: float = math.inf) -> None:
         """Step aside until then for a reason of `source`, which has one at a time; with "" as the reason, no longer."""
         if why:
-            self._outside[source] = why, until
+            self._outside[source] = UnfitReason(source, why, until)
         else:
             self._outside.pop(source, None)
 
-    def reasons(self, now: float) -> tuple[tuple[str, float], ...]:
-        """Return each reason at `now`, and until when it lasts if nothing changes (inf: until it is taken back)."""
-        jobs = ((why, fitness.until) for why, fitness in self._jobs.items())
-        return tuple((why, until) for why, until in (*self._outside.values(), *jobs) if now < until)
+    def reasons(self, now: float) -> tuple[UnfitReason, ...]:
+        """Return each reason at `now`."""
+        jobs = (UnfitReason(job, _FAILED[job], fitness.until) for job, fitness in self._jobs.items())
+        return tuple(reason for reason in (*self._outside.values(), *jobs) if now < reason.until)
 
     def unfit(self, now: float) -> bool:
         """Whether there is any reason."""
@@ -40,7 +51,7 @@ class Aside:
 
     def next_deadline(self, now: float) -> float:
         """When the next reason ends; inf for never."""
-        return min((until for _, until in self.reasons(now)), default=math.inf)
+        return min((reason.until for reason in self.reasons(now)), default=math.inf)
 
     def edge(self, now: float) -> list[Event]:
         """Tell when the first reason came or the last one went."""
@@ -50,5 +61,5 @@ class Aside:
         self._told = bool(reasons)
         if not reasons:
             return [Event(What.FIT, now, self._own_id, "takes part again")]
-        why, longest = reasons[0][0], max(until for _, until in reasons)
-        return [Event(What.UNFIT, now, self._own_id, why, {"for": longest - now})]
+        details = {"cause": reasons[0].cause, "for": max(reason.until for reason in reasons) - now}
+        return [Event(What.UNFIT, now, self._own_id, reasons[0].why, details)]

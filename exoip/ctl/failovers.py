@@ -6,17 +6,14 @@ neither still saw who became master. So the journal of any one node gives a hist
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from exoip.ctl.history import Change, Entry, History, cause_of, moment
+from exoip.ctl.history import Change, Entry, History, cause_of, moment, words
 
 BESIDE = 120.0  # seconds within which a node's stepping aside is the reason for another's taking over
 SAME = 60.0  # seconds within which two nodes that see a new master see the same thing
 
-_SUCCESSOR = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}) holds and is heard")
-_SILENT = re.compile(r"not heard for ([\d.]+) s")
 _ASIDE = {"unfit", "leaving", "yielded", "stalled"}
 
 
@@ -77,20 +74,10 @@ def _taken(history: History) -> Iterator[Failover]:
 def _failover(history: History, change: Change, source: tuple[str, ...]) -> Failover:
     cause, why = change.cause, change.why
     for giver in source:
-        aside = cause_of(history.told.get((giver, change.eip), []), to="BACKUP", by=change.at)[0]
+        aside = cause_of(history.told.get((giver, change.eip), []), to="BACKUP", by=change.at)
         if aside is not None and aside["EXOIP_EVENT"] in _ASIDE and change.at - moment(aside) < BESIDE:
-            cause = aside
-    return Failover(
-        change.at, change.eip, source, change.instance, _why(cause) or why, _took(cause, change.at), change.told_by
-    )
-
-
-def _why(cause: Entry | None) -> str:
-    """The words of the entry that a failover came from; the node that told it is named by its id."""
-    if cause is None:
-        return ""
-    words = cause["EXOIP_REASON"] if cause["EXOIP_EVENT"] == "role" else cause["MESSAGE"]
-    return words.removesuffix(" (time passed)").replace("this instance", cause["EXOIP_INSTANCE"])
+            cause, why = aside, words(aside)
+    return Failover(change.at, change.eip, source, change.instance, why, _took(cause, change.at), change.told_by)
 
 
 def _master_before(history: History, change: Change) -> str:
@@ -115,12 +102,10 @@ def _given(history: History) -> Iterator[Failover]:
     for change in history.changes:
         if change.holds or change.event != "let-go":
             continue
-        found = _SUCCESSOR.search(change.why)
-        to = found[1] if found else ""
-        if to not in tellers and (found or not history.holders(change.eip, change.at)):
-            at = change.at - change.within
-            why = _why(change.cause) or change.why
-            yield Failover(at, change.eip, (change.instance,), to, why, _took(change.cause, at), change.told_by)
+        to, at = change.successor, change.at - change.within
+        if to not in tellers and (to or not history.holders(change.eip, change.at)):
+            took = _took(change.cause, at)
+            yield Failover(at, change.eip, (change.instance,), to, change.why, took, change.told_by)
 
 
 def _seen(history: History) -> Iterator[Failover]:
@@ -134,14 +119,13 @@ def _seen(history: History) -> Iterator[Failover]:
             master = entry.get("EXOIP_PEER_INSTANCE", "")
             steady = entry.get("EXOIP_ROLE") == entry.get("EXOIP_OLD_ROLE") == "BACKUP"
             if steady and before and master and master != before and master not in tellers:
-                trigger, _ = cause_of(entries[: number + 1], to="", by=moment(entry))
+                trigger = cause_of(entries[: number + 1], to="", by=moment(entry)) or entry
                 took = _took(trigger, moment(entry)) if trigger is not entry else None
-                yield Failover(moment(entry), eip, (before,), master, _why(trigger), took, node, seen=True)
+                yield Failover(moment(entry), eip, (before,), master, words(trigger), took, node, seen=True)
             before = master
 
 
 def _took(cause: Entry | None, at: float) -> float | None:
     if cause is None:
         return None
-    silent = _SILENT.search(cause["EXOIP_REASON"]) if cause["EXOIP_EVENT"] == "peer-dead" else None
-    return max(0.0, at - moment(cause) + (float(silent[1]) if silent else 0.0))
+    return max(0.0, at - moment(cause) + float(cause.get("EXOIP_SILENT_MS", 0)) / 1000)

@@ -1,28 +1,47 @@
-"""Who held an Elastic IP when, and why that changed: rebuilt from the journals of its nodes, and from nothing else. Pure.
+"""Rebuild who held an Elastic IP when, and why that changed, from the journals of its nodes. Pure.
 
-An entry is a journal entry as `journalctl -o json` prints it, of which only the texts count. The nodes' clocks are believed: they are
-to be synchronised. The journal of one node tells what that node did and saw; those of all nodes tell all.
+An entry is a journal entry as `journalctl -o json` prints it; entries with values that are not text
+are skipped. The nodes' clocks are taken to be synchronised. The journal of one node shows what that
+node did and saw; those of all nodes show everything.
+
+Only the fields that `exoip.telemetry.journal` documents count; MESSAGE and EXOIP_REASON are shown to
+people and never parsed. Entries without EXOIP_CAUSE or EXOIP_SUCCESSOR (written before these fields
+existed) still show the change, but neither its cause nor how long it took; the successor is then
+the master by the node's last role.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from exoip.core.events import What
+
 Entry = Mapping[str, str]
 Told = Mapping[tuple[str, str], list[Entry]]  # by node and Elastic IP, in the order of its journal
 
-OWN_CONDITION = {"fit", "unfit", "stalled", "stand-back-over", "leaving", "yielded"}
+_EVENTS = frozenset(What)
+# A cause that is one of several events, of which the state of the node alone does not tell which.
+_ONE_OF = {What.HOLDS: (What.HOLDS, What.ATTACHED)}
+# In place of a MESSAGE that speaks of "this instance": whoever reads it may be at another one.
+_WORDS = {
+    What.HOLDS: "{} holds {}, {}",
+    What.LOST: "{} no longer holds {}, {}",
+    What.ATTACHED: "{} attached {}: {}",
+    What.LETTING_GO: "{} is detaching {}: {}",
+    What.LET_GO: "{} detached {}: {}",
+    What.FAILED: "{} failed to detach {}: {}",  # the only failure that changes a role
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """At `at` (Unix time), or up to `within` seconds before, `instance` came to hold, or ceased to.
 
-    `told_by` is whose journal says so, by its entry `event`. `cause` is the entry that it came from, if one is known.
+    `told_by` is whose journal says so, by its entry `event`. `cause` is the entry that it came from, if one is known, `why` the words
+    for it. `successor` holds in place of an instance that let go.
     """
 
     at: float
@@ -34,6 +53,7 @@ class Change:
     event: str
     told_by: str
     cause: Entry | None = None
+    successor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +110,36 @@ def _merged(entries: list[Entry]) -> list[Entry]:
 
 def _change(entry: Entry, own: list[Entry]) -> Change | None:
     """What an entry says of the holders, if anything; `own` are the earlier ones of the same node."""
-    event, teller, reason = entry["EXOIP_EVENT"], entry["EXOIP_INSTANCE"], entry["EXOIP_REASON"]
-    cause: Entry | None = None
+    event, teller = entry["EXOIP_EVENT"], entry["EXOIP_INSTANCE"]
+    instance, cause, successor = teller, None, ""
     if event == "attached":
-        cause, why = cause_of(own, to="MASTER")
-        instance, holds, why = teller, True, why or reason
-    elif event in ("let-go", "cleared"):
-        instance, holds, why = entry.get("EXOIP_PEER_INSTANCE", teller), False, reason
-        cause = cause_of(own, to="BACKUP")[0] if event == "let-go" else None
-    elif event in ("holds", "lost"):
-        instance, holds, why = teller, event == "holds", entry["MESSAGE"]
-    else:
+        cause = cause_of(own, to="MASTER")
+    elif event == "let-go":
+        cause, successor = cause_of(own, to="BACKUP"), _successor(entry, own)
+    elif event == "cleared":
+        instance = entry.get("EXOIP_PEER_INSTANCE", teller)
+    elif event not in ("holds", "lost"):
         return None
-    took = float(entry.get("EXOIP_DURATION_MS", 0)) / 1000
-    return Change(moment(entry), took, entry["EXOIP_EIP"], instance, holds, why, event, teller, cause)
+    why = words(cause or entry) if cause is not None or event in ("holds", "lost") else entry["EXOIP_REASON"]
+    took, holds = float(entry.get("EXOIP_DURATION_MS", 0)) / 1000, event in ("attached", "holds")
+    return Change(moment(entry), took, entry["EXOIP_EIP"], instance, holds, why, event, teller, cause, successor)
+
+
+def words(entry: Entry) -> str:
+    """Return an entry as words for people, in which the node that told it is named by its id."""
+    event = entry["EXOIP_EVENT"]
+    if event == "role":
+        return entry["EXOIP_REASON"]
+    if event in _WORDS:
+        return _WORDS[What(event)].format(entry["EXOIP_INSTANCE"], entry["EXOIP_EIP"], entry["EXOIP_REASON"])
+    return entry["MESSAGE"]
+
+
+def _successor(entry: Entry, own: list[Entry]) -> str:
+    """Who holds in place of a node that let go: "" for nobody."""
+    if "EXOIP_SUCCESSOR" in entry:
+        return entry["EXOIP_SUCCESSOR"]
+    return next((one.get("EXOIP_PEER_INSTANCE", "") for one in reversed(own) if one["EXOIP_EVENT"] == "role"), "")
 
 
 def _add(changes: list[Change], change: Change) -> None:
@@ -119,8 +155,8 @@ def _add(changes: list[Change], change: Change) -> None:
             changes[changes.index(same[-1])] = replace(change, at=sooner, within=within)
 
 
-def cause_of(own: list[Entry], *, to: str, by: float = math.inf) -> tuple[Entry | None, str]:
-    """Why a node took (`to` MASTER), let go (BACKUP), or saw another master (""): the entry that it came from, and its words.
+def cause_of(own: list[Entry], *, to: str, by: float = math.inf) -> Entry | None:
+    """Return the entry that made a node take (`to` MASTER), let go (BACKUP), or see another master (""); None when none says so.
 
     `own`: its entries up to then, of which those after `by` do not count. A master may also have lost what it held.
     """
@@ -129,26 +165,23 @@ def cause_of(own: list[Entry], *, to: str, by: float = math.inf) -> tuple[Entry 
         if moment(entry) > by:
             continue
         if entry["EXOIP_EVENT"] == "lost" and to == "MASTER":
-            return entry, entry["MESSAGE"]
+            return entry
         became = not to or entry.get("EXOIP_ROLE") == to != entry.get("EXOIP_OLD_ROLE")
         if entry["EXOIP_EVENT"] == "role" and became:
-            trigger = _trigger(entry, own, number)
-            return (trigger, trigger["MESSAGE"]) if trigger is not None else (entry, entry["EXOIP_REASON"])
-    return None, ""
+            return _trigger(entry, own, number) if "EXOIP_CAUSE" in entry else None
+    return None
 
 
-def _trigger(role: Entry, own: list[Entry], before: int) -> Entry | None:
-    """The entry that a change of role came from; none for the mere passing of time."""
-    found = re.search(r"\((?:(\S+) (peer-\S+)|own condition changed)\)$", role["EXOIP_REASON"])
-    if found is None:
-        return None
+def _trigger(role: Entry, own: list[Entry], before: int) -> Entry:
+    """Return the entry that triggered a change of role; the change itself when it was no event, or one that is not there."""
+    if role["EXOIP_CAUSE"] not in _EVENTS:
+        return role
+    cause, peer = What(role["EXOIP_CAUSE"]), role.get("EXOIP_CAUSE_INSTANCE", "")
     for number in range(before - 1, -1, -1):
         one = own[number]
-        if found[2] and (one["EXOIP_EVENT"], one.get("EXOIP_PEER_INSTANCE")) == (found[2], found[1]):
+        if one["EXOIP_EVENT"] in _ONE_OF.get(cause, (cause,)) and peer in ("", one.get("EXOIP_PEER_INSTANCE")):
             return one
-        if not found[2] and one["EXOIP_EVENT"] in OWN_CONDITION:
-            return one
-    return None
+    return role
 
 
 def _names(told: list[Entry]) -> dict[str, str]:

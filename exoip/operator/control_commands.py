@@ -149,7 +149,7 @@ class Steering:
             steered.node.set_aside(source, "", self._clock())
         left = steered.node.snapshot(self._clock()).aside
         said = ["this node takes part again" if view.aside else "this node was not drained"]
-        said = [f"this node still steps aside: {left[0][0]}"] if left else said
+        said = [f"this node still steps aside: {left[0].why}"] if left else said
         if problem:
             said.append(f"it is drained again at the next start: {problem}")
         return said, {"lasting": not problem}

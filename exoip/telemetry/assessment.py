@@ -40,10 +40,13 @@ def judge(node: Snapshot, label: Callable[[str], str]) -> tuple[Level, tuple[str
 
 def _findings(node: Snapshot, label: Callable[[str], str]) -> Iterator[Finding]:
     yield from _of_the_role(node, label)
-    for why, _ in node.aside:
-        yield Level.DEGRADED, f"this node steps aside: {why}"
+    for reason in node.aside:
+        yield Level.DEGRADED, f"this node steps aside: {reason.why}"
     for kind, trouble in node.trouble.items():
-        yield Level.DEGRADED, f"the API fails at {kind} ({trouble.failure}): {trouble.detail}".removesuffix(": ")
+        yield (
+            Level.DEGRADED,
+            f"the API fails at {kind} ({trouble.failure}){': ' * bool(trouble.detail)}{trouble.detail}",
+        )
     if node.flapping.delay:
         yield Level.DEGRADED, f"the role changed {node.flapping.changes} times lately"
     for outsider in node.outsiders:

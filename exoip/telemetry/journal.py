@@ -5,10 +5,14 @@ An entry has a MESSAGE_ID that stands for its kind of event (`messages.MESSAGE_I
     EXOIP_TIME (Unix seconds of the event itself, however late it is written)
     EXOIP_EIP  EXOIP_INSTANCE (this node)  EXOIP_EVENT  EXOIP_REASON  EXOIP_ROLE  EXOIP_OLD_ROLE
     EXOIP_PEER_INSTANCE (whom it is about)  EXOIP_PEER (its name and address)  EXOIP_DURATION_MS  EXOIP_API_CALL  EXOIP_FAILURE  …
+    EXOIP_CAUSE  of role and stand-back-over: the event that triggered it, or one of `events.Cause`; of clearing and cleared: one of
+        `events.Cause`; of unfit: see `unfit.UnfitReason`; of datagram-refused: the cause by which it is counted
+    EXOIP_CAUSE_INSTANCE  of role and stand-back-over: the peer whose event that was
+    EXOIP_SILENT_MS  of peer-dead: how long nothing had been heard of it
+    EXOIP_SUCCESSOR  of letting-go and let-go: the instance that holds in place of this one; empty if none does
 
-Logging never makes anything wait: the library's own way to journald holds Python's global lock while journald is stopped or slow,
-which would stop every heartbeat. So `Outlet` speaks the journal's datagram protocol itself, from a thread of its own with a bounded
-queue; when that is full, entries are dropped and counted, and the count is told later. stderr and stdout are written by the same thread.
+MESSAGE and EXOIP_REASON are for people, and may be worded in another way by the next version. Programs go by the other fields;
+`exoipctl history` does.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from exoip.core.events import Event, What, named
+from exoip.core.events import Cause, Event, What, named
 from exoip.telemetry.messages import CURES, LEVELS, MESSAGE_IDS, OTHER_MASTER, SENTENCES
 
 _LOGGER = logging.getLogger("exoip")
@@ -28,7 +32,11 @@ _FIELDS = {
     "address": "ADDRESS",
     "priority": "PRIORITY",
     "check": "CHECK",
+    "cause": "CAUSE",
+    "peer": "CAUSE_INSTANCE",
+    "successor": "SUCCESSOR",
 }
+_MILLISECONDS = {"duration": "DURATION_MS", "silent": "SILENT_MS"}
 
 
 class Journal:
@@ -51,7 +59,8 @@ class Journal:
     def sentence(self, event: Event) -> str:
         """Return the event as one sentence."""
         who = "this instance" if event.instance_id == self._own_id else self._label(event.instance_id) or "none"
-        words = {"reason": event.reason, "cure": CURES.get(event.reason, ""), **event.details}
+        words = {"reason": event.reason, "cure": CURES.get(str(event.details.get("cause")), ""), **event.details}
+        words["trigger"] = _trigger(event)
         words = {name: self.named(word) if isinstance(word, str) else word for name, word in words.items()}
         same_role = event.what is What.ROLE and event.details["role"] == event.details["old_role"]
         template = OTHER_MASTER if same_role else SENTENCES[event.what]
@@ -59,7 +68,7 @@ class Journal:
 
     def explain(self, event: Event) -> str:
         """Return why it came about, in a person's words; where it has no reason, the whole sentence."""
-        return self.named(event.reason) or self.sentence(event)
+        return self.named(event.reason + _trigger(event)) or self.sentence(event)
 
     def named(self, text: str) -> str:
         """Put people's words in the place of instance ids."""
@@ -77,7 +86,16 @@ class Journal:
         }
         if event.instance_id:
             fields |= {"EXOIP_PEER_INSTANCE": event.instance_id, "EXOIP_PEER": self._label(event.instance_id)}
-        duration = event.details.get("duration")
-        if isinstance(duration, float):
-            fields["EXOIP_DURATION_MS"] = f"{duration * 1000:.0f}"
+        for detail, name in _MILLISECONDS.items():
+            if isinstance(seconds := event.details.get(detail), float):
+                fields[f"EXOIP_{name}"] = f"{seconds * 1000:.0f}"
         return fields | {f"EXOIP_{_FIELDS[k]}": str(v) for k, v in event.details.items() if k in _FIELDS}
+
+
+def _trigger(event: Event) -> str:
+    """Return what triggered a change of role, in brackets; the mere passing of time goes without saying."""
+    cause = event.details.get("cause", Cause.TIME)
+    if event.what is not What.ROLE or cause == Cause.TIME:
+        return ""
+    peer = event.details.get("peer")
+    return f" ({peer} {cause})" if peer else f" ({cause})"

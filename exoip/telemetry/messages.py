@@ -1,7 +1,9 @@
 """How each event is told: its MESSAGE_ID in the journal, its level, and its sentence. Data only.
 
 A MESSAGE_ID never changes and is never used for another event. A sentence may use the words eip, who (whom the event is about),
-reason, and every detail of the event.
+reason, trigger (of a change of role, in brackets) and every detail of the event.
+
+No program reads a sentence: what one needs to know is a detail of the event, which the journal gives a field.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ LEVELS: dict[What, int] = {
 }  # the others: INFO
 
 SENTENCES: dict[What, str] = {
-    What.ROLE: "{role} now, was {old_role}: {reason}",
+    What.ROLE: "{role} now, was {old_role}: {reason}{trigger}",
     What.PEER_ALIVE: "{who} is alive, {reason}",
     What.PEER_DEAD: "{who} is dead: {reason}",
     What.PEER_PRIORITY: "{who} advertises another priority: {reason}",
@@ -105,11 +107,11 @@ SENTENCES: dict[What, str] = {
     What.SEND_RECOVERED: "heartbeats to {address} can be sent again",
 }
 
-CURES = {  # what to do about a member's heartbeats that are refused for this reason
+CURES = {  # what to do about a member's heartbeats, by the cause for which they are refused
     "unsigned": ": give that node the auth-key, or this one auth-mode = accept while others have none yet",
     "signature": ": signed with another key, give all nodes the same auth-key",
     "clock": ": its clock or this one's is wrong, or it is a recording; a node is believed after two dead times at most",
     "replay": ": sent before, or that node restarted with its clock set back; look at the clocks (timedatectl)",
 }
 
-OTHER_MASTER = "{role} still, the best other node alive is now {who}: {reason}"
+OTHER_MASTER = "{role} still, the best other node alive is now {who}: {reason}{trigger}"

@@ -122,10 +122,8 @@ def _node(facts: Facts) -> Iterator[Any]:
     yield _gauge("holding_in_doubt", "Whether it has yet to read that anew", node.in_doubt)
     yield _gauge("advertised_priority", "The priority in its heartbeats", node.advertised)
     yield _gauge("unfit", "Whether it steps aside if another can serve", node.unfit)
-    reasons = sorted({why.partition(": ")[0] for why, _ in node.aside})
-    yield _labelled(
-        "gauge", "unfit_reason", "1 for each reason to step aside", ["reason"], [([why], 1) for why in reasons]
-    )
+    causes = [([cause], 1) for cause in sorted({reason.cause for reason in node.aside})]
+    yield _labelled("gauge", "unfit_reason", "1 for each reason to step aside, by its cause", ["reason"], causes)
     yield _gauge("yielded", "Whether it stands back from a holder that it can not hear", node.yielded)
     yield _gauge("leaving", "Whether it hands over to stop", node.leaving)
     yield _gauge("api_degraded", "Whether calls to the API fail at present", bool(node.degraded))

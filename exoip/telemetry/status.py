@@ -89,7 +89,7 @@ def _held_back(node: Snapshot, wall: Wall) -> dict[str, Any]:
     """What keeps this node from the Elastic IP, or a better one from taking it."""
     flapping = node.flapping
     return {
-        "aside": [{"why": why, "until": _time(until, wall)} for why, until in node.aside],
+        "aside": [{"why": one.why, "until": _time(one.until, wall)} for one in node.aside],
         "stand_back_until": _time(node.stand_back_until, wall),
         "preempt_delay": None if node.preempt_delay == math.inf else node.preempt_delay,
         "flapping": {"changes": flapping.changes, "delay": flapping.delay, "until": _time(flapping.until, wall)},

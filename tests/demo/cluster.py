@@ -16,11 +16,12 @@ from exoip.sandbox.record import Entry
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.traffic import Traffic
 from exoip.sandbox.zone import COMMANDS, Zone
-from tests.demo import nodelog
 from tests.demo.client import Change, Client
 from tests.demo.instance import Instance
 from tests.demo.judge import History
 from tests.demo.pace import Pace
+from tests.demo.view import Entry as NodeEntry
+from tests.demo.view import happened_at, worth_telling
 
 EIP = "127.0.0.100"
 ADDRESSES = ("127.0.0.11", "127.0.0.12", "127.0.0.13")
@@ -48,8 +49,7 @@ class Cluster:
         self._read = 0  # entries of the zone's record
         self._seen = 0  # requests of the client
         self._change = Change()
-        self.logs: dict[str, list[nodelog.Line]] = {}
-        self._midnight = time.mktime((*time.localtime()[:3], 0, 0, 0, 0, 0, -1))
+        self.told: dict[str, list[NodeEntry]] = {}  # what each node told, by its name
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -60,7 +60,7 @@ class Cluster:
             for number, address in enumerate(ADDRESSES, start=1):
                 instance = self._instance(f"node-{number}", address, 10 * number)
                 self.instances.append(instance)
-                self.logs[instance.name] = []
+                self.told[instance.name] = []
                 stack.callback(instance.close)
             self._stack = stack.pop_all()
         return self
@@ -134,11 +134,11 @@ class Cluster:
             instance.listen()
             if instance.web_port is not None:
                 self._targets[instance.id] = (instance.address, instance.web_port)
-            for text in instance.news():
-                line = nodelog.parse(text, self._midnight, time.time())
-                self.logs[instance.name].append(line)
-                if line.worth_telling:
-                    found.append((self.monotonic(line.at), instance.name, line.text))
+            told = instance.news()
+            self.told[instance.name] += told
+            found += [
+                (self.monotonic(happened_at(one)), instance.name, one["MESSAGE"]) for one in told if worth_telling(one)
+            ]
         requests = self.client.requests[self._seen :]
         self._seen += len(requests)
         found += [(one.at, "client", change) for one in requests if (change := self._change.look(one))]

@@ -1,11 +1,13 @@
 """One instance of the demo: `exoip -W` as systemd would run it, and a web server beside it, both real processes.
 
-The daemon's log goes to a file, which `news` reads on; what it says to systemd (ready, its status) comes in on a socket of its own.
+The daemon's log goes to one file and its events as JSON lines to another, which `news` reads. What
+it says to systemd (ready, its status) arrives on a socket.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,7 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from tests.support.cluster import ROOT, environment
+from tests.demo.view import Entry, View
+from tests.support.cluster import environment
+from tests.support.paths import ROOT
 
 DIES = 5.0  # seconds
 
@@ -34,13 +38,14 @@ class Daemon:
     process: subprocess.Popen[bytes]
     ready_at: float | None = None
     status: str = ""
+    view: View = field(default_factory=View)
     stopped_at: float | None = None  # SIGTERM was sent
     frozen: bool = False
 
 
 @dataclass(slots=True)
 class Instance:
-    """One instance. `arguments` and `environment` are the daemon's; `folder` takes its log and its socket."""
+    """One instance. `arguments` and `environment` are the daemon's; `folder` takes its log, events and socket."""
 
     name: str
     id: str
@@ -55,17 +60,22 @@ class Instance:
     exit_code: int | None = None  # of the last daemon, once it has ended by itself
     exited_at: float | None = None
     _notifications: socket.socket = field(init=False)
-    _log_read: int = 0
+    _events_read: int = 0
 
     def __post_init__(self) -> None:
         self._notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notifications.bind(str(self._socket_path))
         self._notifications.setblocking(False)
         self.log_path.touch()
+        self._events_path.touch()
 
     @property
     def log_path(self) -> Path:
         return self.folder / f"{self.name}.log"
+
+    @property
+    def _events_path(self) -> Path:
+        return self.folder / f"{self.name}.jsonl"
 
     @property
     def _socket_path(self) -> Path:
@@ -87,7 +97,7 @@ class Instance:
         settings = {**self.environment, "NOTIFY_SOCKET": str(self._socket_path)}
         self._drain_notifications()
         with self.log_path.open("ab") as log:
-            command = [sys.executable, "-m", "exoip", *self.arguments]
+            command = [sys.executable, "-m", "tests.demo.node", str(self._events_path.resolve()), *self.arguments]
             self.daemon = Daemon(_spawn(command, settings, subprocess.DEVNULL, log))
         self.exit_code = self.exited_at = None
 
@@ -152,13 +162,17 @@ class Instance:
             raise InstanceError(f"the daemon of {self.name} ended unasked with exit code {code}")
         self.daemon, self.exit_code, self.exited_at = None, code, time.monotonic()
 
-    def news(self) -> list[str]:
-        """The lines that its log has grown by."""
-        with self.log_path.open("rb") as log:
-            log.seek(self._log_read)
-            whole, end, _ = log.read().rpartition(b"\n")
-        self._log_read += len(whole) + len(end)
-        return whole.decode("utf-8", "replace").split("\n") if whole else []
+    def news(self) -> list[Entry]:
+        """Return the journal entries of its daemons since the last call, and update the view with them."""
+        with self._events_path.open("rb") as events:
+            events.seek(self._events_read)
+            whole, end, _ = events.read().rpartition(b"\n")
+        self._events_read += len(whole) + len(end)
+        entries = [json.loads(line) for line in whole.splitlines()]
+        if self.daemon is not None:
+            for entry in entries:
+                self.daemon.view.take(entry)
+        return entries
 
     @property
     def ready_at(self) -> float | None:
@@ -166,8 +180,15 @@ class Instance:
         return self.daemon.ready_at if self.daemon is not None and self.web_port is not None else None
 
     @property
+    def view(self) -> View:
+        """The daemon's state; an empty one if it does not run, is frozen or stops."""
+        if self.daemon is None or self.daemon.frozen or self.daemon.stopped_at is not None:
+            return View()
+        return self.daemon.view
+
+    @property
     def state(self) -> str:
-        """What it does at present, in a few words."""
+        """What it does at present, in words for people."""
         if self.daemon is None:
             return "dead" if self.web is None else "daemon stopped"
         if self.daemon.frozen:

@@ -117,8 +117,7 @@ class Scenario(Stage):
             with Partition(one, other, self.cluster.port) as partition:
                 self.say(f"the network is cut: {holder.name} is alone, both sides reach the API")
                 self.begin(Act(Event(f"{holder.name} cut off", at, taker.id, pace.lost()), taker, holder))
-                yielded = lambda: "yielded" in holder.state  # noqa: E731
-                self.settle(self._others(holder), yielded)
+                self.settle(self._others(holder), lambda: holder.view.yielded)
                 self.say("the network is whole again")
                 at = time.monotonic()
                 partition.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from tests.demo.display import Display
 from tests.demo.instance import Instance
 from tests.demo.judge import Event, moved_at, wrongs
 from tests.demo.report import Row
+from tests.demo.view import happened_at, makes_master, silence
 
 STEP = 0.02  # seconds between two looks
 SETTLED = 0.8  # so long a new state must last before the next act
@@ -77,7 +77,10 @@ class Stage:
         def settled() -> bool:
             nonlocal since
             as_wished = moved_at(self.cluster.history, event, time.monotonic()) is not None and further()
-            if not (as_wished and all(agrees(one.state, one.id == event.expected, len(alive) - 1) for one in alive)):
+            if not (
+                as_wished
+                and all(one.view.agrees(master=one.id == event.expected, peers=len(alive) - 1) for one in alive)
+            ):
                 since = None
             elif since is None:
                 since = time.monotonic()
@@ -121,21 +124,16 @@ class Stage:
             self.problems.append(f"{act.event.name}: {self.rows[-1].lost} requests were lost, and none may be")
 
 
-def agrees(state: str, master: bool, peers: int) -> bool:
-    """Whether a node's status line says that it is master, or else backup, and hears `peers` peers."""
-    return re.search(rf"^{'MASTER' if master else 'BACKUP'} .*\b{peers} of \d+ peers alive", state) is not None
-
-
 def row(cluster: Cluster, act: Act, end: float) -> Row:
     """What came of an act whose window ended at `end`."""
     event, taker = act.event, act.taker
-    log = [(cluster.monotonic(line.at), line) for line in cluster.logs[taker.name]]
-    log = [(at, line) for at, line in log if event.at <= at < end]
+    told = [(cluster.monotonic(happened_at(entry)), entry) for entry in cluster.told[taker.name]]
+    told = [(at, entry) for at, entry in told if event.at <= at < end]
     origin = event.at
     if act.silent is not None:
-        name = act.silent.name
-        origin = next((at - silent for at, line in log if (silent := line.silence(name)) is not None), origin)
-    master = next((at for at, line in log if act.detected and line.makes_master), None)
+        peer = act.silent.id
+        origin = next((at - silent for at, entry in told if (silent := silence(entry, peer)) is not None), origin)
+    master = next((at for at, entry in told if act.detected and makes_master(entry)), None)
     attaches = [one for one in cluster.entries() if one.kind == "call" and one.operation == COMMANDS["attach"]]
     sent = next((one.time for one in attaches if one.key == taker.name and event.at <= one.time < end), None)
     moved = moved_at(cluster.history, event, end)

@@ -192,7 +192,9 @@ def test_the_message_ids_are_those_of_the_events() -> None:
 
 def test_the_journal_fields_are_those_that_are_written() -> None:
     source = Path(journal.__file__).read_text()
-    written = {f"EXOIP_{name}" for name in journal._FIELDS.values()} | set(re.findall(r'"(EXOIP_[A-Z_]+)"', source))
+    written = {f"EXOIP_{name}" for name in (*journal._FIELDS.values(), *journal._MILLISECONDS.values())} | set(
+        re.findall(r'"(EXOIP_[A-Z_]+)"', source)
+    )
     named = set(re.findall(r"\bEXOIP_[A-Z_]+\b", section(README, "The journal")))
     assert named == written
 

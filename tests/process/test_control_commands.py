@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from exoip.config.parse import Config, parse
+from exoip.core.unfit import OPERATOR, UnfitReason
 from exoip.daemon.drained import Drained
 from exoip.errors import ConfigError
 from exoip.exoscale.discovery import Member, Topology
@@ -102,7 +103,7 @@ def test_a_drained_node_hands_over_and_stays_aside_until_it_is_undrained(desk: D
     desk.bench.holding.add("z")
     desk.bench.until(lambda: not desk.bench.view.holds)
     desk.bench.advance(10_000.0)
-    assert [why for why, _ in desk.bench.view.aside] == ["drained by ann (uid 1000): new kernel"]
+    assert [reason.why for reason in desk.bench.view.aside] == ["drained by ann (uid 1000): new kernel"]
     assert desk.said("undrain", by="bob") == ["this node takes part again"]
     assert "undrained by bob (uid 1000)" in caplog.messages
     assert desk.drained.load() == ""
@@ -112,7 +113,7 @@ def test_a_drained_node_hands_over_and_stays_aside_until_it_is_undrained(desk: D
 def test_a_drain_outlives_a_restart(desk: Desk) -> None:
     desk.said("drain", by="ann")
     again = Desk(desk.folder)
-    assert again.bench.view.aside == (("drained by ann (uid 1000)", float("inf")),)
+    assert again.bench.view.aside == (UnfitReason(OPERATOR, "drained by ann (uid 1000)"),)
     again.bench.advance(0.0)
     assert [priority for _, priority in again.bench.beats] == [254], "aside from its first heartbeat on"
 

@@ -1,4 +1,4 @@
-"""The parts of the demo, without the play, which CI runs whole: bounds, verdicts, table, log reading, display, client, children."""
+"""The parts of the demo. The play as a whole runs in CI."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exoip.config.parse import parse
-from exoip.core import backoff, mutations, read_schedule, snapshot
+from exoip.core import backoff, mutations, read_schedule
 from exoip.core.election import Role, Terms
 from exoip.core.events import Event as NodeEvent
 from exoip.core.events import What
 from exoip.core.node import Node
 from exoip.heartbeat.wire import Heartbeat
 from exoip.telemetry.journal import Journal
-from tests.demo import nodelog, pace, partition
+from tests.demo import pace, partition
 from tests.demo.__main__ import main
 from tests.demo.client import Change, Client, Request
 from tests.demo.cluster import ADDRESSES, EIP, Cluster, free_port
@@ -34,20 +34,15 @@ from tests.demo.judge import Event, holders_at, moved_at, wrongs
 from tests.demo.pace import Pace
 from tests.demo.partition import Partition, PartitionError
 from tests.demo.report import HEADINGS, Row, table
-from tests.demo.stage import Act, agrees, row
+from tests.demo.stage import Act, row
+from tests.demo.view import TIMELINE, View, happened_at, makes_master, silence, worth_telling
 from tests.demo.web import Server
+from tests.support.cluster import until
 
 DEADLINE = 30.0
 NAMES = {"a": "node-1", "b": "node-2", "c": "node-3"}
 OWN, OTHER, THIRD = (f"00000000-0000-0000-0000-00000000000{digit}" for digit in "abc")
 A, B, AB, NOBODY = frozenset("a"), frozenset("b"), frozenset("ab"), frozenset[str]()
-
-
-def wait(condition: Callable[[], bool], deadline: float = DEADLINE) -> None:
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
 
 
 # Bounds
@@ -195,67 +190,79 @@ def test_an_empty_table_is_its_headings() -> None:
     assert len(table([])) == 2
 
 
-# Logs
+# Journal entries
 
 
-def sentence(what: What, instance_id: str = "b", reason: str = "", **details: object) -> str:
-    journal = Journal(EIP, "a", lambda one: f"{NAMES.get(one, one)} (127.0.0.11)")
-    return journal.sentence(NodeEvent(what, 1.0, instance_id, reason, details))
+def entry(event: NodeEvent) -> dict[str, str]:
+    """The event as node `OWN` writes it."""
+    journal = Journal(EIP, OWN, lambda one: one)
+    return journal.fields(event) | {"MESSAGE": journal.sentence(event)}
 
 
-def test_reads_a_death_as_the_daemon_tells_it() -> None:
+def entries_of_a_death() -> list[dict[str, str]]:
+    """What a node tells that hears another one until second 1."""
     events: list[NodeEvent] = []
     node = Node(Terms(OWN), EIP, {OTHER: ("127.0.0.12", 1)}, 0.0, emit=events.append)
     node.heard(Heartbeat(20, EIP, OTHER), "127.0.0.12", 1.0)
     for step in range(5, 18):  # it must not sleep past its own schedule
         node.beat(step / 4)
     node.tick(4.25)
-    death = next(one for one in events if one.what is What.PEER_DEAD)
-    line = nodelog.Line(0.0, "WARNING", Journal(EIP, "a", lambda _: "node-2 (127.0.0.12)").sentence(death))
-    assert line.silence("node-2") == pytest.approx(3.25)
-    assert line.silence("node-1") is None
-    assert line.worth_telling
-    assert not line.makes_master
+    return [entry(one) for one in events]
+
+
+def test_reads_a_death_as_the_daemon_tells_it() -> None:
+    death = next(one for one in entries_of_a_death() if one["EXOIP_EVENT"] == What.PEER_DEAD)
+    assert silence(death, OTHER) == pytest.approx(3.25)
+    assert silence(death, THIRD) is None
+    assert happened_at(death) == 4.25
+    assert worth_telling(death)
+    assert not makes_master(death)
 
 
 def test_reads_a_role_as_the_daemon_tells_it() -> None:
-    text = sentence(What.ROLE, "a", "no peer is alive", role=Role.MASTER, old_role=Role.BACKUP)
-    line = nodelog.Line(0.0, "INFO", text)
-    assert line.makes_master
-    assert line.worth_telling
-    text = sentence(What.ROLE, "b", "better", role=Role.BACKUP, old_role=Role.MASTER)
-    assert not nodelog.Line(0.0, "INFO", text).makes_master
+    def role(new: Role, old: Role) -> dict[str, str]:
+        return entry(NodeEvent(What.ROLE, 1.0, OTHER, "", {"role": new, "old_role": old}))
+
+    assert makes_master(role(Role.MASTER, Role.BACKUP))
+    assert worth_telling(role(Role.MASTER, Role.BACKUP))
+    assert not makes_master(role(Role.BACKUP, Role.MASTER))
+    assert worth_telling(role(Role.BACKUP, Role.MASTER))
+    assert not worth_telling(role(Role.BACKUP, Role.BACKUP))
 
 
 def test_leaves_everyday_life_out_of_the_timeline() -> None:
-    text = sentence(What.ATTACHED, "a", "", duration=0.3)
-    assert not nodelog.Line(0.0, "INFO", text).worth_telling
+    assert not worth_telling(entry(NodeEvent(What.ATTACHED, 1.0, OWN, "", {"duration": 0.3})))
 
 
-MIDNIGHT = 1_700_000_000.0
+def test_every_event_of_the_timeline_exists() -> None:
+    assert set(What) >= TIMELINE
 
 
-@pytest.mark.parametrize(
-    ("now", "text", "at"),
-    [
-        (3600.0, "01:00:00.250", 3600.25),
-        (86399.9, "00:00:00.100", 86400.1),  # the demo began before midnight
-        (86400.5, "23:59:59.900", 86399.9),
-        (90000.0, "01:00:00.500", 90000.5),
-    ],
-)
-def test_finds_the_day_of_a_line(now: float, text: str, at: float) -> None:
-    line = nodelog.parse(f"{text} exoip INFO well: {text}", MIDNIGHT, MIDNIGHT + now)
-    assert line.at == pytest.approx(MIDNIGHT + at)
-    assert (line.level, line.text) == ("INFO", f"well: {text}")
+def test_the_view_follows_the_entries() -> None:
+    view = View()
+    assert not view.agrees(master=False, peers=0)
+    for one in entries_of_a_death():
+        view.take(one)
+        if one["EXOIP_EVENT"] == What.PEER_ALIVE:
+            assert view.alive == {OTHER}
+    assert view.agrees(master=True, peers=0)
+    assert not view.agrees(master=False, peers=0)
+    assert not view.agrees(master=True, peers=1)
+    view.take(entry(NodeEvent(What.YIELDED, 5.0, OTHER)))
+    assert view.yielded
+    view.take(entry(NodeEvent(What.STAND_BACK_OVER, 6.0, OWN)))
+    assert not view.yielded
 
 
-@given(st.text(st.characters(blacklist_characters="\n")))
-def test_reads_any_line(text: str) -> None:
-    line = nodelog.parse(text, MIDNIGHT, MIDNIGHT + 5)
-    assert line.text in text
-    assert isinstance(line.worth_telling, bool)
-    assert line.silence("node-1") is None or "is dead" in text
+def test_a_sentence_may_say_anything() -> None:
+    said = [one | {"MESSAGE": "x", "EXOIP_REASON": "y"} for one in entries_of_a_death()]
+    views = [View(), View()]
+    for plain, odd in zip(entries_of_a_death(), said, strict=True):
+        views[0].take(plain)
+        views[1].take(odd)
+        assert worth_telling(plain) == worth_telling(odd)
+        assert silence(plain, OTHER) == silence(odd, OTHER)
+    assert views[0] == views[1]
 
 
 # The display
@@ -326,7 +333,7 @@ def web() -> Iterator[Server]:
 
 def test_the_client_hears_who_answers(web: Server) -> None:
     with Client(web.server_address[:2], every=0.005) as client:  # type: ignore[arg-type]
-        wait(lambda: len(client.requests) >= 5)
+        until(lambda: len(client.requests) >= 5, "five requests")
     assert {one.answer for one in client.requests} == {"node-7"}
     assert client.lost() == 0
     assert not [one for one in threading.enumerate() if one.name == "demo-client"]
@@ -336,9 +343,9 @@ def test_the_client_counts_what_is_refused_and_what_is_silent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = silent.getsockname()
         with Client(address, every=0.005, timeout=0.05) as client:
-            wait(lambda: client.lost() >= 2)
+            until(lambda: client.lost() >= 2, "two lost requests")
     with Client(address, every=0.005) as client:
-        wait(lambda: client.lost() >= 2)
+        until(lambda: client.lost() >= 2, "two lost requests")
         middle = client.requests[1].at
     assert client.lost(middle) + client.lost(0.0, middle) == client.lost() == len(client.requests)
 
@@ -417,21 +424,6 @@ def test_the_port_is_free_on_every_address() -> None:
         free_port(["192.0.2.1"])
 
 
-def test_understands_the_status_line_of_the_daemon() -> None:
-    node = Node(Terms(OWN), EIP, {OTHER: ("127.0.0.12", 1), THIRD: ("127.0.0.13", 1)}, 0.0, emit=lambda _: None)
-    node.heard(Heartbeat(20, EIP, OTHER), "127.0.0.12", 1.0)
-    starts = snapshot.status(node.snapshot(1.0), EIP)
-    assert not agrees(starts, True, 1)
-    assert not agrees(starts, False, 1)
-    for at in (1.0, 2.0, 3.0, 3.5, 4.0, 4.5):
-        node.heard(Heartbeat(20, EIP, OTHER), "127.0.0.12", at)
-        node.beat(at)
-    assert agrees(snapshot.status(node.snapshot(4.5), EIP), True, 1)
-    node.heard(Heartbeat(5, EIP, OTHER), "127.0.0.12", 4.6)
-    assert agrees(snapshot.status(node.snapshot(4.6), EIP), False, 1)
-    assert not agrees(snapshot.status(node.snapshot(4.6), EIP), False, 2)
-
-
 def test_three_instances_come_and_go_and_leave_nothing_behind(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     quick = Pace(interval=0.1, call=0.01, operation=0.02)
@@ -444,13 +436,14 @@ def test_three_instances_come_and_go_and_leave_nothing_behind(tmp_path: Path) ->
                 told.extend(cluster.happenings())
                 return condition()
 
-            wait(look)
+            until(look, "the cluster is as expected")
 
         best, other = cluster.instances[:2]
         assert not parse(best.arguments, best.environment).flap_damping, "the address moves more often here"
         for instance in (best, other):
             instance.start()
-        pumped(lambda: cluster.holders == {best.id} and agrees(best.state, True, 1) and agrees(other.state, False, 1))
+        pumped(lambda: cluster.holders == {best.id})
+        pumped(lambda: best.view.agrees(master=True, peers=1) and other.view.agrees(master=False, peers=1))
         pumped(lambda: bool(cluster.client.requests) and cluster.client.requests[-1].answer == best.name)
         formed = Act(Event("the cluster forms", at, best.id, DEADLINE, gapless=False), best)
         result = row(cluster, formed, time.monotonic())

@@ -29,7 +29,8 @@ from tests.process.faults.chaos import Report, Run
 from tests.process.faults.partition import Cut
 from tests.process.faults.plan import Fault, Plan
 from tests.process.faults.process_probe import Cost, Life, Status, Witness
-from tests.support.cluster import ATTACH, PATIENCE, ROOT
+from tests.support.cluster import ATTACH, PATIENCE
+from tests.support.paths import ROOT
 
 DEAD = 0.9
 LASTING = float("inf")

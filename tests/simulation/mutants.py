@@ -271,8 +271,8 @@ MUTANTS = (
     Mutant(
         "a leaver does not let go to an unfit peer",
         "core/mutations",
-        "if peer.alive and peer.priority < LEAVING]",
-        "if peer.alive and peer.priority < 253]",
+        "if p.alive and p.priority < LEAVING]\n        if not heard",
+        "if p.alive and p.priority < 253]\n        if not heard",
         "21c",
     ),
     # Know, Verify, Yield

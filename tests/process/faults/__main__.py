@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.demo.partition import PartitionError
 from tests.process.faults import partition, plan
 from tests.process.faults.chaos import INTERVAL, RATIO, Report, Run
-from tests.support.cluster import ROOT
+from tests.support.paths import ROOT
 
 CAN_NOT = 3  # the exit code where a fault that was asked for can not be had here
 

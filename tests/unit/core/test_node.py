@@ -18,7 +18,7 @@ from exoip.core.calls import Failure, Kind, Lane, Outcome
 from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, Role, Terms
 from exoip.core.events import Event, What
 from exoip.core.node import Node
-from exoip.core.unfit import OPERATOR
+from exoip.core.unfit import OPERATOR, UnfitReason
 from exoip.heartbeat.authentication import WINDOW, Proof
 from exoip.heartbeat.wire import Heartbeat
 from tests.simulation.world import EIP, instance_id
@@ -386,7 +386,7 @@ class TestHealth:
         bench.beating["a"] = 50
         bench.advance(10_000)
         assert {priority for _, priority in bench.beats} == {UNFIT}
-        assert bench.view.aside == (("drained by ann", math.inf),)
+        assert bench.view.aside == (UnfitReason(OPERATOR, "drained by ann"),)
         assert (bench.role, bench.holding) == (Role.BACKUP, set())
         bench.node.set_aside(OPERATOR, "", bench.now)
         bench.advance(10)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from exoip.core.calls import Failure, Kind, Lane
+from exoip.core.calls import Failure, Kind, Lane, Purpose
 from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from exoip.core.events import What
 from tests.support.virtual import DEAD, Bench, backup, master
@@ -147,7 +147,9 @@ class TestStandBack:
         bench = self.yielded()
         since = bench.now
         bench.advance(50)
-        looks = [at for at, call in bench.calls if call.kind is Kind.HOLDERS and call.why == "who holds" and at > since]
+        looks = [
+            at for at, call in bench.calls if call.kind is Kind.HOLDERS and call.purpose is Purpose.ASK and at > since
+        ]
         assert [later - earlier for earlier, later in pairwise(looks)] == pytest.approx([5.0] * 9)
 
     def test_a_look_that_fails_does_not_end_it_before_its_time(self):

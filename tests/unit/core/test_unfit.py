@@ -7,11 +7,11 @@ import math
 from exoip.core.backoff import FIRST_UNFIT, Fitness
 from exoip.core.calls import Failure
 from exoip.core.events import What
-from exoip.core.unfit import Aside
+from exoip.core.unfit import Aside, UnfitReason
 
 
 def test_nothing_said_is_fit():
-    aside = Aside("me", {"attach failed": Fitness()})
+    aside = Aside("me", {"attach": Fitness()})
     assert not aside.unfit(0.0)
     assert aside.next_deadline(0.0) == math.inf
     assert aside.edge(0.0) == []
@@ -22,7 +22,7 @@ def test_every_source_has_its_own_reason_and_all_must_be_gone():
     aside.set("check", "the web server is down")
     aside.set("operator", "drained")
     aside.set("check", "")
-    assert aside.reasons(0.0) == (("drained", math.inf),)
+    assert aside.reasons(0.0) == (UnfitReason("operator", "drained"),)
     aside.set("operator", "")
     aside.set("operator", "")
     assert not aside.unfit(0.0)
@@ -39,9 +39,9 @@ def test_a_reason_with_an_end_ends():
 
 def test_failed_jobs_count_too():
     fitness = Fitness()
-    aside = Aside("me", {"attach failed": fitness})
+    aside = Aside("me", {"attach": fitness})
     fitness.failed(Failure.REFUSED, 1.0)
-    assert aside.reasons(2.0) == (("attach failed", 1.0 + FIRST_UNFIT),)
+    assert aside.reasons(2.0) == (UnfitReason("attach", "attach failed", 1.0 + FIRST_UNFIT),)
     assert not aside.unfit(1.0 + FIRST_UNFIT)
 
 
@@ -54,7 +54,7 @@ def test_it_is_told_when_it_begins_and_ends_and_not_between():
     aside.set("check", "")
     aside.set("operator", "")
     last = aside.edge(3.0)
-    assert [(event.what, event.reason) for event in first] == [(What.UNFIT, "down")]
+    assert [(event.what, event.reason, event.details["cause"]) for event in first] == [(What.UNFIT, "down", "check")]
     assert between == []
     assert [event.what for event in last] == [What.FIT]
     assert aside.edge(4.0) == []

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from exoip.ctl.history import rebuild
+from exoip.ctl.failovers import failovers
+from exoip.ctl.history import cause_of, rebuild
 
 A, B = "aaaaaaaa-0000-4000-8000-000000000000", "bbbbbbbb-0000-4000-8000-000000000000"
 EIP = "198.51.100.50"
@@ -30,7 +31,7 @@ def test_a_death_is_a_take_and_a_clear_and_the_peers_death_is_why() -> None:
     found = changes(
         attached(1, A),
         entry(9, B, "peer-dead", "a is dead", peer_instance=A),
-        entry(9, B, "role", role="MASTER", old_role="BACKUP", reason=f"own priority 20, next none ({A} peer-dead)"),
+        entry(9, B, "role", role="MASTER", old_role="BACKUP", cause="peer-dead", cause_instance=A),
         attached(9.4, B),
         entry(9.9, B, "cleared", peer_instance=A, duration_ms=300, reason="it is silent and held"),
     )
@@ -53,21 +54,51 @@ def test_a_restarted_daemon_that_finds_itself_holding_changes_nothing() -> None:
 
 
 def test_what_an_outsider_did_is_told_by_the_look_that_found_it() -> None:
-    found = changes(attached(1, A), entry(5, A, "lost", "gone, nobody knows why"), attached(6, A))
-    assert found[1:] == [(5, A, False, "gone, nobody knows why"), (6, A, True, "gone, nobody knows why")]
+    found = changes(attached(1, A), entry(5, A, "lost", reason="nobody knows why"), attached(6, A))
+    lost = f"{A} no longer holds {EIP}, nobody knows why"
+    assert found[1:] == [(5, A, False, lost), (6, A, True, lost)]
 
 
 def test_what_made_the_node_itself_master_is_why() -> None:
     found = changes(
         entry(1, A, "unfit", "steps aside"),
         entry(2, A, "fit", "is fit again"),
-        entry(
-            2, A, "role", role="MASTER", old_role="BACKUP", reason="own priority 10, next 20 (own condition changed)"
-        ),
-        entry(3, A, "role", role="MASTER", old_role="MASTER", reason=f"own priority 10, next 30 ({B} peer-dead)"),
+        entry(2, A, "role", role="MASTER", old_role="BACKUP", cause="fit"),
+        entry(3, A, "role", role="MASTER", old_role="MASTER", cause="peer-dead", cause_instance=B),
         attached(4, A),
     )
     assert found == [(4, A, True, "is fit again")]
+
+
+@pytest.mark.parametrize(
+    ("cause", "event"),
+    [("unfit", "unfit"), ("holds", "attached"), ("time", "role"), ("fit", "role"), ("later", "role")],
+)
+def test_a_change_of_role_is_its_own_cause_where_no_entry_is_it(cause: str, event: str) -> None:
+    """Time passed; or the entry is not in the journal any more; or a later version names a cause that this one does not know."""
+    role = entry(3, A, "role", role="MASTER", old_role="BACKUP", cause=cause)
+    found = cause_of([attached(1, A), entry(2, A, "unfit"), role], to="MASTER")
+    assert found is not None
+    assert found["EXOIP_EVENT"] == event
+
+
+def test_entries_without_the_fields_of_causes_tell_of_the_change_alone() -> None:
+    """As they were written before there were these fields: why it was by the entry itself, and the successor by the role."""
+    prose = f"own priority 20, next none ({A} peer-dead)"
+    found = rebuild(
+        [
+            entry(8, B, "peer-dead", "a is dead", peer_instance=A, reason="not heard for 3.00 s"),
+            entry(8, B, "role", role="MASTER", old_role="BACKUP", reason=prose),
+            attached(9, B) | {"EXOIP_REASON": "no peer is alive"},
+            entry(19, B, "role", role="BACKUP", old_role="MASTER", peer_instance=A, reason=f"{A} advertises 10"),
+            entry(20, B, "let-go", peer_instance=B, duration_ms=300, reason=f"{A} holds and is heard"),
+        ]
+    )
+    assert [(one.at, one.why, one.cause, one.successor) for one in found.changes] == [
+        (9, "no peer is alive", None, ""),
+        (20, f"{A} holds and is heard", None, A),
+    ]
+    assert [(one.at, one.to, one.took) for one in failovers(found)] == [(9, B, None), (19.7, A, None)]
 
 
 def test_an_end_without_a_beginning_is_no_change() -> None:
@@ -84,7 +115,7 @@ def test_each_address_has_a_history_of_its_own() -> None:
 def test_a_node_whose_times_waver_keeps_the_order_of_its_journal() -> None:
     found = changes(
         entry(9.000002, B, "peer-dead", "a is dead", peer_instance=A),
-        entry(9.000001, B, "role", role="MASTER", old_role="BACKUP", reason=f"own priority 20 ({A} peer-dead)"),
+        entry(9.000001, B, "role", role="MASTER", old_role="BACKUP", cause="peer-dead", cause_instance=A),
         attached(9.4, B),
     )
     assert found == [(9.4, B, True, "a is dead")]

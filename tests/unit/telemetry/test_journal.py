@@ -11,12 +11,13 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from exoip.core.calls import Failure, Kind
-from exoip.core.events import Event, What
+from exoip.core.events import Cause, Event, What
 from exoip.errors import WireError
 from exoip.heartbeat.wire import Heartbeat, decode
 from exoip.telemetry import log
@@ -201,12 +202,26 @@ class TestTables:
 
 class TestSentences:
     def role(self, role: str, old: str, master: str) -> Event:
-        details = {"role": role, "old_role": old, "master": master, "old_master": ""}
-        return Event(What.ROLE, 1.0, master, "no peer is alive (time passed)", details)
+        details = {"role": role, "old_role": old, "master": master, "old_master": "", "cause": Cause.TIME}
+        return Event(What.ROLE, 1.0, master, "no peer is alive", details)
 
     def test_a_new_role(self, told):
         text = told.sentence(self.role("MASTER", "LISTENING", OWN))
-        assert text == "MASTER now, was LISTENING: no peer is alive (time passed)"
+        assert text == "MASTER now, was LISTENING: no peer is alive"
+
+    @pytest.mark.parametrize(
+        ("cause", "words"),
+        [({"cause": What.PEER_DEAD, "peer": OTHER}, "web-2 (192.0.2.2) peer-dead"), ({"cause": What.FIT}, "fit")],
+    )
+    def test_what_triggered_a_role(self, told, cause, words):
+        event = self.role("MASTER", "BACKUP", OWN)
+        event = replace(event, details={**event.details, **cause})
+        assert told.sentence(event) == f"MASTER now, was BACKUP: no peer is alive ({words})"
+        assert told.explain(event) == f"no peer is alive ({words})", "the notify program is told too"
+        fields = told.fields(event)
+        assert fields["EXOIP_REASON"] == "no peer is alive"
+        assert fields["EXOIP_CAUSE"] == cause["cause"]
+        assert fields.get("EXOIP_CAUSE_INSTANCE") == cause.get("peer")
 
     def test_the_same_role_under_another_master(self, told):
         text = told.sentence(self.role("BACKUP", "BACKUP", OTHER))
@@ -236,6 +251,7 @@ class TestSentences:
         assert fields["EXOIP_PEER"] == "web-2 (192.0.2.2)"
         assert fields["EXOIP_REASON"] == "why"
         assert fields["EXOIP_PRIORITY"] == "10"
+        assert fields["EXOIP_SILENT_MS"] == "3000"
         assert "EXOIP_PEER" not in told.fields(Event(What.DATAGRAM_REFUSED, 1.0, "", "short"))
 
     def test_roles(self, told):

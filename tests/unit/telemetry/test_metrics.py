@@ -18,6 +18,7 @@ from exoip.core.calls import Call, Failure, Kind, Outcome
 from exoip.core.events import Event, What
 from exoip.core.peers import Role
 from exoip.core.snapshot import CheckView, Health, HookView, PeerView, Snapshot
+from exoip.core.unfit import UnfitReason
 from exoip.errors import ConfigError
 from exoip.telemetry.counters import Tally
 from exoip.telemetry.metrics import Beats, Facts, check, text
@@ -30,7 +31,10 @@ PEERS = (
 )
 NODE = Snapshot(
     100.0, Role.MASTER, "alone", 40.0, "id-0", 10, True, False, True, False, False, "attach", PEERS, {"short": 3, "unknown": 1},
-    aside=(("health check tcp 127.0.0.1:80 fails: Connection refused", math.inf), ("drained by root", math.inf)),
+    aside=(
+        UnfitReason("health check tcp 127.0.0.1:80", "health check tcp 127.0.0.1:80 fails: Connection refused"),
+        UnfitReason("operator", "drained by root"),
+    ),
     preempt_delay=math.inf, outsiders=("id-9",),
 )  # fmt: skip
 
@@ -79,8 +83,8 @@ def names() -> set[str]:
         ("exoip_holding_in_doubt", 0),
         ("exoip_advertised_priority", 10),
         ("exoip_unfit", 1),
-        ("exoip_unfit_reason{reason=health check tcp 127.0.0.1:80 fails}", 1),
-        ("exoip_unfit_reason{reason=drained by root}", 1),
+        ("exoip_unfit_reason{reason=health check tcp 127.0.0.1:80}", 1),
+        ("exoip_unfit_reason{reason=operator}", 1),
         ("exoip_api_degraded", 1),
         ("exoip_preempt_delay_seconds", math.inf),
         ("exoip_outsiders", 1),
