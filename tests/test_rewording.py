@@ -113,7 +113,8 @@ def state(name: str, journals: Journals) -> Any:
     level, reasons = judge(now, label)
     told = report.running(now, report.Facts(config, topology), NAMES.__getitem__, 0.0, lambda at: at)
     scraped = metrics.Facts(now, EIP, host.id, metrics.Beats(0, 0, 0), Tally().copy(), (), None, float, label)
-    return [name, without_words(told), level, len(reasons), status(now, EIP), metrics.text(scraped)]
+    samples = [line for line in metrics.text(scraped).splitlines() if line.startswith("exoip_")]
+    return [name, without_words(told), level, len(reasons), status(now, EIP), samples]
 
 
 def without_words(told: Any) -> Any:
