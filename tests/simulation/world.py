@@ -28,7 +28,7 @@ EIP = "198.51.100.50"
 READ_TIMEOUT, MUTATION_TIMEOUT = 2.0, 10.0
 CRASHES, CRASH_WINDOW = 3, 60.0  # as in the daemon
 SHOWN = (  # event details that transcripts show, in this order: values, never sentences
-    "master", "cause", "peer", "successor", "old", "priority", "next", "call", "failure", "silent", "slept", "changes", "for",
+    "master", "cause", "peer", "successor", "old", "priority", "call", "failure", "silent", "slept", "changes", "for",
     "address",
 )  # fmt: skip
 
