@@ -27,6 +27,7 @@ from exoip.errors import (
     OperationFailed,
 )
 from exoip.exoscale.client import Client, Operation
+from exoip.thread import SupervisedThread
 
 _FAILURES: tuple[tuple[type[ExoipError], Failure], ...] = (  # the first that fits
     (ApiTimeout, Failure.TIMEOUT),
@@ -142,8 +143,8 @@ def _classify(error: ExoipError) -> Failure:
     return next(failure for kind, failure in _FAILURES if isinstance(error, kind))
 
 
-class Worker(threading.Thread):
-    """One lane's thread. `progress` is when it last went round; a call may take as long as its time-out."""
+class Worker(SupervisedThread):
+    """The thread of one lane. A call may take as long as its timeout."""
 
     def __init__(
         self,
@@ -154,18 +155,13 @@ class Worker(threading.Thread):
         round_time: float,
         count: Callable[[Call, Outcome], None] = lambda _call, _outcome: None,
     ) -> None:
-        super().__init__(name=f"exoip-{lane}", daemon=True)
-        self._lane, self._node, self._executor, self._clock = lane, node, executor, clock
-        self._round_time, self._count = round_time, count
-        self.stopping = threading.Event()
-        self.progress = clock()
+        super().__init__(str(lane), clock, round_time)
+        self._lane, self._node, self._executor, self._count = lane, node, executor, count
 
-    def run(self) -> None:
-        """Carry out calls until told to stop."""
-        while not self.stopping.is_set():
-            self.progress = self._clock()
-            call = self._node.wait_call(self._lane, self._clock, self._round_time)
-            if call is not None:
-                outcome = self._executor.perform(self._lane, call)
-                self._node.done(self._lane, call, outcome)
-                self._count(call, outcome)
+    def turn(self) -> None:
+        """Wait for a call, carry it out and report its outcome to the node."""
+        call = self._node.wait_call(self._lane, self._clock, self._round_time)
+        if call is not None:
+            outcome = self._executor.perform(self._lane, call)
+            self._node.done(self._lane, call, outcome)
+            self._count(call, outcome)

@@ -9,7 +9,6 @@ taking that many out, everything that waited at the start of a round has been re
 from __future__ import annotations
 
 import select
-import threading
 import time
 from collections.abc import Callable, Mapping
 
@@ -21,30 +20,10 @@ from exoip.heartbeat.authentication import Rules, Stamper
 from exoip.heartbeat.flood_filter import FLOODED, Flood, program
 from exoip.heartbeat.udp import Channel
 from exoip.heartbeat.wire import decode, encode, split
+from exoip.thread import SupervisedThread
 
 
-class _Loop(threading.Thread):
-    """A thread that goes round at least every `round_time` seconds until told to stop; `progress` is when it last did."""
-
-    def __init__(self, name: str, channel: Channel, node: Node, clock: Callable[[], float], round_time: float) -> None:
-        super().__init__(name=f"exoip-{name}", daemon=True)
-        self._channel, self._node, self._clock = channel, node, clock
-        self._round_time = round_time
-        self.stopping = threading.Event()
-        self.progress = clock()
-
-    def run(self) -> None:
-        """Go round until told to stop."""
-        while not self.stopping.is_set():
-            self.progress = self._clock()
-            self.turn()
-
-    def turn(self) -> None:
-        """Go round once."""
-        raise NotImplementedError
-
-
-class Sender(_Loop):
+class Sender(SupervisedThread):
     """Sends this node's heartbeats, signed once for all peers where `rules` have a key.
 
     A peer that can not be sent to costs the others nothing; told of when it begins and ends.
@@ -60,7 +39,8 @@ class Sender(_Loop):
         rules: Callable[[], Rules] = Rules,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__("sender", channel, node, clock, round_time)
+        super().__init__("sender", clock, round_time)
+        self._channel, self._node = channel, node
         self._emit, self._rules, self._wall = emit, rules, wall
         self._stamper = Stamper()
         self._failing: dict[tuple[str, int], str] = {}
@@ -95,7 +75,7 @@ class Sender(_Loop):
             self._emit(Event(What.SEND_RECOVERED, self._clock(), "", "", {"address": address}))
 
 
-class Receiver(_Loop):
+class Receiver(SupervisedThread):
     """Hears the others' heartbeats, verified by `rules`, and lets the silent die."""
 
     def __init__(
@@ -108,7 +88,8 @@ class Receiver(_Loop):
         rules: Callable[[], Rules] = Rules,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__("receiver", channel, node, clock, round_time)
+        super().__init__("receiver", clock, round_time)
+        self._channel, self._node = channel, node
         self._emit, self._rules, self._wall = emit, rules, wall
         self._flood = Flood()
         self._refused = 0  # in this turn
