@@ -19,8 +19,8 @@ from exoip.daemon import requisites
 from exoip.daemon.daemon import Daemon
 from exoip.errors import (
     ApiConflict,
+    ApiForbidden,
     ApiNotFound,
-    ApiRefused,
     ApiUnavailable,
     ApiUnreachable,
     ConfigError,
@@ -36,7 +36,7 @@ OPERATION_TIMEOUT = 60.0  # seconds that -A and -D wait for the operation
 _CODES: tuple[tuple[type[ExoipError], int], ...] = (  # the first that fits
     (UsageError, 2),
     (ConfigError, 78),
-    (ApiRefused, 77),
+    (ApiForbidden, 77),
     (ApiUnreachable, 69),
     (ApiUnavailable, 69),
     (ExoipError, 1),

@@ -1,23 +1,23 @@
-"""Every exception that exoip raises on purpose.
+"""Define every exception that exoip raises on purpose.
 
     ExoipError
-    |-- WireError             a datagram is not a heartbeat
-    |-- RequestError          a request on the control socket is not one, or is refused
-    |-- ConfigError           the configuration can not work as it stands          (exit 78)
-    |   |-- UsageError        the command line itself is wrong                     (exit 2)
-    |   `-- MetadataAway      no metadata service: what starts at boot waits for it   (exit 78)
-    `-- ApiError              a call to the API did not give what was asked
-        |-- ApiUnreachable    no answer: refused, dropped, name not resolved       (exit 69)
-        |   `-- ApiTimeout    no answer in time: the call may still take effect    (exit 69)
-        |-- ApiUnavailable    429, 5xx or an answer that is no API answer          (exit 69)
-        |-- ApiRefused        401, 403: the key may not do this                    (exit 77)
-        |-- ApiNotFound       404
-        |-- ApiConflict       409
-        |-- ApiInvalid        400 and every other 4xx: our request is wrong
-        `-- OperationFailed   the API took the request, its operation then failed
+    |-- WireError                a datagram is not a heartbeat
+    |-- ControlRequestError      a request on the control socket is malformed or rejected
+    |-- ConfigError              the configuration cannot work as it stands              (exit 78)
+    |   |-- UsageError           the command line itself is wrong                        (exit 2)
+    |   `-- MetadataUnavailable  no answer from the metadata service: a unit waits       (exit 78)
+    `-- ApiError                 an API request failed
+        |-- ApiUnreachable       no answer: connection, name lookup or TLS failed        (exit 69)
+        |   `-- ApiTimeout       no answer in time: the request may still take effect    (exit 69)
+        |-- ApiUnavailable       429, 5xx, or an answer that makes no sense              (exit 69)
+        |-- ApiForbidden         401 or 403: the key may not do this                     (exit 77)
+        |-- ApiNotFound          404
+        |-- ApiConflict          409
+        |-- ApiInvalid           400 or another 4xx: the request itself is wrong
+        `-- OperationFailed      the API accepted the request, but its operation failed
 
-Libraries raise these; only `__main__` turns them into an exit code. A message says what failed, with which value,
-and what to do about it; none ever carries the API secret.
+Libraries raise these; only `__main__` turns them into an exit code. A message says what failed, with
+which value, and what to do about it. No message contains a secret.
 """
 
 from __future__ import annotations
@@ -28,68 +28,78 @@ class ExoipError(Exception):
 
 
 class WireError(ExoipError, ValueError):
-    """A datagram is not a well-formed heartbeat. `cause` is a short, stable word for counting ("short", "version", …)."""
+    """Report a datagram that is not a well-formed heartbeat.
+
+    `cause` is a short, stable word for counting ("short", "version", ...).
+    """
 
     def __init__(self, cause: str, message: str) -> None:
         super().__init__(message)
         self.cause = cause
 
 
-class RequestError(ExoipError, ValueError):
-    """A request on the control socket is not understood, or can not be granted; the message is the answer."""
+class ControlRequestError(ExoipError, ValueError):
+    """Report a request on the control socket that is malformed or rejected; the message is the answer."""
 
 
 class ConfigError(ExoipError):
-    """The configuration can not work: names the option, its value, and what is allowed."""
+    """Report a configuration that cannot work: the option, its value, and what is allowed."""
 
 
 class UsageError(ConfigError):
-    """The command line is wrong: unknown option, no mode, two modes, a value that is malformed."""
+    """Report a wrong command line: an unknown option, no mode or two, a malformed value."""
 
 
-class MetadataAway(ConfigError):
-    """The metadata service does not answer: it may be away for a moment (at boot), or there may be none."""
+class MetadataUnavailable(ConfigError):
+    """Report a metadata service that does not answer: perhaps only for a moment, as at boot."""
 
 
 class ApiError(ExoipError):
-    """A call to the API did not give what was asked. `call` names it ("PUT /elastic-ip/…:attach")."""
+    """Report an API request that failed.
+
+    `call` names it ("PUT /elastic-ip/…:attach"); `retry_after` is how many seconds the API asked us
+    to wait, or None.
+    """
 
     def __init__(self, message: str, *, call: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)
         self.call = call
-        self.retry_after = retry_after  # seconds that the API asked us to wait, or None
+        self.retry_after = retry_after
 
 
 class ApiUnreachable(ApiError):
-    """No answer: connection refused or dropped, name not resolved, TLS failed."""
+    """Report a request without an answer: connection, name lookup or TLS failed."""
 
 
 class ApiTimeout(ApiUnreachable):
-    """No answer within the time-out; the call may still take effect."""
+    """Report a request without an answer in time; it may still take effect."""
 
 
 class ApiUnavailable(ApiError):
-    """The API answers but does not work: 429, 5xx, or a body that is no API answer."""
+    """Report an API that answers but does not work: 429, 5xx, or a body that makes no sense."""
 
 
-class ApiRefused(ApiError):
-    """401 or 403: the key is unknown, its role lacks the operation, or the clock is wrong."""
+class ApiForbidden(ApiError):
+    """Report 401 or 403: the key is unknown, its role lacks the operation, or the clock is wrong."""
 
 
 class ApiNotFound(ApiError):
-    """404: no such thing, or (detach) not attached."""
+    """Report 404: there is no such object, or (detach) it is not attached."""
 
 
 class ApiConflict(ApiError):
-    """409: the request does not fit the present state."""
+    """Report 409: the request does not fit the present state."""
 
 
 class ApiInvalid(ApiError):
-    """400, or another 4xx: the request itself is wrong."""
+    """Report 400 or another 4xx: the request itself is wrong."""
 
 
 class OperationFailed(ApiError):
-    """The operation ended as failure or timeout; `reason` is the API's word for it ("busy", "not-found", …)."""
+    """Report an operation that ended as failure or timeout.
+
+    `reason` is the API's word for it ("busy", "not-found", ...).
+    """
 
     def __init__(self, message: str, *, call: str = "", reason: str = "") -> None:
         super().__init__(message, call=call)

@@ -33,7 +33,7 @@ class Backoff:
 
     def failed(self, failure: Failure, retry_after: float, now: float) -> None:
         """Wait longer than the last time."""
-        wait = LONGEST_RETRY if failure is Failure.REFUSED else self._wait
+        wait = LONGEST_RETRY if failure is Failure.FORBIDDEN else self._wait
         self._wait = min(2 * self._wait, LONGEST_RETRY)
         jitter = JITTER * self._chance.random()
         longest = self._soon if failure in AWAY else LONGEST_RETRY
@@ -61,7 +61,7 @@ class Fitness:
         """Count a failed try; a time-out or a refusal counts as three. While unfit nothing is counted."""
         if now < self.until:
             return
-        self._tries += TRIES if failure in (Failure.TIMEOUT, Failure.REFUSED) else 1
+        self._tries += TRIES if failure in (Failure.TIMEOUT, Failure.FORBIDDEN) else 1
         if self._tries >= TRIES:
             self.until = now + self._length
             self._length = min(2 * self._length, LONGEST_UNFIT)

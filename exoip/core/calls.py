@@ -54,7 +54,7 @@ class Failure(StrEnum):
     TIMEOUT = "timeout"  # it may still take effect
     UNREACHABLE = "unreachable"  # it may have taken effect
     UNAVAILABLE = "unavailable"  # 429, 5xx, garbage
-    REFUSED = "refused"  # 401, 403
+    FORBIDDEN = "refused"  # 401 or 403; the value is in the journal and the metrics
     NOT_SO = "not-so"  # 404, 409, an operation failed as not-found or conflict: perhaps it is already as wished
     OPERATION = "operation"  # the operation failed
     INVALID = "invalid"  # anything else

@@ -244,7 +244,7 @@ class Moves:
         return [Event(What.CLEARED, now, call.instance_id, call.why, details)]
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome, now: float) -> list[Event]:
-        definite = failure in (Failure.REFUSED, Failure.INVALID)
+        definite = failure in (Failure.FORBIDDEN, Failure.INVALID)
         if call.instance_id == self._know.own_id:
             self._know.me.changed_at = now
             if not definite:

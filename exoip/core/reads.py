@@ -228,7 +228,7 @@ class Reads:
         if question is None or call.purpose is not Purpose.ASK:
             return []
         question.failures += 1
-        if question.failures < ASK_TRIES and failure not in (Failure.REFUSED, Failure.INVALID, Failure.NOT_SO):
+        if question.failures < ASK_TRIES and failure not in (Failure.FORBIDDEN, Failure.INVALID, Failure.NOT_SO):
             return []
         if question.candidates is not None:
             return self._answer(None, now, certain=False)

@@ -145,7 +145,7 @@ def _whereabouts(config: Config) -> tuple[str, str, list[Finding]]:
 
 def _of_the_api(config: Config, client: Client, own_id: str) -> Iterator[Finding]:
     try:
-        client.warm()
+        client.ping()
     except ApiError as error:
         yield Finding(
             PROBLEM, "API", str(error), "look at the network, the name server, the firewall, and the API's status page"

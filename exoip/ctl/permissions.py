@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from uuid import uuid4
 
-from exoip.errors import ApiConflict, ApiError, ApiInvalid, ApiNotFound, ApiRefused, OperationFailed
+from exoip.errors import ApiConflict, ApiError, ApiForbidden, ApiInvalid, ApiNotFound, OperationFailed
 from exoip.exoscale.client import Client
 
 
@@ -45,7 +45,7 @@ def rights(client: Client, own_id: str, eip_id: str, *, with_group: bool) -> Ite
 def _try(operation: str, call: Callable[[], object]) -> Right:
     try:
         call()
-    except ApiRefused as error:
+    except ApiForbidden as error:
         return Right(operation, False, str(error))
     except (ApiNotFound, ApiConflict, ApiInvalid, OperationFailed):
         pass  # it was understood, and not refused

@@ -17,8 +17,8 @@ from exoip.core.node import Node
 from exoip.errors import (
     ApiConflict,
     ApiError,
+    ApiForbidden,
     ApiNotFound,
-    ApiRefused,
     ApiTimeout,
     ApiUnavailable,
     ApiUnreachable,
@@ -26,14 +26,18 @@ from exoip.errors import (
     ExoipError,
     OperationFailed,
 )
+<<<<<<< Updated upstream
 from exoip.exoscale.client import Client, Operation
 from exoip.thread import SupervisedThread
+=======
+from exoip.exoscale.client import Client, OperationRecord
+>>>>>>> Stashed changes
 
 _FAILURES: tuple[tuple[type[ExoipError], Failure], ...] = (  # the first that fits
     (ApiTimeout, Failure.TIMEOUT),
     (ApiUnreachable, Failure.UNREACHABLE),
     (ApiUnavailable, Failure.UNAVAILABLE),
-    (ApiRefused, Failure.REFUSED),
+    (ApiForbidden, Failure.FORBIDDEN),
     (ApiNotFound, Failure.NOT_SO),
     (ApiConflict, Failure.NOT_SO),
     (OperationFailed, Failure.OPERATION),
@@ -115,7 +119,7 @@ class Executor:
                 self._refresh(client)
                 return Outcome(began, self._clock())
 
-    def _operation(self, operation: Operation, began: float) -> Outcome:
+    def _operation(self, operation: OperationRecord, began: float) -> Outcome:
         if operation.failed:
             text = (
                 f"operation {operation.id} ended as {operation.state}: {operation.reason} {operation.message}".rstrip()

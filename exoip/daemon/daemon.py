@@ -32,7 +32,7 @@ from exoip.daemon.remembered import Remembered
 from exoip.daemon.starts import Starts
 from exoip.daemon.supervisor import ROUND, Inbox, Watch, Worked, catch_signals
 from exoip.daemon.systemd import Systemd
-from exoip.errors import ApiError, ApiRefused, MetadataAway
+from exoip.errors import ApiError, ApiForbidden, MetadataUnavailable
 from exoip.exoscale import discovery
 from exoip.exoscale.client import Client
 from exoip.exoscale.discovery import Topology
@@ -51,7 +51,7 @@ class Stopped(Exception):
 
 
 class Daemon:
-    """One watching node. `run` returns the exit code; ConfigError and ApiRefused come out of it.
+    """One watching node. `run` returns the exit code; ConfigError and ApiForbidden come out of it.
 
     `reread` gives the configuration anew at a reload; it raises ConfigError when that is wrong.
     """
@@ -110,10 +110,10 @@ class Daemon:
         while True:
             try:
                 topology = discovery.discover(self._config)
-            except ApiRefused:
+            except ApiForbidden:
                 raise
-            except (ApiError, MetadataAway) as error:
-                if isinstance(error, MetadataAway) and self._attended:
+            except (ApiError, MetadataUnavailable) as error:
+                if isinstance(error, MetadataUnavailable) and self._attended:
                     raise  # a person started it and sees the error; what starts at boot has to wait
                 if str(error) != last:
                     last = str(error)

@@ -22,7 +22,7 @@ _PIECE = 64 * 2**10
 _Address = tuple[int, int, int, str, Any]  # as socket.getaddrinfo() gives it
 
 
-class TooLongError(OSError):
+class ResponseTooLong(OSError):
     """More bytes came than may."""
 
 
@@ -49,7 +49,7 @@ class Budget:
         self.ended = not size
         self.received += size
         if self.received > self.room:
-            raise TooLongError(f"more than {self.room} bytes")
+            raise ResponseTooLong(f"more than {self.room} bytes")
 
 
 class _Reader(io.RawIOBase):
@@ -75,7 +75,7 @@ class _Reader(io.RawIOBase):
         super().close()
 
 
-class Response(http.client.HTTPResponse):
+class BoundedResponse(http.client.HTTPResponse):
     """An answer that is read within a budget."""
 
     def __init__(self, sock: socket.socket, method: str, budget: Budget) -> None:
@@ -149,12 +149,12 @@ class Connection:
             self.close()
         return self._sock is not None
 
-    def exchange(self, method: str, request: bytes, limit: int, budget: Budget) -> tuple[Response, bytes]:
+    def exchange(self, method: str, request: bytes, limit: int, budget: Budget) -> tuple[BoundedResponse, bytes]:
         """Send the serialized `request`; return the answer and its whole body, of at most `limit` bytes."""
         sock = self._sock = self._sock or self._open(budget)
         sock.settimeout(budget.remaining())
         sock.sendall(request)  # head and body in one segment: nothing for Nagle to hold back
-        response = Response(sock, method, budget)
+        response = BoundedResponse(sock, method, budget)
         try:
             response.begin()
             if budget.ended:  # http.client takes the end of the connection for the end of the head, ..
@@ -162,7 +162,7 @@ class Connection:
             budget.room = budget.received + limit
             body = b"".join(iter(lambda: response.read(_PIECE), b""))
             if len(body) > limit:  # the first piece of it came with the head
-                raise TooLongError(f"more than {limit} bytes")
+                raise ResponseTooLong(f"more than {limit} bytes")
             if response.length:  # .. and for the end of the body, however long that was to be
                 raise http.client.IncompleteRead(body, response.length)
         finally:

@@ -16,7 +16,7 @@ from pathlib import Path
 from exoip.config.parse import Config, Mode, Peer
 from exoip.errors import ApiError, ApiNotFound, ApiUnavailable, ConfigError
 from exoip.exoscale import metadata
-from exoip.exoscale.client import Client, Instance
+from exoip.exoscale.client import Client, InstanceRecord
 from exoip.exoscale.models import one_line, uuid
 
 Connect = Callable[[str], Client]  # from an endpoint's URL
@@ -85,7 +85,7 @@ def discover(
     """Find out everything, with a client that `connect` makes and that is closed at the end. Takes several calls.
 
     Raises ConfigError: metadata out of reach, unknown Elastic IP or group, this instance or a peer is not in the zone.
-    ApiRefused and the other errors of the API pass through.
+    ApiForbidden and the other errors of the API pass through.
     """
     connect = connect or (lambda endpoint: client_for(config, endpoint))
     own_id = config.instance_id or metadata.instance_id(config.metadata_url, files)
@@ -132,7 +132,7 @@ def _zone_with(address: str, client: Client, connect: Connect) -> str:
     """Return the name of another zone that has the Elastic IP, "" when none is found: only to say so in an error."""
     with contextlib.suppress(ApiError):
         for zone in client.zones():
-            if zone.api_endpoint == client.endpoint or not zone.beside(client.endpoint):
+            if zone.api_endpoint == client.endpoint or not zone.same_operator_as(client.endpoint):
                 continue
             with contextlib.suppress(ApiError, ConfigError), contextlib.closing(connect(zone.api_endpoint)) as other:
                 if any(eip.ip == address for eip in other.elastic_ips()):
@@ -140,7 +140,7 @@ def _zone_with(address: str, client: Client, connect: Connect) -> str:
     return ""
 
 
-def _own_instance(own_id: str, client: Client, place: str) -> Instance:
+def _own_instance(own_id: str, client: Client, place: str) -> InstanceRecord:
     try:
         return client.instance(own_id)
     except ApiNotFound as error:
@@ -150,7 +150,9 @@ def _own_instance(own_id: str, client: Client, place: str) -> Instance:
         ) from error
 
 
-def _members(config: Config, client: Client, own: Instance, place: str) -> tuple[tuple[Member, ...], tuple[str, ...]]:
+def _members(
+    config: Config, client: Client, own: InstanceRecord, place: str
+) -> tuple[tuple[Member, ...], tuple[str, ...]]:
     if config.mode is not Mode.WATCH:
         return (), ()  # -A and -D concern this instance alone: a peer that is gone must not keep them from it
     if config.peer_group is not None:
@@ -169,7 +171,7 @@ def _members(config: Config, client: Client, own: Instance, place: str) -> tuple
     return _sorted(members.values()), ("-p names no node but this one: it has no peers",) if alone else ()
 
 
-def _instance_of(peer: Peer, client: Client, place: str) -> Instance:
+def _instance_of(peer: Peer, client: Client, place: str) -> InstanceRecord:
     if peer.instance_id is not None:
         try:
             return client.instance(peer.instance_id)
@@ -231,7 +233,7 @@ def _group_id(wanted: str, client: Client, place: str) -> str:
     raise ConfigError(f"-G {wanted}: no such security group in {place}; there are: {listed}")
 
 
-def _in_group(instance: Instance, group_id: str, client: Client) -> bool:
+def _in_group(instance: InstanceRecord, group_id: str, client: Client) -> bool:
     if instance.security_group_ids is None:  # the list does not say; it can have vanished since
         try:
             instance = client.instance(instance.id)

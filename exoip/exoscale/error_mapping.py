@@ -16,9 +16,9 @@ import requests
 from exoip.errors import (
     ApiConflict,
     ApiError,
+    ApiForbidden,
     ApiInvalid,
     ApiNotFound,
-    ApiRefused,
     ApiTimeout,
     ApiUnavailable,
     ApiUnreachable,
@@ -28,7 +28,7 @@ from exoip.exoscale.models import one_line
 LONGEST_RETRY_AFTER = 300.0  # seconds; who asks for more is asked again sooner
 CLOCK_TOLERANCE = 60.0  # seconds that our clock may differ from the API's before a refusal is blamed on it
 _REFUSED = (401, 403)
-_BY_STATUS: dict[int, type[ApiError]] = {401: ApiRefused, 403: ApiRefused, 404: ApiNotFound, 409: ApiConflict}
+_BY_STATUS: dict[int, type[ApiError]] = {401: ApiForbidden, 403: ApiForbidden, 404: ApiNotFound, 409: ApiConflict}
 
 
 def from_exception(error: requests.RequestException, label: str, endpoint: str) -> ApiError:

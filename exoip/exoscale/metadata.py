@@ -15,9 +15,9 @@ from pathlib import Path
 
 import requests
 
-from exoip.errors import ConfigError, MetadataAway
+from exoip.errors import ConfigError, MetadataUnavailable
 from exoip.exoscale.models import one_line, uuid
-from exoip.exoscale.transport import session
+from exoip.exoscale.transport import new_session
 
 IDENTITY_FILES = (Path("/var/lib/cloud/data/instance-id"), Path("/sys/class/dmi/id/product_uuid"))
 TIMEOUT = 2.0  # seconds, for one question
@@ -53,7 +53,7 @@ def _ask(url: str, item: str, read: Callable[[str], str], otherwise: Callable[[]
             return read(_get(where))
         except (requests.RequestException, ValueError) as error:
             trouble = one_line(str(error))
-            kind = MetadataAway if isinstance(error, requests.RequestException | _ServerError) else ConfigError
+            kind = MetadataUnavailable if isinstance(error, requests.RequestException | _ServerError) else ConfigError
         found = otherwise()
         if found is not None:
             return found
@@ -69,7 +69,7 @@ class _ServerError(ValueError):
 
 
 def _get(url: str) -> str:
-    with contextlib.closing(session(limit=_LIMIT)) as asking:
+    with contextlib.closing(new_session(limit=_LIMIT)) as asking:
         request = requests.Request("GET", url, headers={"Accept": "text/plain"}).prepare()
         response = asking.send(request, timeout=TIMEOUT, allow_redirects=False)
     if response.status_code >= _BROKEN:

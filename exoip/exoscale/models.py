@@ -47,7 +47,7 @@ class ElasticIp:
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class InstanceRecord:
     """An instance. `state`: "running", "stopped", … or "". Addresses are in canonical form; private ones the API hides.
 
     `elastic_ip_ids`: what it holds; None when not said, as in every list. `security_group_ids`: None when not said.
@@ -91,7 +91,7 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class OperationRecord:
     """What became of an attach or a detach. `state`: "pending", "success", "failure" or "timeout".
 
     A state that is not known counts as pending. `reason` and `message`: why it failed, in the API's words.
@@ -121,7 +121,7 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class IngressRule:
     """What a security group lets in: `protocol` ("udp", "all", …) to the ports from `first` to `last`, both included.
 
     From the members of the group with the id `group`, or from `network`, in CIDR notation; "" where it is the other.
@@ -152,7 +152,7 @@ class SecurityGroup:
 
     id: str
     name: str = ""
-    rules: tuple[Rule, ...] | None = None
+    rules: tuple[IngressRule, ...] | None = None
 
     def __post_init__(self) -> None:
         _same(self.id, uuid(self.id))
@@ -163,11 +163,11 @@ class SecurityGroup:
         return cls(uuid(fields.get("id")), _text(fields, "name"), _rules(fields))
 
 
-def _rules(fields: dict[str, Any]) -> tuple[Rule, ...] | None:
+def _rules(fields: dict[str, Any]) -> tuple[IngressRule, ...] | None:
     try:
         found = items(fields, "rules")
         inward = [item for item in found or () if _object(item).get("flow-direction") == "ingress"]
-        return None if found is None else tuple(Rule.from_answer(item) for item in inward)
+        return None if found is None else tuple(IngressRule.from_answer(item) for item in inward)
     except ValueError:
         return None
 
@@ -179,7 +179,7 @@ class Zone:
     name: str
     api_endpoint: str = ""
 
-    def beside(self, endpoint: str) -> bool:
+    def same_operator_as(self, endpoint: str) -> bool:
         """Whether its API may be sent what is signed: by as safe a way as `endpoint`, on a host of the same operator."""
         try:
             own, other = urlsplit(self.api_endpoint), urlsplit(endpoint)

@@ -6,7 +6,7 @@ bytes that come back:
 
     requests.Timeout          no complete answer before the deadline
     requests.ConnectionError  no answer at all: refused, dropped, name not resolved, TLS failed
-    BadAnswer                 bytes came, but they are no (whole) HTTP answer, or too many
+    MalformedResponse         bytes came, but they are no (whole) HTTP answer, or too many
 
 A server may close an idle connection at any moment. When a connection that has served before dies before the first byte
 of the answer, the request is sent once more, on a new one: what is sent through here must be idempotent. A time-out
@@ -27,7 +27,7 @@ import requests
 from requests.adapters import BaseAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from exoip.exoscale.connection import Budget, Connection, Response, TooLongError
+from exoip.exoscale.connection import BoundedResponse, Budget, Connection, ResponseTooLong
 
 LIMIT = 16 * 2**20  # bytes of an answer as received
 CA_FOLDER = "/etc/ssl/certs"
@@ -35,7 +35,7 @@ CA_FOLDERS_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # the same certificate
 _TLS_PORT = 443
 
 
-class BadAnswer(requests.RequestException):
+class MalformedResponse(requests.RequestException):
     """What came back is no whole HTTP answer, or larger than the limit."""
 
 
@@ -97,7 +97,7 @@ class _Session(requests.Session):
         return None
 
 
-def session(*, limit: int = LIMIT) -> requests.Session:
+def new_session(*, limit: int = LIMIT) -> requests.Session:
     """Return a session on a transport of its own, which ignores the environment.
 
     No proxy: it would be one more thing that can be dead in a failover. No .netrc: it would replace our signature.
@@ -128,7 +128,7 @@ def _serialized(request: requests.PreparedRequest) -> bytes:
     return "\r\n".join([*head, "", ""]).encode("latin-1") + (body if isinstance(body, bytes) else body.encode())
 
 
-def _answer(request: requests.PreparedRequest, response: Response, body: bytes) -> requests.Response:
+def _answer(request: requests.PreparedRequest, response: BoundedResponse, body: bytes) -> requests.Response:
     answer = requests.Response()
     answer.status_code = response.status
     answer.reason = response.reason
@@ -145,8 +145,8 @@ def _failure(
     if isinstance(error, TimeoutError):
         return requests.Timeout(f"no complete answer within {seconds:g} s", request=request)
     what = f"{type(error).__name__}: {error}" if isinstance(error, http.client.HTTPException) else str(error)
-    if isinstance(error, TooLongError):
-        return BadAnswer(f"the answer is too long: {what}", request=request)
+    if isinstance(error, ResponseTooLong):
+        return MalformedResponse(f"the answer is too long: {what}", request=request)
     if budget.received:
-        return BadAnswer(f"the answer is broken off or no HTTP: {what}", request=request)
+        return MalformedResponse(f"the answer is broken off or no HTTP: {what}", request=request)
     return requests.ConnectionError(what, request=request)

@@ -17,7 +17,7 @@ from exoip.config.parse import Config
 from exoip.core.node import Node
 from exoip.core.snapshot import Snapshot
 from exoip.core.unfit import FAILOVER, OPERATOR
-from exoip.errors import ConfigError, RequestError
+from exoip.errors import ConfigError, ControlRequestError
 from exoip.operator import successor
 from exoip.operator.control_protocol import (
     VERSION,
@@ -84,7 +84,7 @@ class Steering:
         try:
             answer = {"version": VERSION, "ok": True, **self._carry_out(parse(line), uid)}
             return json.dumps(answer, allow_nan=False).encode() + b"\n"
-        except RequestError as error:
+        except ControlRequestError as error:
             return refusal(str(error))
         except Exception as error:  # our bug, but an operator's question must not end a daemon that works
             say(logging.ERROR, "a request on the control socket failed: %r", error)
@@ -95,7 +95,9 @@ class Steering:
         if steered is None:
             if isinstance(request, Status):
                 return {"status": status.starting(self._config, self.waiting, self._started, time.time())}
-            raise RequestError(f"this node takes no part yet, ask again: {self.waiting or 'it has just been started'}")
+            raise ControlRequestError(
+                f"this node takes no part yet, ask again: {self.waiting or 'it has just been started'}"
+            )
         if isinstance(request, Status):
             now = steered.node.snapshot(self._clock())
             return {"status": status.running(now, steered.facts(), steered.label, self._started, self._wall)}
@@ -103,7 +105,7 @@ class Steering:
             try:
                 return {"metrics": steered.metrics()}
             except ConfigError as error:  # a package is missing
-                raise RequestError(str(error)) from error
+                raise ControlRequestError(str(error)) from error
         said, rest = self._order(steered, request, f"{request.by or 'somebody'} (uid {uid})")
         return {"said": said, **rest}
 
@@ -118,7 +120,7 @@ class Steering:
             case Failover():
                 why = successor.obstacle(view, facts.topology.eip, steered.label)
                 if why and not order.force:
-                    raise RequestError(f"not handed over: {why}")
+                    raise ControlRequestError(f"not handed over: {why}")
                 return self._failover(steered, view, order, who, why)
             case Priority():
                 before = steered.node.set_priority(order.priority, now)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from exoip.config.model import HIGHEST_PRIORITY, LOWEST_PRIORITY
-from exoip.errors import RequestError
+from exoip.errors import ControlRequestError
 
 VERSION = 1
 LONGEST_TEXT = 200  # characters of `why` and `by`
@@ -128,21 +128,21 @@ _FIELDS: Mapping[str, str] = {"for": "seconds"}  # what is called otherwise here
 
 
 def parse(line: bytes) -> Status | Metrics | Order:
-    """Return the request in a line. Raises RequestError, and nothing else."""
+    """Return the request in a line. Raises ControlRequestError, and nothing else."""
     try:
         asked: Any = json.loads(line)
     except (ValueError, RecursionError):
-        raise RequestError("a request is one line with one JSON object") from None
+        raise ControlRequestError("a request is one line with one JSON object") from None
     if not isinstance(asked, dict):
-        raise RequestError("a request is one line with one JSON object")
+        raise ControlRequestError("a request is one line with one JSON object")
     if asked.get("version") != VERSION or isinstance(asked["version"], bool):
-        raise RequestError(
+        raise ControlRequestError(
             f"this daemon speaks version {VERSION} of the requests: ask with an exoipctl of its own version"
         )
     name = asked.get("request")
     kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise RequestError(f"there is no such request; there are {', '.join(_KINDS)}")
+        raise ControlRequestError(f"there is no such request; there are {', '.join(_KINDS)}")
     known = {field.name for field in fields(kind)}
     values: dict[str, object] = {}
     for key, value in asked.items():
@@ -150,11 +150,11 @@ def parse(line: bytes) -> Status | Metrics | Order:
             continue
         into: str = _FIELDS.get(key, key)
         if key not in _READERS or into not in known:
-            raise RequestError(f"{name} does not know one of the names in the request")
+            raise ControlRequestError(f"{name} does not know one of the names in the request")
         try:
             values[into] = _READERS[key](value)
         except (ValueError, OverflowError) as error:
-            raise RequestError(f"{name}: {key} {error}") from None
+            raise ControlRequestError(f"{name}: {key} {error}") from None
     if kind is Priority and "priority" not in values:
-        raise RequestError("priority: the number is missing")
+        raise ControlRequestError("priority: the number is missing")
     return kind(**values)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from exoip import __version__
 from exoip.config.model import HealthCheck
 from exoip.core.events import Event, What
 from exoip.core.snapshot import CheckView, Health
-from exoip.exoscale.transport import session
+from exoip.exoscale.transport import new_session
 from exoip.operator.child_process import SHELL, Child
 from exoip.operator.rise import Rise
 from exoip.telemetry.log import say
@@ -91,7 +91,7 @@ class HttpProbe:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._session = session(limit=LARGEST_PAGE)
+        self._session = new_session(limit=LARGEST_PAGE)
         self._session.headers.update({"User-Agent": f"exoip/{__version__} (health check)", "Connection": "close"})
 
     def ask(self, seconds: float, stop: threading.Event) -> str:  # noqa: ARG002

@@ -115,7 +115,7 @@ def test_the_command_page_names_every_journal_field() -> None:
 def test_the_command_page_names_what_the_keys_role_has_to_allow() -> None:
     """The operations of the calls that are signed."""
     source = (ROOT / "exoip" / "exoscale" / "client.py").read_text()
-    signed = [name for name, rest in re.findall(r'_Call\("([a-z-]+)", (.*)\)', source) if "signed=False" not in rest]
+    signed = [name for name, rest in re.findall(r'_ApiCall\("([a-z-]+)", (.*)\)', source) if "signed=False" not in rest]
     assert len(signed) > 5
     chapter = text_of("exoip.8").partition(".Sh THE KEY'S ROLE")[2].partition(".Sh ")[0]
     assert sorted(signed) == sorted(re.findall(r"'([a-z-]+)'", chapter))

@@ -67,7 +67,7 @@ def test_the_services_exposure_is_small() -> None:
 def test_it_is_not_restarted_where_that_would_not_help() -> None:
     prevented = set(map(int, Unit("exoip@.service")["Service"]["RestartPreventExitStatus"].split()))
     by_kind = {kind.__name__: code for kind, code in command._CODES}
-    assert prevented == {by_kind["UsageError"], by_kind["ConfigError"], by_kind["ApiRefused"], 243}
+    assert prevented == {by_kind["UsageError"], by_kind["ConfigError"], by_kind["ApiForbidden"], 243}
 
 
 def test_the_times_of_the_unit_suit_the_daemons() -> None:

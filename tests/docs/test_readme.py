@@ -159,8 +159,8 @@ def test_the_role_allows_what_exoip_calls_and_no_more() -> None:
     assert policy == json.loads((ROOT / "packaging" / "iam-role.json").read_text())
     rules = policy["services"]["compute"]["rules"]
     allowed = {word for rule in rules for word in re.findall(r"'([a-z-]+)'", rule["expression"])}
-    calls = {value for value in vars(client).values() if isinstance(value, client._Call)}
-    assert allowed == {call.operation for call in calls if call.signed}
+    calls = {value for value in vars(client).values() if isinstance(value, client._ApiCall)}
+    assert allowed == {call.permission for call in calls if call.signed}
     assert policy["default-service-strategy"] == "deny"
     assert {rule["action"] for rule in rules} == {"allow"}
 

@@ -36,7 +36,7 @@ from exoip.config.parse import Config, describe, parse
 from exoip.core.election import Terms
 from exoip.core.node import Node
 from exoip.daemon.heartbeat_threads import Receiver
-from exoip.errors import ApiError, ConfigError, RequestError
+from exoip.errors import ApiError, ConfigError, ControlRequestError
 from exoip.exoscale import client, metadata
 from exoip.exoscale.connection import HEAD_LIMIT, Budget, Connection
 from exoip.heartbeat.authentication import AuthMode, Rules
@@ -272,7 +272,7 @@ def control() -> Target:
     def target(data: bytes) -> None:
         try:
             control_protocol.parse(data)
-        except RequestError as error:
+        except ControlRequestError as error:
             told(str(error))
 
     return target

@@ -23,7 +23,7 @@ from exoip.daemon.clock import clock
 from exoip.daemon.starts import PAUSE, SLOW
 from exoip.daemon.supervisor import HANGS, Inbox, Watch
 from exoip.daemon.systemd import Systemd
-from exoip.errors import MetadataAway
+from exoip.errors import MetadataUnavailable
 from exoip.exoscale import discovery
 from exoip.telemetry.journal import Journal
 from tests.simulation.world import EIP, instance_id
@@ -526,7 +526,7 @@ class TestAMetadataServiceThatIsAway:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.bind(str(tmp_path / "notify"))
             monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-            made = self.made(monkeypatch, [MetadataAway("nobody there"), there])
+            made = self.made(monkeypatch, [MetadataUnavailable("nobody there"), there])
             assert made._discover() is there
             assert b"STATUS=waiting" in systemd.recv(1000)
             made._systemd.close()
@@ -535,10 +535,10 @@ class TestAMetadataServiceThatIsAway:
     def test_what_ifupdown_starts_waits(self, monkeypatch):
         monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
         with pytest.raises(AskedAgain):
-            self.made(monkeypatch, [MetadataAway("nobody there"), AskedAgain()], {"IFACE": "lo:1"})._discover()
+            self.made(monkeypatch, [MetadataUnavailable("nobody there"), AskedAgain()], {"IFACE": "lo:1"})._discover()
 
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sdnotify leaves its socket open
     def test_a_person_is_told(self, monkeypatch):
         monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-        with pytest.raises(MetadataAway, match="nobody there"):
-            self.made(monkeypatch, [MetadataAway("nobody there")])._discover()
+        with pytest.raises(MetadataUnavailable, match="nobody there"):
+            self.made(monkeypatch, [MetadataUnavailable("nobody there")])._discover()

@@ -364,7 +364,7 @@ class World:
             return lambda: Outcome(began, host.now, failure, detail=f"{call.kind}: {mode}")
 
         if mode in ("fail", "refuse"):
-            self.after(latency, lambda: answer(fail(Failure.UNAVAILABLE if mode == "fail" else Failure.REFUSED)))
+            self.after(latency, lambda: answer(fail(Failure.UNAVAILABLE if mode == "fail" else Failure.FORBIDDEN)))
             return
         if mode == "unreachable":
             self.after(0.001, lambda: answer(fail(Failure.UNREACHABLE)))

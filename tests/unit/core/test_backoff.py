@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from exoip.core.backoff import Backoff, Fitness
 from exoip.core.calls import Failure
 
-ORDINARY = [failure for failure in Failure if failure not in (Failure.TIMEOUT, Failure.REFUSED)]
+ORDINARY = [failure for failure in Failure if failure not in (Failure.TIMEOUT, Failure.FORBIDDEN)]
 
 
 def waits(failures: list[Failure], retry_after: float = 0.0, seed: int = 0) -> list[float]:
@@ -38,7 +38,7 @@ class TestBackoff:
         assert waits([Failure.UNAVAILABLE], seed=1) != waits([Failure.UNAVAILABLE], seed=2)
 
     def test_a_refused_key_every_thirty_seconds_from_the_first(self):
-        assert all(24 <= wait <= 30 for wait in waits([Failure.REFUSED] * 4))
+        assert all(24 <= wait <= 30 for wait in waits([Failure.FORBIDDEN] * 4))
 
     def test_what_the_api_asks_for_is_honoured_with_an_end(self):
         assert 7 <= waits([Failure.UNAVAILABLE], retry_after=7.0)[0] <= 8.4
@@ -72,7 +72,7 @@ class TestFitness:
         job.failed(failure, 3.0)
         assert job.until == 13.0
 
-    @pytest.mark.parametrize("failure", [Failure.TIMEOUT, Failure.REFUSED])
+    @pytest.mark.parametrize("failure", [Failure.TIMEOUT, Failure.FORBIDDEN])
     def test_a_time_out_or_a_refusal_counts_as_three(self, failure):
         job = Fitness()
         job.failed(failure, 1.0)
@@ -81,16 +81,16 @@ class TestFitness:
     def test_twice_as_long_each_time_to_ten_minutes(self):
         job, now, lengths = Fitness(), 0.0, []
         for _ in range(8):
-            job.failed(Failure.REFUSED, now)
+            job.failed(Failure.FORBIDDEN, now)
             lengths.append(job.until - now)
             now = job.until
         assert lengths == [10, 20, 40, 80, 160, 320, 600, 600]
 
     def test_while_unfit_nothing_is_counted(self):
         job = Fitness()
-        job.failed(Failure.REFUSED, 0.0)
+        job.failed(Failure.FORBIDDEN, 0.0)
         for now in (1.0, 5.0, 9.999):
-            job.failed(Failure.REFUSED, now)
+            job.failed(Failure.FORBIDDEN, now)
         assert job.until == 10.0
         job.failed(Failure.UNAVAILABLE, 10.0)
         job.failed(Failure.UNAVAILABLE, 10.0)
@@ -101,10 +101,10 @@ class TestFitness:
     def test_done_once_is_fit_and_the_next_time_is_short(self):
         job = Fitness()
         for now in (0.0, 10.0, 30.0):
-            job.failed(Failure.REFUSED, now)
+            job.failed(Failure.FORBIDDEN, now)
         job.done()
         assert job.until == -math.inf
-        job.failed(Failure.REFUSED, 50.0)
+        job.failed(Failure.FORBIDDEN, 50.0)
         assert job.until == 60.0
 
     def test_done_forgets_the_tries(self):
@@ -117,11 +117,11 @@ class TestFitness:
 
     def test_a_new_decision_forgets_the_tries_but_not_the_length(self):
         job = Fitness()
-        job.failed(Failure.REFUSED, 0.0)
+        job.failed(Failure.FORBIDDEN, 0.0)
         job.failed(Failure.UNAVAILABLE, 20.0)
         job.failed(Failure.UNAVAILABLE, 20.0)
         job.forget_tries()
         job.failed(Failure.UNAVAILABLE, 20.0)
         assert job.until == 10.0
-        job.failed(Failure.REFUSED, 20.0)
+        job.failed(Failure.FORBIDDEN, 20.0)
         assert job.until == 40.0

@@ -164,7 +164,7 @@ class TestOperations:
         assert len(bench.said(What.LOST)) == 1
         assert bench.moves() == [("attach", "m")] * 2
 
-    @pytest.mark.parametrize("failure", [Failure.UNAVAILABLE, Failure.UNREACHABLE, Failure.TIMEOUT, Failure.REFUSED])
+    @pytest.mark.parametrize("failure", [Failure.UNAVAILABLE, Failure.UNREACHABLE, Failure.TIMEOUT, Failure.FORBIDDEN])
     def test_a_look_that_fails_is_no_failure_of_the_operation(self, failure):
         bench = self.pending(1.0)
         bench.failing[Kind.POLL] = failure
@@ -230,7 +230,7 @@ class TestFailures:
         assert second - first >= 17.0
 
     def test_a_refused_key_is_tried_every_thirty_seconds(self):
-        bench = failing(Failure.REFUSED)
+        bench = failing(Failure.FORBIDDEN)
         bench.advance(200)
         waits = [later - earlier for earlier, later in pairwise(bench.asked(Kind.ATTACH))]
         assert len(waits) >= 4
@@ -245,7 +245,7 @@ class TestFailures:
             (Failure.INVALID, 3),
             (Failure.NOT_SO, 3),
             (Failure.TIMEOUT, 1),
-            (Failure.REFUSED, 1),
+            (Failure.FORBIDDEN, 1),
         ],
     )
     def test_three_failed_tries_make_unfit_and_a_time_out_or_refusal_counts_as_three(self, failure, tries):
@@ -257,7 +257,7 @@ class TestFailures:
         assert bench.beats[-1][1] >= HOLDING_UNFIT
 
     def test_unfit_for_ten_seconds_then_twice_as_long(self):
-        bench = failing(Failure.REFUSED)
+        bench = failing(Failure.FORBIDDEN)
         bench.beating["z"] = 20  # somebody who takes over
         bench.advance(3000)
         spans = []
@@ -286,7 +286,7 @@ class TestFailures:
         assert not bench.view.unfit
 
     def test_an_unfit_node_gives_way(self):
-        bench = failing(Failure.REFUSED)
+        bench = failing(Failure.FORBIDDEN)
         bench.beating["z"] = 20
         bench.advance(DEAD + 1)
         assert (bench.role, bench.beats[-1][1]) == (Role.BACKUP, UNFIT)
@@ -373,7 +373,7 @@ class TestFailures:
         bench = Bench()
         bench.manual.add(Kind.ATTACH)
         bench.advance(DEAD)
-        bench.answer(Lane.MUTATIONS, Failure.REFUSED)
+        bench.answer(Lane.MUTATIONS, Failure.FORBIDDEN)
         assert not bench.view.in_doubt
 
     def test_what_failed_is_told(self):
@@ -525,7 +525,7 @@ class TestClear:
         bench.answer(Lane.READS, holds=True, running=True)
         bench.until(lambda: bench.asked(Kind.DETACH, "a"), 3)
 
-    @pytest.mark.parametrize("failure", [Failure.UNAVAILABLE, Failure.TIMEOUT, Failure.REFUSED])
+    @pytest.mark.parametrize("failure", [Failure.UNAVAILABLE, Failure.TIMEOUT, Failure.FORBIDDEN])
     def test_who_can_not_clear_is_unfit(self, failure):
         bench = backup()
         del bench.beating["a"]

@@ -220,7 +220,7 @@ class TestEdges:
 
     def test_both_lanes_may_fail(self):
         bench = Bench()
-        bench.failing |= {Kind.READ: Failure.UNREACHABLE, Kind.ATTACH: Failure.REFUSED}
+        bench.failing |= {Kind.READ: Failure.UNREACHABLE, Kind.ATTACH: Failure.FORBIDDEN}
         bench.advance(DEAD + 2)
         assert bench.view.degraded.split(", ") == ["read unreachable", "attach refused"]
 

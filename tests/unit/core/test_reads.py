@@ -192,7 +192,7 @@ class TestAFailingApi:
         assert len(bench.asked(Kind.READ, since=since)) == 2
 
     @pytest.mark.parametrize(
-        ("failure", "tries"), [(Failure.UNAVAILABLE, 3), (Failure.TIMEOUT, 1), (Failure.REFUSED, 1)]
+        ("failure", "tries"), [(Failure.UNAVAILABLE, 3), (Failure.TIMEOUT, 1), (Failure.FORBIDDEN, 1)]
     )
     def test_a_master_in_doubt_that_can_not_read_itself_is_unfit(self, failure, tries):
         bench = master()
@@ -254,7 +254,7 @@ class TestAFailingApi:
 
     def test_a_list_that_fails_delays_no_read(self):
         bench = master()
-        bench.failing[Kind.HOLDERS] = Failure.REFUSED
+        bench.failing[Kind.HOLDERS] = Failure.FORBIDDEN
         bench.advance(200)
         since = bench.now
         bench.heard("z", 50)
@@ -313,14 +313,14 @@ class TestAsk:
         bench.candidates = []
         bench.until(lambda: bench.said(What.YIELDED), 40)
 
-    @pytest.mark.parametrize("failure", [Failure.REFUSED, Failure.INVALID, Failure.NOT_SO, Failure.UNAVAILABLE])
+    @pytest.mark.parametrize("failure", [Failure.FORBIDDEN, Failure.INVALID, Failure.NOT_SO, Failure.UNAVAILABLE])
     def test_a_key_that_may_not_list_asks_the_members(self, failure):
         bench = self.lost()
         bench.holding = {"z"}
         bench.failing[Kind.HOLDERS] = failure
         bench.until(lambda: bench.said(What.YIELDED), 60)
 
-    @pytest.mark.parametrize("failure", [Failure.REFUSED, Failure.INVALID])
+    @pytest.mark.parametrize("failure", [Failure.FORBIDDEN, Failure.INVALID])
     def test_a_key_that_may_not_read_others_does_not_keep_the_eip_down_for_ever(self, failure):
         bench = self.lost()
         bench.until(lambda: bench.said(What.LOST), 31)

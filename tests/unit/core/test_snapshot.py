@@ -53,7 +53,7 @@ def test_of_real_nodes():
 
 def test_of_a_node_in_trouble():
     bench = Bench()
-    bench.failing[Kind.ATTACH] = Failure.REFUSED
+    bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
     bench.advance(5)
     assert status(bench.view, EIP) == (
         f"MASTER of {EIP}, 0 of 2 peers alive, not holding it, unfit, degraded: attach refused fails"

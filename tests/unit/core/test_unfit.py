@@ -40,7 +40,7 @@ def test_a_reason_with_an_end_ends():
 def test_failed_jobs_count_too():
     fitness = Fitness()
     aside = Aside("me", {"attach": fitness})
-    fitness.failed(Failure.REFUSED, 1.0)
+    fitness.failed(Failure.FORBIDDEN, 1.0)
     assert aside.reasons(2.0) == (UnfitReason("attach", "attach failed", 1.0 + FIRST_UNFIT),)
     assert not aside.unfit(1.0 + FIRST_UNFIT)
 

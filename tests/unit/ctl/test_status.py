@@ -68,7 +68,7 @@ def test_who_holds_as_last_read_and_when() -> None:
 
 def test_nobody_holds() -> None:
     bench = Bench()
-    bench.failing[Kind.ATTACH] = Failure.REFUSED
+    bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
     bench.advance(5)
     assert re.fullmatch(r"nobody, as far as was read \(read [\d.]+ s ago\)", line(bench, "holder"))
 

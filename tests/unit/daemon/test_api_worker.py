@@ -173,8 +173,8 @@ class TestEachFault:
         ("status", "failure"),
         [
             (400, Failure.INVALID),
-            (401, Failure.REFUSED),
-            (403, Failure.REFUSED),
+            (401, Failure.FORBIDDEN),
+            (403, Failure.FORBIDDEN),
             (409, Failure.NOT_SO),
             (418, Failure.INVALID),
             (429, Failure.UNAVAILABLE),
@@ -224,7 +224,7 @@ class TestEachFault:
         with bed.server.lock:
             bed.zone.add_key(KEY, SECRET, refused=("attach-instance-to-elastic-ip", "detach-instance-from-elastic-ip"))
         outcome = ready()
-        assert outcome.failure in (None, Failure.REFUSED)
+        assert outcome.failure in (None, Failure.FORBIDDEN)
         if outcome.failure:
             assert "instance-" in outcome.detail, "the operation is not named"
 

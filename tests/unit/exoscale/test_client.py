@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from exoip.errors import (
     ApiConflict,
     ApiError,
+    ApiForbidden,
     ApiInvalid,
     ApiNotFound,
-    ApiRefused,
     ApiTimeout,
     ApiUnavailable,
     ApiUnreachable,
@@ -26,8 +26,8 @@ from exoip.errors import (
     OperationFailed,
 )
 from exoip.exoscale import error_mapping
-from exoip.exoscale.client import Client, ElasticIp, Instance, Operation, SecurityGroup, Zone
-from exoip.exoscale.models import Rule
+from exoip.exoscale.client import Client, ElasticIp, InstanceRecord, OperationRecord, SecurityGroup, Zone
+from exoip.exoscale.models import IngressRule
 from exoip.sandbox import faults, zone
 from exoip.sandbox.server import SandboxServer
 from tests.support.raw_server import Peer, RawServer, answer
@@ -78,10 +78,10 @@ class TestAgainstASimulatedZone:
         with sandbox.lock:
             sandbox.zone.let_in("web", "udp", 12345, 12346, source="web")
             sandbox.zone.let_in("web", "tcp", 22, 22, network="192.0.2.0/24")
-        rules = (Rule("udp", 12345, 12346, web.id), Rule("tcp", 22, 22, network="192.0.2.0/24"))
+        rules = (IngressRule("udp", 12345, 12346, web.id), IngressRule("tcp", 22, 22, network="192.0.2.0/24"))
         assert client.security_groups() == (SecurityGroup(web.id, "web", rules),)
         groups = frozenset({web.id})
-        listed = Instance(a, "a", "running", "192.0.2.1", None, None, groups)
+        listed = InstanceRecord(a, "a", "running", "192.0.2.1", None, None, groups)
         assert {one.id: one for one in client.instances()}[a] == listed
         assert client.instance(a).elastic_ip_ids == frozenset()
         assert client.instance(b).addresses == ("192.0.2.2", "2001:db8::2")
@@ -102,7 +102,7 @@ class TestAgainstASimulatedZone:
         ("status", "error"),
         [
             (400, ApiInvalid),
-            (403, ApiRefused),
+            (403, ApiForbidden),
             (404, ApiNotFound),
             (409, ApiConflict),
             (429, ApiUnavailable),
@@ -127,7 +127,7 @@ class TestAgainstASimulatedZone:
     def test_broken_answers(self, sandbox, kind, error):
         seconds = 60 if kind == "hang" else None
         with client_of(sandbox.endpoint, read_timeout=SECONDS) as client:
-            client.warm()
+            client.ping()
             with sandbox.lock:
                 sandbox.zone.add_fault(faults.Fault(kind, seconds=seconds), sandbox.now())
             with pytest.raises(error):
@@ -139,23 +139,23 @@ class TestAgainstASimulatedZone:
     def test_a_refusal_names_the_operation(self, sandbox, client):
         with sandbox.lock:
             sandbox.zone.add_key(KEY, SECRET, ("attach-instance-to-elastic-ip",))
-        with pytest.raises(ApiRefused, match="role allows attach-instance-to-elastic-ip") as caught:
+        with pytest.raises(ApiForbidden, match="role allows attach-instance-to-elastic-ip") as caught:
             client.attach(sandbox.zone.eip.id, ids(sandbox)["a"])
         assert "clock" not in str(caught.value)
 
     def test_a_wrong_secret_is_refused_and_not_shown(self, sandbox):
         with contextlib.closing(Client(sandbox.endpoint, KEY, "another-secret")) as client:
-            with pytest.raises(ApiRefused) as caught:
+            with pytest.raises(ApiForbidden) as caught:
                 client.elastic_ips()
             assert "another-secret" not in "".join(traceback.format_exception(caught.value)) + repr(client)
 
     def test_warm_needs_no_right_and_opens_the_connection(self, sandbox):
         with contextlib.closing(Client(sandbox.endpoint, "EXOunknown", "secret")) as client:
-            client.warm()
+            client.ping()
 
     def test_a_wrong_clock_is_named(self, sandbox):
         slow = client_of(sandbox.endpoint, wall_clock=lambda: time.time() - 3600)
-        with slow as client, pytest.raises(ApiRefused, match=r"clock is 3\d\d\d s behind"):
+        with slow as client, pytest.raises(ApiForbidden, match=r"clock is 3\d\d\d s behind"):
             client.elastic_ips()
 
 
@@ -170,7 +170,7 @@ class TestOperations:
 
     def test_its_time_out_is_a_failure(self):
         with client_of("http://127.0.0.1:1/v2") as client, pytest.raises(OperationFailed, match="ended as timeout"):
-            client.wait(Operation(ID, "timeout"), 1)
+            client.wait(OperationRecord(ID, "timeout"), 1)
 
     @pytest.mark.parametrize("state", ["pending", "something-new", ""])
     def test_polls_from_a_quarter_second_to_three_and_gives_up(self, state):
@@ -201,13 +201,13 @@ class TestOperations:
                 peer.send(replies.pop(0))
 
         with RawServer(handler) as server, client_of(server.url) as client:
-            assert client.wait(Operation(ID), 60, sleep=pauses.append).succeeded
+            assert client.wait(OperationRecord(ID), 60, sleep=pauses.append).succeeded
         assert pauses == [0.25, 2.0, 1.0, 2.0]
 
     def test_a_refusal_while_polling_is_not(self):
-        expected = pytest.raises(ApiRefused, match="get-operation")
+        expected = pytest.raises(ApiForbidden, match="get-operation")
         with RawServer(always(answer(b"", 403))) as server, client_of(server.url) as client, expected:
-            client.wait(Operation(ID), 60, sleep=lambda _: None)
+            client.wait(OperationRecord(ID), 60, sleep=lambda _: None)
 
 
 def always(data: bytes):
@@ -265,7 +265,7 @@ class TestWhatIsSent:
 def ask(client: Client) -> list[object]:
     """Every call once; what is no answer must be an ApiError, nothing else."""
     calls = [
-        client.warm,
+        client.ping,
         client.zones,
         client.elastic_ips,
         client.instances,
@@ -418,9 +418,9 @@ class TestAnswers:
             say(wrong).instances()
 
     def test_absent_and_null_fields_are_fine(self, say):
-        assert say({"instances": [{"id": ID}]}).instances() == (Instance(ID),)
+        assert say({"instances": [{"id": ID}]}).instances() == (InstanceRecord(ID),)
         nulls = dict.fromkeys(("name", "state", "public-ip", "ipv6-address", "elastic-ips", "security-groups"))
-        assert say({"instances": [{"id": ID.upper()} | nulls]}).instances() == (Instance(ID),)
+        assert say({"instances": [{"id": ID.upper()} | nulls]}).instances() == (InstanceRecord(ID),)
         assert say({"instances": None}).instances() == ()
         assert say({}).instances() == ()
 
@@ -440,7 +440,7 @@ class TestAnswers:
             {"flow-direction": "ingress", "protocol": "icmp"},
         )
         (group,) = say({"security-groups": [{"id": ID, "rules": [outward, inward]}]}).security_groups()
-        assert group.rules == (Rule("icmp", 1, 65535),)
+        assert group.rules == (IngressRule("icmp", 1, 65535),)
 
     def test_an_instance_without_elastic_ips_holds_none(self, say):
         assert say({"id": ID}).instance(ID).elastic_ip_ids == frozenset()
@@ -522,7 +522,7 @@ class TestAnswers:
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refusal_looks_at_the_clock(status, offset, said):
     data = answer(b'{"message": "Invalid signature"}', status, Date=formatdate(NOW, usegmt=True))
-    expected = pytest.raises(ApiRefused, match="Invalid signature")
+    expected = pytest.raises(ApiForbidden, match="Invalid signature")
     with (
         RawServer(always(data)) as server,
         client_of(server.url, wall_clock=lambda: NOW + offset) as client,
@@ -551,7 +551,7 @@ def test_out_of_reach_names_the_endpoint():
         assert not isinstance(caught.value, ApiTimeout)
 
 
-@pytest.mark.parametrize("kind", [ElasticIp, Instance, Operation, SecurityGroup])
+@pytest.mark.parametrize("kind", [ElasticIp, InstanceRecord, OperationRecord, SecurityGroup])
 @pytest.mark.parametrize("bad", ["", "x", ID.upper().replace("2", "A"), f"{{{ID}}}"])
 def test_nothing_has_an_id_that_is_no_canonical_uuid(kind, bad):
     with pytest.raises(ValueError, match="UUID"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exoip.config import parse
-from exoip.errors import ApiNotFound, ApiRefused, ApiUnavailable, ApiUnreachable, ConfigError
+from exoip.errors import ApiForbidden, ApiNotFound, ApiUnavailable, ApiUnreachable, ConfigError
 from exoip.exoscale import discovery, metadata, models
 from exoip.exoscale.client import Client, SecurityGroup
 from exoip.exoscale.discovery import Member, Topology, client_for, discover, refresh
@@ -347,7 +347,7 @@ class TestElasticIp:
     )
     def test_what_is_signed_is_shown_to_no_stranger(self, ours, theirs, asked):
         """Whatever the list of zones says: a signature goes to hosts of the same operator only."""
-        assert models.Zone("z", theirs).beside(ours) is asked
+        assert models.Zone("z", theirs).same_operator_as(ours) is asked
 
 
 class TestWhatPassesThrough:
@@ -355,7 +355,7 @@ class TestWhatPassesThrough:
     @pytest.mark.parametrize(
         ("fault", "error"),
         [
-            (Fault("status", status=403), ApiRefused),
+            (Fault("status", status=403), ApiForbidden),
             (Fault("status", status=500), ApiUnavailable),
             (Fault("drop"), ApiUnreachable),
             (Fault("garbage"), ApiUnavailable),
@@ -372,7 +372,7 @@ class TestWhatPassesThrough:
 
     def test_a_wrong_key_shows_no_secret(self, world):
         given = world.config("-G", "web", "-xs", "another-secret")
-        with pytest.raises(ApiRefused) as caught:
+        with pytest.raises(ApiForbidden) as caught:
             discover(given, files=NO_FILES)
         assert "another-secret" not in str(caught.value)
 

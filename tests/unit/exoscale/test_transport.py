@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from exoip.exoscale import connection, transport
-from exoip.exoscale.transport import LIMIT, BadAnswer, Transport, session
+from exoip.exoscale.transport import LIMIT, MalformedResponse, Transport, new_session
 from tests.support.raw_server import Peer, RawServer, answer
 
 SECONDS = 0.4  # what an exchange may take here
@@ -26,7 +26,7 @@ BOUND = 12 * SECONDS  # what it is held to: far below PATIENCE, far above a busy
 
 @pytest.fixture
 def client() -> Iterator[requests.Session]:
-    with contextlib.closing(session()) as made:
+    with contextlib.closing(new_session()) as made:
         yield made
 
 
@@ -168,7 +168,7 @@ def test_an_endless_body_costs_bounded_memory(client, start):
     with RawServer(handler) as server:
         tracemalloc.start()
         try:
-            with pytest.raises(BadAnswer, match="too long" if b"-5" not in start else "no HTTP"):
+            with pytest.raises(MalformedResponse, match="too long" if b"-5" not in start else "no HTTP"):
                 get(client, server.url, 60)
             assert tracemalloc.get_traced_memory()[1] < 5 * LIMIT
         finally:
@@ -183,16 +183,19 @@ def test_an_endless_head_is_refused(client, unit):
         while not peer.stopping.is_set():
             peer.send(unit * 1000)
 
-    with RawServer(handler) as server, pytest.raises(BadAnswer):
+    with RawServer(handler) as server, pytest.raises(MalformedResponse):
         get(client, server.url, 60)
 
 
 @pytest.mark.parametrize("limit", [1, 1000, LIMIT])
 def test_a_body_up_to_the_limit_passes_and_one_byte_more_does_not(limit):
-    with contextlib.closing(session(limit=limit)) as client:
+    with contextlib.closing(new_session(limit=limit)) as client:
         with RawServer(forever(answer(b"x" * limit))) as server:
             assert len(get(client, server.url, 60).content) == limit
-        with RawServer(forever(answer(b"x" * (limit + 1)))) as server, pytest.raises(BadAnswer, match="too long"):
+        with (
+            RawServer(forever(answer(b"x" * (limit + 1)))) as server,
+            pytest.raises(MalformedResponse, match="too long"),
+        ):
             get(client, server.url, 60)
 
 
@@ -218,7 +221,7 @@ def test_what_is_no_whole_answer(client, data):
         peer.send(data)
 
     with RawServer(handler) as server:
-        with pytest.raises(BadAnswer):
+        with pytest.raises(MalformedResponse):
             get(client, server.url)
         assert len(server.requests) == 1, "an answer that began is never asked for again"
 
@@ -310,7 +313,7 @@ class TestReuse:
 
         with RawServer(handler) as server:
             get(client, server.url)
-            with pytest.raises(BadAnswer):
+            with pytest.raises(MalformedResponse):
                 get(client, server.url)
             assert len(server.requests) == 2
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exoip.errors import RequestError
+from exoip.errors import ControlRequestError
 from exoip.operator.control_protocol import (
     LONGEST_TEXT,
     VERSION,
@@ -86,7 +86,7 @@ def test_what_may_be_asked(asked: bytes, request_: object) -> None:
     ],
 )
 def test_what_is_refused_and_how(asked: bytes, words: str) -> None:
-    with pytest.raises(RequestError) as refused:
+    with pytest.raises(ControlRequestError) as refused:
         parse(asked)
     assert words in str(refused.value)
     answer = json.loads(refusal(str(refused.value)))
@@ -110,7 +110,7 @@ _REQUESTS = st.sampled_from(["status", "drain", "undrain", "failover", "priority
 def test_nothing_but_a_request_or_its_error_comes_out(asked: bytes) -> None:
     try:
         found = parse(asked)
-    except RequestError as error:
+    except ControlRequestError as error:
         assert str(error).isprintable()  # whatever was sent, the answer shows nothing of it
         return
     assert isinstance(found, Status | Drain | Undrain | Failover | Priority)

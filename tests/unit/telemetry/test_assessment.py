@@ -56,7 +56,7 @@ def test_a_master_that_does_not_hold_is_critical():
 
 def test_a_call_that_fails():
     bench = well()
-    bench.failing[Kind.READ] = Failure.REFUSED
+    bench.failing[Kind.READ] = Failure.FORBIDDEN
     bench.until(lambda: bool(bench.view.degraded))
     level, reasons = judged(bench)
     assert level is Level.DEGRADED

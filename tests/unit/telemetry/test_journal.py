@@ -302,7 +302,7 @@ class TestTelling:
         assert kept[0].getMessage().endswith("disk 100%s full %(x)d")
 
     def test_a_refusal_is_an_error_told_once(self, told, kept):
-        details = {"call": Kind.ATTACH, "failure": Failure.REFUSED, "detail": "403", "again": 30.0}
+        details = {"call": Kind.ATTACH, "failure": Failure.FORBIDDEN, "detail": "403", "again": 30.0}
         told.tell(Event(What.API_DEGRADED, 1.0, OWN, "403", details))
         told.tell(Event(What.FAILED, 1.0, OWN, "403", details))
         told.tell(Event(What.FAILED, 31.0, OWN, "403", details))

@@ -89,7 +89,7 @@ def test_of_one_that_just_started() -> None:
 
 def test_of_one_in_trouble() -> None:
     bench = Bench(preempt_delay=math.inf)
-    bench.failing[Kind.ATTACH] = Failure.REFUSED
+    bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
     bench.advance(5)
     status = told(bench, "--no-preempt")
     (failing,) = status["api"]["failing"]
@@ -109,7 +109,7 @@ def test_a_call_that_fails_in_another_way_fails_since_the_first() -> None:
     bench.failing[Kind.ATTACH] = Failure.UNAVAILABLE
     bench.advance(10)
     (before,) = told(bench)["api"]["failing"]
-    bench.failing[Kind.ATTACH] = Failure.REFUSED
+    bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
     bench.advance(40)
     (after,) = told(bench)["api"]["failing"]
     assert (before["failure"], after["failure"]) == ("unavailable", "refused")
@@ -184,6 +184,6 @@ def test_the_schema_names_what_is_told_and_nothing_else() -> None:
         return set(value) | {key for part in value.values() for key in keys(part)}
 
     bench = Bench()
-    bench.failing[Kind.ATTACH] = Failure.REFUSED
+    bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
     bench.advance(5)
     assert names(SCHEMA["$defs"]["status"]) == keys(told(bench))
