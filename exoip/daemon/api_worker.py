@@ -26,12 +26,8 @@ from exoip.errors import (
     ExoipError,
     OperationFailed,
 )
-<<<<<<< Updated upstream
-from exoip.exoscale.client import Client, Operation
-from exoip.thread import SupervisedThread
-=======
 from exoip.exoscale.client import Client, OperationRecord
->>>>>>> Stashed changes
+from exoip.thread import SupervisedThread
 
 _FAILURES: tuple[tuple[type[ExoipError], Failure], ...] = (  # the first that fits
     (ApiTimeout, Failure.TIMEOUT),
