@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.heartbeat.authentication import Proof, Stamps
 from exoip.heartbeat.wire import Heartbeat
 
@@ -84,4 +84,4 @@ class Refusals:
             return None
         told[address, cause] = now
         details = {"address": address, "count": self.counts[cause], "cause": cause}
-        return Event(What.DATAGRAM_REFUSED, now, "", cause, details)
+        return Event(EventName.DATAGRAM_REFUSED, now, "", cause, details)

@@ -51,7 +51,7 @@ from __future__ import annotations
 
 import math
 
-from exoip.core.events import Cause, Event, What
+from exoip.core.events import Cause, Event, EventName
 from exoip.core.flap_damping import WINDOW, Damping
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, Condition, Peer, Role, Terms
 
@@ -94,12 +94,12 @@ class Election:
         self._compare(peer, now)
         if was_alive:
             event = Event(
-                What.PEER_PRIORITY, now, instance_id, f"{old} -> {priority}", {"priority": priority, "old": old}
+                EventName.PEER_PRIORITY, now, instance_id, f"{old} -> {priority}", {"priority": priority, "old": old}
             )
         else:
-            event = Event(What.PEER_ALIVE, now, instance_id, f"priority {priority}", {"priority": priority})
+            event = Event(EventName.PEER_ALIVE, now, instance_id, f"priority {priority}", {"priority": priority})
             self._next_death = min(self._next_death, now + self.terms.dead_time)
-        return [event, *self.decide(now, event.what, instance_id)]
+        return [event, *self.decide(now, event.name, instance_id)]
 
     def tick(self, now: float, *, quiet: bool) -> list[Event]:
         """Let what is due happen: deaths (only when `quiet`), the end of LISTENING, rises that count, the preemption delay."""
@@ -107,9 +107,9 @@ class Election:
         for peer in self.peers.values():
             if peer.counts_at is not None and now >= peer.counts_at:
                 peer.counts_at = None
-        cause = (events[0].what, events[0].instance_id) if events else (Cause.TIME, "")
+        cause = (events[0].name, events[0].instance_id) if events else (Cause.TIME, "")
         if self.damping.ended(now) and self.terms.flap_damping:
-            events.append(Event(What.CALM, now, self.terms.instance_id, "the role did not change for a while"))
+            events.append(Event(EventName.CALM, now, self.terms.instance_id, "the role did not change for a while"))
         return events + self.decide(now, *cause)
 
     def stalled(self, now: float, slept: float) -> list[Event]:
@@ -120,9 +120,9 @@ class Election:
                 peer.last_seen = now
         self._next_death = now + self.terms.dead_time if self.peers else math.inf
         event = Event(
-            What.STALLED, now, self.terms.instance_id, f"slept {slept:.2f} s past its schedule", {"slept": slept}
+            EventName.STALLED, now, self.terms.instance_id, f"slept {slept:.2f} s past its schedule", {"slept": slept}
         )
-        return [event, *self.decide(now, What.STALLED)]
+        return [event, *self.decide(now, EventName.STALLED)]
 
     def feel(self, condition: Condition, now: float) -> list[Event]:
         """Take the node's own condition into account."""
@@ -152,28 +152,28 @@ class Election:
         events = []
         for gone in sorted(self.peers.keys() - instance_ids):
             del self.peers[gone]
-            events.append(Event(What.PEER_REMOVED, now, gone, "no longer a member"))
+            events.append(Event(EventName.PEER_REMOVED, now, gone, "no longer a member"))
         for new in sorted(instance_ids - self.peers.keys() - {self.terms.instance_id}):
             self.peers[new] = Peer(new)
-            events.append(Event(What.PEER_ADDED, now, new, "a member"))
+            events.append(Event(EventName.PEER_ADDED, now, new, "a member"))
         return events + self.decide(now, Cause.MEMBERS)
 
     # -- what comes out -----------------------------------------------------------------------------------------------
 
-    def decide(self, now: float, cause: What | Cause, peer: str = "") -> list[Event]:
+    def decide(self, now: float, cause: EventName | Cause, peer: str = "") -> list[Event]:
         """Look at the advertised priority and the role again, because of `cause`, an event of `peer` if one is given."""
         events = []
         self._concede(now)
         advertised = self._advertise()
         if advertised != self.advertised:
             change = f"{self.advertised} -> {advertised}"
-            events.append(Event(What.ADVERTISED, now, self.terms.instance_id, change, {"priority": advertised}))
+            events.append(Event(EventName.ADVERTISED, now, self.terms.instance_id, change, {"priority": advertised}))
             self.advertised = advertised
         role, master, reason = self._elect(now)
         if (role, master) != (self.role, self.master):
             details = {"role": role, "old_role": self.role, "master": master or "", "old_master": self.master or ""}
             details |= {"cause": cause} | ({"peer": peer} if peer else {})
-            events.append(Event(What.ROLE, now, master or "", reason, details))
+            events.append(Event(EventName.ROLE, now, master or "", reason, details))
             if role is not self.role:
                 self.since = now
                 events += self._dampen(role, now)
@@ -185,7 +185,7 @@ class Election:
             return []
         delay, changes = self.damping.delay, self.damping.changes
         why = f"the role changed {changes} times within {WINDOW / 60:.0f} min: a better node waits {delay:.0f} s"
-        return [Event(What.FLAPPING, now, self.terms.instance_id, why, {"changes": changes, "for": delay})]
+        return [Event(EventName.FLAPPING, now, self.terms.instance_id, why, {"changes": changes, "for": delay})]
 
     @property
     def preempt_delay(self) -> float:
@@ -235,7 +235,7 @@ class Election:
             peer.alive, peer.counts_at, peer.better_since = False, None, None
             silent = now - peer.last_seen
             details = {"silent": silent, "priority": peer.priority}
-            events.append(Event(What.PEER_DEAD, now, peer.instance_id, f"not heard for {silent:.2f} s", details))
+            events.append(Event(EventName.PEER_DEAD, now, peer.instance_id, f"not heard for {silent:.2f} s", details))
         return events
 
     def _compare(self, peer: Peer, now: float) -> None:

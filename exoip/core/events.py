@@ -1,6 +1,6 @@
 """What happens inside a node, as data: the pure modules return it, `journal` tells it.
 
-One `Event` is one thing that a person may want to read of later. `What` names it; the journal gives each name a
+One `Event` is one thing that a person may want to read of later. `EventName` names it; the journal gives each name a
 MESSAGE_ID, a priority and a sentence.
 """
 
@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 
-class What(StrEnum):
+class EventName(StrEnum):
     """The names of the events."""
 
     ROLE = "role"  # own role or master changed
@@ -78,7 +78,7 @@ class Event:
     `reason` is for people only. What a program goes by is a detail, which the journal gives a field.
     """
 
-    what: What
+    name: EventName
     at: float
     instance_id: str = ""
     reason: str = ""

@@ -25,7 +25,7 @@ from dataclasses import replace
 from exoip.core.backoff import SOON, Backoff, Fitness
 from exoip.core.calls import POLL, Call, Failure, Kind, Operation, Outcome, Purpose
 from exoip.core.election import LEAVING, Election, Role
-from exoip.core.events import Cause, Event, What
+from exoip.core.events import Cause, Event, EventName
 from exoip.core.observed import Instance, Knowledge
 
 ATTACH_TRUSTED = 5.0  # an attach seen done later than this after its call is read back before it is believed
@@ -183,9 +183,11 @@ class Moves:
         if call.kind is Kind.POLL:
             return []
         if call.kind is Kind.ATTACH:
-            return [Event(What.ATTACHING, now, call.instance_id, call.why)]
+            return [Event(EventName.ATTACHING, now, call.instance_id, call.why)]
         own = call.instance_id == self._know.own_id
-        return [Event(What.LETTING_GO if own else What.CLEARING, now, call.instance_id, call.why, call.details)]
+        return [
+            Event(EventName.LETTING_GO if own else EventName.CLEARING, now, call.instance_id, call.why, call.details)
+        ]
 
     def done(self, call: Call, outcome: Outcome) -> list[Event]:
         """Take in what came of the call that `next` gave."""
@@ -230,18 +232,18 @@ class Moves:
             self._know.me.attached(called, looked, now, ATTACH_TRUSTED)
             self.attached_at, self.unsure = now, False
             self.attach_fitness.done()
-            return [Event(What.ATTACHED, now, call.instance_id, call.why, details)]
+            return [Event(EventName.ATTACHED, now, call.instance_id, call.why, details)]
         if call.instance_id == self._know.own_id:
             self._know.me.detached(called, now)
             self.let_go.reset()
-            return [Event(What.LET_GO, now, call.instance_id, call.why, details)]
+            return [Event(EventName.LET_GO, now, call.instance_id, call.why, details)]
         self.clear.reset()
         self.clear_fitness.done()
         other = self._know.others.get(call.instance_id)
         if other is not None:
             other.cleared(now)
             self._know.not_holding(other.instance_id)
-        return [Event(What.CLEARED, now, call.instance_id, call.why, details)]
+        return [Event(EventName.CLEARED, now, call.instance_id, call.why, details)]
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome, now: float) -> list[Event]:
         definite = failure in (Failure.FORBIDDEN, Failure.INVALID)
@@ -262,4 +264,4 @@ class Moves:
                 self.clear_fitness.failed(failure, now)
         backoff.failed(failure, outcome.retry_after, now)
         details = {"call": call.kind, "failure": failure, "detail": outcome.detail, "again": backoff.at - now}
-        return [Event(What.FAILED, now, call.instance_id, outcome.detail, details)]
+        return [Event(EventName.FAILED, now, call.instance_id, outcome.detail, details)]

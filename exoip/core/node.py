@@ -21,7 +21,7 @@ from exoip.core.admission import Admission, Place, Refusals
 from exoip.core.advert_timer import Beat, Schedule
 from exoip.core.calls import Call, Lane, Outcome
 from exoip.core.election import Election, Terms
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.core.ownership import Ownership
 from exoip.core.snapshot import Snapshot, take
 from exoip.core.unfit import OPERATOR
@@ -30,7 +30,7 @@ from exoip.heartbeat.wire import Heartbeat
 
 _Answer = TypeVar("_Answer")
 
-_PEER_EVENTS = (What.PEER_ALIVE, What.PEER_DEAD, What.PEER_REMOVED)
+_PEER_EVENTS = (EventName.PEER_ALIVE, EventName.PEER_DEAD, EventName.PEER_REMOVED)
 
 
 class Node:
@@ -169,7 +169,7 @@ class Node:
         """Hand over and be gone: `finished` tells when."""
         with self._wake:
             self._ownership.leave()
-            self._settle([Event(What.LEAVING, now, self._election.terms.instance_id, "stop was asked for")], now)
+            self._settle([Event(EventName.LEAVING, now, self._election.terms.instance_id, "stop was asked for")], now)
 
     def set_aside(self, source: str, why: str, now: float, until: float = math.inf) -> None:
         """Step aside for a reason of `source` (a health check, an operator) until then; with "" as the reason, no longer."""
@@ -236,7 +236,7 @@ class Node:
         for _ in range(16):
             for event in events:
                 self._emit(event)
-            follow_up = [more for event in events if event.what in _PEER_EVENTS for more in self._ownership.peer(event)]
+            follow_up = [more for event in events if event.name in _PEER_EVENTS for more in self._ownership.peer(event)]
             self._ownership.follow(now)
             if not (events := follow_up + self._election.feel(self._ownership.condition(now), now)):
                 break

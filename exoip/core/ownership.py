@@ -22,7 +22,7 @@ import random
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Trouble
 from exoip.core.election import HOLDING_UNFIT, LEAVING, Condition, Election, Role
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.core.mutations import Moves
 from exoip.core.observed import Knowledge
 from exoip.core.reads import Reads
@@ -77,7 +77,7 @@ class Ownership:
         """A peer is alive, or dead, or no longer a member."""
         now, other = event.at, self.know.others.get(event.instance_id)
         events: list[Event] = []
-        if event.what is What.PEER_ALIVE:
+        if event.name is EventName.PEER_ALIVE:
             self.know.me.doubted(now, heard=True)
             if event.instance_id in self.know.masters and event.instance_id != self._election.master:
                 self.know.masters.remove(event.instance_id)
@@ -191,11 +191,11 @@ class Ownership:
     def _consequences(self, events: list[Event], held: bool, now: float) -> list[Event]:
         """What follows from the events of a call."""
         for event in events:
-            if event.what in (What.ATTACHED, What.CLEARED, What.HOLDS):
+            if event.name in (EventName.ATTACHED, EventName.CLEARED, EventName.HOLDS):
                 self.reads.due.verify_again(now)
-            if event.what in (What.ATTACHED, What.HOLDS):
+            if event.name in (EventName.ATTACHED, EventName.HOLDS):
                 self.reads.fitness.done()
-            if event.what is What.LOST and self._election.role is Role.MASTER:
+            if event.name is EventName.LOST and self._election.role is Role.MASTER:
                 self._lost(now)
         me = self.know.me
         if me.held and not held:
@@ -228,11 +228,11 @@ class Ownership:
         since = outcome.ended if before is None else before.since
         self.trouble[call.kind] = Trouble(outcome.failure, since, outcome.detail)
         details = {"call": call.kind, "failure": outcome.failure}
-        return [Event(What.API_DEGRADED, outcome.ended, call.instance_id, outcome.detail, details)]
+        return [Event(EventName.API_DEGRADED, outcome.ended, call.instance_id, outcome.detail, details)]
 
     def _recovered(self, kinds: tuple[Kind, ...], why: str, now: float) -> list[Event]:
         over = [kind for kind in kinds if self.trouble.pop(kind, None) is not None]
-        return [Event(What.API_RECOVERED, now, "", f"{kind}: {why}", {"call": kind}) for kind in over]
+        return [Event(EventName.API_RECOVERED, now, "", f"{kind}: {why}", {"call": kind}) for kind in over]
 
     @property
     def degraded(self) -> str:

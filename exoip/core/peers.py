@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from exoip.core.events import Cause, What
+from exoip.core.events import Cause, EventName
 
 PROTECTED, HOLDING_UNFIT, UNFIT, LEAVING = 0, 253, 254, 255
 
@@ -56,18 +56,18 @@ class Condition:
     yielded: bool = False
     leaving: bool = False
 
-    def trigger(self, before: Condition) -> What | Cause:
+    def trigger(self, before: Condition) -> EventName | Cause:
         """Name the event that made this state of the state `before`; "holds" stands for "attached" too."""
         if self.leaving != before.leaving:
-            return What.LEAVING
+            return EventName.LEAVING
         if self.yielded != before.yielded:
-            return What.YIELDED if self.yielded else What.STAND_BACK_OVER
+            return EventName.YIELDED if self.yielded else EventName.STAND_BACK_OVER
         if self.unfit != before.unfit:
-            return What.UNFIT if self.unfit else What.FIT
+            return EventName.UNFIT if self.unfit else EventName.FIT
         if self.letting_go != before.letting_go:
-            return What.LETTING_GO if self.letting_go else What.FAILED if self.last_held else What.LET_GO
+            return EventName.LETTING_GO if self.letting_go else EventName.FAILED if self.last_held else EventName.LET_GO
         if self.last_held != before.last_held:
-            return What.HOLDS if self.last_held else What.LOST
+            return EventName.HOLDS if self.last_held else EventName.LOST
         return Cause.DOUBT
 
 

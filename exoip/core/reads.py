@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from exoip.core.backoff import Backoff, Fitness
 from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
 from exoip.core.election import LEAVING, Election, Role
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.core.mutations import Moves
 from exoip.core.observed import Knowledge
 from exoip.core.read_schedule import Timetable
@@ -193,7 +193,7 @@ class Reads:
         if held == me.held:
             return []
         state = "running" if outcome.running else "not running"
-        what = What.HOLDS if me.held else What.LOST
+        what = EventName.HOLDS if me.held else EventName.LOST
         return [Event(what, now, self._know.own_id, f"as the API says of an instance {state}")]
 
     def _saw_other(self, call: Call, outcome: Outcome) -> list[Event]:
@@ -206,7 +206,7 @@ class Reads:
                 self._know.not_holding(instance_id)
         elif outcome.holds and instance_id not in self._warned:
             self._warned.add(instance_id)
-            events.append(Event(What.OUTSIDER_HOLDS, now, instance_id, outcome.name, {"name": outcome.name}))
+            events.append(Event(EventName.OUTSIDER_HOLDS, now, instance_id, outcome.name, {"name": outcome.name}))
         elif not outcome.holds:
             self._warned.discard(instance_id)
         question = self._question

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from exoip.core.election import Election, Role
-from exoip.core.events import Cause, Event, What
+from exoip.core.events import Cause, Event, EventName
 from exoip.core.mutations import Moves
 from exoip.core.observed import Knowledge
 from exoip.core.reads import Reads
@@ -62,7 +62,7 @@ class Yielding:
             return []
         self.rivals.clear()
         self.length = FIRST_STAND_BACK
-        return self._end(now, f"{instance_id} is heard again", What.PEER_ALIVE, instance_id) if self.active else []
+        return self._end(now, f"{instance_id} is heard again", EventName.PEER_ALIVE, instance_id) if self.active else []
 
     def leave(self) -> None:
         """Stand back no more: this node is leaving altogether."""
@@ -97,7 +97,7 @@ class Yielding:
         self.rivals.add(found)
         self.active, self._until, self._look_at = True, now + length, now + LOOK
         why = f"it holds and is not heard: stand back for {length:.0f} s"
-        return [Event(What.YIELDED, now, found, why, {"for": length})]
+        return [Event(EventName.YIELDED, now, found, why, {"for": length})]
 
     def _looked(self, found: str | None, certain: bool, now: float) -> list[Event]:
         """A node that stands back knows who holds now."""
@@ -108,8 +108,8 @@ class Yielding:
         self.rivals.add(found)
         return []
 
-    def _end(self, now: float, why: str, cause: What | Cause, peer: str = "") -> list[Event]:
+    def _end(self, now: float, why: str, cause: EventName | Cause, peer: str = "") -> list[Event]:
         self.active = False
         self._reads.drop_question()
         details = {"cause": cause} | ({"peer": peer} if peer else {})
-        return [Event(What.STAND_BACK_OVER, now, self._know.own_id, why, details)]
+        return [Event(EventName.STAND_BACK_OVER, now, self._know.own_id, why, details)]

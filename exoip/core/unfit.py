@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exoip.core.backoff import Fitness
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 
 OPERATOR, FAILOVER = "operator", "failover"  # sources of their own: a drain, and a hand-over on demand
 _FAILED = {"attach": "attach failed", "detach": "detach of another failed", "read": "can not read itself"}
@@ -60,6 +60,6 @@ class Aside:
             return []
         self._told = bool(reasons)
         if not reasons:
-            return [Event(What.FIT, now, self._own_id, "takes part again")]
+            return [Event(EventName.FIT, now, self._own_id, "takes part again")]
         details = {"cause": reasons[0].cause, "for": max(reason.until for reason in reasons) - now}
-        return [Event(What.UNFIT, now, self._own_id, reasons[0].why, details)]
+        return [Event(EventName.UNFIT, now, self._own_id, reasons[0].why, details)]

@@ -17,22 +17,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from exoip.core.events import What
+from exoip.core.events import EventName
 
 Entry = Mapping[str, str]
 Told = Mapping[tuple[str, str], list[Entry]]  # by node and Elastic IP, in the order of its journal
 
-_EVENTS = frozenset(What)
+_EVENTS = frozenset(EventName)
 # A cause that is one of several events, of which the state of the node alone does not tell which.
-_ONE_OF = {What.HOLDS: (What.HOLDS, What.ATTACHED)}
+_ONE_OF = {EventName.HOLDS: (EventName.HOLDS, EventName.ATTACHED)}
 # In place of a MESSAGE that speaks of "this instance": whoever reads it may be at another one.
 _WORDS = {
-    What.HOLDS: "{} holds {}, {}",
-    What.LOST: "{} no longer holds {}, {}",
-    What.ATTACHED: "{} attached {}: {}",
-    What.LETTING_GO: "{} is detaching {}: {}",
-    What.LET_GO: "{} detached {}: {}",
-    What.FAILED: "{} failed to detach {}: {}",  # the only failure that changes a role
+    EventName.HOLDS: "{} holds {}, {}",
+    EventName.LOST: "{} no longer holds {}, {}",
+    EventName.ATTACHED: "{} attached {}: {}",
+    EventName.LETTING_GO: "{} is detaching {}: {}",
+    EventName.LET_GO: "{} detached {}: {}",
+    EventName.FAILED: "{} failed to detach {}: {}",  # the only failure that changes a role
 }
 
 
@@ -131,7 +131,7 @@ def words(entry: Entry) -> str:
     if event == "role":
         return entry["EXOIP_REASON"]
     if event in _WORDS:
-        return _WORDS[What(event)].format(entry["EXOIP_INSTANCE"], entry["EXOIP_EIP"], entry["EXOIP_REASON"])
+        return _WORDS[EventName(event)].format(entry["EXOIP_INSTANCE"], entry["EXOIP_EIP"], entry["EXOIP_REASON"])
     return entry["MESSAGE"]
 
 
@@ -176,7 +176,7 @@ def _trigger(role: Entry, own: list[Entry], before: int) -> Entry:
     """Return the entry that triggered a change of role; the change itself when it was no event, or one that is not there."""
     if role["EXOIP_CAUSE"] not in _EVENTS:
         return role
-    cause, peer = What(role["EXOIP_CAUSE"]), role.get("EXOIP_CAUSE_INSTANCE", "")
+    cause, peer = EventName(role["EXOIP_CAUSE"]), role.get("EXOIP_CAUSE_INSTANCE", "")
     for number in range(before - 1, -1, -1):
         one = own[number]
         if one["EXOIP_EVENT"] in _ONE_OF.get(cause, (cause,)) and peer in ("", one.get("EXOIP_PEER_INSTANCE")):

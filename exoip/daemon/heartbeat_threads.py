@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from exoip.core.admission import Place
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.errors import WireError
 from exoip.heartbeat.authentication import Rules, Stamper
@@ -69,10 +69,10 @@ class Sender(SupervisedThread):
         address = f"{place[0]}:{place[1]}" if ":" not in place[0] else f"[{place[0]}]:{place[1]}"
         if problem:
             self._failing[place] = problem
-            self._emit(Event(What.SEND_FAILED, self._clock(), "", problem, {"address": address}))
+            self._emit(Event(EventName.SEND_FAILED, self._clock(), "", problem, {"address": address}))
         else:
             del self._failing[place]
-            self._emit(Event(What.SEND_RECOVERED, self._clock(), "", "", {"address": address}))
+            self._emit(Event(EventName.SEND_RECOVERED, self._clock(), "", "", {"address": address}))
 
 
 class Receiver(SupervisedThread):
@@ -141,7 +141,7 @@ class Receiver(SupervisedThread):
         dropped = self._channel.dropped()
         if self._flood.began is not None:
             self._dropped = dropped
-            self._emit(Event(What.FLOODED, now, "", f"{FLOODED} datagrams were refused within a second"))
+            self._emit(Event(EventName.FLOODED, now, "", f"{FLOODED} datagrams were refused within a second"))
         else:
             reason = f"the kernel dropped {(dropped - self._dropped) % 2**32} datagrams"
-            self._emit(Event(What.FLOOD_OVER, now, "", reason))
+            self._emit(Event(EventName.FLOOD_OVER, now, "", reason))

@@ -18,7 +18,7 @@ import requests
 
 from exoip import __version__
 from exoip.config.model import HealthCheck
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.core.snapshot import CheckView, Health
 from exoip.exoscale.transport import new_session
 from exoip.operator.child_process import SHELL, Child
@@ -175,11 +175,11 @@ class Checker(threading.Thread):
                 say(logging.DEBUG, "%s: bad result: %s", self.source, why)
             return
         if why:
-            self._emit(Event(What.CHECK_FAILING, now, "", why, {"check": self.check.name}))
+            self._emit(Event(EventName.CHECK_FAILING, now, "", why, {"check": self.check.name}))
             self._set_aside(self.source, f"{self.source} fails: {why}", now)
         else:
             often = "the first result" if before is Health.PENDING else f"well {self.check.rise} times in a row"
-            self._emit(Event(What.CHECK_PASSING, now, "", often, {"check": self.check.name}))
+            self._emit(Event(EventName.CHECK_PASSING, now, "", often, {"check": self.check.name}))
             self._set_aside(self.source, "", now)
 
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from exoip.config.model import Hook
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.core.snapshot import HookView
 from exoip.errors import ConfigError
 from exoip.operator.child_process import Child
@@ -121,11 +121,11 @@ class Hooks(threading.Thread):
             details = {"role": stance.role, "duration": now - began}
             if not why:
                 self._counts[0] += 1
-                self._emit(Event(What.HOOK_DONE, now, "", reason, details))
+                self._emit(Event(EventName.HOOK_DONE, now, "", reason, details))
                 return
             self._counts[1] += 1
             then = "not again" if attempt == 2 else "again with the next state" if self._newer(0.0) else "once more"
-            self._emit(Event(What.HOOK_FAILED, now, "", reason, details | {"detail": why, "then": then}))
+            self._emit(Event(EventName.HOOK_FAILED, now, "", reason, details | {"detail": why, "then": then}))
             if self._newer(AGAIN):
                 return
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.core.peers import Role
 
-_HOLDS = {What.ATTACHED: True, What.HOLDS: True, What.LET_GO: False, What.LOST: False}
+_HOLDS = {EventName.ATTACHED: True, EventName.HOLDS: True, EventName.LET_GO: False, EventName.LOST: False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class Stance:
 
     def after(self, event: Event) -> Stance | None:
         """Return what it is after an event of this node, for that event's reason; None when that is no other."""
-        role = str(event.details["role"]) if event.what is What.ROLE else self.role
-        holds = _HOLDS.get(event.what, self.holds)
+        role = str(event.details["role"]) if event.name is EventName.ROLE else self.role
+        holds = _HOLDS.get(event.name, self.holds)
         if (role, holds) == (self.role, self.holds):
             return None
         return replace(self, role=role, holds=holds, at=event.at, reason=event.reason)

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from exoip.core.calls import Call, Failure, Kind, Outcome
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.core.peers import Role
 
 DONE = "done"  # the outcome of a call that gave what was asked
@@ -17,7 +17,7 @@ DONE = "done"  # the outcome of a call that gave what was asked
 class Counts:
     """A copy. `calls`: by kind and outcome (DONE or a failure's name), how many and how many seconds in all."""
 
-    events: dict[What, int]
+    events: dict[EventName, int]
     failovers: int
     calls: dict[tuple[Kind, str], tuple[int, float]]
 
@@ -27,7 +27,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._events: Counter[What] = Counter(dict.fromkeys(What, 0))
+        self._events: Counter[EventName] = Counter(dict.fromkeys(EventName, 0))
         self._failovers = 0
         outcomes = (DONE, *Failure)
         self._calls = {(kind, str(outcome)): (0, 0.0) for kind in Kind for outcome in outcomes}
@@ -35,8 +35,8 @@ class Tally:
     def event(self, event: Event) -> None:
         """Count an event. A failover is this node's becoming master after it was a backup."""
         with self._lock:
-            self._events[event.what] += 1
-            if event.what is What.ROLE and event.details["role"] == Role.MASTER:
+            self._events[event.name] += 1
+            if event.name is EventName.ROLE and event.details["role"] == Role.MASTER:
                 self._failovers += event.details["old_role"] == Role.BACKUP
 
     def call(self, call: Call, outcome: Outcome) -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from exoip.core.events import Cause, Event, What, named
+from exoip.core.events import Cause, Event, EventName, named
 from exoip.telemetry.messages import CURES, LEVELS, MESSAGE_IDS, OTHER_MASTER, SENTENCES
 
 _LOGGER = logging.getLogger("exoip")
@@ -49,10 +49,10 @@ class Journal:
 
     def tell(self, event: Event) -> None:
         """Log one event."""
-        if event.what is What.FAILED and event.details.get("failure") == "refused":
+        if event.name is EventName.FAILED and event.details.get("failure") == "refused":
             return  # told once, as API_DEGRADED; it is tried again every 30 s
-        level = LEVELS.get(event.what, logging.INFO)
-        if event.what is What.API_DEGRADED and event.details.get("failure") == "refused":
+        level = LEVELS.get(event.name, logging.INFO)
+        if event.name is EventName.API_DEGRADED and event.details.get("failure") == "refused":
             level = logging.ERROR
         _LOGGER.log(level, "%s", self.sentence(event), extra=self.fields(event))
 
@@ -62,8 +62,8 @@ class Journal:
         words = {"reason": event.reason, "cure": CURES.get(str(event.details.get("cause")), ""), **event.details}
         words["trigger"] = _trigger(event)
         words = {name: self.named(word) if isinstance(word, str) else word for name, word in words.items()}
-        same_role = event.what is What.ROLE and event.details["role"] == event.details["old_role"]
-        template = OTHER_MASTER if same_role else SENTENCES[event.what]
+        same_role = event.name is EventName.ROLE and event.details["role"] == event.details["old_role"]
+        template = OTHER_MASTER if same_role else SENTENCES[event.name]
         return template.format_map({"eip": self._eip, "who": who, **words})
 
     def explain(self, event: Event) -> str:
@@ -77,8 +77,8 @@ class Journal:
     def fields(self, event: Event) -> dict[str, str]:
         """Return the event's journal fields."""
         fields = {
-            "MESSAGE_ID": MESSAGE_IDS[event.what],
-            "EXOIP_EVENT": str(event.what),
+            "MESSAGE_ID": MESSAGE_IDS[event.name],
+            "EXOIP_EVENT": str(event.name),
             "EXOIP_EIP": self._eip,
             "EXOIP_INSTANCE": self._own_id,
             "EXOIP_REASON": event.reason,
@@ -95,7 +95,7 @@ class Journal:
 def _trigger(event: Event) -> str:
     """Return what triggered a change of role, in brackets; the mere passing of time goes without saying."""
     cause = event.details.get("cause", Cause.TIME)
-    if event.what is not What.ROLE or cause == Cause.TIME:
+    if event.name is not EventName.ROLE or cause == Cause.TIME:
         return ""
     peer = event.details.get("peer")
     return f" ({peer} {cause})" if peer else f" ({cause})"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from exoip import __version__
-from exoip.core.events import What
+from exoip.core.events import EventName
 from exoip.core.peers import Role
 from exoip.core.snapshot import Health, HookView, PeerView, Snapshot
 from exoip.errors import ConfigError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exoip.core.snapshot import CheckView
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-MOVES = {What.ATTACHED: "attach", What.CLEARED: "clear", What.LET_GO: "let-go"}
+MOVES = {EventName.ATTACHED: "attach", EventName.CLEARED: "clear", EventName.LET_GO: "let-go"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.telemetry.journal import Journal
 from exoip.telemetry.messages import MESSAGE_IDS
 from tests.support.paths import ROOT
@@ -19,31 +19,31 @@ WIDTH = 80
 
 # Which fields each entry always has, beside EXOIP_EIP, EXOIP_INSTANCE, EXOIP_EVENT and EXOIP_REASON; as the code makes the events.
 PEER = ("EXOIP_PEER", "EXOIP_PEER_INSTANCE")
-ALWAYS: dict[What, tuple[str, ...]] = {
-    What.ROLE: ("EXOIP_ROLE", "EXOIP_OLD_ROLE", "EXOIP_CAUSE"),
-    What.PEER_ALIVE: PEER,
-    What.PEER_DEAD: (*PEER, "EXOIP_SILENT_MS"),
-    What.PEER_PRIORITY: PEER,
-    What.PEER_ADDED: PEER,
-    What.PEER_REMOVED: PEER,
-    What.ATTACHED: ("EXOIP_DURATION_MS",),
-    What.CLEARING: (*PEER, "EXOIP_CAUSE"),
-    What.CLEARED: (*PEER, "EXOIP_CAUSE", "EXOIP_DURATION_MS"),
-    What.LETTING_GO: ("EXOIP_SUCCESSOR",),
-    What.LET_GO: ("EXOIP_SUCCESSOR", "EXOIP_DURATION_MS"),
-    What.FAILED: ("EXOIP_API_CALL", "EXOIP_FAILURE"),
-    What.API_DEGRADED: ("EXOIP_API_CALL", "EXOIP_FAILURE"),
-    What.UNFIT: ("EXOIP_CAUSE",),
-    What.YIELDED: PEER,
-    What.STAND_BACK_OVER: ("EXOIP_CAUSE",),
-    What.OUTSIDER_HOLDS: PEER,
-    What.CHECK_FAILING: ("EXOIP_CHECK",),
-    What.CHECK_PASSING: ("EXOIP_CHECK",),
-    What.HOOK_DONE: ("EXOIP_ROLE", "EXOIP_DURATION_MS"),
-    What.HOOK_FAILED: ("EXOIP_ROLE", "EXOIP_DURATION_MS"),
-    What.DATAGRAM_REFUSED: ("EXOIP_ADDRESS", "EXOIP_CAUSE"),
-    What.SEND_FAILED: ("EXOIP_ADDRESS",),
-    What.SEND_RECOVERED: ("EXOIP_ADDRESS",),
+ALWAYS: dict[EventName, tuple[str, ...]] = {
+    EventName.ROLE: ("EXOIP_ROLE", "EXOIP_OLD_ROLE", "EXOIP_CAUSE"),
+    EventName.PEER_ALIVE: PEER,
+    EventName.PEER_DEAD: (*PEER, "EXOIP_SILENT_MS"),
+    EventName.PEER_PRIORITY: PEER,
+    EventName.PEER_ADDED: PEER,
+    EventName.PEER_REMOVED: PEER,
+    EventName.ATTACHED: ("EXOIP_DURATION_MS",),
+    EventName.CLEARING: (*PEER, "EXOIP_CAUSE"),
+    EventName.CLEARED: (*PEER, "EXOIP_CAUSE", "EXOIP_DURATION_MS"),
+    EventName.LETTING_GO: ("EXOIP_SUCCESSOR",),
+    EventName.LET_GO: ("EXOIP_SUCCESSOR", "EXOIP_DURATION_MS"),
+    EventName.FAILED: ("EXOIP_API_CALL", "EXOIP_FAILURE"),
+    EventName.API_DEGRADED: ("EXOIP_API_CALL", "EXOIP_FAILURE"),
+    EventName.UNFIT: ("EXOIP_CAUSE",),
+    EventName.YIELDED: PEER,
+    EventName.STAND_BACK_OVER: ("EXOIP_CAUSE",),
+    EventName.OUTSIDER_HOLDS: PEER,
+    EventName.CHECK_FAILING: ("EXOIP_CHECK",),
+    EventName.CHECK_PASSING: ("EXOIP_CHECK",),
+    EventName.HOOK_DONE: ("EXOIP_ROLE", "EXOIP_DURATION_MS"),
+    EventName.HOOK_FAILED: ("EXOIP_ROLE", "EXOIP_DURATION_MS"),
+    EventName.DATAGRAM_REFUSED: ("EXOIP_ADDRESS", "EXOIP_CAUSE"),
+    EventName.SEND_FAILED: ("EXOIP_ADDRESS",),
+    EventName.SEND_RECOVERED: ("EXOIP_ADDRESS",),
 }
 
 
@@ -72,8 +72,8 @@ def test_a_text_has_its_parts_and_fits_a_terminal(entry: tuple[str, dict[str, st
     assert max(map(len, text.splitlines())) <= WIDTH
 
 
-@pytest.mark.parametrize("what", What)
-def test_a_text_uses_only_fields_that_its_entry_has(what: What) -> None:
+@pytest.mark.parametrize("what", EventName)
+def test_a_text_uses_only_fields_that_its_entry_has(what: EventName) -> None:
     text = next(text + header["Subject"] for message_id, header, text in entries() if message_id == MESSAGE_IDS[what])
     used = set(re.findall(r"@(\w+)@", text))
     always = {"EXOIP_EIP", "EXOIP_INSTANCE", "EXOIP_EVENT", "EXOIP_REASON", *ALWAYS.get(what, ())}

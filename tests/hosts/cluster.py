@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from exoip.ctl.history import rebuild
-from exoip.telemetry.messages import MESSAGE_IDS, What
+from exoip.telemetry.messages import MESSAGE_IDS, EventName
 from tests.hosts.beats import Beats
 from tests.hosts.host import Entry, Host
 from tests.hosts.network import ADDRESSES, EIP, HUB
@@ -128,13 +128,13 @@ class Cluster:
 
         wait(lambda: word in show(), most, f"the status of {name} says {word!r}", show)
 
-    def events(self, name: str, what: What, since: float) -> list[Entry]:
+    def events(self, name: str, what: EventName, since: float) -> list[Entry]:
         """The entries of one event in a host's journal from a moment on."""
         return self.hosts[name].journal(
             f"--since=@{since:.6f}", "SYSLOG_IDENTIFIER=exoip", f"MESSAGE_ID={MESSAGE_IDS[what]}"
         )
 
-    def event(self, name: str, what: What, since: float, most: float = SETTLES) -> Entry:
+    def event(self, name: str, what: EventName, since: float, most: float = SETTLES) -> Entry:
         """The first entry of an event from a moment on; waits for it."""
         return wait(lambda: self.events(name, what, since), most, f"{name} tells {what}")[0]
 

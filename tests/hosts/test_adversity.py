@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exoip.core.events import What
+from exoip.core.events import EventName
 from tests.hosts.cluster import DEAD, FILE, INTERVAL, UNIT, Cluster
 from tests.hosts.host import Host
 from tests.hosts.waiting import wait
@@ -52,7 +52,7 @@ def clocked(clocks: Cluster) -> Iterator[Cluster]:
 def test_a_holders_clock_that_goes_wrong_is_named_and_nothing_moves(clocked: Cluster) -> None:
     a, since = clocked.hosts["a"], now()
     a.write(CLOCK, WRONG)
-    degraded = clocked.event("a", What.API_DEGRADED, since)
+    degraded = clocked.event("a", EventName.API_DEGRADED, since)
     assert re.search(BEHIND, degraded["MESSAGE"])
     assert degraded["PRIORITY"] == "3"
     assert degraded["EXOIP_FAILURE"] == "refused"
@@ -64,7 +64,7 @@ def test_a_holders_clock_that_goes_wrong_is_named_and_nothing_moves(clocked: Clu
     clocked.moves(since)
 
     a.write(CLOCK, RIGHT)
-    clocked.event("a", What.API_RECOVERED, since, most=60.0)
+    clocked.event("a", EventName.API_RECOVERED, since, most=60.0)
     clocked.settled("a")
     clocked.moves(since)
 
@@ -92,7 +92,7 @@ def test_a_daemon_that_crashes_again_and_again_stands_aside(cluster: Cluster) ->
     for crash in (1, 2):
         a.signal("KILL", UNIT)
         wait(lambda n=crash: restarted(a, n), DEAD, f"systemd restarts it after crash {crash}")
-    unfit = cluster.event("a", What.UNFIT, since)
+    unfit = cluster.event("a", EventName.UNFIT, since)
     assert "too often" in unfit["EXOIP_REASON"]
     cluster.settled("b", "bca")
     cluster.moves(since, ("ab", "a .* advertises another priority: 10 -> 25[34]"), ("b", "holds and is heard"))

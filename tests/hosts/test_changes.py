@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exoip import __version__
-from exoip.core.events import What
+from exoip.core.events import EventName
 from tests.hosts import history
 from tests.hosts.beats import Beat
 from tests.hosts.cluster import FILE, INTERVAL, UNIT, Cluster
@@ -82,7 +82,7 @@ def test_a_bad_file_is_refused_whole_and_nothing_changes(pair: Cluster, wrong: d
     assert a.show("StatusText", UNIT) == status
     pair.punctual("a", since, "b")
     # Neither the new peer nor the new interval was taken over, though they are right.
-    assert not pair.events("a", What.PEER_ADDED, since)
+    assert not pair.events("a", EventName.PEER_ADDED, since)
     told_at = now()
     one, other = wait(lambda: two_beats(pair, told_at), 4 * INTERVAL, "two more beats")
     assert other.at - one.at > INTERVAL / 2
@@ -96,7 +96,7 @@ def test_a_new_peer_is_taken_in_without_a_move_or_a_late_beat(pair: Cluster, req
     main = pair.hosts["a"].show("MainPID", UNIT)
     three = request.getfixturevalue("three")
     for name in "ab":
-        added = three.event(name, What.PEER_ADDED, since)
+        added = three.event(name, EventName.PEER_ADDED, since)
         assert added["EXOIP_PEER_INSTANCE"] == three.zone.ids["c"]
     three.punctual("a", since, "b")
     three.punctual("b", since, "a")

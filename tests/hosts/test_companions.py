@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exoip.core.events import What
+from exoip.core.events import EventName
 from tests.hosts.cluster import FILE, SETTLES, UNIT, Cluster
 from tests.hosts.host import Host
 from tests.hosts.waiting import wait
@@ -55,7 +55,7 @@ def test_a_service_that_stops_moves_the_address_and_back(served: Cluster) -> Non
     a.run("systemctl", "stop", SERVICE)
     served.settled("b")
     served.never_without(since)
-    failing = served.event("a", What.CHECK_FAILING, since)
+    failing = served.event("a", EventName.CHECK_FAILING, since)
     assert (failing["EXOIP_CHECK"], failing["EXOIP_REASON"]) == ("command", "exit status 3")
     a.run("systemctl", "start", SERVICE)
     served.settled("a")
@@ -64,9 +64,9 @@ def test_a_service_that_stops_moves_the_address_and_back(served: Cluster) -> Non
 
 def test_the_hook_was_told_of_each_change_and_is_as_the_manual_says(served: Cluster) -> None:
     for name, roles in (("a", ["MASTER", "BACKUP"]), ("b", ["BACKUP", "MASTER"])):
-        told = [entry["EXOIP_ROLE"] for entry in served.events(name, What.HOOK_DONE, 0)]
+        told = [entry["EXOIP_ROLE"] for entry in served.events(name, EventName.HOOK_DONE, 0)]
         assert set(told) >= set(roles)
-        assert [entry["MESSAGE"] for entry in served.events(name, What.HOOK_FAILED, 0)] == []
+        assert [entry["MESSAGE"] for entry in served.events(name, EventName.HOOK_FAILED, 0)] == []
 
 
 def test_a_program_that_the_unit_does_not_let_run_is_refused_with_the_cure_and_a_drop_in_lets_it(
@@ -89,4 +89,4 @@ def test_a_program_that_the_unit_does_not_let_run_is_refused_with_the_cure_and_a
     since = now()
     c.run("systemctl", "restart", UNIT)
     served.settled("a")
-    assert served.event("c", What.HOOK_DONE, since)["EXOIP_ROLE"] == "BACKUP"
+    assert served.event("c", EventName.HOOK_DONE, since)["EXOIP_ROLE"] == "BACKUP"

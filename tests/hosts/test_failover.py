@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exoip.core.events import What
+from exoip.core.events import EventName
 from tests.hosts import history
 from tests.hosts.cluster import DEAD, UNIT, Cluster, at
 from tests.hosts.network import EIP, cut
@@ -31,7 +31,7 @@ def test_a_killed_daemon_is_restarted_within_the_dead_time_and_nothing_moves(clu
     cluster.settled("a")
     cluster.moves(since)
     assert not [call for name in cluster.hosts for call in cluster.zone.calls(since, name)]
-    assert not cluster.events("b", What.PEER_DEAD, since)
+    assert not cluster.events("b", EventName.PEER_DEAD, since)
     assert cluster.beats.longest_gap("a", since, now(), "bc") < DEAD
 
 
@@ -41,10 +41,10 @@ def test_a_stop_hands_over_without_a_gap(cluster: Cluster) -> None:
     assert (a.show("ActiveState", UNIT), a.show("Result", UNIT)) == ("inactive", "success")
     cluster.settled("b", "bc")
     cluster.moves(since, ("ab", LEAVES), ("b", LET_GO))
-    told = [cluster.event("a", what, since) for what in (What.LEAVING, What.LET_GO)]
+    told = [cluster.event("a", what, since) for what in (EventName.LEAVING, EventName.LET_GO)]
     assert all(entry["_SYSTEMD_UNIT"] == UNIT for entry in told)
-    assert cluster.event("b", What.ATTACHED, since)["EXOIP_INSTANCE"] == cluster.zone.ids["b"]
-    dead = cluster.event("b", What.PEER_DEAD, since)
+    assert cluster.event("b", EventName.ATTACHED, since)["EXOIP_INSTANCE"] == cluster.zone.ids["b"]
+    dead = cluster.event("b", EventName.PEER_DEAD, since)
     assert at(told[-1]) < at(dead), "it was moved because a asked for it, not because a fell silent"
 
     since = now()
@@ -69,7 +69,7 @@ def test_a_frozen_daemon_is_replaced_then_killed_by_the_watchdog_and_takes_back(
     assert a.journal(f"--since=@{since:.6f}", f"UNIT={UNIT}", "UNIT_RESULT=watchdog")
     cluster.settled("a")
     cluster.moves(since, ("ab", DIES), ("b", CLEARS), ("ab", RETURNS), ("a", LET_GO))
-    dead = cluster.event("b", What.PEER_DEAD, since)
+    dead = cluster.event("b", EventName.PEER_DEAD, since)
     assert dead["EXOIP_PEER_INSTANCE"] == cluster.zone.ids["a"]
     # Each thread's stack, for whoever wants to know why it hung.
     assert any("Current thread" in str(entry["MESSAGE"]) for entry in cluster.lines("a", since))
@@ -80,9 +80,9 @@ def test_power_loss_moves_it_and_the_host_takes_it_back_when_it_boots(cluster: C
     a.lose_power()
     cluster.settled("b", "bc")
     changes = cluster.moves(since, ("ab", DIES), ("b", CLEARS))
-    assert cluster.event("b", What.CLEARED, since)["EXOIP_PEER_INSTANCE"] == cluster.zone.ids["a"]
+    assert cluster.event("b", EventName.CLEARED, since)["EXOIP_PEER_INSTANCE"] == cluster.zone.ids["a"]
     last = cluster.beats.of("a", since - DEAD, now())[-1].at
-    assert last + DEAD <= at(cluster.event("b", What.PEER_DEAD, since)) <= changes[0].at
+    assert last + DEAD <= at(cluster.event("b", EventName.PEER_DEAD, since)) <= changes[0].at
 
     since = now()
     a.boot()  # the unit is enabled: nobody starts it
@@ -100,14 +100,14 @@ def test_a_cut_cable_moves_it_and_its_repair_moves_it_back_once(cluster: Cluster
     since = now()
     cluster.settled("a", most=60.0)
     cluster.moves(since, ("ab", "no longer holds|no longer standing back"), ("a", LET_GO))
-    assert cluster.events("a", What.LOST, since)
+    assert cluster.events("a", EventName.LOST, since)
 
 
 def test_a_cut_between_the_hosts_alone_costs_few_moves_and_never_leaves_nobody(cluster: Cluster) -> None:
     since = now()
     with cut("a", "bc", hub=False):
         wait(lambda: cluster.zone.holders() == {"b"}, 3 * DEAD, "b takes it and clears a")
-        yielded = cluster.event("a", What.YIELDED, since, most=60.0)
+        yielded = cluster.event("a", EventName.YIELDED, since, most=60.0)
         assert yielded["EXOIP_PEER_INSTANCE"] == cluster.zone.ids["b"]
         cluster.status("a", "yielded")
     cluster.settled("a", most=60.0)

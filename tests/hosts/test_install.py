@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from exoip.core.events import What
+from exoip.core.events import EventName
 from exoip.telemetry.messages import MESSAGE_IDS
 from tests.hosts import readme
 from tests.hosts.cluster import TOLD, Cluster
@@ -93,17 +93,17 @@ def test_the_cluster_forms(installed: Cluster, request: pytest.FixtureRequest) -
         assert host.run("systemctl", "is-enabled", UNIT).strip() == "enabled"
         assert "Active: active (running)" in host.sh(LOOK)
         assert host.run("ps", "-o", "user=", "-p", host.show("MainPID", UNIT)).strip() == "exoip"
-    entry = installed.event("a", What.ATTACHED, since)
+    entry = installed.event("a", EventName.ATTACHED, since)
     assert entry["_SYSTEMD_UNIT"] == UNIT
     assert (entry["EXOIP_EIP"], entry["EXOIP_INSTANCE"]) == (EIP, installed.zone.ids["a"])
     assert entry["SYSLOG_IDENTIFIER"] == "exoip"
     assert int(entry["EXOIP_DURATION_MS"]) > 0
-    assert installed.event("a", What.ROLE, since)["EXOIP_ROLE"] in ("LISTENING", "MASTER")
+    assert installed.event("a", EventName.ROLE, since)["EXOIP_ROLE"] in ("LISTENING", "MASTER")
 
 
 def test_the_journal_explains_its_entries(started: Cluster) -> None:
     a = started.hosts["a"]
-    told = a.run("journalctl", "-x", "--no-pager", f"MESSAGE_ID={MESSAGE_IDS[What.ATTACHED]}")
+    told = a.run("journalctl", "-x", "--no-pager", f"MESSAGE_ID={MESSAGE_IDS[EventName.ATTACHED]}")
     assert f"Subject: Attached {EIP} to this instance" in told
     assert re.search(r"has attached the Elastic IP to this instance, \d+ ms", told)
 

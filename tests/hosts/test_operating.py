@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exoip.core.events import What
+from exoip.core.events import EventName
 from tests.hosts.cluster import FILE, SETTLES, TOLD, UNIT, Cluster
 from tests.hosts.host import Host
 from tests.hosts.waiting import wait
@@ -64,7 +64,7 @@ def test_a_drain_hands_over_and_outlives_an_upgrade_and_a_boot(cluster: Cluster)
     a, since = cluster.hosts["a"], now()
     a.sh("exoipctl drain --why 'new kernel' web && exoipctl wait --holds no web")
     cluster.settled("b")
-    unfit = cluster.event("a", What.UNFIT, since)
+    unfit = cluster.event("a", EventName.UNFIT, since)
     assert "new kernel" in unfit["EXOIP_REASON"]
     cluster.moves(since, ("ab", "a .* advertises another priority: 10 -> 25[34]"), ("b", "holds and is heard"))
 
@@ -101,7 +101,7 @@ def test_a_program_that_comes_while_it_runs_is_called_after_a_reload(configured:
     wait(lambda: told()[-1] == "BACKUP no", TOLD, "it is told that it left", lambda: str(told()))
     configured.settled("a", most=2 * SETTLES)
     wait(lambda: told()[-1] == "MASTER yes", TOLD, "it is told that it is back", lambda: str(told()))
-    assert not configured.events("a", What.HOOK_FAILED, since)
+    assert not configured.events("a", EventName.HOOK_FAILED, since)
 
 
 def test_secrets_are_decrypted_for_the_daemon_alone_and_a_spoilt_one_is_a_persons_business(configured: Cluster) -> None:

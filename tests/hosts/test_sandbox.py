@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from exoip.core.events import What
+from exoip.core.events import EventName
 from tests.hosts.cluster import FILE, UNIT, Cluster
 from tests.hosts.host import Host
 from tests.hosts.probe import WAYS
@@ -143,10 +143,10 @@ def test_only_signed_heartbeats_count_between_the_hosts(cluster: Cluster) -> Non
     assert re.search("^auth-key = ", text, re.M)
     b.write(FILE, re.sub("^auth-key = .*\n", "", text, flags=re.M))
     b.run("systemctl", "reload", UNIT)
-    refused = cluster.event("a", What.DATAGRAM_REFUSED, since)
+    refused = cluster.event("a", EventName.DATAGRAM_REFUSED, since)
     assert refused["EXOIP_REASON"] == "unsigned"
     assert refused["EXOIP_ADDRESS"] == b.address
-    cluster.event("a", What.PEER_DEAD, since)
+    cluster.event("a", EventName.PEER_DEAD, since)
     cluster.status("a", f"refusing {b.address} (unsigned)")
     b.write(FILE, text)
     b.run("systemctl", "reload", UNIT)

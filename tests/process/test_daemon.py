@@ -16,7 +16,7 @@ import pytest
 
 from exoip.config.parse import parse
 from exoip.core.election import Terms
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.daemon import daemon
 from exoip.daemon.clock import clock
@@ -475,7 +475,9 @@ class TestSupervision:
         assert watch([Thread(10**9)], (RuntimeError("it broke"),)).run() == 1
 
     def test_many_events_do_not_starve_the_watchdog(self, watch, notified):
-        events = tuple(Event(What.ADVERTISED, 0.0, instance_id("m"), "10 -> 0", {"priority": 0}) for _ in range(20_000))
+        events = tuple(
+            Event(EventName.ADVERTISED, 0.0, instance_id("m"), "10 -> 0", {"priority": 0}) for _ in range(20_000)
+        )
         assert watch([Thread(40)], events).run() == 1
         assert notified.drain().count("WATCHDOG=1") >= 39
 

@@ -20,7 +20,7 @@ from exoip.config.parse import parse
 from exoip.core import backoff, mutations, read_schedule
 from exoip.core.election import Role, Terms
 from exoip.core.events import Event as NodeEvent
-from exoip.core.events import What
+from exoip.core.events import EventName
 from exoip.core.node import Node
 from exoip.heartbeat.wire import Heartbeat
 from exoip.telemetry.journal import Journal
@@ -211,7 +211,7 @@ def entries_of_a_death() -> list[dict[str, str]]:
 
 
 def test_reads_a_death_as_the_daemon_tells_it() -> None:
-    death = next(one for one in entries_of_a_death() if one["EXOIP_EVENT"] == What.PEER_DEAD)
+    death = next(one for one in entries_of_a_death() if one["EXOIP_EVENT"] == EventName.PEER_DEAD)
     assert silence(death, OTHER) == pytest.approx(3.25)
     assert silence(death, THIRD) is None
     assert happened_at(death) == 4.25
@@ -221,7 +221,7 @@ def test_reads_a_death_as_the_daemon_tells_it() -> None:
 
 def test_reads_a_role_as_the_daemon_tells_it() -> None:
     def role(new: Role, old: Role) -> dict[str, str]:
-        return entry(NodeEvent(What.ROLE, 1.0, OTHER, "", {"role": new, "old_role": old}))
+        return entry(NodeEvent(EventName.ROLE, 1.0, OTHER, "", {"role": new, "old_role": old}))
 
     assert makes_master(role(Role.MASTER, Role.BACKUP))
     assert worth_telling(role(Role.MASTER, Role.BACKUP))
@@ -231,11 +231,11 @@ def test_reads_a_role_as_the_daemon_tells_it() -> None:
 
 
 def test_leaves_everyday_life_out_of_the_timeline() -> None:
-    assert not worth_telling(entry(NodeEvent(What.ATTACHED, 1.0, OWN, "", {"duration": 0.3})))
+    assert not worth_telling(entry(NodeEvent(EventName.ATTACHED, 1.0, OWN, "", {"duration": 0.3})))
 
 
 def test_every_event_of_the_timeline_exists() -> None:
-    assert set(What) >= TIMELINE
+    assert set(EventName) >= TIMELINE
 
 
 def test_the_view_follows_the_entries() -> None:
@@ -243,14 +243,14 @@ def test_the_view_follows_the_entries() -> None:
     assert not view.agrees(master=False, peers=0)
     for one in entries_of_a_death():
         view.take(one)
-        if one["EXOIP_EVENT"] == What.PEER_ALIVE:
+        if one["EXOIP_EVENT"] == EventName.PEER_ALIVE:
             assert view.alive == {OTHER}
     assert view.agrees(master=True, peers=0)
     assert not view.agrees(master=False, peers=0)
     assert not view.agrees(master=True, peers=1)
-    view.take(entry(NodeEvent(What.YIELDED, 5.0, OTHER)))
+    view.take(entry(NodeEvent(EventName.YIELDED, 5.0, OTHER)))
     assert view.yielded
-    view.take(entry(NodeEvent(What.STAND_BACK_OVER, 6.0, OWN)))
+    view.take(entry(NodeEvent(EventName.STAND_BACK_OVER, 6.0, OWN)))
     assert not view.yielded
 
 

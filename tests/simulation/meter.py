@@ -72,7 +72,7 @@ class Meter:
 
     def count(self, by: str, what: str) -> int:
         """How many events of this name a host told; "*" is any host."""
-        return sum(by in ("*", name) and event.what == what for name, event in self.events)
+        return sum(by in ("*", name) and event.name == what for name, event in self.events)
 
 
 def masters(world: World) -> list[str]:

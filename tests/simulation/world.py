@@ -18,7 +18,7 @@ from uuid import UUID
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
 from exoip.core.election import Terms
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.heartbeat.wire import Heartbeat, decode, encode
 from exoip.sandbox.model import ZoneError
@@ -433,12 +433,12 @@ class World:
 
     def words(self, host: Host, event: Event) -> str:
         """Return the event's name, the role or other host it is about, and its details in SHOWN."""
-        if event.what is What.ROLE:
+        if event.name is EventName.ROLE:
             about = [self.plain(event.details["role"])]
         else:
             about = [] if event.instance_id in (host.id, "") else [self.plain(event.instance_id)]
         details = [f"{name}={self.plain(event.details[name])}" for name in SHOWN if name in event.details]
-        return " ".join([event.what, *about, *details])
+        return " ".join([event.name, *about, *details])
 
     def plain(self, value: object) -> str:
         """Return a detail as text: a host's name for its id, a float with two decimals, "-" if empty."""

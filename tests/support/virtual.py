@@ -23,7 +23,7 @@ from typing import Any
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
 from exoip.core.election import Role, Terms
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.core.snapshot import Snapshot
 from exoip.heartbeat.wire import Heartbeat
@@ -194,8 +194,8 @@ class Bench:
     def role(self) -> Role:
         return self.view.role
 
-    def said(self, what: What) -> list[Event]:
-        return [event for event in self.events if event.what is what]
+    def said(self, what: EventName) -> list[Event]:
+        return [event for event in self.events if event.name is what]
 
     def asked(self, kind: Kind, name: str = "", since: float = -math.inf) -> list[float]:
         """When calls of this kind (of this instance) were asked for."""

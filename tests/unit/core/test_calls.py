@@ -8,7 +8,7 @@ import math
 import pytest
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_a_call_may_take_no_time_at_all():
     assert Outcome(1.0, 1.0).failure is None
 
 
-@pytest.mark.parametrize("thing", [Call(Kind.READ, "x"), Outcome(0.0, 1.0), Event(What.FIT, 0.0)])
+@pytest.mark.parametrize("thing", [Call(Kind.READ, "x"), Outcome(0.0, 1.0), Event(EventName.FIT, 0.0)])
 def test_they_can_not_be_changed(thing):
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(thing, dataclasses.fields(thing)[0].name, 7)
@@ -31,11 +31,11 @@ def test_they_can_not_be_changed(thing):
 
 def test_the_details_of_an_event_without_any_can_not_be_shared_by_mistake():
     with pytest.raises(TypeError):
-        Event(What.FIT, 0.0).details["x"] = 1  # type: ignore[index]
-    assert Event(What.LOST, 0.0).details == {}
+        Event(EventName.FIT, 0.0).details["x"] = 1  # type: ignore[index]
+    assert Event(EventName.LOST, 0.0).details == {}
 
 
-@pytest.mark.parametrize("words", [Kind, Lane, Failure, What])
+@pytest.mark.parametrize("words", [Kind, Lane, Failure, EventName])
 def test_words_are_told_apart_and_are_their_own_text(words):
     texts = [str(word) for word in words]
     assert len(set(texts)) == len(texts)

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exoip.core.election import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, Condition, Election, Role, Terms
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 
 INTERVAL, RATIO = 1.0, 3.0
 DEAD = INTERVAL * RATIO
@@ -33,8 +33,8 @@ def settled(own: str = "m", priority: int = 10, members: str = "abyz", **terms: 
     return made
 
 
-def whats(events: list[Event]) -> list[What]:
-    return [event.what for event in events]
+def whats(events: list[Event]) -> list[EventName]:
+    return [event.name for event in events]
 
 
 class TestTerms:
@@ -73,7 +73,7 @@ class TestListening:
         assert one.role is Role.LISTENING
         events = one.tick(DEAD, quiet=True)
         assert (one.role, one.master) == (Role.MASTER, "m")
-        assert whats(events) == [What.ROLE]
+        assert whats(events) == [EventName.ROLE]
         assert one.since == DEAD
 
     def test_it_advertises_its_configured_priority_from_its_first_moment(self):
@@ -150,7 +150,7 @@ class TestRank:
         one = settled()
         one.heard("b", 5, DEAD)
         events = one.heard("a", 4, DEAD)
-        assert whats(events) == [What.PEER_ALIVE, What.ROLE]
+        assert whats(events) == [EventName.PEER_ALIVE, EventName.ROLE]
         details = events[1].details
         assert (details["role"], details["old_role"], details["master"], details["old_master"]) == (
             Role.BACKUP,
@@ -185,7 +185,7 @@ class TestAdvertised:
         one = settled(preempt_delay=delay)
         events = one.feel(condition, DEAD)
         assert one.advertised == advertised
-        assert (What.ADVERTISED in whats(events)) is (advertised != 10)
+        assert (EventName.ADVERTISED in whats(events)) is (advertised != 10)
 
     def test_a_condition_that_is_the_same_tells_nothing(self):
         one = settled()
@@ -234,7 +234,7 @@ class TestLifeAndDeath:
         assert one.tick(10.0 + DEAD - JUST, quiet=True) == []
         assert one.role is Role.BACKUP
         events = one.tick(10.0 + DEAD, quiet=True)
-        assert whats(events) == [What.PEER_DEAD, What.ROLE]
+        assert whats(events) == [EventName.PEER_DEAD, EventName.ROLE]
         assert one.role is Role.MASTER
         assert not one.alive("a")
 
@@ -279,14 +279,14 @@ class TestLifeAndDeath:
         one = settled()
         one.heard("a", 5, 10.0)
         one.heard("b", 6, 10.0)
-        assert whats(one.tick(20.0, quiet=True)) == [What.PEER_DEAD, What.PEER_DEAD, What.ROLE]
+        assert whats(one.tick(20.0, quiet=True)) == [EventName.PEER_DEAD, EventName.PEER_DEAD, EventName.ROLE]
 
     def test_alive_again_at_once_with_the_priority_it_now_has(self):
         one = settled()
         one.heard("a", PROTECTED, 10.0)
         one.tick(20.0, quiet=True)
         events = one.heard("a", 11, 20.0)  # it rose from 0, but it was dead meanwhile
-        assert events[0].what is What.PEER_ALIVE
+        assert events[0].name is EventName.PEER_ALIVE
         assert one.role is Role.MASTER
         one.heard("a", 9, 20.5)
         assert one.role is Role.BACKUP
@@ -394,7 +394,7 @@ class TestStall:
     def test_it_listens_anew(self):
         one = settled()
         events = one.stalled(20.0, 1.5)
-        assert whats(events) == [What.STALLED, What.ROLE]
+        assert whats(events) == [EventName.STALLED, EventName.ROLE]
         assert one.role is Role.LISTENING
         one.tick(20.0 + DEAD - JUST, quiet=True)
         assert one.role is Role.LISTENING
@@ -596,7 +596,7 @@ class TestReload:
         one = settled()
         one.heard("z", 20, 4.0)
         events = one.set_terms(replace(one.terms, priority=30), 5.0)
-        assert whats(events) == [What.ADVERTISED, What.ROLE]
+        assert whats(events) == [EventName.ADVERTISED, EventName.ROLE]
         assert (one.role, one.advertised) == (Role.BACKUP, 30)
 
     def test_the_own_id_stays(self):
@@ -680,9 +680,9 @@ class TestMembers:
     def test_added_and_removed_are_told(self):
         one = settled(members="ab")
         events = one.set_members(frozenset("bc"), 5.0)
-        assert [(event.what, event.instance_id) for event in events] == [
-            (What.PEER_REMOVED, "a"),
-            (What.PEER_ADDED, "c"),
+        assert [(event.name, event.instance_id) for event in events] == [
+            (EventName.PEER_REMOVED, "a"),
+            (EventName.PEER_ADDED, "c"),
         ]
         assert one.set_members(frozenset("bc"), 6.0) == []
 
@@ -691,7 +691,7 @@ class TestMembers:
         one.heard("a", 5, 4.0)
         assert one.role is Role.BACKUP
         events = one.set_members(frozenset("b"), 5.0)
-        assert events[-1].what is What.ROLE
+        assert events[-1].name is EventName.ROLE
         assert one.role is Role.MASTER
         assert not one.alive("a")
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exoip.core.election import Condition, Election, Terms
-from exoip.core.events import What
+from exoip.core.events import EventName
 from exoip.core.flap_damping import CHANGES, FIRST_DELAY, LONGEST_DELAY, WINDOW, Damping
 
 gaps = st.lists(st.floats(0.01, 2 * WINDOW), max_size=40)
@@ -72,15 +72,15 @@ def test_it_agrees_with_counting_by_hand(gaps: list[float]) -> None:
 # In the election.
 
 
-def flap(election: Election, rounds: int, now: float = 10.0) -> tuple[float, list[What]]:
+def flap(election: Election, rounds: int, now: float = 10.0) -> tuple[float, list[EventName]]:
     """A better peer comes and dies so many times; whenever the node is master it holds."""
-    told: list[What] = []
+    told: list[EventName] = []
     election.set_members(frozenset({"a"}), 0.0)
     for _ in range(rounds):
         for event in election.tick(now, quiet=True):
-            told.append(event.what)
+            told.append(event.name)
         election.feel(Condition(holds=True, last_held=True), now)
-        told += [event.what for event in election.heard("a", 10, now + 1)]
+        told += [event.name for event in election.heard("a", 10, now + 1)]
         if election.role == "BACKUP":
             election.feel(Condition(), now + 2)
         now += 5
@@ -91,7 +91,7 @@ def test_a_holder_that_flapped_protects_itself_from_a_better_node():
     election = Election(Terms("b", 20), 0.0)
     _, told = flap(election, 4)
     assert (election.role, election.advertised) == ("MASTER", 0)
-    assert told.count(What.FLAPPING) == 2
+    assert told.count(EventName.FLAPPING) == 2
 
 
 def test_it_concedes_when_the_better_one_has_been_there_for_that_long():
@@ -120,7 +120,7 @@ def test_switched_off_it_says_and_does_nothing():
     election = Election(Terms("b", 20, flap_damping=False), 0.0)
     _, told = flap(election, 9)
     assert election.role == "BACKUP"
-    assert What.FLAPPING not in told
+    assert EventName.FLAPPING not in told
 
 
 @pytest.mark.parametrize("configured", [300.0, math.inf])

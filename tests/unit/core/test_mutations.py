@@ -9,7 +9,7 @@ import pytest
 
 from exoip.core.calls import Failure, Kind, Lane
 from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, Role
-from exoip.core.events import What
+from exoip.core.events import EventName
 from tests.simulation.world import instance_id
 from tests.support.virtual import DEAD, INTERVAL, Bench, backup, master
 
@@ -103,7 +103,7 @@ class TestOperations:
         bench.latency = 0.0
         bench.advance(DEAD + 1.3)
         assert bench.asked(Kind.POLL) == pytest.approx([DEAD + 0.25, DEAD + 0.5, DEAD + 0.75, DEAD + 1.0])
-        assert len(bench.said(What.ATTACHED)) == 1
+        assert len(bench.said(EventName.ATTACHED)) == 1
         assert bench.view.holds
 
     def test_then_ever_more_seldom_until_its_time_is_over(self):
@@ -119,9 +119,9 @@ class TestOperations:
     def test_not_seen_done_after_ten_seconds_is_a_time_out(self):
         bench = self.pending()
         bench.advance(DEAD + 10 - 0.01)
-        assert bench.said(What.FAILED) == []
+        assert bench.said(EventName.FAILED) == []
         bench.advance(1.0)
-        (failed,) = bench.said(What.FAILED)
+        (failed,) = bench.said(EventName.FAILED)
         assert failed.details["failure"] is Failure.TIMEOUT
         assert DEAD + 10 <= failed.at <= DEAD + 10 + LATENCY
         assert bench.view.unfit
@@ -131,21 +131,21 @@ class TestOperations:
         bench = self.pending(10.5)
         bench.advance(DEAD + 30)
         assert bench.view.holds
-        assert len(bench.said(What.HOLDS)) == 1
-        assert bench.said(What.ATTACHED) == []
+        assert len(bench.said(EventName.HOLDS)) == 1
+        assert bench.said(EventName.ATTACHED) == []
 
     def test_seen_done_within_five_seconds_it_is_believed(self):
         bench = self.pending(4.0)
-        bench.until(lambda: bench.said(What.ATTACHED))
+        bench.until(lambda: bench.said(EventName.ATTACHED))
         assert not bench.view.in_doubt
 
     def test_seen_done_later_it_is_read_back(self):
         bench = self.pending(6.0)
         bench.until(lambda: bench.asked(Kind.POLL, since=DEAD + 6.0))
         bench.manual.add(Kind.READ)
-        bench.until(lambda: bench.said(What.ATTACHED))
+        bench.until(lambda: bench.said(EventName.ATTACHED))
         assert bench.view.in_doubt
-        done = bench.said(What.ATTACHED)[0].at
+        done = bench.said(EventName.ATTACHED)[0].at
         bench.pump()
         bench.manual.clear()
         bench.until(lambda: Lane.READS in bench.open)
@@ -161,7 +161,7 @@ class TestOperations:
         bench.until(lambda: bench.asked(Kind.POLL, since=DEAD + 6.0))
         bench.holding.discard("m")
         bench.advance(5)
-        assert len(bench.said(What.LOST)) == 1
+        assert len(bench.said(EventName.LOST)) == 1
         assert bench.moves() == [("attach", "m")] * 2
 
     @pytest.mark.parametrize("failure", [Failure.UNAVAILABLE, Failure.UNREACHABLE, Failure.TIMEOUT, Failure.FORBIDDEN])
@@ -171,8 +171,8 @@ class TestOperations:
         bench.advance(DEAD + 1.5)
         bench.failing.clear()
         bench.advance(5)
-        assert bench.said(What.FAILED) == []
-        assert len(bench.said(What.ATTACHED)) == 1
+        assert bench.said(EventName.FAILED) == []
+        assert len(bench.said(EventName.ATTACHED)) == 1
         assert bench.moves() == [("attach", "m")]
 
     def test_a_look_waits_no_longer_than_3_s_whatever_the_api_asks(self):
@@ -181,14 +181,14 @@ class TestOperations:
         bench.advance(DEAD + 1)
         bench.failing.clear()
         bench.advance(4)
-        assert len(bench.said(What.ATTACHED)) == 1
+        assert len(bench.said(EventName.ATTACHED)) == 1
 
     @pytest.mark.parametrize("failure", [Failure.OPERATION, Failure.NOT_SO])
     def test_one_that_fails_is_tried_again(self, failure):
         bench = self.pending()
         bench.failing[Kind.POLL] = failure
         bench.advance(DEAD + 0.5)
-        (failed,) = bench.said(What.FAILED)
+        (failed,) = bench.said(EventName.FAILED)
         assert (failed.details["call"], failed.details["failure"]) == (Kind.ATTACH, failure)
         bench.failing.clear()
         bench.operation = 0.0
@@ -252,7 +252,7 @@ class TestFailures:
         bench = failing(failure)
         bench.until(lambda: bench.view.unfit)
         assert len(bench.asked(Kind.ATTACH)) == tries
-        assert len(bench.said(What.UNFIT)) == 1
+        assert len(bench.said(EventName.UNFIT)) == 1
         bench.advance(0.05)
         assert bench.beats[-1][1] >= HOLDING_UNFIT
 
@@ -261,8 +261,8 @@ class TestFailures:
         bench.beating["z"] = 20  # somebody who takes over
         bench.advance(3000)
         spans = []
-        for unfit in bench.said(What.UNFIT):
-            end = next((fit.at for fit in bench.said(What.FIT) if fit.at > unfit.at), None)
+        for unfit in bench.said(EventName.UNFIT):
+            end = next((fit.at for fit in bench.said(EventName.FIT) if fit.at > unfit.at), None)
             if end is not None:
                 spans.append(end - unfit.at)
         assert spans[:8] == pytest.approx([10, 20, 40, 80, 160, 320, 600, 600])
@@ -315,9 +315,11 @@ class TestFailures:
         bench.failing[Kind.ATTACH] = Failure.UNAVAILABLE
         bench.advance(70)  # it lasted
         bench.holding.clear()
-        bench.until(lambda: bench.said(What.LOST), 60)
+        bench.until(lambda: bench.said(EventName.LOST), 60)
         bench.advance(2)
-        (again,) = [e.details["again"] for e in bench.said(What.FAILED) if e.at > bench.said(What.LOST)[0].at][:1]
+        (again,) = [
+            e.details["again"] for e in bench.said(EventName.FAILED) if e.at > bench.said(EventName.LOST)[0].at
+        ][:1]
         assert again <= 0.6
 
     def test_an_attach_that_somebody_undoes_each_time_is_not_repeated_at_once_for_ever(self):
@@ -334,15 +336,15 @@ class TestFailures:
 
     def test_failures_of_an_earlier_decision_do_not_count(self):
         bench = failing(Failure.UNAVAILABLE)
-        bench.until(lambda: len(bench.said(What.FAILED)) == 2)
+        bench.until(lambda: len(bench.said(EventName.FAILED)) == 2)
         bench.beating["z"] = 5
         bench.heard("z", 5)
         bench.advance(1)
         bench.beating["z"] = LEAVING
         bench.heard("z", LEAVING)
-        bench.until(lambda: len(bench.said(What.FAILED)) == 4)
+        bench.until(lambda: len(bench.said(EventName.FAILED)) == 4)
         assert not bench.view.unfit
-        bench.until(lambda: len(bench.said(What.FAILED)) == 5)
+        bench.until(lambda: len(bench.said(EventName.FAILED)) == 5)
         assert bench.view.unfit
 
     def test_a_lost_reply_is_found_out_by_a_read(self):
@@ -355,7 +357,7 @@ class TestFailures:
         bench.advance(10)
         assert bench.view.holds
         assert bench.moves() == [("attach", "m")]
-        assert len(bench.said(What.HOLDS)) == 1
+        assert len(bench.said(EventName.HOLDS)) == 1
 
     def test_already_attached_is_found_out_by_a_read(self):
         bench = Bench()
@@ -379,17 +381,17 @@ class TestFailures:
     def test_what_failed_is_told(self):
         bench = failing(Failure.UNAVAILABLE)
         bench.advance(DEAD + 0.3)
-        (failed,) = bench.said(What.FAILED)
+        (failed,) = bench.said(EventName.FAILED)
         assert failed.details["detail"] == "as told"
         assert 0.5 <= failed.details["again"] <= 0.6
-        (edge,) = bench.said(What.API_DEGRADED)
+        (edge,) = bench.said(EventName.API_DEGRADED)
         assert edge.details == {"call": Kind.ATTACH, "failure": Failure.UNAVAILABLE}
         assert bench.view.degraded == "attach unavailable"
         bench.advance(30)
-        assert len(bench.said(What.API_DEGRADED)) == 1
+        assert len(bench.said(EventName.API_DEGRADED)) == 1
         bench.failing.clear()
         bench.until(lambda: bench.view.holds)
-        assert len(bench.said(What.API_RECOVERED)) == 1
+        assert len(bench.said(EventName.API_RECOVERED)) == 1
         assert bench.view.degraded == ""
 
 
@@ -398,9 +400,9 @@ class TestClear:
         bench = backup()
         del bench.beating["a"]
         since = bench.now
-        bench.until(lambda: bench.said(What.CLEARED))
+        bench.until(lambda: bench.said(EventName.CLEARED))
         assert bench.moves(since) == [("attach", "m"), ("detach", "a")]
-        (attached,) = bench.said(What.ATTACHED)
+        (attached,) = bench.said(EventName.ATTACHED)
         assert bench.asked(Kind.DETACH) == [attached.at]
         assert bench.holding == {"m"}
 
@@ -481,7 +483,7 @@ class TestClear:
         bench.failing[Kind.DETACH] = Failure.NOT_SO
         bench.advance(60)
         assert len(bench.asked(Kind.DETACH)) >= 4
-        assert bench.said(What.UNFIT) == []
+        assert bench.said(EventName.UNFIT) == []
 
     def test_failures_of_an_earlier_decision_do_not_count(self):
         bench = backup()
@@ -494,7 +496,7 @@ class TestClear:
             bench.beating["a"] = 5
             bench.heard("a", 5)
             bench.advance(0.7)
-        assert bench.said(What.UNFIT) == []
+        assert bench.said(EventName.UNFIT) == []
 
     def test_a_detach_that_succeeds_forgets_the_failed_ones(self):
         bench = backup(peers="abz")
@@ -506,7 +508,7 @@ class TestClear:
             bench.until(lambda count=count: len(bench.asked(Kind.DETACH)) == count + 2)
             bench.failing.clear()
             bench.until(lambda: bench.holding == {"m"})
-        assert bench.said(What.UNFIT) == []
+        assert bench.said(EventName.UNFIT) == []
 
     def test_not_while_this_node_is_in_doubt(self):
         """A peer was heard after the attach went out: it may have cleared this node meanwhile."""
@@ -532,7 +534,7 @@ class TestClear:
         bench.failing[Kind.DETACH] = failure
         bench.until(lambda: bench.view.unfit)
         assert bench.view.holds
-        assert bench.said(What.UNFIT)[0].reason == "detach of another failed"
+        assert bench.said(EventName.UNFIT)[0].reason == "detach of another failed"
         bench.advance(0.05)
         assert bench.beats[-1][1] == HOLDING_UNFIT
 
@@ -562,7 +564,7 @@ class TestClear:
         seen = bench.now
         bench.until(lambda: any(peer.holds for peer in bench.view.peers))
         seen = bench.now
-        bench.until(lambda: bench.said(What.CLEARED))
+        bench.until(lambda: bench.said(EventName.CLEARED))
         (asked,) = bench.asked(Kind.DETACH, rival)
         assert grace - 0.5 <= asked - seen <= grace + 0.5
         assert bench.holding == {"m"}
@@ -575,9 +577,9 @@ class TestClear:
         bench.until(lambda: any(peer.holds for peer in bench.view.peers), 60)
         bench.advance(15)
         del bench.beating["z"]
-        bench.until(lambda: bench.said(What.PEER_DEAD))
-        died = bench.said(What.PEER_DEAD)[-1].at
-        bench.until(lambda: bench.said(What.CLEARED))
+        bench.until(lambda: bench.said(EventName.PEER_DEAD))
+        died = bench.said(EventName.PEER_DEAD)[-1].at
+        bench.until(lambda: bench.said(EventName.CLEARED))
         assert died + 10.0 <= bench.asked(Kind.DETACH, "z")[0] <= died + 10.5
 
     def test_a_backup_clears_nobody(self):
@@ -592,7 +594,7 @@ class TestClear:
         bench.candidates = ["m", "q"]
         bench.advance(1000)
         assert bench.moves() == [("attach", "m")]
-        (warned,) = bench.said(What.OUTSIDER_HOLDS)
+        (warned,) = bench.said(EventName.OUTSIDER_HOLDS)
         assert warned.details["name"] == "q"
 
     def test_a_member_that_left_the_group_is_cleared_all_the_same(self):
@@ -672,7 +674,7 @@ class TestKeep:
         assert bench.beats[-1][1] == UNFIT
         bench.advance(1.0)
         assert bench.beats[-1][1] == UNFIT
-        bench.until(lambda: bench.said(What.LET_GO))
+        bench.until(lambda: bench.said(EventName.LET_GO))
         bench.pump()
         assert bench.beats[-1][1] == 10
 
@@ -736,7 +738,7 @@ class TestKeep:
         del bench.beating["a"]
         bench.advance(20)
         assert bench.moves()[1:] == [("detach", "m"), ("attach", "m"), ("detach", "a")]
-        assert bench.asked(Kind.ATTACH)[-1] >= bench.said(What.LET_GO)[0].at
+        assert bench.asked(Kind.ATTACH)[-1] >= bench.said(EventName.LET_GO)[0].at
         assert bench.holding == {"m"}
 
     def test_back_to_master_before_it_let_go_nothing_moves(self):
@@ -751,16 +753,16 @@ class TestKeep:
         bench.until(lambda: bench.now % 1 > 0.05 and bench.now % 1 < 0.12)
         bench.holding.add("a")
         del bench.beating["a"]
-        bench.until(lambda: bench.said(What.PEER_DEAD))
-        died = bench.said(What.PEER_DEAD)[-1].at
-        bench.until(lambda: bench.said(What.CLEARED))
+        bench.until(lambda: bench.said(EventName.PEER_DEAD))
+        died = bench.said(EventName.PEER_DEAD)[-1].at
+        bench.until(lambda: bench.said(EventName.CLEARED))
         assert died + INTERVAL + 4.0 <= bench.asked(Kind.DETACH, "a")[0] <= died + INTERVAL + 4.0 + 1.5
         assert bench.holding == {"m"}
 
     def test_one_that_did_not_hold_when_it_fell_silent_and_holds_later_is_cut_off(self):
         bench = self.overtaken()
         del bench.beating["a"]
-        bench.until(lambda: bench.said(What.PEER_DEAD))
+        bench.until(lambda: bench.said(EventName.PEER_DEAD))
         bench.advance(20)  # read more than once by now: it does not hold
         bench.holding.add("a")
         bench.until(lambda: any(peer.holds for peer in bench.view.peers), 60)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from exoip.core.admission import TOLD_EVERY
 from exoip.core.calls import Failure, Kind, Lane, Outcome
 from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, Role, Terms
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.core.unfit import OPERATOR, UnfitReason
 from exoip.heartbeat.authentication import WINDOW, Proof
@@ -62,7 +62,7 @@ class TestHeartbeatsIn:
         bench.node.heard(heartbeat, address, bench.now)
         assert replace(bench.view, refused={}) == before
         assert bench.view.refused == {cause: 1}
-        (event,) = bench.said(What.DATAGRAM_REFUSED)
+        (event,) = bench.said(EventName.DATAGRAM_REFUSED)
         assert (event.reason, event.details["address"], event.details["count"]) == (cause, address, 1)
 
     @pytest.mark.parametrize("cause", ["unsigned", "signature"])
@@ -165,7 +165,9 @@ class TestRefusals:
         bench.node.refuse("192.0.2.1", "long", TOLD_EVERY + 1)
         bench.node.refuse("192.0.2.2", "short", TOLD_EVERY + 1)
         assert bench.node.snapshot(100.0).refused == {"short": 6, "long": 1}
-        told = [(e.at, e.details["address"], e.reason, e.details["count"]) for e in bench.said(What.DATAGRAM_REFUSED)]
+        told = [
+            (e.at, e.details["address"], e.reason, e.details["count"]) for e in bench.said(EventName.DATAGRAM_REFUSED)
+        ]
         assert told == [
             (0.0, "192.0.2.1", "short", 1),
             (TOLD_EVERY, "192.0.2.1", "short", 4),
@@ -243,7 +245,7 @@ class TestBeats:
         bench.node.set_terms(replace(bench.terms, interval=4.0), VERIFY, bench.now)
         bench.advance_to(20)
         assert [at for at, _ in bench.beats if at > 10.1] == [11.0, 15.0, 19.0]
-        assert not bench.said(What.STALLED)
+        assert not bench.said(EventName.STALLED)
 
 
 class TestStall:
@@ -276,20 +278,20 @@ class TestStall:
         view = bench.node.snapshot(late)
         assert view.role is Role.LISTENING
         assert view.in_doubt
-        assert len(bench.said(What.STALLED)) == 1
+        assert len(bench.said(EventName.STALLED)) == 1
 
     def test_not_a_moment_before(self):
         bench = master()
         bench.advance_to(64.0)
         bench.node.tick(bench.now + INTERVAL + self.HALF - JUST)
-        assert not bench.said(What.STALLED)
+        assert not bench.said(EventName.STALLED)
 
     def test_nobody_dies_of_it(self):
         bench = backup()
         bench.now += 100.0
         bench.node.tick(bench.now)
         assert bench.view.peers[0].alive
-        assert not bench.said(What.PEER_DEAD)
+        assert not bench.said(EventName.PEER_DEAD)
 
     def test_a_sleeping_master_attaches_nothing_when_it_wakes(self):
         bench = master()
@@ -345,7 +347,7 @@ class TestLeave:
         bench = master()
         bench.node.leave(bench.now)
         bench.advance(1.0)
-        assert len(bench.said(What.LEAVING)) == 1
+        assert len(bench.said(EventName.LEAVING)) == 1
         assert bench.view.leaving
 
 
@@ -361,8 +363,8 @@ class TestHealth:
         bench.pump()
         assert not bench.view.unfit
         assert bench.beats[-1][1] == 10
-        assert [e.reason for e in bench.said(What.UNFIT)] == ["the web server is down"]
-        assert len(bench.said(What.FIT)) == 1
+        assert [e.reason for e in bench.said(EventName.UNFIT)] == ["the web server is down"]
+        assert len(bench.said(EventName.FIT)) == 1
 
     def test_a_backup_advertises_254(self):
         bench = backup()
@@ -378,8 +380,8 @@ class TestHealth:
         assert bench.role is Role.BACKUP
         bench.advance_to(20.5)
         assert bench.role is Role.MASTER
-        assert bench.said(What.UNFIT)[0].reason == "started too often"
-        assert bench.said(What.FIT)[0].at == 20.0
+        assert bench.said(EventName.UNFIT)[0].reason == "started too often"
+        assert bench.said(EventName.FIT)[0].at == 20.0
 
     def test_a_drained_node_starts_aside_and_stays_until_it_is_undrained(self):
         bench = Bench(drained="drained by ann")
@@ -534,7 +536,7 @@ class TestWaiting:
             del bench.node._wake.notify_all
             assert woken == []
             assert bench.node.next_death() > bench.now
-        assert not bench.said(What.PEER_DEAD)
+        assert not bench.said(EventName.PEER_DEAD)
 
     def test_nobody_who_waits_keeps_others_out(self):
         node = sleepy_node()

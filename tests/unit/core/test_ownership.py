@@ -8,7 +8,7 @@ import pytest
 
 from exoip.core.calls import Failure, Kind, Lane, Purpose
 from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, Role
-from exoip.core.events import What
+from exoip.core.events import EventName
 from tests.support.virtual import DEAD, Bench, backup, master
 
 LATENCY = 0.1  # of the bench
@@ -43,7 +43,7 @@ class TestPredecessor:
         bench.answer(Lane.READS, Failure.UNREACHABLE)
         bench.manual.clear()
         del bench.beating["a"]
-        bench.until(lambda: bench.said(What.PEER_DEAD))
+        bench.until(lambda: bench.said(EventName.PEER_DEAD))
         bench.advance(1)  # and not only after 60 s
         assert bench.moves() == [("attach", "m"), ("detach", "a")]
 
@@ -72,15 +72,15 @@ class TestStandBack:
         """A master that lost the EIP to z, which is alive and cut off."""
         bench = master(**options)
         bench.holding = {"z"}
-        bench.until(lambda: bench.said(What.YIELDED), 40)
+        bench.until(lambda: bench.said(EventName.YIELDED), 40)
         return bench
 
     def overs(self, bench: Bench) -> list[float]:
-        return [event.at for event in bench.said(What.STAND_BACK_OVER)]
+        return [event.at for event in bench.said(EventName.STAND_BACK_OVER)]
 
     def test_it_is_backup_and_moves_nothing_for_a_minute(self):
         bench = self.yielded()
-        (event,) = bench.said(What.YIELDED)
+        (event,) = bench.said(EventName.YIELDED)
         assert event.details["for"] == 60.0
         assert (bench.view.role, bench.view.reason, bench.view.yielded) == (Role.BACKUP, "yielded", True)
         bench.advance_to(event.at + 59.9)
@@ -89,7 +89,7 @@ class TestStandBack:
 
     def test_after_it_take_and_clear_as_after_a_death(self):
         bench = self.yielded()
-        start = bench.said(What.YIELDED)[0].at
+        start = bench.said(EventName.YIELDED)[0].at
         bench.until(lambda: bench.holding == {"m"}, 70)
         assert bench.moves() == [("attach", "m"), ("attach", "m"), ("detach", "z")]
         assert self.overs(bench) == [start + 60.0]
@@ -99,15 +99,15 @@ class TestStandBack:
         for _ in range(5):
             bench.until(lambda: bench.holding == {"m"}, 4000)
             bench.holding = {"z"}  # z's turn
-            count = len(bench.said(What.YIELDED))
-            bench.until(lambda count=count: len(bench.said(What.YIELDED)) > count, 100)
-        assert [event.details["for"] for event in bench.said(What.YIELDED)] == [60, 240, 960, 3600, 3600, 3600]
+            count = len(bench.said(EventName.YIELDED))
+            bench.until(lambda count=count: len(bench.said(EventName.YIELDED)) > count, 100)
+        assert [event.details["for"] for event in bench.said(EventName.YIELDED)] == [60, 240, 960, 3600, 3600, 3600]
 
     def test_it_ends_when_the_holder_is_heard_and_the_next_is_short_again(self):
         bench = self.yielded()
         bench.until(lambda: bench.holding == {"m"}, 70)
         bench.holding = {"z"}
-        bench.until(lambda: len(bench.said(What.YIELDED)) == 2, 100)
+        bench.until(lambda: len(bench.said(EventName.YIELDED)) == 2, 100)
         bench.advance(10)
         bench.beating["z"] = 20
         bench.heard("z", 20)
@@ -117,8 +117,8 @@ class TestStandBack:
         del bench.beating["z"]
         bench.advance(30)
         bench.holding = {"z"}
-        bench.until(lambda: len(bench.said(What.YIELDED)) == 3, 100)
-        assert bench.said(What.YIELDED)[-1].details["for"] == 60
+        bench.until(lambda: len(bench.said(EventName.YIELDED)) == 3, 100)
+        assert bench.said(EventName.YIELDED)[-1].details["for"] == 60
 
     def test_another_node_that_is_heard_does_not_end_it(self):
         bench = self.yielded()
@@ -154,7 +154,7 @@ class TestStandBack:
 
     def test_a_look_that_fails_does_not_end_it_before_its_time(self):
         bench = self.yielded()
-        start = bench.said(What.YIELDED)[0].at
+        start = bench.said(EventName.YIELDED)[0].at
         bench.failing[Kind.READ] = bench.failing[Kind.HOLDERS] = Failure.UNREACHABLE
         bench.advance_to(start + 61)
         assert len(self.overs(bench)) == 1
@@ -183,8 +183,8 @@ class TestStandBack:
         bench.advance(60)
         bench.stopped.clear()
         bench.holding = {"a"}
-        bench.until(lambda: bench.said(What.YIELDED), 60)
-        assert bench.said(What.YIELDED)[0].details["for"] == length
+        bench.until(lambda: bench.said(EventName.YIELDED), 60)
+        assert bench.said(EventName.YIELDED)[0].details["for"] == length
 
     def test_the_death_of_the_master_that_took_over_is_no_reason(self):
         """It took over and cleared this node, whose reads failed; then it died: it is dead, not cut off."""
@@ -196,11 +196,11 @@ class TestStandBack:
         bench.advance(1.5)
         bench.holding = {"a"}
         del bench.beating["a"]
-        bench.until(lambda: bench.said(What.PEER_DEAD))
+        bench.until(lambda: bench.said(EventName.PEER_DEAD))
         bench.failing.clear()
         bench.until(lambda: "m" in bench.holding, 20)
-        assert len(bench.said(What.LOST)) == 1
-        assert bench.said(What.YIELDED) == []
+        assert len(bench.said(EventName.LOST)) == 1
+        assert bench.said(EventName.YIELDED) == []
 
 
 class TestEdges:
@@ -208,14 +208,14 @@ class TestEdges:
         bench = backup()
         bench.failing[Kind.READ] = Failure.UNAVAILABLE
         bench.advance(300)
-        assert len(bench.said(What.API_DEGRADED)) == 1
+        assert len(bench.said(EventName.API_DEGRADED)) == 1
         assert bench.view.degraded == "read unavailable"
         bench.failing[Kind.READ] = Failure.TIMEOUT
         bench.advance(300)
-        assert len(bench.said(What.API_DEGRADED)) == 2
+        assert len(bench.said(EventName.API_DEGRADED)) == 2
         bench.failing.clear()
         bench.advance(60)
-        assert len(bench.said(What.API_RECOVERED)) == 1
+        assert len(bench.said(EventName.API_RECOVERED)) == 1
         assert bench.view.degraded == ""
 
     def test_both_lanes_may_fail(self):

@@ -8,7 +8,7 @@ import pytest
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Purpose
 from exoip.core.election import HOLDING_UNFIT, LEAVING, Role
-from exoip.core.events import What
+from exoip.core.events import EventName
 from tests.simulation.world import instance_id
 from tests.support.virtual import DEAD, Bench, backup, master, name_of
 
@@ -81,14 +81,14 @@ class TestKnow:
         assert bench.view.holds
         bench.answer(Lane.READS, holds=False, running=True)  # it began at 0
         assert bench.view.holds
-        assert bench.said(What.LOST) == []
+        assert bench.said(EventName.LOST) == []
 
     def test_a_holder_finds_out_that_it_holds(self):
         bench = Bench()
         bench.holding.add("m")
         bench.advance(1)
         assert bench.view.holds
-        assert len(bench.said(What.HOLDS)) == 1
+        assert len(bench.said(EventName.HOLDS)) == 1
 
 
 class TestVerify:
@@ -129,8 +129,8 @@ class TestVerify:
             bench.beating["z"] = 20
             bench.advance(100)
             del bench.beating["z"]
-            bench.until(lambda: bench.said(What.PEER_DEAD))
-            since = bench.said(What.PEER_DEAD)[0].at
+            bench.until(lambda: bench.said(EventName.PEER_DEAD))
+            since = bench.said(EventName.PEER_DEAD)[0].at
         else:
             since = bench.now
             bench.beating["z"] = 20
@@ -153,7 +153,7 @@ class TestVerify:
         bench = backup()
         bench.holding.add("m")
         bench.advance(20)
-        assert len(bench.said(What.HOLDS)) == 1
+        assert len(bench.said(EventName.HOLDS)) == 1
         assert bench.holding == {"a"}
         assert bench.moves() == [("detach", "m")]
 
@@ -162,7 +162,7 @@ class TestVerify:
         bench.holding.clear()
         since = bench.now
         bench.until(lambda: bench.holding == {"m"}, 31)
-        assert len(bench.said(What.LOST)) == 1
+        assert len(bench.said(EventName.LOST)) == 1
         assert bench.moves(since) == [("attach", "m")]
 
 
@@ -201,7 +201,7 @@ class TestAFailingApi:
         bench.heard("z", 20)
         bench.until(lambda: bench.view.unfit)
         assert len(bench.asked(Kind.READ, "m", since)) == tries
-        assert bench.said(What.UNFIT)[0].reason == "can not read itself"
+        assert bench.said(EventName.UNFIT)[0].reason == "can not read itself"
         bench.advance(0.05)
         assert bench.beats[-1][1] == HOLDING_UNFIT
 
@@ -275,24 +275,24 @@ class TestAsk:
         bench.beating["b"] = 20
         bench.advance(40)
         bench.holding = {"b", "q"}  # b is heard; q is no member, but alive and silent
-        bench.until(lambda: bench.said(What.YIELDED), 60)
+        bench.until(lambda: bench.said(EventName.YIELDED), 60)
         asked = [call for _, call in bench.calls if call.purpose is Purpose.ASK]
         assert asked[0].kind is Kind.HOLDERS
         assert [name_of(call.instance_id) for call in asked[1:]] == ["a", "z", "b", "q"]
-        assert bench.said(What.YIELDED)[0].instance_id == instance_id("q")
+        assert bench.said(EventName.YIELDED)[0].instance_id == instance_id("q")
         assert not any(call.instance_id == instance_id("q") for _, call in bench.calls if call.kind is Kind.DETACH)
 
     def test_nobody_holds_take_at_once(self):
         bench = self.lost()
-        bench.until(lambda: bench.said(What.LOST), 31)
-        lost = bench.said(What.LOST)[0].at
+        bench.until(lambda: bench.said(EventName.LOST), 31)
+        lost = bench.said(EventName.LOST)[0].at
         bench.until(lambda: len(bench.moves()) == 2)
         assert bench.asked(Kind.ATTACH)[1] - lost <= 4 * LATENCY  # the list, and the two silent members
 
     def test_no_attach_before_the_answer(self):
         bench = self.lost()
         bench.manual.add(Kind.HOLDERS)
-        bench.until(lambda: bench.said(What.LOST), 40)
+        bench.until(lambda: bench.said(EventName.LOST), 40)
         bench.until(lambda: Lane.READS in bench.open)
         bench.advance(5)
         assert bench.moves() == [("attach", "m")]
@@ -301,7 +301,7 @@ class TestAsk:
         bench = self.lost(peers="az")
         bench.holding = {"z"}
         bench.candidates = [*"bcdefghijklm", "a", "z"]
-        bench.until(lambda: bench.said(What.YIELDED), 60)
+        bench.until(lambda: bench.said(EventName.YIELDED), 60)
         asked = [
             name_of(call.instance_id) for _, call in bench.calls if call.purpose is Purpose.ASK and call.instance_id
         ]
@@ -311,25 +311,25 @@ class TestAsk:
         bench = self.lost()
         bench.holding = {"z"}
         bench.candidates = []
-        bench.until(lambda: bench.said(What.YIELDED), 40)
+        bench.until(lambda: bench.said(EventName.YIELDED), 40)
 
     @pytest.mark.parametrize("failure", [Failure.FORBIDDEN, Failure.INVALID, Failure.NOT_SO, Failure.UNAVAILABLE])
     def test_a_key_that_may_not_list_asks_the_members(self, failure):
         bench = self.lost()
         bench.holding = {"z"}
         bench.failing[Kind.HOLDERS] = failure
-        bench.until(lambda: bench.said(What.YIELDED), 60)
+        bench.until(lambda: bench.said(EventName.YIELDED), 60)
 
     @pytest.mark.parametrize("failure", [Failure.FORBIDDEN, Failure.INVALID])
     def test_a_key_that_may_not_read_others_does_not_keep_the_eip_down_for_ever(self, failure):
         bench = self.lost()
-        bench.until(lambda: bench.said(What.LOST), 31)
+        bench.until(lambda: bench.said(EventName.LOST), 31)
         bench.failing[Kind.READ] = failure
         bench.until(lambda: bench.holding == {"m"}, 35)
 
     def test_an_instance_that_can_not_be_read_does_not_keep_the_eip_down_for_ever(self):
         bench = self.lost()
-        bench.until(lambda: bench.said(What.LOST), 31)
+        bench.until(lambda: bench.said(EventName.LOST), 31)
         bench.failing[Kind.READ] = Failure.UNAVAILABLE
         bench.until(lambda: bench.holding == {"m"}, 10)
 
@@ -340,14 +340,14 @@ class TestAsk:
         since = bench.now
         bench.until(lambda: "m" in bench.holding, 40)
         assert bench.moves(since)[0] == ("attach", "m")
-        assert bench.said(What.YIELDED) == []
+        assert bench.said(EventName.YIELDED) == []
 
     def test_a_stopped_holder_is_none_either(self):
         bench = self.lost()
         bench.holding = {"z"}
         bench.stopped.add("z")
         bench.until(lambda: "m" in bench.holding, 40)
-        assert bench.said(What.YIELDED) == []
+        assert bench.said(EventName.YIELDED) == []
 
 
 class TestOutsiders:
@@ -356,19 +356,19 @@ class TestOutsiders:
         bench.holding.add("q")
         bench.candidates = ["m", "q"]
         bench.advance(300)
-        (warned,) = bench.said(What.OUTSIDER_HOLDS)
+        (warned,) = bench.said(EventName.OUTSIDER_HOLDS)
         assert (warned.instance_id, warned.details["name"]) == (instance_id("q"), "q")
         bench.holding.discard("q")
         bench.advance(60)
         bench.holding.add("q")
         bench.advance(60)
-        assert len(bench.said(What.OUTSIDER_HOLDS)) == 2
+        assert len(bench.said(EventName.OUTSIDER_HOLDS)) == 2
 
     def test_one_that_is_only_listed_is_not_warned_of(self):
         bench = master()
         bench.candidates = ["m", "q", "r"]
         bench.advance(300)
-        assert bench.said(What.OUTSIDER_HOLDS) == []
+        assert bench.said(EventName.OUTSIDER_HOLDS) == []
         assert {"q", "r"} <= set(reads(bench))
 
     def test_a_long_list_has_an_end_and_delays_nothing_urgent(self):

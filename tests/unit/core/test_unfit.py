@@ -6,7 +6,7 @@ import math
 
 from exoip.core.backoff import FIRST_UNFIT, Fitness
 from exoip.core.calls import Failure
-from exoip.core.events import What
+from exoip.core.events import EventName
 from exoip.core.unfit import Aside, UnfitReason
 
 
@@ -54,7 +54,9 @@ def test_it_is_told_when_it_begins_and_ends_and_not_between():
     aside.set("check", "")
     aside.set("operator", "")
     last = aside.edge(3.0)
-    assert [(event.what, event.reason, event.details["cause"]) for event in first] == [(What.UNFIT, "down", "check")]
+    assert [(event.name, event.reason, event.details["cause"]) for event in first] == [
+        (EventName.UNFIT, "down", "check")
+    ]
     assert between == []
-    assert [event.what for event in last] == [What.FIT]
+    assert [event.name for event in last] == [EventName.FIT]
     assert aside.edge(4.0) == []

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from exoip.core.election import Role, Terms
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.daemon.heartbeat_threads import Receiver, Sender
 from exoip.errors import ConfigError
@@ -243,7 +243,7 @@ class TestReceiver:
             wait_readable(channel)
             one.receiver.turn()
         assert one.refused() == {cause: 1}
-        (told,) = [event for event in one.events if event.what is What.DATAGRAM_REFUSED]
+        (told,) = [event for event in one.events if event.name is EventName.DATAGRAM_REFUSED]
         assert told.details["address"] == "127.0.0.1"
 
     @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ class TestReceiver:
             one.walk(one.death + 5)
             one.receiver.turn()
         assert one.alive
-        assert not [event for event in one.events if event.what is What.PEER_DEAD]
+        assert not [event for event in one.events if event.name is EventName.PEER_DEAD]
 
     def test_it_wakes_at_the_next_death_though_nothing_comes(self, channel):
         """With a real clock; without that it would sleep for PATIENCE."""
@@ -335,9 +335,9 @@ class TestReceiver:
         started = time.monotonic()
         receiver.turn()
         assert time.monotonic() - started < PATIENCE / 2
-        told = {event.what: event.at for event in events}
-        if What.STALLED not in told:  # a machine that stood still
-            assert told[What.PEER_DEAD] >= told[What.PEER_ALIVE] + terms.dead_time
+        told = {event.name: event.at for event in events}
+        if EventName.STALLED not in told:  # a machine that stood still
+            assert told[EventName.PEER_DEAD] >= told[EventName.PEER_ALIVE] + terms.dead_time
 
     def test_it_goes_round_when_nothing_happens(self, channel):
         one = Fixture(channel)
@@ -415,7 +415,7 @@ class TestFlood:
         for _ in range(5):
             one.receiver.turn()
         assert one.refused() == {"short": 5 * self.CAPACITY}
-        assert len([event for event in one.events if event.what is What.DATAGRAM_REFUSED]) == 1
+        assert len([event for event in one.events if event.name is EventName.DATAGRAM_REFUSED]) == 1
 
     def test_the_kernel_sifts_until_it_is_over_and_by_the_members_of_now(self, flood):
         one = Fixture(flood)
@@ -433,10 +433,14 @@ class TestFlood:
             one.walk(one.clock.now + CALM / 2)
             one.receiver.turn()
         assert flood.filters == [first, second, None]
-        told = [(event.what, event.reason) for event in one.events if event.what in (What.FLOODED, What.FLOOD_OVER)]
+        told = [
+            (event.name, event.reason)
+            for event in one.events
+            if event.name in (EventName.FLOODED, EventName.FLOOD_OVER)
+        ]
         assert told == [
-            (What.FLOODED, f"{FLOODED} datagrams were refused within a second"),
-            (What.FLOOD_OVER, "the kernel dropped 21 datagrams"),
+            (EventName.FLOODED, f"{FLOODED} datagrams were refused within a second"),
+            (EventName.FLOOD_OVER, "the kernel dropped 21 datagrams"),
         ]
 
     def test_a_group_that_is_too_large_for_the_kernel_is_not_looked_at(self, flood):
@@ -452,7 +456,7 @@ class TestFlood:
             for _ in range(3 * FLOODED):
                 peer.sendto(HEARTBEAT, channel.socket.getsockname())
                 one.receiver.turn()
-        assert not [event for event in one.events if event.what is What.FLOODED]
+        assert not [event for event in one.events if event.name is EventName.FLOODED]
 
 
 class TestSifting:
@@ -556,11 +560,11 @@ class TestSender:
             channel.failing = {"2001:db8::2": OSError(1, problem)} if problem else {}
             sender.turn()
             clock.now += 1.0
-        assert [(event.what, event.at - 1000.0, event.reason) for event in events] == [
-            (What.SEND_FAILED, 1.0, "down"),
-            (What.SEND_FAILED, 4.0, "denied"),
-            (What.SEND_RECOVERED, 6.0, ""),
-            (What.SEND_FAILED, 8.0, "down"),
+        assert [(event.name, event.at - 1000.0, event.reason) for event in events] == [
+            (EventName.SEND_FAILED, 1.0, "down"),
+            (EventName.SEND_FAILED, 4.0, "denied"),
+            (EventName.SEND_RECOVERED, 6.0, ""),
+            (EventName.SEND_FAILED, 8.0, "down"),
         ]
         assert {event.details["address"] for event in events} == {"[2001:db8::2]:9"}
 
@@ -571,11 +575,11 @@ class TestSender:
             channel.failing = {address: OSError(1, "down") for address in failing}
             sender.turn()
             clock.now += 1.0
-        assert [(event.what, event.details["address"]) for event in events] == [
-            (What.SEND_FAILED, "192.0.2.1:9"),
-            (What.SEND_FAILED, "192.0.2.2:9"),
-            (What.SEND_RECOVERED, "192.0.2.1:9"),
-            (What.SEND_RECOVERED, "192.0.2.2:9"),
+        assert [(event.name, event.details["address"]) for event in events] == [
+            (EventName.SEND_FAILED, "192.0.2.1:9"),
+            (EventName.SEND_FAILED, "192.0.2.2:9"),
+            (EventName.SEND_RECOVERED, "192.0.2.1:9"),
+            (EventName.SEND_RECOVERED, "192.0.2.2:9"),
         ]
 
     @pytest.mark.parametrize("bad", ["255.255.255.255", "::1", "0.0.0.256"])
@@ -587,7 +591,7 @@ class TestSender:
             sender.turn()
             assert decode(peer.recv(99)).instance_id == OWN
         assert len(events) == 1
-        assert events[0].what is What.SEND_FAILED
+        assert events[0].name is EventName.SEND_FAILED
         assert events[0].reason
 
     def test_a_refused_port_is_no_error(self, channel):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from exoip.config.model import HealthCheck
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.core.snapshot import Health
 from exoip.daemon.clock import clock
 from exoip.operator.health import Checker, CommandProbe, HttpProbe, TcpProbe
@@ -72,8 +72,8 @@ def start(asides, events) -> Iterator[Start]:
         assert not checker.is_alive(), "a check's thread does not end"
 
 
-def told(events: list[Event]) -> list[What]:
-    return [event.what for event in events]
+def told(events: list[Event]) -> list[EventName]:
+    return [event.name for event in events]
 
 
 class TestCommand:
@@ -198,12 +198,12 @@ class TestChecker:
 
     def test_the_first_good_result_lets_it_take_part(self, start, asides, events):
         start("true", rise=99)
-        until(lambda: told(events) == [What.CHECK_PASSING], "it passes")
+        until(lambda: told(events) == [EventName.CHECK_PASSING], "it passes")
         until(lambda: asides.now == {}, "no longer aside")
 
     def test_the_first_bad_result_keeps_it_aside(self, start, asides, events):
         start("echo broken; false", fall=99)
-        until(lambda: told(events) == [What.CHECK_FAILING], "it fails")
+        until(lambda: told(events) == [EventName.CHECK_FAILING], "it fails")
         assert events[0].reason == "exit status 1: broken"
         assert events[0].details == {"check": "command"}
         until(
@@ -221,7 +221,7 @@ class TestChecker:
         assert checker.view.bad >= 3
         flag.touch()
         until(lambda: not asides.now, "no longer")
-        assert told(events) == [What.CHECK_FAILING, What.CHECK_PASSING]
+        assert told(events) == [EventName.CHECK_FAILING, EventName.CHECK_PASSING]
         assert events[1].reason == "well 2 times in a row"
 
     def test_one_bad_result_in_three_is_nothing(self, start, asides, tmp_path):

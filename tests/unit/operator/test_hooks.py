@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exoip.config.model import Hook
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.daemon.clock import clock
 from exoip.errors import ConfigError
 from exoip.operator.hooks import WAITING, Hooks, check
@@ -72,7 +72,7 @@ def test_arguments_and_environment(start, log, events):
         "3|MASTER|198.51.100.50|attached|MASTER|MASTER|yes|198.51.100.50|attached|me|1002.000000|0|1",
         "3|BACKUP|198.51.100.50|b|BACKUP|MASTER|no|198.51.100.50|b|me|1003.000000|0|1",
     ]
-    assert [event.what for event in events] == [What.HOOK_DONE] * 3
+    assert [event.name for event in events] == [EventName.HOOK_DONE] * 3
     assert [event.reason for event in events] == ["MASTER, not holding", "MASTER, holding", "BACKUP, not holding"]
 
 
@@ -114,7 +114,7 @@ def test_to_put_never_waits(start):
 def test_one_that_fails_is_called_once_more(start, log, events):
     idle(start('echo "$EXOIP_ATTEMPT" >>{log}; echo "no room" >&2; [ "$EXOIP_ATTEMPT" = 2 ]\n', MASTER))
     assert log() == ["1", "2"]
-    assert [event.what for event in events] == [What.HOOK_FAILED, What.HOOK_DONE]
+    assert [event.name for event in events] == [EventName.HOOK_FAILED, EventName.HOOK_DONE]
     assert events[0].details["detail"] == "exit status 1: no room"
     assert events[0].details["then"] == "once more"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.operator.stance import Stance
 
 
 def role(new: str, old: str) -> Event:
-    return Event(What.ROLE, 5.0, "x", "why", {"role": new, "old_role": old})
+    return Event(EventName.ROLE, 5.0, "x", "why", {"role": new, "old_role": old})
 
 
 def test_a_node_begins_listening_and_not_holding():
@@ -26,7 +26,8 @@ def test_another_master_is_none():
 
 
 @pytest.mark.parametrize(
-    ("what", "holds"), [(What.ATTACHED, True), (What.HOLDS, True), (What.LET_GO, False), (What.LOST, False)]
+    ("what", "holds"),
+    [(EventName.ATTACHED, True), (EventName.HOLDS, True), (EventName.LET_GO, False), (EventName.LOST, False)],
 )
 def test_holding(what, holds):
     after = Stance("MASTER", not holds).after(Event(what, 2.0, "x", "why"))
@@ -34,7 +35,10 @@ def test_holding(what, holds):
     assert Stance("MASTER", holds).after(Event(what, 2.0, "x", "why")) is None
 
 
-@pytest.mark.parametrize("what", sorted(set(What) - {What.ROLE, What.ATTACHED, What.HOLDS, What.LET_GO, What.LOST}))
+@pytest.mark.parametrize(
+    "what",
+    sorted(set(EventName) - {EventName.ROLE, EventName.ATTACHED, EventName.HOLDS, EventName.LET_GO, EventName.LOST}),
+)
 def test_nothing_else_is_one(what):
     assert Stance("MASTER", True).after(Event(what, 2.0, "x", "why", {"role": "BACKUP", "old_role": "MASTER"})) is None
 

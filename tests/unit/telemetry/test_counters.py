@@ -5,17 +5,17 @@ from __future__ import annotations
 import threading
 
 from exoip.core.calls import Call, Failure, Kind, Outcome
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.telemetry.counters import DONE, Tally
 
 
 def role(new: str, old: str) -> Event:
-    return Event(What.ROLE, 1.0, "x", "", {"role": new, "old_role": old})
+    return Event(EventName.ROLE, 1.0, "x", "", {"role": new, "old_role": old})
 
 
 def test_everything_is_there_from_the_start_so_that_an_increase_from_nothing_is_seen():
     counts = Tally().copy()
-    assert counts.events == dict.fromkeys(What, 0)
+    assert counts.events == dict.fromkeys(EventName, 0)
     assert set(counts.calls) == {(kind, outcome) for kind in Kind for outcome in (DONE, *Failure)}
     assert set(counts.calls.values()) == {(0, 0.0)}
 
@@ -29,9 +29,9 @@ def test_events_and_failovers():
         role("MASTER", "MASTER"),
     ):
         tally.event(event)
-    tally.event(Event(What.ATTACHED, 1.0))
+    tally.event(Event(EventName.ATTACHED, 1.0))
     counts = tally.copy()
-    assert (counts.failovers, counts.events[What.ROLE], counts.events[What.ATTACHED]) == (1, 4, 1)
+    assert (counts.failovers, counts.events[EventName.ROLE], counts.events[EventName.ATTACHED]) == (1, 4, 1)
 
 
 def test_calls_with_their_seconds():
@@ -47,8 +47,8 @@ def test_calls_with_their_seconds():
 def test_a_copy_stays_as_it_is():
     tally = Tally()
     before = tally.copy()
-    tally.event(Event(What.ATTACHED, 1.0))
-    assert before.events[What.ATTACHED] == 0
+    tally.event(Event(EventName.ATTACHED, 1.0))
+    assert before.events[EventName.ATTACHED] == 0
 
 
 def test_threads_lose_nothing():

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from exoip.core.calls import Failure, Kind
-from exoip.core.events import Cause, Event, What
+from exoip.core.events import Cause, Event, EventName
 from exoip.errors import WireError
 from exoip.heartbeat.wire import Heartbeat, decode
 from exoip.telemetry import log
@@ -136,21 +136,21 @@ def happened() -> list[tuple[str, Event]]:
             host.start()
         world.advance(30)
         run(world)
-    for what in (What.SEND_FAILED, What.SEND_RECOVERED):  # those come from the sender: see test_heartbeats.py
+    for what in (EventName.SEND_FAILED, EventName.SEND_RECOVERED):  # those come from the sender: see test_heartbeats.py
         events.append((OWN, Event(what, 1.0, "", "Network is unreachable", {"address": "192.0.2.1:12345"})))
-    for what in (What.FLOODED, What.FLOOD_OVER):  # those from the receiver: see test_heartbeats.py too
+    for what in (EventName.FLOODED, EventName.FLOOD_OVER):  # those from the receiver: see test_heartbeats.py too
         events.append((OWN, Event(what, 1.0, "", "1000 datagrams were refused within a second")))
-    for what in (What.CHECK_FAILING, What.CHECK_PASSING):  # and those from a health check: see test_health.py
+    for what in (EventName.CHECK_FAILING, EventName.CHECK_PASSING):  # and those from a health check: see test_health.py
         events.append((OWN, Event(what, 1.0, "", "Connection refused", {"check": "tcp 127.0.0.1:80"})))
     details = {"role": "MASTER", "duration": 0.5, "detail": "exit status 1", "then": "once more"}
-    for what in (What.HOOK_DONE, What.HOOK_FAILED):  # and those from the notify program: see test_hooks.py
+    for what in (EventName.HOOK_DONE, EventName.HOOK_FAILED):  # and those from the notify program: see test_hooks.py
         events.append((OWN, Event(what, 1.0, "", "MASTER, holding", details)))
     return events
 
 
 class TestWhatNodesSay:
     def test_everything_was_said(self, happened):
-        assert {event.what for _, event in happened} == set(What)
+        assert {event.name for _, event in happened} == set(EventName)
 
     def test_every_event_becomes_a_sentence(self, happened):
         for own, event in happened:
@@ -165,19 +165,21 @@ class TestWhatNodesSay:
             fields = Journal(EIP, own, names).fields(event)
             assert all(FIELD_NAME.fullmatch(name) for name in fields), fields
             assert all(isinstance(value, str) for value in fields.values())
-            assert fields["MESSAGE_ID"] == MESSAGE_IDS[event.what]
-            assert fields["EXOIP_EVENT"] == event.what
+            assert fields["MESSAGE_ID"] == MESSAGE_IDS[event.name]
+            assert fields["EXOIP_EVENT"] == event.name
             assert fields["EXOIP_EIP"] == EIP
             assert fields["EXOIP_INSTANCE"] == own
 
     def test_the_moves_say_how_long_they_took(self, happened):
-        moves = [event for _, event in happened if event.what in (What.ATTACHED, What.CLEARED, What.LET_GO)]
-        assert {event.what for event in moves} == {What.ATTACHED, What.CLEARED, What.LET_GO}
+        moves = [
+            event for _, event in happened if event.name in (EventName.ATTACHED, EventName.CLEARED, EventName.LET_GO)
+        ]
+        assert {event.name for event in moves} == {EventName.ATTACHED, EventName.CLEARED, EventName.LET_GO}
         for event in moves:
             assert 0 <= int(Journal(EIP, OWN, names).fields(event)["EXOIP_DURATION_MS"]) < 60_000
 
     def test_the_failures_name_call_and_failure(self, happened):
-        failures = [event for _, event in happened if event.what in (What.FAILED, What.API_DEGRADED)]
+        failures = [event for _, event in happened if event.name in (EventName.FAILED, EventName.API_DEGRADED)]
         assert len({event.details["failure"] for event in failures}) >= 5
         for event in failures:
             fields = Journal(EIP, OWN, names).fields(event)
@@ -187,23 +189,23 @@ class TestWhatNodesSay:
 
 class TestTables:
     def test_every_event_has_an_id_of_its_own(self):
-        assert set(MESSAGE_IDS) == set(What)
-        assert len(set(MESSAGE_IDS.values())) == len(What)
+        assert set(MESSAGE_IDS) == set(EventName)
+        assert len(set(MESSAGE_IDS.values())) == len(EventName)
         assert all(re.fullmatch("[0-9a-f]{32}", one) for one in MESSAGE_IDS.values())
 
     def test_every_event_has_a_sentence(self):
-        assert set(SENTENCES) == set(What)
+        assert set(SENTENCES) == set(EventName)
 
     def test_levels(self):
         assert set(LEVELS.values()) <= {logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR}
-        assert LEVELS.get(What.PEER_DEAD) == logging.WARNING
-        assert LEVELS.get(What.ROLE, logging.INFO) == logging.INFO
+        assert LEVELS.get(EventName.PEER_DEAD) == logging.WARNING
+        assert LEVELS.get(EventName.ROLE, logging.INFO) == logging.INFO
 
 
 class TestSentences:
     def role(self, role: str, old: str, master: str) -> Event:
         details = {"role": role, "old_role": old, "master": master, "old_master": "", "cause": Cause.TIME}
-        return Event(What.ROLE, 1.0, master, "no peer is alive", details)
+        return Event(EventName.ROLE, 1.0, master, "no peer is alive", details)
 
     def test_a_new_role(self, told):
         text = told.sentence(self.role("MASTER", "LISTENING", OWN))
@@ -211,7 +213,10 @@ class TestSentences:
 
     @pytest.mark.parametrize(
         ("cause", "words"),
-        [({"cause": What.PEER_DEAD, "peer": OTHER}, "web-2 (192.0.2.2) peer-dead"), ({"cause": What.FIT}, "fit")],
+        [
+            ({"cause": EventName.PEER_DEAD, "peer": OTHER}, "web-2 (192.0.2.2) peer-dead"),
+            ({"cause": EventName.FIT}, "fit"),
+        ],
     )
     def test_what_triggered_a_role(self, told, cause, words):
         event = self.role("MASTER", "BACKUP", OWN)
@@ -232,27 +237,27 @@ class TestSentences:
         assert "none" in told.sentence(self.role("BACKUP", "BACKUP", ""))
 
     def test_ids_are_told_by_name_in_reasons_too(self, told):
-        text = told.sentence(Event(What.LETTING_GO, 1.0, OWN, f"{OTHER} holds and is heard"))
+        text = told.sentence(Event(EventName.LETTING_GO, 1.0, OWN, f"{OTHER} holds and is heard"))
         assert text == f"detaching {EIP} from this instance: web-2 (192.0.2.2) holds and is heard"
 
     def test_a_label_that_is_the_id_itself_is_not_labelled_again(self):
         told = Journal(EIP, OWN, lambda one: f"{one} (192.0.2.2)")
-        text = told.sentence(Event(What.PEER_DEAD, 1.0, OTHER, "not heard for 3.00 s"))
+        text = told.sentence(Event(EventName.PEER_DEAD, 1.0, OTHER, "not heard for 3.00 s"))
         assert text == f"{OTHER} (192.0.2.2) is dead: not heard for 3.00 s"
 
     def test_braces_in_what_others_said_are_no_format(self, told):
         details = {"call": "attach", "failure": "unavailable", "again": 0.5, "detail": "{who} {0} {nothing!r:>9}"}
-        text = told.sentence(Event(What.FAILED, 1.0, OWN, "", details))
+        text = told.sentence(Event(EventName.FAILED, 1.0, OWN, "", details))
         assert text.endswith(details["detail"])
 
     def test_whom_it_is_about(self, told):
-        fields = told.fields(Event(What.PEER_DEAD, 1.0, OTHER, "why", {"silent": 3.0, "priority": 10}))
+        fields = told.fields(Event(EventName.PEER_DEAD, 1.0, OTHER, "why", {"silent": 3.0, "priority": 10}))
         assert fields["EXOIP_PEER_INSTANCE"] == OTHER
         assert fields["EXOIP_PEER"] == "web-2 (192.0.2.2)"
         assert fields["EXOIP_REASON"] == "why"
         assert fields["EXOIP_PRIORITY"] == "10"
         assert fields["EXOIP_SILENT_MS"] == "3000"
-        assert "EXOIP_PEER" not in told.fields(Event(What.DATAGRAM_REFUSED, 1.0, "", "short"))
+        assert "EXOIP_PEER" not in told.fields(Event(EventName.DATAGRAM_REFUSED, 1.0, "", "short"))
 
     def test_roles(self, told):
         fields = told.fields(self.role("MASTER", "LISTENING", OWN))
@@ -291,21 +296,21 @@ def kept(logger) -> list[logging.LogRecord]:
 
 class TestTelling:
     def test_with_its_level_and_fields(self, told, kept):
-        told.tell(Event(What.PEER_DEAD, 1.0, OTHER, "not heard for 3.00 s"))
+        told.tell(Event(EventName.PEER_DEAD, 1.0, OTHER, "not heard for 3.00 s"))
         (record,) = kept
         assert record.levelno == logging.WARNING
         assert record.getMessage() == "web-2 (192.0.2.2) is dead: not heard for 3.00 s"
-        assert MESSAGE_IDS[What.PEER_DEAD] == record.MESSAGE_ID
+        assert MESSAGE_IDS[EventName.PEER_DEAD] == record.MESSAGE_ID
 
     def test_percent_signs_are_no_format(self, told, kept):
-        told.tell(Event(What.UNFIT, 1.0, OWN, "disk 100%s full %(x)d"))
+        told.tell(Event(EventName.UNFIT, 1.0, OWN, "disk 100%s full %(x)d"))
         assert kept[0].getMessage().endswith("disk 100%s full %(x)d")
 
     def test_a_refusal_is_an_error_told_once(self, told, kept):
         details = {"call": Kind.ATTACH, "failure": Failure.FORBIDDEN, "detail": "403", "again": 30.0}
-        told.tell(Event(What.API_DEGRADED, 1.0, OWN, "403", details))
-        told.tell(Event(What.FAILED, 1.0, OWN, "403", details))
-        told.tell(Event(What.FAILED, 31.0, OWN, "403", details))
+        told.tell(Event(EventName.API_DEGRADED, 1.0, OWN, "403", details))
+        told.tell(Event(EventName.FAILED, 1.0, OWN, "403", details))
+        told.tell(Event(EventName.FAILED, 31.0, OWN, "403", details))
         assert [record.levelno for record in kept] == [logging.ERROR]
         assert "attach" in kept[0].getMessage()
 
@@ -520,10 +525,10 @@ class TestOpenLog:
         environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
         monkeypatch.setattr(log, "Outlet", lambda stream: Outlet(stream, journald.path))
         outlet = open_log(False, False, environ)
-        told.tell(Event(What.PEER_DEAD, 1.0, OTHER, "not heard for 3.00 s", {"silent": 3.0, "priority": 10}))
+        told.tell(Event(EventName.PEER_DEAD, 1.0, OTHER, "not heard for 3.00 s", {"silent": 3.0, "priority": 10}))
         entry = journald.read()
         assert entry["MESSAGE"] == "web-2 (192.0.2.2) is dead: not heard for 3.00 s"
-        assert entry["MESSAGE_ID"] == MESSAGE_IDS[What.PEER_DEAD]
+        assert entry["MESSAGE_ID"] == MESSAGE_IDS[EventName.PEER_DEAD]
         assert entry["PRIORITY"] == "4"
         assert entry["SYSLOG_IDENTIFIER"] == "exoip"
         assert entry["EXOIP_PEER_INSTANCE"] == OTHER
@@ -572,7 +577,7 @@ class TestOpenLog:
     @pytest.mark.parametrize("verbose", [True, False])
     def test_verbose_shows_what_is_quiet(self, logger, told, verbose, capfd):
         outlet = open_log(verbose, False, {})
-        told.tell(Event(What.ADVERTISED, 1.0, OWN, "10 -> 0", {"priority": 0}))
+        told.tell(Event(EventName.ADVERTISED, 1.0, OWN, "10 -> 0", {"priority": 0}))
         outlet.close(PATIENCE)
         assert ("10 -> 0" in capfd.readouterr().err) is verbose
 

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import exoip
 from exoip.core.calls import Call, Failure, Kind, Outcome
-from exoip.core.events import Event, What
+from exoip.core.events import Event, EventName
 from exoip.core.peers import Role
 from exoip.core.snapshot import CheckView, Health, HookView, PeerView, Snapshot
 from exoip.core.unfit import UnfitReason
@@ -41,9 +41,9 @@ NODE = Snapshot(
 
 def facts(**more: Any) -> Facts:
     tally = Tally()
-    for what in (What.ATTACHED, What.ATTACHED, What.CLEARED):
+    for what in (EventName.ATTACHED, EventName.ATTACHED, EventName.CLEARED):
         tally.event(Event(what, 1.0))
-    tally.event(Event(What.ROLE, 1.0, "x", "", {"role": "MASTER", "old_role": "BACKUP"}))
+    tally.event(Event(EventName.ROLE, 1.0, "x", "", {"role": "MASTER", "old_role": "BACKUP"}))
     tally.call(Call(Kind.ATTACH), Outcome(1.0, 1.25))
     tally.call(Call(Kind.ATTACH), Outcome(2.0, 4.0, Failure.TIMEOUT))
     checks = (
