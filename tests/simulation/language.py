@@ -9,10 +9,11 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from exoip.core.calls import Failure
 from exoip.heartbeat.wire import Heartbeat, decode, encode
 from tests.simulation.formula import FormulaError, evaluate, sides
 from tests.simulation.meter import Meter, masters, unsettled
-from tests.simulation.world import EIP, Host, World, instance_id
+from tests.simulation.world import EIP, MODES, Host, Reply, World, instance_id
 
 POLL, VERIFY = 0.25, 30.0
 STEP = 0.05  # `expect within` looks that often
@@ -25,7 +26,6 @@ _TERMS = {
     "damping": "flap_damping",
 }
 _KINDS = ("all", "attach", "detach", "poll", "read", "holders", "refresh")
-_MODES = ("fail", "refuse", "unreachable", "hang", "lost", "late", "operation", "ok")
 
 
 class Unmet(AssertionError):
@@ -97,7 +97,19 @@ class Commands:
     def do_restart(self, name: str, after: str) -> None:
         """Crash, and be started again after a while."""
         self.do_crash(name)
-        self.world.after(seconds(after), self.world.hosts[name].start)
+        host = self.world.hosts[name]
+        self.world.after(seconds(after), lambda: host.start() if host.up and host.node is None else None)
+
+    def do_able(self, *names: str) -> None:
+        """Heal these for good: they run, are healthy, reach the API, and hear each other."""
+        for host in self._hosts(names):
+            host.api.modes, host.api.once, host.api.rate = {}, {}, {}
+            host.api.operation = min(host.api.operation, (1.0, 1.0))
+            self.world.cut -= {(host.name, other) for other in names}
+            host.up = True
+            host.feel("")
+            if host.node is None or host.leaving:
+                host.start()
 
     def do_kill(self, *names: str) -> None:
         for host in self._hosts(names):
@@ -172,10 +184,10 @@ class Commands:
         return pairs if one_way else pairs | {(b, a) for a, b in pairs}
 
     def do_loss(self, share: str) -> None:
-        self.world.loss = float(share.removesuffix("%")) / 100
+        self.world.loss = _share(share)
 
     def do_duplicates(self, share: str) -> None:
-        self.world.duplicates = float(share.removesuffix("%")) / 100
+        self.world.duplicates = _share(share)
 
     def do_delay(self, least: str, most: str) -> None:
         self.world.delay = seconds(least), seconds(most)
@@ -190,15 +202,23 @@ class Commands:
 
     # -- the API ------------------------------------------------------------------------------------------------------
 
-    def do_api(self, name: str, kind: str, mode: str = "ok", times: str = "") -> None:
-        """`api b attach fail`, `api b attach fail once`, `api all all hang`, `api b ok`."""
+    def do_api(self, name: str, kind: str, *words: str) -> None:
+        """`api b attach fail`, `api b attach fail once`, `api all all hang`, `api b ok`.
+
+        Or a reply in detail: `api b attach failure=unavailable effect=no retry=120s`, `api b read lag=30s
+        rate=50%`, with the words of `world.Reply`.
+        """
         for host in self._hosts(name):
             if kind == "ok":
-                host.api.modes, host.api.once = {}, {}
+                host.api.modes, host.api.once, host.api.rate = {}, {}, {}
                 continue
-            if kind not in _KINDS or mode not in _MODES or times not in ("", "once"):
-                raise CommandError(f"kinds are {', '.join(_KINDS)}; modes are {', '.join(_MODES)}")
-            (host.api.once if times else host.api.modes)[kind] = mode
+            if kind not in _KINDS:
+                raise CommandError(f"kinds are {', '.join(_KINDS)}")
+            if words[-1] == "once":
+                host.api.once[kind] = _mode(words[:-1])
+            else:
+                host.api.modes[kind] = _mode(words)
+                host.api.rate[kind] = next((_share(w[5:]) for w in words if w.startswith("rate=")), 1.0)
 
     def do_latency(self, name: str, time: str) -> None:
         for host in self._hosts(name):
@@ -348,6 +368,37 @@ def _terms(words: tuple[str, ...]) -> dict[str, float]:
         number = math.inf if value == "never" else seconds(value)
         terms[_TERMS[name]] = int(number) if name == "prio" else number
     return terms
+
+
+def _share(text: str) -> float:
+    return float(text.removesuffix("%")) / 100
+
+
+_REPLY: dict[str, tuple[str, Callable[[str], object]]] = {
+    "effect": ("effect", lambda text: text == "yes"),
+    "failure": ("failure", Failure),
+    "retry": ("retry_after", seconds),
+    "takes": ("takes", lambda text: math.inf if text == "never" else seconds(text)),
+    "operation": ("operation_fails", lambda text: text == "fails"),
+    "lag": ("lag", seconds),
+    "lists": ("lists", _share),
+    "rate": ("", _share),
+}
+
+
+def _mode(words: tuple[str, ...]) -> Reply | str:
+    """Return what `fail`, or `failure=unavailable retry=120s`, says of a call."""
+    if len(words) == 1 and words[0] in MODES:
+        return words[0]
+    values = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in _REPLY:
+            raise CommandError(f"{word!r}: modes are {', '.join(MODES)}; words of a reply {', '.join(_REPLY)}")
+        field, parse = _REPLY[name]
+        if field:
+            values[field] = parse(value)
+    return Reply(**values)
 
 
 def _differ(found: object, wanted: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 script/simulate --seeds 10000 --start 0 --jobs 2
 script/simulate --transcript 4711          all that happened in one run
+script/simulate --liveness --seeds 1000    the harsher world of `liveness`; a run that fails is shrunk to a scenario
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import multiprocessing
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from tests.simulation import liveness
 from tests.simulation.chaos import Chaos
 from tests.simulation.chaos import run as run_chaos
 
@@ -80,13 +82,28 @@ def one(seed: int) -> Result:
     )
 
 
-def many(seeds: Sequence[int], jobs: int) -> Iterable[Result]:
+def one_live(seed: int) -> Result:
+    """Run one seed of the harsher world; every second one without cuts, which hide much else."""
+    run = liveness.Liveness(liveness.plan(seed, cuts=seed % 2 == 0))
+    report = run.run()
+    return Result(
+        seed, tuple(report.violations), run.plan.commands, report.hole, 0.0, run.world.now, len(run.world.hosts)
+    )
+
+
+def many(run: Callable[[int], Result], seeds: Sequence[int], jobs: int) -> Iterable[Result]:
     """Run them in `jobs` processes, in no particular order."""
     if jobs <= 1:
-        yield from map(one, seeds)
+        yield from map(run, seeds)
         return
     with multiprocessing.get_context("fork").Pool(jobs) as pool:
-        yield from pool.imap_unordered(one, seeds, chunksize=8)
+        yield from pool.imap_unordered(run, seeds, chunksize=8)
+
+
+def show_shrunk(result: Result) -> None:
+    """Show a failing run of the harsher world as the shortest scenario that still fails."""
+    found = liveness.shrink(liveness.plan(result.seed, cuts=result.seed % 2 == 0), liveness.still_fails)
+    print(f"\nseed {result.seed}: {'; '.join(result.violations)}\n{found.scenario()}", flush=True)
 
 
 def tell(result: Result) -> None:
@@ -121,6 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--start", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), help="processes")
     parser.add_argument("--transcript", type=int, metavar="SEED", help="show all of one run instead")
+    parser.add_argument(
+        "--liveness", action="store_true", help="an able core is healed for good, all else stays broken"
+    )
     options = parser.parse_args(arguments)
     if options.transcript is not None:
         report = run_chaos(options.transcript, quiet=False)
@@ -135,10 +155,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return bool(report.violations)
     began, tally = time.monotonic(), Tally()
-    for result in many(range(options.start, options.start + options.seeds), options.jobs):
+    run, show = (one_live, show_shrunk) if options.liveness else (one, tell)
+    for result in many(run, range(options.start, options.start + options.seeds), options.jobs):
         tally.add(result)
         if result.violations:
-            tell(result)
+            show(result)
         if tally.seeds % 1000 == 0:
             print(f"… {tally.seeds} seeds, {len(tally.violated)} with a violation", flush=True)
     print(summary(tally, time.monotonic() - began))

@@ -13,7 +13,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
@@ -38,30 +38,62 @@ def instance_id(name: str) -> str:
     return str(UUID(bytes=name.encode().ljust(16, b"\0")[:16]))
 
 
-@dataclass(slots=True)
-class Api:
-    """How the API treats one host. `modes` maps a call's kind (or "all") to what happens to it:
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the API makes of one call.
 
-    ok            it works
-    fail          503 after the latency           refuse   403 after the latency
-    unreachable   refused at once                 hang     no answer within the time-out, no effect
-    lost          it takes effect, the connection drops before the answer
-    late          it takes effect, the answer does not come within the time-out
-    operation     a mutation is taken, its operation fails
-
-    A mode in `once` is for the next call of its kind only, and goes before.
+    `effect`: it reaches the zone. `failure`: what the caller gets instead of the zone's answer, with
+    `retry_after` seconds if the API names any. `takes`: seconds to the answer; None: the host's latency;
+    inf: none comes within the time-out. `operation_fails`: a mutation is accepted, its operation fails.
+    `lag`: a read or list shows the zone as it was so many seconds ago. `lists`: the share of the members
+    and holders that a list names.
     """
 
-    modes: dict[str, str] = field(default_factory=dict)
-    once: dict[str, str] = field(default_factory=dict)
+    effect: bool = True
+    failure: Failure | None = None
+    retry_after: float = 0.0
+    takes: float | None = None
+    operation_fails: bool = False
+    lag: float = 0.0
+    lists: float = 1.0
+
+
+MODES = {
+    "ok": Reply(),
+    "fail": Reply(effect=False, failure=Failure.UNAVAILABLE),  # 503
+    "refuse": Reply(effect=False, failure=Failure.FORBIDDEN),  # 403
+    "unreachable": Reply(effect=False, failure=Failure.UNREACHABLE, takes=0.001),
+    "hang": Reply(effect=False, takes=math.inf),
+    "lost": Reply(failure=Failure.UNREACHABLE),  # it takes effect, the connection drops before the answer
+    "late": Reply(takes=math.inf),  # it takes effect, the answer does not come in time
+    "operation": Reply(operation_fails=True),
+}
+
+
+@dataclass(slots=True)
+class Api:
+    """How the API treats one host: by kind of call (or "all") a `Reply`, or the name of one in MODES.
+
+    One in `once` is for the next call of its kind only, and goes before. `rate`: how often a site that
+    misbehaves does so; otherwise the call works.
+    """
+
+    modes: dict[str, Reply | str] = field(default_factory=dict)
+    once: dict[str, Reply | str] = field(default_factory=dict)
+    rate: dict[str, float] = field(default_factory=dict)
     latency: tuple[float, float] = (0.1, 0.1)
     operation: tuple[float, float] = (0.2, 0.2)
 
-    def mode(self, kind: Kind) -> str:
-        for key in (kind, "all"):
-            if key in self.once:
-                return self.once.pop(key)
-        return self.modes.get(kind, self.modes.get("all", "ok"))
+    def reply(self, kind: Kind, chance: random.Random) -> Reply:
+        """Return what happens to a call."""
+        found: Reply | str = "ok"
+        key = next((key for key in (kind, "all") if key in self.once), None)
+        if key is not None:
+            found = self.once.pop(key)
+        elif (key := next((key for key in (kind, "all") if key in self.modes), None)) is not None:
+            rate = self.rate.get(key, 1.0)
+            found = self.modes[key] if rate >= 1.0 or chance.random() < rate else "ok"
+        return MODES[found] if isinstance(found, str) else found
 
 
 class Host:
@@ -239,6 +271,7 @@ class World:
         self.calls = 0
         self.watchers: list[Callable[[], None]] = []  # called when holders, hosts or daemons changed
         self.holders: frozenset[str] = frozenset()
+        self._held: list[tuple[float, frozenset[str]]] = []  # since when these ids hold
         self._calendar: list[tuple[float, int, Callable[[], object]]] = []
         self._number = 0
         self.listeners: list[Callable[[Host, Event], None]] = []
@@ -348,9 +381,10 @@ class World:
         if any(caller(host, lane, call) for caller in self.callers):
             return
         began, generation = host.now, host.generation
-        mode, latency = host.api.mode(call.kind), self.chance.uniform(*host.api.latency)
+        reply, latency = host.api.reply(call.kind, self.chance), self.chance.uniform(*host.api.latency)
         mutation = call.kind in (Kind.ATTACH, Kind.DETACH)
         timeout = MUTATION_TIMEOUT if mutation else READ_TIMEOUT
+        takes = latency if reply.takes is None else reply.takes
         if mutation:
             self.mutations.append((self.now, host.name, call.kind, call.instance_id))
 
@@ -361,31 +395,25 @@ class World:
                 host.pump()
 
         def fail(failure: Failure) -> Callable[[], Outcome]:
-            return lambda: Outcome(began, host.now, failure, detail=f"{call.kind}: {mode}")
+            return lambda: Outcome(began, host.now, failure, reply.retry_after, f"{call.kind}: {failure}")
 
-        if mode in ("fail", "refuse"):
-            self.after(latency, lambda: answer(fail(Failure.UNAVAILABLE if mode == "fail" else Failure.FORBIDDEN)))
-            return
-        if mode == "unreachable":
-            self.after(0.001, lambda: answer(fail(Failure.UNREACHABLE)))
-            return
-        if mode != "hang":
-            result: list[Outcome] = []
-            self.after(latency / 2, lambda: result.append(self._serve(host, call, began, mode)))
-        if mode in ("hang", "late"):
+        result: list[Outcome] = []
+        if reply.effect:
+            self.after(min(latency, takes) / 2, lambda: result.append(self._serve(host, call, began, reply)))
+        if takes > timeout:
             self.after(timeout, lambda: answer(fail(Failure.TIMEOUT)))
-        elif mode == "lost":
-            self.after(latency, lambda: answer(fail(Failure.UNREACHABLE)))
+        elif reply.failure is not None:
+            self.after(takes, lambda: answer(fail(reply.failure)))
         else:
-            self.after(latency, lambda: answer(lambda: _ended(result[0], host.now)))
+            self.after(takes, lambda: answer(lambda: replace(result[0], ended=host.now)))
 
-    def _serve(self, host: Host, call: Call, began: float, mode: str) -> Outcome:
+    def _serve(self, host: Host, call: Call, began: float, reply: Reply) -> Outcome:
         """What the zone answers at this moment."""
         try:
             match call.kind:
                 case Kind.ATTACH | Kind.DETACH:
                     move = self.zone.attach if call.kind is Kind.ATTACH else self.zone.detach
-                    reason = "unknown" if mode == "operation" else ""
+                    reason = "unknown" if reply.operation_fails else ""
                     seconds = self.chance.uniform(*host.api.operation)
                     operation = move(
                         self.eip_id, call.instance_id, self.now, key=host.name, seconds=seconds, reason=reason
@@ -401,26 +429,40 @@ class World:
                     return Outcome(began, began, operation_id="" if operation.state == "success" else operation.id)
                 case Kind.READ:
                     instance = self.zone.instance(call.instance_id, self.now)
-                    holds = self.eip_id in instance.elastic_ips
+                    holds = instance.id in self.holders_at(self.now - reply.lag)
                     return Outcome(began, began, holds=holds, running=instance.state == "running", name=instance.name)
                 case Kind.HOLDERS:
-                    return Outcome(began, began, candidates=tuple(sorted(self.zone.holders(self.now))))
+                    holders = sorted(self.holders_at(self.now - reply.lag))
+                    return Outcome(began, began, candidates=tuple(self._some(holders, reply.lists)))
                 case Kind.REFRESH:
                     if host.node is not None:
-                        host.node.set_members(self.members(host), host.now)
+                        members = self.members(host)
+                        named = self._some(sorted(members), reply.lists)
+                        host.node.set_members({name: members[name] for name in named}, host.now)
                     return Outcome(began, began)
         except ZoneError as error:
             if call.kind is Kind.READ:
                 return Outcome(began, began)
             return Outcome(began, began, Failure.NOT_SO, detail=str(error))
 
+    def _some(self, names: list[str], share: float) -> list[str]:
+        return names if share >= 1.0 else [name for name in names if self.chance.random() < share]
+
+    def holders_at(self, when: float) -> frozenset[str]:
+        """Return the ids of the instances that held the EIP at that moment."""
+        if when >= self.now:
+            return frozenset(self.zone.holders(self.now))
+        return next((ids for at, ids in reversed(self._held) if at <= when), frozenset())
+
     # -- looking ----------------------------------------------------------------------------------------------------
 
     def look(self) -> None:
         """Note who holds now, and let the watchers look."""
-        holders = frozenset(self.by_id[i].name if i in self.by_id else i for i in self.zone.holders(self.now))
+        ids = frozenset(self.zone.holders(self.now))
+        holders = frozenset(self.by_id[i].name if i in self.by_id else i for i in ids)
         if holders != self.holders:
             self.holders = holders
+            self._held.append((self.now, ids))
             self.note(f"held by {', '.join(sorted(holders)) or 'nobody'}")
         for watcher in self.watchers:
             watcher()
@@ -449,11 +491,3 @@ class World:
     def note(self, text: str) -> None:
         if self.transcript is not None:
             self.transcript.append(f"{self.now:9.3f}  {text}")
-
-
-def _ended(outcome: Outcome, now: float) -> Outcome:
-    """The same outcome, ended now."""
-    return Outcome(
-        outcome.began, now, outcome.failure, outcome.retry_after, outcome.detail, outcome.operation_id,
-        outcome.holds, outcome.running, outcome.name, outcome.candidates,
-    )  # fmt: skip
