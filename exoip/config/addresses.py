@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from exoip.config.values import instance_id, quote
+from exoip.heartbeat.socket_address import SocketAddress
 
 DEFAULT_PORT = 12345
 _ENDPOINT = "must be a URL like https://api-ch-gva-2.exoscale.com/v2"
@@ -31,9 +32,8 @@ class Peer:
             raise ValueError(f"{self} is not a peer in canonical form")
 
     def __str__(self) -> str:
-        host = f"[{self.address}]" if ":" in self.address and self.port is not None else self.address
-        port = "" if self.port is None else f":{self.port}"
-        return host + port + (f"={self.instance_id}" if self.instance_id else "")
+        where = self.address if self.port is None else str(SocketAddress(self.address, self.port))
+        return where + (f"={self.instance_id}" if self.instance_id else "")
 
 
 def elastic_ip(text: str) -> str:
@@ -95,11 +95,6 @@ def listen(text: str) -> tuple[str, int]:
         return (str(_ip(host)) if host else "", port)
     except ValueError as error:
         raise ValueError(f"{example}: {error}") from None
-
-
-def place(host: str, port: int) -> str:
-    """Write an address and a port as an option takes them."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def peers(text: str) -> tuple[Peer, ...]:

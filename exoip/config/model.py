@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from exoip.config.addresses import Peer, place
+from exoip.config.addresses import Peer
 from exoip.config.values import Secret
 from exoip.errors import ConfigError
 from exoip.heartbeat.authentication import AuthMode, Rules
+from exoip.heartbeat.socket_address import SocketAddress
 
 LOWEST_PRIORITY, HIGHEST_PRIORITY = 1, 252  # 0 and 253 to 255 mean something else on the wire
 
@@ -66,7 +67,7 @@ class HealthChecks:
         """Every check that is to run."""
         common = (self.interval, self.timeout, self.rise, self.fall)
         lines = [HealthCheck("command", self.command, *common)] if self.command is not None else []
-        places = [HealthCheck("tcp", place(*each), *common, *each) for each in self.tcp]
+        places = [HealthCheck("tcp", str(SocketAddress(*each)), *common, *each) for each in self.tcp]
         return (*lines, *places, *(HealthCheck("http", url, *common) for url in self.http))
 
 

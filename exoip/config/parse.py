@@ -16,13 +16,14 @@ from typing import Any
 
 from exoip import __version__
 from exoip.config import validation
-from exoip.config.addresses import Peer, place
+from exoip.config.addresses import Peer
 from exoip.config.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, Config, HealthChecks, Hook, Mode
 from exoip.config.options import BY_NAME, BY_SPELLING, OPTIONS, Kind, Option, help_text
 from exoip.config.sources import COMMAND_LINE, DEFAULT, Collected, Setting, collect
 from exoip.config.values import Secret, quote
 from exoip.errors import ConfigError, UsageError
 from exoip.heartbeat.authentication import AuthMode
+from exoip.heartbeat.socket_address import SocketAddress
 
 __all__ = ["HIGHEST_PRIORITY", "LOWEST_PRIORITY", "Config", "Mode", "Peer", "Secret", "describe", "parse"]
 
@@ -164,13 +165,13 @@ def describe(config: Config) -> str:
     """What -n prints: a line for each option with its value and where it comes from, then the warnings. Never a secret."""
     shown = {
         "mode": str(config.mode),
-        "bind-address": place(config.bind_host, config.bind_port),
+        "bind-address": str(SocketAddress(config.bind_host, config.bind_port)),
         "exoscale-peers": ", ".join(map(str, config.peers)),
         "no-preempt": _plain(config.preempt_delay == math.inf),
         "auth-key": ", ".join(map(repr, config.auth_keys)),
         "config": config.config_file or "",
-        "metrics-listen": place(*config.metrics) if config.metrics else "",
-        "check-tcp": ", ".join(place(*each) for each in config.health.tcp),
+        "metrics-listen": str(SocketAddress(*config.metrics)) if config.metrics else "",
+        "check-tcp": ", ".join(str(SocketAddress(*each)) for each in config.health.tcp),
         "check-http": ", ".join(config.health.http),
     }  # fmt: skip
     lines = [f"exoip {__version__}, mode {config.mode}, Elastic IP {config.address}"]

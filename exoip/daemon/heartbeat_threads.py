@@ -18,6 +18,7 @@ from exoip.core.node import Node
 from exoip.errors import WireError
 from exoip.heartbeat.authentication import Rules, Stamper
 from exoip.heartbeat.flood_filter import FLOODED, Flood, program
+from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.udp import Channel
 from exoip.heartbeat.wire import decode, encode, split
 from exoip.thread import SupervisedThread
@@ -66,7 +67,7 @@ class Sender(SupervisedThread):
     def _note(self, place: tuple[str, int], problem: str) -> None:
         if self._failing.get(place, "") == problem:
             return
-        address = f"{place[0]}:{place[1]}" if ":" not in place[0] else f"[{place[0]}]:{place[1]}"
+        address = str(SocketAddress(*place))
         if problem:
             self._failing[place] = problem
             self._emit(Event(EventName.SEND_FAILED, self._clock(), "", problem, {"address": address}))

@@ -18,6 +18,7 @@ from exoip.errors import ApiError, ApiNotFound, ApiUnavailable, ConfigError
 from exoip.exoscale import metadata
 from exoip.exoscale.client import Client, InstanceRecord
 from exoip.exoscale.models import one_line, uuid
+from exoip.heartbeat.socket_address import SocketAddress
 
 Connect = Callable[[str], Client]  # from an endpoint's URL
 
@@ -40,8 +41,7 @@ class Member:
             raise ValueError(f"a port is 1 to 65535, not {self.port}")
 
     def __str__(self) -> str:
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{self.name or self.instance_id} at {host}:{self.port}"
+        return f"{self.name or self.instance_id} at {SocketAddress(self.address, self.port)}"
 
 
 @dataclass(frozen=True, slots=True)

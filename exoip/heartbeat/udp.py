@@ -9,11 +9,10 @@ taking that many out, everything that waited at the start of a round has been re
 from __future__ import annotations
 
 import array
-import errno
 import socket
 import struct
 
-from exoip.errors import ConfigError
+from exoip.heartbeat.socket_address import SocketAddress, bind_error
 from exoip.heartbeat.wire import SIGNED
 
 RECEIVE_BUFFER = 1 << 20
@@ -45,7 +44,7 @@ class Channel:
             self.socket.bind((host, port))
         except OSError as error:
             self.socket.close()
-            raise ConfigError(_bind_error(host, port, error)) from error
+            raise bind_error("bind-address", SocketAddress(host, port), error) from error
         room = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self.capacity = room // SMALLEST_COST  # more datagrams than the kernel can hold for us
 
@@ -91,14 +90,3 @@ class Channel:
     def close(self) -> None:
         """Close the socket."""
         self.socket.close()
-
-
-def _bind_error(host: str, port: int, error: OSError) -> str:
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    cures = {
-        errno.EADDRINUSE: "is in use: stop the other program, or give this instance a port of its own",
-        errno.EADDRNOTAVAIL: "is no address of this machine: name one that is, or none to listen on all",
-        errno.EACCES: "may not be bound by this user: take a port above 1023",
-    }
-    cure = cures.get(error.errno or 0, f"can not be bound: {error.strerror or error}")
-    return f"--bind-address {place} {cure}"

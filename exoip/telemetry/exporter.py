@@ -7,7 +7,6 @@ the kernel's queue or is refused there.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import select
 import socket
@@ -15,8 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from exoip.config.addresses import place
-from exoip.errors import ConfigError
+from exoip.heartbeat.socket_address import SocketAddress, bind_error
 from exoip.telemetry.log import say
 
 LONGEST_REQUEST = 8192  # bytes
@@ -39,13 +37,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(WAITING)
     except OSError as error:
         listener.close()
-        cures = {
-            errno.EADDRINUSE: "is in use: stop the other program, or give this instance a port of its own",
-            errno.EADDRNOTAVAIL: "is no address of this machine",
-            errno.EACCES: "may not be bound by this user: take a port above 1023",
-        }
-        why = cures.get(error.errno or 0, f"can not be bound: {error.strerror or error}")
-        raise ConfigError(f"--metrics-listen {place(host, port)} {why}") from error
+        raise bind_error("metrics-listen", SocketAddress(host, port), error) from error
     return listener
 
 

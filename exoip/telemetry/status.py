@@ -17,6 +17,7 @@ from exoip.core.calls import Trouble
 from exoip.core.events import named
 from exoip.core.snapshot import PeerView, Snapshot
 from exoip.exoscale.discovery import Topology
+from exoip.heartbeat.socket_address import SocketAddress
 from exoip.telemetry.assessment import Level, judge
 
 if TYPE_CHECKING:
@@ -147,10 +148,9 @@ def _peer(peer: PeerView, name: str | None, wall: Wall) -> dict[str, Any]:
 
 
 def _configuration(config: Config) -> dict[str, Any]:
-    host = f"[{config.bind_host}]" if ":" in config.bind_host else config.bind_host
     return {
         "file": config.config_file,
-        "bind_address": f"{host}:{config.bind_port}",
+        "bind_address": str(SocketAddress(config.bind_host, config.bind_port)),
         "auth_mode": None if config.auth_mode is None else str(config.auth_mode),
         "peer_group": config.peer_group,
         "peers": [str(peer) for peer in config.peers],
