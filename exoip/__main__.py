@@ -29,7 +29,7 @@ from exoip.errors import (
     UsageError,
 )
 from exoip.exoscale import discovery
-from exoip.telemetry.log import open_log, say
+from exoip.telemetry.log import log, open_log
 
 OPERATION_TIMEOUT = 60.0  # seconds that -A and -D wait for the operation
 
@@ -55,18 +55,18 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if config.check_config:
         sys.stdout.write(describe(config) + "\n")
         return 0
-    outlet = open_log(config.verbose, config.log_stdout, environ)
+    writer = open_log(config.verbose, config.log_stdout, environ)
     try:
         for warning in config.warnings:
-            say(logging.WARNING, "%s", warning)
+            log(logging.WARNING, "%s", warning)
         return (
             Daemon(config, environ, lambda: parse(argv, environ)).run() if config.mode is Mode.WATCH else once(config)
         )
     except ExoipError as error:
-        say(logging.ERROR, "%s", error)
+        log(logging.ERROR, "%s", error)
         return _code(error)
     finally:
-        outlet.close()
+        writer.close()
 
 
 def once(config: Config) -> int:
@@ -80,7 +80,7 @@ def once(config: Config) -> int:
         return (topology.eip_id in (client.instance(topology.instance_id).elastic_ip_ids or ())) is attach
 
     if as_wished():
-        say(logging.INFO, "%s is already %s %s", topology.eip, words[0], topology.instance_id)
+        log(logging.INFO, "%s is already %s %s", topology.eip, words[0], topology.instance_id)
         return 0
     try:
         call = client.attach if attach else client.detach
@@ -89,9 +89,9 @@ def once(config: Config) -> int:
         if not as_wished():  # somebody else may have done it meanwhile
             raise
     if not as_wished():
-        say(logging.ERROR, "the %s of %s is done, but the API does not show it", words[1], topology.eip)
+        log(logging.ERROR, "the %s of %s is done, but the API does not show it", words[1], topology.eip)
         return 1
-    say(logging.INFO, "%s is %s %s", topology.eip, words[0], topology.instance_id)
+    log(logging.INFO, "%s is %s %s", topology.eip, words[0], topology.instance_id)
     return 0
 
 

@@ -85,6 +85,6 @@ class Event:
     details: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
 
 
-def named(text: str, label: Callable[[str], str]) -> str:
+def replace_ids(text: str, label: Callable[[str], str]) -> str:
     """Put people's words in the place of the instance ids in a text."""
     return _INSTANCE_ID.sub(lambda found: label(found[0]), text)

@@ -20,11 +20,11 @@ from exoip.operator.child_process import environment
 from exoip.operator.hooks import Hooks
 from exoip.operator.stance import Stance
 from exoip.telemetry import exporter, metrics
-from exoip.telemetry.counters import Tally
-from exoip.telemetry.exporter import Scrapes
+from exoip.telemetry.counters import Counters
+from exoip.telemetry.exporter import MetricsServer
 from exoip.telemetry.journal import Journal
-from exoip.telemetry.log import say
-from exoip.telemetry.metrics import CONTENT_TYPE, Beats, Facts
+from exoip.telemetry.log import log
+from exoip.telemetry.metrics import CONTENT_TYPE, HeartbeatCounts, MetricsInput
 
 if TYPE_CHECKING:
     from exoip.operator.health import Checker
@@ -45,8 +45,8 @@ class Around:
     watched: list[Worked]
     emit: Callable[[Event], None]
     journal: Journal
-    tally: Tally
-    beats: Callable[[], Beats]
+    counters: Counters
+    beats: Callable[[], HeartbeatCounts]
     environ: Mapping[str, str]
     clock: Callable[[], float]
     wall: Callable[[float], float]
@@ -68,22 +68,22 @@ class Companions:
         self._stance = Stance(at=around.clock())
         self._hooks: Hooks | None = None
         self._checkers: list[Checker] = []
-        self._scrapes: Scrapes | None = None
+        self._metrics_server: MetricsServer | None = None
         if config.metrics is not None:
-            self._scrapes = Scrapes(exporter.listen(*config.metrics), self.metrics, CONTENT_TYPE)
+            self._metrics_server = MetricsServer(exporter.listen(*config.metrics), self.metrics, CONTENT_TYPE)
         for each in config.health.each():
             self._add(each, Health.PASSING if again else Health.PENDING)
         self._hook(config.hook)
 
     def start(self) -> None:
         """Begin."""
-        for thread in (*self._checkers, self._hooks, self._scrapes):
+        for thread in (*self._checkers, self._hooks, self._metrics_server):
             if thread is not None:
                 thread.start()
 
     def told(self, event: Event) -> None:
         """An event has been written to the journal; never waits."""
-        self._around.tally.event(event)
+        self._around.counters.count_event(event)
         if (stance := self._stance.after(event)) is not None:
             self._stance = replace(stance, reason=self._around.journal.explain(event))
             if self._hooks is not None:
@@ -102,11 +102,11 @@ class Companions:
     def metrics(self) -> str:
         """Return the metrics; any thread may ask. Raises ConfigError where the package for them is missing."""
         around, told = self._around, self._hooks
-        return metrics.text(
-            Facts(
-                around.node.snapshot(around.clock()), around.eip, self._own_id, around.beats(), around.tally.copy(),
+        return metrics.render(
+            MetricsInput(
+                around.node.snapshot(around.clock()), around.eip, self._own_id, around.beats(), around.counters.snapshot(),
                 tuple(checker.view for checker in self.checkers), told.view if told is not None else None,
-                around.wall, around.journal.named,
+                around.wall, around.journal.replace_ids,
             )
         )  # fmt: skip
 
@@ -131,15 +131,15 @@ class Companions:
     def stop(self) -> None:
         """Leave no child behind, as far as STOP_TIME allows."""
         if self.busy:
-            say(logging.WARNING, "the notify program was not told of all before the end")
+            log(logging.WARNING, "the notify program was not told of all before the end")
         threads: list[Checker | Hooks] = [*self._checkers]
         for checker in self._checkers:
             checker.retire(forget=False)
         if self._hooks is not None:
             self._hooks.retire()
             threads.append(self._hooks)
-        if self._scrapes is not None:
-            self._scrapes.stopping.set()
+        if self._metrics_server is not None:
+            self._metrics_server.stopping.set()
         until = self._around.clock() + STOP_TIME
         for thread in threads:
             if thread.ident is not None:

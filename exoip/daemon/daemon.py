@@ -39,11 +39,11 @@ from exoip.exoscale.discovery import Topology
 from exoip.heartbeat.udp import Channel
 from exoip.operator import control_server
 from exoip.operator.control_commands import Steered, Steering
-from exoip.telemetry.counters import Tally
+from exoip.telemetry.counters import Counters
 from exoip.telemetry.journal import Journal
-from exoip.telemetry.log import say, set_verbose
-from exoip.telemetry.metrics import Beats
-from exoip.telemetry.status import Facts
+from exoip.telemetry.log import log, set_verbose
+from exoip.telemetry.metrics import HeartbeatCounts
+from exoip.telemetry.status import StatusInput
 
 
 class Stopped(Exception):
@@ -117,7 +117,7 @@ class Daemon:
                     raise  # a person started it and sees the error; what starts at boot has to wait
                 if str(error) != last:
                     last = str(error)
-                    say(logging.WARNING, "waiting for the API: %s", error)
+                    log(logging.WARNING, "waiting for the API: %s", error)
                 self._steering.waiting = f"waiting for the API: {error}"
                 self._systemd.status(self._steering.waiting)
                 self._systemd.notify(f"EXTEND_TIMEOUT_USEC={int(2 * LONGEST_RETRY * 1e6)}")
@@ -138,7 +138,7 @@ class Daemon:
 
     def _warn(self, topology: Topology) -> None:
         for warning in topology.warnings:
-            say(logging.WARNING, "%s", warning)
+            log(logging.WARNING, "%s", warning)
 
     def _terms(self) -> Terms:
         config = self._config
@@ -169,14 +169,14 @@ class Daemon:
         executor = Executor(self._topology.eip, self._topology.eip_id, self._clients, self._refresh, clock)
         sender = Sender(channel, self._node, clock, ROUND, self._inbox.put, lambda: self._rules)
         receiver = Receiver(channel, self._node, clock, ROUND, self._inbox.put, lambda: self._rules)
-        tally = Tally()
-        workers = [Worker(lane, self._node, executor, clock, ROUND, tally.call) for lane in Lane]
+        counters = Counters()
+        workers = [Worker(lane, self._node, executor, clock, ROUND, counters.count_call) for lane in Lane]
         threads: list[Sender | Receiver | Worker] = [sender, receiver, *workers]
         watched: list[Worked] = [*threads]
         self._journal = Journal(self._topology.eip, self._topology.instance_id, self._label, wall)
         around = Around(
-            self._node, self._topology.eip, watched, self._inbox.put, self._journal, tally,
-            lambda: Beats(sender.sent, sender.failures, receiver.received), self._environ, clock, wall,
+            self._node, self._topology.eip, watched, self._inbox.put, self._journal, counters,
+            lambda: HeartbeatCounts(sender.sent, sender.failures, receiver.received), self._environ, clock, wall,
         )  # fmt: skip
         self._companions = Companions(around, self._config, again=again)
         for thread in threads:
@@ -185,12 +185,12 @@ class Daemon:
         self._steering.serve(Steered(self._node, self._facts, self._label, self._companions.metrics))
         return watched
 
-    def _facts(self) -> Facts:
+    def _facts(self) -> StatusInput:
         checkers = self._companions.checkers if self._companions is not None else ()
-        return Facts(self._config, self._topology, tuple(checker.view for checker in checkers))
+        return StatusInput(self._config, self._topology, tuple(checker.view for checker in checkers))
 
     def _tell(self, event: Event) -> None:
-        self._journal.tell(event)
+        self._journal.log(event)
         if self._companions is not None:
             self._companions.told(event)
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from exoip.telemetry.log import say
+from exoip.telemetry.log import log
 
 _LONGEST = 1000  # bytes that are read
 
@@ -32,7 +32,7 @@ class Drained:
         except FileNotFoundError:
             return ""
         except OSError as error:
-            say(
+            log(
                 logging.WARNING, "%s can not be read (%s): this node is taken to be drained", self._path, error.strerror
             )
             text = ""

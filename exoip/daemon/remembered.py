@@ -17,7 +17,7 @@ from pathlib import Path
 
 from exoip.config.parse import Config
 from exoip.exoscale.discovery import Member, Topology
-from exoip.telemetry.log import say
+from exoip.telemetry.log import log
 
 _DECIDES = (
     "address",
@@ -54,7 +54,7 @@ class Remembered:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
-            say(logging.WARNING, "%s is of no use: %s", self._path, error)
+            log(logging.WARNING, "%s is of no use: %s", self._path, error)
             return None
 
     def save(self, config: Config, topology: Topology) -> None:
@@ -67,7 +67,7 @@ class Remembered:
             new.write_text(text)
             new.replace(self._path)
         except OSError as error:
-            say(logging.WARNING, "can not remember the group in %s: %s", self._path, error.strerror)
+            log(logging.WARNING, "can not remember the group in %s: %s", self._path, error.strerror)
 
     def forget(self) -> None:
         """The next start discovers."""

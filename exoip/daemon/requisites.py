@@ -11,4 +11,4 @@ def check(config: Config) -> None:
     """Raise ConfigError, which names what is missing and the cure."""
     hooks.check(config.hook)
     if config.metrics is not None:
-        metrics.check()
+        metrics.require_prometheus_client()

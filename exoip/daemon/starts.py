@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from exoip.telemetry.log import say
+from exoip.telemetry.log import log
 
 CRASHES, WINDOW = 3, 60.0  # the third start within a minute
 SLOW, PAUSE = 5, 1.0  # from the fifth on it pauses first: it stands aside, so nobody waits for its heartbeats
@@ -52,10 +52,10 @@ class Starts:
         try:
             self._path.write_text("".join(f"{stamp:.3f}\n" for stamp in [*recent[-10:], now]))
         except OSError as error:
-            say(logging.WARNING, "can not note this start in %s: %s", self._path, error.strerror)
+            log(logging.WARNING, "can not note this start in %s: %s", self._path, error.strerror)
         start = judge(len(recent), now)
         if start.works_from > now:
-            say(logging.WARNING, "start %d within a minute: pausing for %g s", len(recent) + 1, PAUSE)
+            log(logging.WARNING, "start %d within a minute: pausing for %g s", len(recent) + 1, PAUSE)
         return start
 
     def forget(self) -> None:

@@ -24,7 +24,7 @@ from exoip.core.snapshot import status
 from exoip.daemon.clock import clock
 from exoip.daemon.reload import NotReloaded, Reloaded
 from exoip.daemon.systemd import Systemd
-from exoip.telemetry.log import say
+from exoip.telemetry.log import log
 
 ROUND = 2.0  # seconds: every thread goes round at least that often …
 HANGS = 60.0  # … and hangs when it did not for that long; a call to the API may take 10 s, to read the group some
@@ -97,7 +97,7 @@ class Watch:
             if now >= ping_at:
                 dead = [thread.name for thread in self._threads if not thread.is_alive()]
                 if dead:
-                    say(logging.CRITICAL, "thread %s is dead: ending", ", ".join(dead))
+                    log(logging.CRITICAL, "thread %s is dead: ending", ", ".join(dead))
                     return 1
                 ping_at = now + (self._ping_every if self._ping(now) else PING_AGAIN)
             if self._leave_by is not None and (now >= self._leave_by or self._gone()):
@@ -107,7 +107,7 @@ class Watch:
             except queue.Empty:
                 continue
             if isinstance(item, BaseException):
-                say(logging.CRITICAL, "a thread died of %r: ending", item)
+                log(logging.CRITICAL, "a thread died of %r: ending", item)
                 logging.getLogger("exoip").critical("traceback", exc_info=item)
                 return 1
             self._take(item)
@@ -146,10 +146,10 @@ class Watch:
             if isinstance(item, Event):
                 self._tell(item)
         if self._node.finished():
-            say(logging.INFO, "gone: %s is in other hands, or was not in ours", self._config.address)
+            log(logging.INFO, "gone: %s is in other hands, or was not in ours", self._config.address)
         else:
             text = "gone after %g s, still holding %s perhaps: a peer takes it and clears this instance"
-            say(logging.WARNING, text, self._config.leave_timeout, self._config.address)
+            log(logging.WARNING, text, self._config.leave_timeout, self._config.address)
         return 0
 
     def _reload(self) -> None:
@@ -164,16 +164,16 @@ class Watch:
         if isinstance(answer, Reloaded):
             self._adopt(answer)
             self._config = answer.config
-            say(logging.INFO, "the configuration is read again and in force")
+            log(logging.INFO, "the configuration is read again and in force")
         else:
-            say(logging.ERROR, "the configuration stays as it was: %s", answer.why)
+            log(logging.ERROR, "the configuration stays as it was: %s", answer.why)
         self._systemd.notify("READY=1")
 
     def _change_priority(self, step: int) -> None:
         wanted = self._node.terms().priority + step
         priority = min(max(wanted, LOWEST_PRIORITY), HIGHEST_PRIORITY)
         before = self._node.set_priority(priority, clock())
-        say(logging.INFO, "the configured priority %d is now %d, as a signal asked", before, priority)
+        log(logging.INFO, "the configured priority %d is now %d, as a signal asked", before, priority)
 
     # -- supervision ----------------------------------------------------------------------------------------------
 

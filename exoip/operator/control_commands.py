@@ -32,8 +32,8 @@ from exoip.operator.control_protocol import (
     refusal,
 )
 from exoip.telemetry import status
-from exoip.telemetry.log import say
-from exoip.telemetry.status import Facts
+from exoip.telemetry.log import log
+from exoip.telemetry.status import StatusInput
 
 Answer = dict[str, Any]
 
@@ -43,7 +43,7 @@ class Steered:
     """A node that takes part: `facts` gives what is known beside it at present, `label` a person's words for an instance id."""
 
     node: Node
-    facts: Callable[[], Facts]
+    facts: Callable[[], StatusInput]
     label: Callable[[str], str]
     metrics: Callable[[], str]
 
@@ -87,20 +87,20 @@ class Steering:
         except ControlRequestError as error:
             return refusal(str(error))
         except Exception as error:  # our bug, but an operator's question must not end a daemon that works
-            say(logging.ERROR, "a request on the control socket failed: %r", error)
+            log(logging.ERROR, "a request on the control socket failed: %r", error)
             return refusal(f"the daemon could not do it: {type(error).__name__}")
 
     def _carry_out(self, request: Status | Metrics | Order, uid: int) -> Answer:
         steered = self._steered
         if steered is None:
             if isinstance(request, Status):
-                return {"status": status.starting(self._config, self.waiting, self._started, time.time())}
+                return {"status": status.describe_starting(self._config, self.waiting, self._started, time.time())}
             raise ControlRequestError(
                 f"this node takes no part yet, ask again: {self.waiting or 'it has just been started'}"
             )
         if isinstance(request, Status):
             now = steered.node.snapshot(self._clock())
-            return {"status": status.running(now, steered.facts(), steered.label, self._started, self._wall)}
+            return {"status": status.describe_running(now, steered.facts(), steered.label, self._started, self._wall)}
         if isinstance(request, Metrics):
             try:
                 return {"metrics": steered.metrics()}
@@ -124,13 +124,13 @@ class Steering:
                 return self._failover(steered, view, order, who, why)
             case Priority():
                 before = steered.node.set_priority(order.priority, now)
-                say(logging.INFO, "the configured priority %d is now %d, as %s asked", before, order.priority, who)
+                log(logging.INFO, "the configured priority %d is now %d, as %s asked", before, order.priority, who)
                 said = f"the priority {before} is now {order.priority}, until the next reload or restart"
                 return [f"{said}; the file says {facts.config.host_priority}"], {"before": before}
 
     def _drain(self, steered: Steered, view: Snapshot, why: str) -> tuple[list[str], Answer]:
         problem = self.drained.save(why)
-        say(logging.WARNING, "%s", why)
+        log(logging.WARNING, "%s", why)
         steered.node.set_aside(OPERATOR, why, self._clock())
         said = ["this node steps aside until it is undrained"]
         if view.holds:
@@ -146,7 +146,7 @@ class Steering:
 
     def _undrain(self, steered: Steered, view: Snapshot, who: str) -> tuple[list[str], Answer]:
         problem = self.drained.forget()
-        say(logging.INFO, "undrained by %s", who)
+        log(logging.INFO, "undrained by %s", who)
         for source in (OPERATOR, FAILOVER):
             steered.node.set_aside(source, "", self._clock())
         left = steered.node.snapshot(self._clock()).aside
@@ -162,7 +162,7 @@ class Steering:
         now, other = self._clock(), successor.taker(view)
         own_id = steered.node.terms().instance_id
         why = f"failover asked for by {who}"
-        say(logging.WARNING, "%s, for %g s%s", why, order.seconds, f" in spite of this: {obstacle}" if obstacle else "")
+        log(logging.WARNING, "%s, for %g s%s", why, order.seconds, f" in spite of this: {obstacle}" if obstacle else "")
         steered.node.set_aside(FAILOVER, why, now, now + order.seconds)
         said = [f"this node steps aside for {order.seconds:g} s"]
         if obstacle:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from exoip.errors import ConfigError
 from exoip.operator.control_protocol import refusal
-from exoip.telemetry.log import say
+from exoip.telemetry.log import log
 
 MODE = 0o660
 LONGEST_REQUEST = 1 << 16  # bytes, its line break included
@@ -54,7 +54,7 @@ def start(wanted: str | None, environ: Mapping[str, str], answer: Callable[[byte
     except ConfigError as error:
         if wanted:
             raise
-        say(logging.WARNING, "no control socket, exoipctl can not be used: %s", error)
+        log(logging.WARNING, "no control socket, exoipctl can not be used: %s", error)
         return None
     control.start()
     return control
@@ -131,7 +131,7 @@ class Control(threading.Thread):
             while not self._stopping:
                 self._turn()
         except Exception as error:
-            say(logging.ERROR, "the control socket is closed until the next start, exoipctl can not be used: %r", error)
+            log(logging.ERROR, "the control socket is closed until the next start, exoipctl can not be used: %r", error)
         finally:
             for one in (*self._clients, self._listener, self._wake, self._waker):
                 one.close()  # the file stays: who connects is refused, which tells it from a daemon that never was

@@ -23,7 +23,7 @@ from exoip.core.snapshot import CheckView, Health
 from exoip.exoscale.transport import new_session
 from exoip.operator.child_process import SHELL, Child
 from exoip.operator.rise import Rise
-from exoip.telemetry.log import say
+from exoip.telemetry.log import log
 
 LARGEST_PAGE = 1 << 20  # bytes of an answer to an HTTP check
 _ROUND = 2.0  # seconds after which a resting thread shows that it lives
@@ -172,7 +172,7 @@ class Checker(threading.Thread):
         )  # fmt: skip
         if not changed:
             if why:
-                say(logging.DEBUG, "%s: bad result: %s", self.source, why)
+                log(logging.DEBUG, "%s: bad result: %s", self.source, why)
             return
         if why:
             self._emit(Event(EventName.CHECK_FAILING, now, "", why, {"check": self.check.name}))

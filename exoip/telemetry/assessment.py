@@ -32,7 +32,7 @@ _ADVERTISES = {
 }
 
 
-def judge(node: Snapshot, label: Callable[[str], str]) -> tuple[Level, tuple[str, ...]]:
+def assess(node: Snapshot, label: Callable[[str], str]) -> tuple[Level, tuple[str, ...]]:
     """Return the worst level, and the reasons for it and for every milder one, the worst first."""
     found = sorted(_findings(node, label), key=lambda finding: -_WORST.index(finding[0]))
     return (found[0][0] if found else Level.HEALTHY), tuple(reason for _, reason in found)

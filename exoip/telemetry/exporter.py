@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 
 from exoip.heartbeat.socket_address import SocketAddress, bind_error
-from exoip.telemetry.log import say
+from exoip.telemetry.log import log
 
 LONGEST_REQUEST = 8192  # bytes
 REQUEST_TIME = 2.0  # seconds for a request and its answer
@@ -41,7 +41,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class Scrapes(threading.Thread):
+class MetricsServer(threading.Thread):
     """Serves GET /metrics from a listening socket, which is its own from now on. `page` gives the text."""
 
     def __init__(self, listener: socket.socket, page: Callable[[], str], content_type: str) -> None:
@@ -93,5 +93,5 @@ class Scrapes(threading.Thread):
         try:
             return "200 OK", self._page().encode(), self._content_type
         except Exception as error:  # our bug, but no reason to end a daemon that works
-            say(logging.ERROR, "the metrics can not be told: %r", error)
+            log(logging.ERROR, "the metrics can not be told: %r", error)
             return "500 Internal Server Error", b"", "text/plain"

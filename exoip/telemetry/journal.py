@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from exoip.core.events import Cause, Event, EventName, named
+from exoip.core.events import Cause, Event, EventName, replace_ids
 from exoip.telemetry.messages import CURES, LEVELS, MESSAGE_IDS, OTHER_MASTER, SENTENCES
 
 _LOGGER = logging.getLogger("exoip")
@@ -47,7 +47,7 @@ class Journal:
     ) -> None:
         self._eip, self._own_id, self._label, self._wall = eip, own_id, label, wall
 
-    def tell(self, event: Event) -> None:
+    def log(self, event: Event) -> None:
         """Log one event."""
         if event.name is EventName.FAILED and event.details.get("failure") == "refused":
             return  # told once, as API_DEGRADED; it is tried again every 30 s
@@ -61,18 +61,18 @@ class Journal:
         who = "this instance" if event.instance_id == self._own_id else self._label(event.instance_id) or "none"
         words = {"reason": event.reason, "cure": CURES.get(str(event.details.get("cause")), ""), **event.details}
         words["trigger"] = _trigger(event)
-        words = {name: self.named(word) if isinstance(word, str) else word for name, word in words.items()}
+        words = {name: self.replace_ids(word) if isinstance(word, str) else word for name, word in words.items()}
         same_role = event.name is EventName.ROLE and event.details["role"] == event.details["old_role"]
         template = OTHER_MASTER if same_role else SENTENCES[event.name]
         return template.format_map({"eip": self._eip, "who": who, **words})
 
     def explain(self, event: Event) -> str:
         """Return why it came about, in a person's words; where it has no reason, the whole sentence."""
-        return self.named(event.reason + _trigger(event)) or self.sentence(event)
+        return self.replace_ids(event.reason + _trigger(event)) or self.sentence(event)
 
-    def named(self, text: str) -> str:
+    def replace_ids(self, text: str) -> str:
         """Put people's words in the place of instance ids."""
-        return named(text, self._label)
+        return replace_ids(text, self._label)
 
     def fields(self, event: Event) -> dict[str, str]:
         """Return the event's journal fields."""

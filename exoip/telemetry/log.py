@@ -1,7 +1,7 @@
 """The log: entries to the journal, or the same lines to stderr or stdout, without ever making anything wait.
 
 The library's own way to journald holds Python's global lock while journald is stopped or slow,
-which would stop every heartbeat. So `Outlet` speaks the journal's datagram protocol itself, from a thread of its own with a bounded
+which would stop every heartbeat. So `LogWriter` speaks the journal's datagram protocol itself, from a thread of its own with a bounded
 queue; when that is full, entries are dropped and counted, and the count is told later. stderr and stdout are written by the same thread.
 """
 
@@ -28,7 +28,7 @@ QUEUE = 1000  # entries
 _LOGGER = logging.getLogger("exoip")
 
 
-class Outlet(threading.Thread):
+class LogWriter(threading.Thread):
     """Writes entries from a bounded queue: fields to the journal's socket, or lines to a stream. Starts when made."""
 
     def __init__(self, stream: IO[str] | None, journal_socket: str = JOURNAL_SOCKET) -> None:
@@ -86,31 +86,31 @@ class Outlet(threading.Thread):
 
 
 class _Lines(logging.Handler):
-    """Puts formatted lines into an outlet."""
+    """Puts formatted lines into a writer."""
 
-    def __init__(self, outlet: Outlet) -> None:
+    def __init__(self, writer: LogWriter) -> None:
         super().__init__()
-        self._outlet = outlet
+        self._writer = writer
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue one line."""
-        self._outlet.put((self.format(record) + "\n").encode("utf-8", "replace"))
+        self._writer.put((self.format(record) + "\n").encode("utf-8", "replace"))
 
 
-def open_log(verbose: bool, log_stdout: bool, environ: Mapping[str, str]) -> Outlet:
+def open_log(verbose: bool, log_stdout: bool, environ: Mapping[str, str]) -> LogWriter:
     """Send what is logged under "exoip" to the journal when that is where stderr goes, else as lines to stderr (or stdout)."""
     to_journal = not log_stdout and _stderr_is_journal(environ)
-    outlet = Outlet(None if to_journal else sys.stdout if log_stdout else sys.stderr)
+    writer = LogWriter(None if to_journal else sys.stdout if log_stdout else sys.stderr)
     handler: logging.Handler
     if to_journal:
-        handler = JournalHandler(sender_function=outlet.send, SYSLOG_IDENTIFIER="exoip")
+        handler = JournalHandler(sender_function=writer.send, SYSLOG_IDENTIFIER="exoip")
     else:
-        handler = _Lines(outlet)
+        handler = _Lines(writer)
         handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d exoip %(levelname)s %(message)s", "%H:%M:%S"))
     _LOGGER.handlers[:] = [handler]
     _LOGGER.propagate = False
     set_verbose(verbose)
-    return outlet
+    return writer
 
 
 def set_verbose(verbose: bool) -> None:
@@ -118,7 +118,7 @@ def set_verbose(verbose: bool) -> None:
     _LOGGER.setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-def say(level: int, text: str, *values: object) -> None:
+def log(level: int, text: str, *values: object) -> None:
     """Log a line that is no event, at one of logging's levels."""
     _LOGGER.log(level, text, *values)
 

@@ -16,7 +16,7 @@ from exoip.core.events import EventName
 from exoip.core.peers import Role
 from exoip.core.snapshot import Health, HookView, PeerView, Snapshot
 from exoip.errors import ConfigError
-from exoip.telemetry.counters import Counts
+from exoip.telemetry.counters import CounterSnapshot
 
 if TYPE_CHECKING:
     from exoip.core.snapshot import CheckView
@@ -26,7 +26,7 @@ MOVES = {EventName.ATTACHED: "attach", EventName.CLEARED: "clear", EventName.LET
 
 
 @dataclass(frozen=True, slots=True)
-class Beats:
+class HeartbeatCounts:
     """Datagrams since the start: sent, not sent for an error, received."""
 
     sent: int
@@ -35,21 +35,21 @@ class Beats:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class MetricsInput:
     """All that the metrics tell of. `wall` gives the Unix time of a moment of the node's clock; `name` a person's words for a peer."""
 
     node: Snapshot
     eip: str
     instance_id: str
-    beats: Beats
-    counts: Counts
+    beats: HeartbeatCounts
+    counts: CounterSnapshot
     checks: tuple[CheckView, ...]
     hook: HookView | None
     wall: Callable[[float], float]
     name: Callable[[str], str]
 
 
-def check() -> None:
+def require_prometheus_client() -> None:
     """Raise ConfigError when the package is not there."""
     try:
         import prometheus_client  # noqa: F401
@@ -60,9 +60,9 @@ def check() -> None:
         ) from error
 
 
-def text(facts: Facts) -> str:
+def render(facts: MetricsInput) -> str:
     """Return all metrics. Raises ConfigError where the package is missing."""
-    check()
+    require_prometheus_client()
     from prometheus_client import ProcessCollector
     from prometheus_client.exposition import generate_latest
 
@@ -78,7 +78,7 @@ def text(facts: Facts) -> str:
     return str(generate_latest(collected).decode())
 
 
-def families(facts: Facts) -> Iterator[Any]:
+def families(facts: MetricsInput) -> Iterator[Any]:
     """Each metric with its samples, as the package has them."""
     yield from _node(facts)
     yield from _peers(facts)
@@ -110,7 +110,7 @@ def _counter(name: str, meaning: str, value: float) -> Any:
     return _labelled("counter", name, meaning, (), [((), value)])
 
 
-def _node(facts: Facts) -> Iterator[Any]:
+def _node(facts: MetricsInput) -> Iterator[Any]:
     node = facts.node
     yield _labelled("gauge", "build_info", "The version that runs; always 1", ["version"], [([__version__], 1)])
     who = [([facts.eip, facts.instance_id], 1.0)]
@@ -135,7 +135,7 @@ def _node(facts: Facts) -> Iterator[Any]:
     yield _gauge("outsiders", "Instances that are no members and hold the Elastic IP", len(node.outsiders))
 
 
-def _peers(facts: Facts) -> Iterator[Any]:
+def _peers(facts: MetricsInput) -> Iterator[Any]:
     peers = facts.node.peers
     yield _gauge("peers", "The other nodes", len(peers))
     yield _gauge("peers_alive", "Those of them that are alive", sum(peer.alive for peer in peers))
@@ -154,7 +154,7 @@ def _peers(facts: Facts) -> Iterator[Any]:
     yield each("peer_holds", "Whether it holds the Elastic IP, where that was read", lambda peer: peer.holds)
 
 
-def _traffic(facts: Facts) -> Iterator[Any]:
+def _traffic(facts: MetricsInput) -> Iterator[Any]:
     from prometheus_client.core import SummaryMetricFamily
 
     counts, beats = facts.counts, facts.beats

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from exoip import __version__
 from exoip.config.parse import Config
 from exoip.core.calls import Trouble
-from exoip.core.events import named
+from exoip.core.events import replace_ids
 from exoip.core.snapshot import PeerView, Snapshot
 from exoip.exoscale.discovery import Topology
 from exoip.heartbeat.socket_address import SocketAddress
-from exoip.telemetry.assessment import Level, judge
+from exoip.telemetry.assessment import Level, assess
 
 if TYPE_CHECKING:
     from exoip.core.snapshot import CheckView
@@ -28,7 +28,7 @@ Label = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class StatusInput:
     """What is known beside the node: its present configuration and topology, and its health checks."""
 
     config: Config
@@ -36,7 +36,7 @@ class Facts:
     checks: tuple[CheckView, ...] = ()
 
 
-def starting(config: Config, why: str, started: float, now: float) -> dict[str, Any]:
+def describe_starting(config: Config, why: str, started: float, now: float) -> dict[str, Any]:
     """Return what there is to tell before the API has said who is who. Both times are Unix time."""
     waits = (
         f"this node takes no part yet: {why}"
@@ -52,9 +52,9 @@ def starting(config: Config, why: str, started: float, now: float) -> dict[str, 
     }
 
 
-def running(node: Snapshot, facts: Facts, label: Label, started: float, wall: Wall) -> dict[str, Any]:
+def describe_running(node: Snapshot, facts: StatusInput, label: Label, started: float, wall: Wall) -> dict[str, Any]:
     """Return all there is to tell of a node that takes part. `started` is Unix time."""
-    level, reasons = judge(node, label)
+    level, reasons = assess(node, label)
     topology = facts.topology
     names = {member.instance_id: member.name for member in topology.members}
     return {
@@ -70,7 +70,7 @@ def running(node: Snapshot, facts: Facts, label: Label, started: float, wall: Wa
         "health": {"level": str(level), "reasons": list(reasons)},
         "role": node.role.lower(),
         "since": _time(node.since, wall),
-        "reason": named(node.reason, label),
+        "reason": replace_ids(node.reason, label),
         "master": node.master and {"instance": node.master, "name": names.get(node.master) or None},
         "holds": node.holds,
         "in_doubt": node.in_doubt,

@@ -52,7 +52,7 @@ class Long(Bench):
     def pump(self) -> float:
         wake = super().pump()
         for event in self.events:
-            self._journal.tell(event)
+            self._journal.log(event)
         self.made.update(str(call.kind) for _, call in self.calls)
         for each in (self.events, self.calls, self.beats):
             each.clear()

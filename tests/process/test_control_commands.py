@@ -23,7 +23,7 @@ from exoip.errors import ConfigError
 from exoip.exoscale.discovery import Member, Topology
 from exoip.operator.control_commands import Steered, Steering
 from exoip.operator.control_protocol import VERSION
-from exoip.telemetry.status import Facts
+from exoip.telemetry.status import StatusInput
 from tests.simulation.world import EIP, instance_id
 from tests.support.cluster import PATIENCE, Cluster
 from tests.support.paths import ROOT
@@ -54,7 +54,7 @@ class Desk:
         members = tuple(Member(instance_id(name), f"192.0.2.{ord(name)}", 12345, f"web-{name}") for name in "az")
         topology = Topology(instance_id("m"), "zone", "http://127.0.0.1/v2", EIP, instance_id("e"), members)
         self.steering.serve(
-            Steered(self.bench.node, lambda: Facts(self.config, topology), NAMES.__getitem__, self.metrics)
+            Steered(self.bench.node, lambda: StatusInput(self.config, topology), NAMES.__getitem__, self.metrics)
         )
 
     def ask(self, request: str, **fields: Any) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from exoip.core.unfit import UnfitReason
 from exoip.ctl.__main__ import run as exoipctl
 from exoip.exoscale.discovery import Topology
 from exoip.telemetry import journal, metrics, status
-from exoip.telemetry.assessment import judge
-from exoip.telemetry.counters import Tally
+from exoip.telemetry.assessment import assess
+from exoip.telemetry.counters import Counters
 from exoip.telemetry.messages import CURES, SENTENCES
 from tests.simulation.scenario import files, run
 from tests.simulation.world import EIP, instance_id
@@ -115,10 +115,12 @@ def state(name: str, journals: Journals) -> Any:
     config = parse(["-W", "-xi", EIP, "-G", "web", "-xk", "EXOa", "-xs", "hidden-secret"], {})
     topology = Topology(host.id, "ch-gva-2", "http://127.0.0.1/v2", EIP, instance_id("e"), ())
     now = host.node.snapshot(host.now)
-    level, reasons = judge(now, label)
-    told = status.running(now, status.Facts(config, topology), NAMES.__getitem__, 0.0, lambda at: at)
-    scraped = metrics.Facts(now, EIP, host.id, metrics.Beats(0, 0, 0), Tally().copy(), (), None, float, label)
-    return [name, without_words(told), level, len(reasons), status_line(now, EIP), own_metrics(metrics.text(scraped))]
+    level, reasons = assess(now, label)
+    told = status.describe_running(now, status.StatusInput(config, topology), NAMES.__getitem__, 0.0, lambda at: at)
+    scraped = metrics.MetricsInput(
+        now, EIP, host.id, metrics.HeartbeatCounts(0, 0, 0), Counters().snapshot(), (), None, float, label
+    )
+    return [name, without_words(told), level, len(reasons), status_line(now, EIP), own_metrics(metrics.render(scraped))]
 
 
 def without_words(told: Any) -> Any:

@@ -23,8 +23,8 @@ def label(wanted: str) -> str:
 
 
 def told(bench: Bench, *words: str) -> dict[str, Any]:
-    facts = report.Facts(parse([*WORDS, *words], {}), TOPOLOGY, CHECKS)
-    return report.running(bench.view, facts, label, STARTED, lambda at: EPOCH + at)
+    facts = report.StatusInput(parse([*WORDS, *words], {}), TOPOLOGY, CHECKS)
+    return report.describe_running(bench.view, facts, label, STARTED, lambda at: EPOCH + at)
 
 
 def lines(bench: Bench, *words: str) -> list[str]:
@@ -180,7 +180,7 @@ def test_each_peer_in_columns() -> None:
 
 
 def test_one_that_starts_has_little_to_tell() -> None:
-    data = report.starting(parse([*WORDS], {}), "waiting for the API: 503", STARTED, STARTED + 9)
+    data = report.describe_starting(parse([*WORDS], {}), "waiting for the API: 503", STARTED, STARTED + 9)
     first, second, *rest = status.lines("web", data, Paint(False))
     assert first == f"web  {EIP}  STARTING  critical"
     assert second == "  ! this node takes no part yet: waiting for the API: 503"

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from exoip.core.calls import Failure, Kind
-from exoip.telemetry.assessment import Level, judge
+from exoip.telemetry.assessment import Level, assess
 from tests.simulation.world import instance_id
 from tests.support.virtual import Bench, backup
 
@@ -17,7 +17,7 @@ def label(wanted: str) -> str:
 
 
 def judged(bench: Bench) -> tuple[Level, tuple[str, ...]]:
-    return judge(bench.view, label)
+    return assess(bench.view, label)
 
 
 def well(**options: object) -> Bench:
@@ -162,4 +162,4 @@ def test_the_worst_comes_first():
     level, reasons = judged(bench)
     assert level is Level.DEGRADED
     assert reasons
-    assert judge(bench.view, label)[0] is level
+    assert assess(bench.view, label)[0] is level

@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from exoip.errors import ConfigError
-from exoip.telemetry.exporter import LONGEST_REQUEST, REQUEST_TIME, Scrapes, listen
+from exoip.telemetry.exporter import LONGEST_REQUEST, REQUEST_TIME, MetricsServer, listen
 from tests.support.cluster import PATIENCE, until
 
-Start = Callable[..., Scrapes]
+Start = Callable[..., MetricsServer]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    made: list[Scrapes] = []
+    made: list[MetricsServer] = []
 
-    def make(page: Callable[[], str] = lambda: "a_metric 1\n") -> Scrapes:
-        made.append(Scrapes(listen("127.0.0.1", 0), page, "text/plain; version=0.0.4"))
+    def make(page: Callable[[], str] = lambda: "a_metric 1\n") -> MetricsServer:
+        made.append(MetricsServer(listen("127.0.0.1", 0), page, "text/plain; version=0.0.4"))
         made[-1].start()
         return made[-1]
 
@@ -33,11 +33,11 @@ def start() -> Iterator[Start]:
         assert not one.is_alive()
 
 
-def port(one: Scrapes) -> int:
+def port(one: MetricsServer) -> int:
     return int(one._listener.getsockname()[1])
 
 
-def ask(one: Scrapes, method: str = "GET", path: str = "/metrics") -> tuple[int, str, str]:
+def ask(one: MetricsServer, method: str = "GET", path: str = "/metrics") -> tuple[int, str, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port(one), timeout=PATIENCE)
     try:
         connection.request(method, path)

@@ -1,4 +1,4 @@
-"""The journal: a sentence, an id and fields for every event that a node really tells; and an outlet that never waits."""
+"""The journal: a sentence, an id and fields for every event that a node really tells; and a writer that never waits."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from exoip.core.calls import Failure, Kind
 from exoip.core.events import Cause, Event, EventName
 from exoip.errors import WireError
 from exoip.heartbeat.wire import Heartbeat, decode
-from exoip.telemetry import log
+from exoip.telemetry import log as log_module
 from exoip.telemetry.journal import Journal
-from exoip.telemetry.log import QUEUE, Outlet, open_log, say
+from exoip.telemetry.log import QUEUE, LogWriter, log, open_log
 from exoip.telemetry.messages import LEVELS, MESSAGE_IDS, SENTENCES
 from tests.simulation.world import EIP, World, instance_id
 
@@ -296,26 +296,26 @@ def kept(logger) -> list[logging.LogRecord]:
 
 class TestTelling:
     def test_with_its_level_and_fields(self, told, kept):
-        told.tell(Event(EventName.PEER_DEAD, 1.0, OTHER, "not heard for 3.00 s"))
+        told.log(Event(EventName.PEER_DEAD, 1.0, OTHER, "not heard for 3.00 s"))
         (record,) = kept
         assert record.levelno == logging.WARNING
         assert record.getMessage() == "web-2 (192.0.2.2) is dead: not heard for 3.00 s"
         assert MESSAGE_IDS[EventName.PEER_DEAD] == record.MESSAGE_ID
 
     def test_percent_signs_are_no_format(self, told, kept):
-        told.tell(Event(EventName.UNFIT, 1.0, OWN, "disk 100%s full %(x)d"))
+        told.log(Event(EventName.UNFIT, 1.0, OWN, "disk 100%s full %(x)d"))
         assert kept[0].getMessage().endswith("disk 100%s full %(x)d")
 
     def test_a_refusal_is_an_error_told_once(self, told, kept):
         details = {"call": Kind.ATTACH, "failure": Failure.FORBIDDEN, "detail": "403", "again": 30.0}
-        told.tell(Event(EventName.API_DEGRADED, 1.0, OWN, "403", details))
-        told.tell(Event(EventName.FAILED, 1.0, OWN, "403", details))
-        told.tell(Event(EventName.FAILED, 31.0, OWN, "403", details))
+        told.log(Event(EventName.API_DEGRADED, 1.0, OWN, "403", details))
+        told.log(Event(EventName.FAILED, 1.0, OWN, "403", details))
+        told.log(Event(EventName.FAILED, 31.0, OWN, "403", details))
         assert [record.levelno for record in kept] == [logging.ERROR]
         assert "attach" in kept[0].getMessage()
 
 
-# The outlet
+# The writer
 
 
 def parse(datagram: bytes) -> dict[str, str]:
@@ -356,8 +356,8 @@ def journald(tmp_path) -> Iterator[Journald]:
 
 class TestToTheJournal:
     def test_fields(self, journald):
-        outlet = Outlet(None, journald.path)
-        outlet.send("hello", PRIORITY="6", EXOIP_EVENT="role", EXOIP_NUMBER=7, EXOIP_RAW=b"\x00x")
+        writer = LogWriter(None, journald.path)
+        writer.send("hello", PRIORITY="6", EXOIP_EVENT="role", EXOIP_NUMBER=7, EXOIP_RAW=b"\x00x")
         assert journald.read() == {
             "MESSAGE": "hello",
             "PRIORITY": "6",
@@ -365,74 +365,74 @@ class TestToTheJournal:
             "EXOIP_NUMBER": "7",
             "EXOIP_RAW": "\x00x",
         }
-        outlet.close()
+        writer.close()
 
     @pytest.mark.parametrize("text", ["two\nlines", "\n", "ends\n", "MESSAGE=x\nPRIORITY=0\n", "é\nö", ""])
     def test_any_text_is_one_value(self, journald, text):
-        outlet = Outlet(None, journald.path)
-        outlet.send(text, PRIORITY="6")
+        writer = LogWriter(None, journald.path)
+        writer.send(text, PRIORITY="6")
         assert journald.read() == {"MESSAGE": text, "PRIORITY": "6"}
-        outlet.close()
+        writer.close()
 
     def test_names_that_the_journal_would_refuse_are_left_out(self, journald):
-        outlet = Outlet(None, journald.path)
-        outlet.send(
+        writer = LogWriter(None, journald.path)
+        writer.send(
             "hello", name="x", Msg="x", _PID="1", **{"A-B": "x", "A B": "x", "": "x", "A=B\nC": "x", "GOOD_1": "y"}
         )
         assert journald.read() == {"MESSAGE": "hello", "GOOD_1": "y"}
-        outlet.close()
+        writer.close()
 
     def test_lone_surrogates_do_not_end_it(self, journald):
-        outlet = Outlet(None, journald.path)
-        outlet.send("bad \udcff name")
+        writer = LogWriter(None, journald.path)
+        writer.send("bad \udcff name")
         assert journald.read()["MESSAGE"].startswith("bad ")
-        outlet.close()
+        writer.close()
 
     def test_nobody_there_is_dropped_and_told_when_somebody_is(self, tmp_path):
-        outlet = Outlet(None, str(tmp_path / "later"))
+        writer = LogWriter(None, str(tmp_path / "later"))
         for number in range(5):
-            outlet.send(f"lost {number}")
-        assert eventually(lambda: outlet._queue.empty())
-        outlet.send("the last that is lost")
-        assert eventually(lambda: outlet._queue.empty())
-        assert outlet.is_alive()
+            writer.send(f"lost {number}")
+        assert eventually(lambda: writer._queue.empty())
+        writer.send("the last that is lost")
+        assert eventually(lambda: writer._queue.empty())
+        assert writer.is_alive()
         later = Journald(tmp_path / "later")
-        outlet.send("hello")
+        writer.send("hello")
         texts = [later.read()["MESSAGE"]]
         while not re.match(r"\d+ log entries were dropped", texts[-1]):
             texts.append(later.read()["MESSAGE"])
         kept = [text for text in texts[:-1] if text != "hello"]
         assert "hello" in texts
         assert int(texts[-1].split()[0]) == 6 - len(kept)
-        outlet.close()
+        writer.close()
         later.socket.close()
 
     def test_an_entry_that_is_too_long_costs_only_itself(self, journald):
-        outlet = Outlet(None, journald.path)
-        outlet.send("x" * (8 << 20))
-        outlet.send("hello")
+        writer = LogWriter(None, journald.path)
+        writer.send("x" * (8 << 20))
+        writer.send("hello")
         texts = [journald.read()["MESSAGE"], journald.read()["MESSAGE"]]
         assert "hello" in texts
         assert any("1 log entries were dropped" in text for text in texts)
-        outlet.close()
+        writer.close()
 
 
 class TestAStoppedJournal:
     COUNT = 3 * QUEUE
 
     def test_nobody_waits_and_what_is_lost_is_counted(self, journald):
-        """The receiver never reads: the kernel's queue fills, the outlet's thread stands, its queue fills, then entries are dropped."""
-        outlet = Outlet(None, journald.path)
+        """The receiver never reads: the kernel's queue fills, the writer's thread stands, its queue fills, then entries are dropped."""
+        writer = LogWriter(None, journald.path)
         done = threading.Event()
 
         def shout() -> None:
             for number in range(self.COUNT):
-                outlet.send(f"entry {number}")
+                writer.send(f"entry {number}")
             done.set()
 
         threading.Thread(target=shout, daemon=True).start()
         assert done.wait(PATIENCE), "a stopped journal made its caller wait"
-        assert outlet.dropped >= self.COUNT - QUEUE - 2 * _kernel_queue()
+        assert writer.dropped >= self.COUNT - QUEUE - 2 * _kernel_queue()
         got, dropped = 0, 0
         while got + dropped < self.COUNT:  # the journal runs again
             text = journald.read()["MESSAGE"]
@@ -440,29 +440,29 @@ class TestAStoppedJournal:
             got, dropped = (got, dropped + int(found[1])) if found else (got + 1, dropped)
         assert got + dropped == self.COUNT
         assert dropped > 0
-        assert outlet.dropped == 0
-        outlet.close()
+        assert writer.dropped == 0
+        writer.close()
 
     def test_the_order_is_kept(self, journald):
-        outlet = Outlet(None, journald.path)
+        writer = LogWriter(None, journald.path)
         for number in range(QUEUE // 2):
-            outlet.send(str(number))
+            writer.send(str(number))
         assert [journald.read()["MESSAGE"] for _ in range(QUEUE // 2)] == [str(n) for n in range(QUEUE // 2)]
-        outlet.close()
+        writer.close()
 
     def test_the_end_does_not_wait_long(self, journald):
-        outlet = Outlet(None, journald.path)
+        writer = LogWriter(None, journald.path)
         for number in range(self.COUNT):
-            outlet.send(str(number))
+            writer.send(str(number))
         ended = threading.Event()
 
         def end() -> None:
-            outlet.close(0.05)
+            writer.close(0.05)
             ended.set()
 
         threading.Thread(target=end, daemon=True).start()
         assert ended.wait(PATIENCE)
-        assert outlet.daemon, "the process must be able to end beside it"
+        assert writer.daemon, "the process must be able to end beside it"
 
 
 def _kernel_queue() -> int:
@@ -472,41 +472,41 @@ def _kernel_queue() -> int:
 class TestToAStream:
     def test_lines(self):
         stream = io.StringIO()
-        outlet = Outlet(stream)
-        outlet.put(b"one\n")
-        outlet.put("zwei ä\n".encode())
-        outlet.close(PATIENCE)
+        writer = LogWriter(stream)
+        writer.put(b"one\n")
+        writer.put("zwei ä\n".encode())
+        writer.close(PATIENCE)
         assert stream.getvalue() == "one\nzwei ä\n"
 
     def test_bytes_that_are_no_text(self):
         stream = io.StringIO()
-        outlet = Outlet(stream)
-        outlet.put(b"\xff\n")
-        outlet.close(PATIENCE)
+        writer = LogWriter(stream)
+        writer.put(b"\xff\n")
+        writer.close(PATIENCE)
         assert stream.getvalue() == "\ufffd\n"
 
-    def test_a_stream_that_can_not_write_it_does_not_end_the_outlet(self):
+    def test_a_stream_that_can_not_write_it_does_not_end_the_writer(self):
         """Standard output in a locale without the letter."""
         raw = io.BytesIO()
-        outlet = Outlet(io.TextIOWrapper(raw, "ascii", errors="strict"))
-        outlet.put("zwei ä\n".encode())
-        assert eventually(lambda: outlet._queue.empty())
-        outlet.put(b"three\n")
+        writer = LogWriter(io.TextIOWrapper(raw, "ascii", errors="strict"))
+        writer.put("zwei ä\n".encode())
+        assert eventually(lambda: writer._queue.empty())
+        writer.put(b"three\n")
         assert eventually(lambda: b"three" in raw.getvalue())
-        outlet.close(PATIENCE)
+        writer.close(PATIENCE)
 
-    def test_a_pipe_whose_reader_went_does_not_end_the_outlet(self):
+    def test_a_pipe_whose_reader_went_does_not_end_the_writer(self):
         reading, writing = os.pipe()
         os.close(reading)
-        outlet = Outlet(os.fdopen(writing, "w"))
+        writer = LogWriter(os.fdopen(writing, "w"))
         for _ in range(3):
-            outlet.put(b"nobody reads this\n")
-        assert eventually(lambda: outlet._queue.empty())
-        assert outlet.is_alive()
-        outlet.close(PATIENCE)
-        assert not outlet.is_alive()
+            writer.put(b"nobody reads this\n")
+        assert eventually(lambda: writer._queue.empty())
+        assert writer.is_alive()
+        writer.close(PATIENCE)
+        assert not writer.is_alive()
         with pytest.raises(BrokenPipeError):
-            outlet._stream.close()
+            writer._stream.close()
 
 
 # Which way it goes
@@ -523,9 +523,9 @@ class TestOpenLog:
     def test_to_the_journal_when_stderr_goes_there(self, logger, journald, own_stderr, monkeypatch, capfd, told):
         status = os.fstat(2)  # which capfd has put a file in the place of
         environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
-        monkeypatch.setattr(log, "Outlet", lambda stream: Outlet(stream, journald.path))
-        outlet = open_log(False, False, environ)
-        told.tell(Event(EventName.PEER_DEAD, 1.0, OTHER, "not heard for 3.00 s", {"silent": 3.0, "priority": 10}))
+        monkeypatch.setattr(log_module, "LogWriter", lambda stream: LogWriter(stream, journald.path))
+        writer = open_log(False, False, environ)
+        told.log(Event(EventName.PEER_DEAD, 1.0, OTHER, "not heard for 3.00 s", {"silent": 3.0, "priority": 10}))
         entry = journald.read()
         assert entry["MESSAGE"] == "web-2 (192.0.2.2) is dead: not heard for 3.00 s"
         assert entry["MESSAGE_ID"] == MESSAGE_IDS[EventName.PEER_DEAD]
@@ -541,7 +541,7 @@ class TestOpenLog:
         assert "Traceback" in entry["MESSAGE"]
         assert "RuntimeError: a thread\ndied" in entry["MESSAGE"]
         assert entry["PRIORITY"] == "2"
-        outlet.close()
+        writer.close()
         assert capfd.readouterr() == ("", "")
 
     @pytest.mark.parametrize(
@@ -550,40 +550,40 @@ class TestOpenLog:
     )
     def test_the_syslog_priority(self, logger, journald, monkeypatch, level, priority, capfd):
         status = os.fstat(2)
-        monkeypatch.setattr(log, "Outlet", lambda stream: Outlet(stream, journald.path))
-        outlet = open_log(True, False, {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
-        say(level, "port %s of %s", 12345, "web\n-2")
+        monkeypatch.setattr(log_module, "LogWriter", lambda stream: LogWriter(stream, journald.path))
+        writer = open_log(True, False, {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
+        log(level, "port %s of %s", 12345, "web\n-2")
         entry = journald.read()
         assert (entry["MESSAGE"], entry["PRIORITY"]) == ("port 12345 of web\n-2", priority)
-        outlet.close()
+        writer.close()
 
     @pytest.mark.parametrize("stream", ["", "1:2", "nonsense", ":"])
     def test_to_stderr_when_it_goes_elsewhere(self, logger, stream, capfd):
-        outlet = open_log(False, False, {"JOURNAL_STREAM": stream})
-        say(logging.INFO, "hello %d", 7)
-        outlet.close(PATIENCE)
+        writer = open_log(False, False, {"JOURNAL_STREAM": stream})
+        log(logging.INFO, "hello %d", 7)
+        writer.close(PATIENCE)
         written = capfd.readouterr()
         assert written.out == ""
         assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} exoip INFO hello 7\n", written.err)
 
     def test_to_stdout_when_asked(self, logger, own_stderr, capfd):
-        outlet = open_log(False, True, own_stderr)
-        say(logging.WARNING, "hello")
-        outlet.close(PATIENCE)
+        writer = open_log(False, True, own_stderr)
+        log(logging.WARNING, "hello")
+        writer.close(PATIENCE)
         written = capfd.readouterr()
         assert written.err == ""
         assert written.out.endswith("exoip WARNING hello\n")
 
     @pytest.mark.parametrize("verbose", [True, False])
     def test_verbose_shows_what_is_quiet(self, logger, told, verbose, capfd):
-        outlet = open_log(verbose, False, {})
-        told.tell(Event(EventName.ADVERTISED, 1.0, OWN, "10 -> 0", {"priority": 0}))
-        outlet.close(PATIENCE)
+        writer = open_log(verbose, False, {})
+        told.log(Event(EventName.ADVERTISED, 1.0, OWN, "10 -> 0", {"priority": 0}))
+        writer.close(PATIENCE)
         assert ("10 -> 0" in capfd.readouterr().err) is verbose
 
     def test_a_second_time_replaces_the_first(self, logger, capfd):
-        for outlet in (open_log(False, False, {}), open_log(False, False, {})):
-            say(logging.INFO, "hello")
-            outlet.close(PATIENCE)
+        for writer in (open_log(False, False, {}), open_log(False, False, {})):
+            log(logging.INFO, "hello")
+            writer.close(PATIENCE)
         assert capfd.readouterr().err.count("hello") <= 2
         assert len(logger.handlers) == 1

@@ -20,8 +20,8 @@ from exoip.core.peers import Role
 from exoip.core.snapshot import CheckView, Health, HookView, PeerView, Snapshot
 from exoip.core.unfit import UnfitReason
 from exoip.errors import ConfigError
-from exoip.telemetry.counters import Tally
-from exoip.telemetry.metrics import Beats, Facts, check, text
+from exoip.telemetry.counters import Counters
+from exoip.telemetry.metrics import HeartbeatCounts, MetricsInput, render, require_prometheus_client
 from tests.support.paths import ROOT
 
 ALERTS, DASHBOARD = ROOT / "packaging/prometheus/alerts.yml", ROOT / "packaging/grafana/exoip.json"
@@ -39,28 +39,28 @@ NODE = Snapshot(
 )  # fmt: skip
 
 
-def facts(**more: Any) -> Facts:
-    tally = Tally()
+def facts(**more: Any) -> MetricsInput:
+    counters = Counters()
     for what in (EventName.ATTACHED, EventName.ATTACHED, EventName.CLEARED):
-        tally.event(Event(what, 1.0))
-    tally.event(Event(EventName.ROLE, 1.0, "x", "", {"role": "MASTER", "old_role": "BACKUP"}))
-    tally.call(Call(Kind.ATTACH), Outcome(1.0, 1.25))
-    tally.call(Call(Kind.ATTACH), Outcome(2.0, 4.0, Failure.TIMEOUT))
+        counters.count_event(Event(what, 1.0))
+    counters.count_event(Event(EventName.ROLE, 1.0, "x", "", {"role": "MASTER", "old_role": "BACKUP"}))
+    counters.count_call(Call(Kind.ATTACH), Outcome(1.0, 1.25))
+    counters.count_call(Call(Kind.ATTACH), Outcome(2.0, 4.0, Failure.TIMEOUT))
     checks = (
         CheckView("http http://127.0.0.1/", Health.FAILING, 1.0, "why", 10, 4, 0.5),
         CheckView("command", Health.PENDING, 1.0),
     )
-    made = Facts(
-        NODE, "198.51.100.50", "id-0", Beats(70, 2, 60), tally.copy(), checks, HookView(5, 1, 2, 3), lambda at: 1000.0 + at,
-        lambda one: f"name of {one}",
+    made = MetricsInput(
+        NODE, "198.51.100.50", "id-0", HeartbeatCounts(70, 2, 60), counters.snapshot(), checks, HookView(5, 1, 2, 3),
+        lambda at: 1000.0 + at, lambda one: f"name of {one}",
     )  # fmt: skip
     return replace(made, **more)
 
 
-def samples(told: Facts) -> dict[str, float]:
+def samples(told: MetricsInput) -> dict[str, float]:
     """By name and labels as they are written."""
     found = {}
-    for family in text_string_to_metric_families(text(told)):
+    for family in text_string_to_metric_families(render(told)):
         for sample in family.samples:
             labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
             found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
@@ -138,7 +138,7 @@ def test_the_daemons_own_memory_and_time() -> None:
 
 
 def test_names_follow_the_conventions() -> None:
-    for family in text_string_to_metric_families(text(facts())):
+    for family in text_string_to_metric_families(render(facts())):
         assert re.fullmatch(r"[a-z]+(_[a-z]+)+", family.name), family.name
         assert family.documentation
         assert not family.name.endswith(("_ms", "_milliseconds", "_count", "_number"))
@@ -151,7 +151,7 @@ def test_names_follow_the_conventions() -> None:
 def test_odd_words_do_not_break_the_text() -> None:
     odd = 'a"b\\c\nd{e}'
     check_ = CheckView(odd, Health.PASSING, 1.0, runs=1)
-    found = list(text_string_to_metric_families(text(facts(name=lambda _: odd, checks=(check_,)))))
+    found = list(text_string_to_metric_families(render(facts(name=lambda _: odd, checks=(check_,)))))
     labels = [sample.labels for family in found for sample in family.samples]
     assert {"peer": odd, "address": "192.0.2.1"} in labels
 
@@ -177,7 +177,7 @@ def expressions() -> list[str]:
 
 def test_every_label_in_an_expression_exists() -> None:
     known = {"job", "instance", "eip"}
-    for family in text_string_to_metric_families(text(facts())):
+    for family in text_string_to_metric_families(render(facts())):
         known |= {label for sample in family.samples for label in sample.labels}
     used = {
         label
@@ -196,7 +196,7 @@ def test_every_label_in_an_expression_exists() -> None:
 
 
 def test_the_values_of_labels_in_an_expression_exist() -> None:
-    told = text(facts())
+    told = render(facts())
     for name, value in {found for one in expressions() for found in re.findall(r'(\w+)!?="([\w-]+)"', one)} - {
         ("job", "exoip")
     }:
@@ -229,7 +229,7 @@ def test_the_dashboard_is_whole() -> None:
 
 def test_without_the_package_the_error_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    for asked in (check, lambda: text(facts())):
+    for asked in (require_prometheus_client, lambda: render(facts())):
         with pytest.raises(
             ConfigError, match=r"--metrics-listen, exoipctl metrics.*apt install python3-prometheus-client"
         ):

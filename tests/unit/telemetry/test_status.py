@@ -52,8 +52,8 @@ def valid(told: dict[str, Any]) -> dict[str, Any]:
 
 def told(bench: Bench, *words: str) -> dict[str, Any]:
     config = parse([*WORDS, *words], {})
-    facts = report.Facts(config, TOPOLOGY, CHECKS)
-    return valid(report.running(bench.view, facts, NAMES.__getitem__, STARTED, lambda at: EPOCH + at))
+    facts = report.StatusInput(config, TOPOLOGY, CHECKS)
+    return valid(report.describe_running(bench.view, facts, NAMES.__getitem__, STARTED, lambda at: EPOCH + at))
 
 
 def test_of_a_master() -> None:
@@ -131,7 +131,7 @@ def test_of_one_that_is_drained_leaves_and_has_refused() -> None:
 def test_of_one_that_waits() -> None:
     config = parse([*WORDS, "-l", "[::1]:1234"], {})
     for why in ("waiting for the API: 503", ""):
-        status = valid(report.starting(config, why, STARTED, STARTED + 1))
+        status = valid(report.describe_starting(config, why, STARTED, STARTED + 1))
         assert status["daemon"]["phase"] == "starting"
         assert status["eip"] == EIP
         assert status["configuration"]["bind_address"] == "[::1]:1234"
@@ -140,7 +140,9 @@ def test_of_one_that_waits() -> None:
 @pytest.mark.parametrize("words", [(), ("-p", "192.0.2.1,192.0.2.2:99")])
 def test_the_secret_and_the_key_are_not_in_it(words: tuple[str, ...]) -> None:
     config = parse([*(WORDS if not words else [w for w in WORDS if w not in ("-G", "web")]), *words], {})
-    text = json.dumps(report.running(master().view, report.Facts(config, TOPOLOGY), NAMES.__getitem__, STARTED, float))
+    text = json.dumps(
+        report.describe_running(master().view, report.StatusInput(config, TOPOLOGY), NAMES.__getitem__, STARTED, float)
+    )
     assert "hidden-secret" not in text
     assert "EXOa" not in text
 
