@@ -1,7 +1,7 @@
 """The watching daemon: its parts, put together. `watch` has the main loop.
 
 The threads start only when every part is ready. Discovery waits for an API that does not answer, for as long as it takes; a daemon
-that crashed begins with what it had discovered before (`remembered`), so that its peers never miss it.
+that crashed begins with what it had discovered before (`state_files`), so that its peers never miss it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ from exoip.daemon import memory, reload, requisites
 from exoip.daemon.addons import Around, Companions
 from exoip.daemon.api_worker import Clients, Executor, Worker
 from exoip.daemon.clock import clock, wall
-from exoip.daemon.drained import Drained
 from exoip.daemon.heartbeat_threads import Receiver, Sender
 from exoip.daemon.reload import NotReloaded, Reloaded
-from exoip.daemon.remembered import Remembered
-from exoip.daemon.starts import Starts
+from exoip.daemon.state_files import DrainedFile, StartHistory, TopologyCache
 from exoip.daemon.supervisor import ROUND, Inbox, Watch, Worked, catch_signals
 from exoip.daemon.systemd import Systemd
 from exoip.errors import ApiError, ApiForbidden, MetadataUnavailable
@@ -66,25 +64,25 @@ class Daemon:
         self._attended = not self._systemd.listens and "IFACE" not in environ  # neither a unit nor ifupdown started it
         self._ping_every = int(environ.get("WATCHDOG_USEC", "0")) / 2e6
         self._companions: Companions | None = None
-        self._starts = Starts(environ)
-        self._remembered = Remembered(environ)
-        self._steering = Steering(config, Drained(environ), clock, wall)
+        self._starts = StartHistory(environ)
+        self._cache = TopologyCache(environ)
+        self._steering = Steering(config, DrainedFile(environ), clock, wall)
 
     def run(self) -> int:
         """Watch until told to stop."""
         faulthandler.enable()
         catch_signals(self._inbox)
         threading.excepthook = lambda died: self._inbox.put(died.exc_value or RuntimeError("no reason given"))
-        start = self._starts.count(clock())
+        start = self._starts.record(clock())
         requisites.check(self._config)
         channel = Channel(self._config.bind_host, self._config.bind_port)
         socket = None
         try:
-            self._wait_for_stop(start.works_from)
+            self._wait_for_stop(start.pause_until)
             socket = control_server.start(self._config.control_socket, self._environ, self._steering.answer)
-            remembered = self._remembered.load(self._config)
+            remembered = self._cache.load(self._config)
             self._topology = remembered or self._discover()
-            self._node = self._make_node(start.aside_until, 0.0 if remembered else REFRESH)
+            self._node = self._make_node(start.unfit_until, 0.0 if remembered else REFRESH)
             threads = self._start(channel, again=remembered is not None)
             self._systemd.notify("READY=1")
             memory.settle()
@@ -100,7 +98,7 @@ class Daemon:
             self._systemd.close()
         if code == 0:
             self._starts.forget()
-            self._remembered.forget()
+            self._cache.forget()
         return code
 
     def _discover(self) -> Topology:
@@ -125,7 +123,7 @@ class Daemon:
                 self._wait_for_stop(backoff.at)
             else:
                 self._warn(topology)
-                self._remembered.save(self._config, topology)
+                self._cache.save(self._config, topology)
                 return topology
 
     def _wait_for_stop(self, until: float) -> None:
@@ -212,7 +210,7 @@ class Daemon:
         if topology.warnings != self._topology.warnings:
             self._warn(topology)
         self._topology = topology
-        self._remembered.save(self._config, topology)
+        self._cache.save(self._config, topology)
         self._node.set_members(places(topology), clock())
 
     def _watch(self, threads: Sequence[Worked]) -> Watch:

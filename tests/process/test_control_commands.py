@@ -18,7 +18,7 @@ import pytest
 
 from exoip.config.parse import Config, parse
 from exoip.core.unfit import OPERATOR, UnfitReason
-from exoip.daemon.drained import Drained
+from exoip.daemon.state_files import DrainedFile
 from exoip.errors import ConfigError
 from exoip.exoscale.discovery import Member, Topology
 from exoip.operator.control_commands import Steered, Steering
@@ -39,7 +39,7 @@ class Desk:
     def __init__(self, folder: Path, **options: Any) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
-        self.drained = Drained({"STATE_DIRECTORY": str(folder)})
+        self.drained = DrainedFile({"STATE_DIRECTORY": str(folder)})
         self.bench = Bench(drained=self.drained.load(), **options)
         self.config = config()
         self.missing = ""  # what metrics lack
@@ -128,15 +128,15 @@ def test_a_drained_node_serves_when_no_other_can(desk: Desk) -> None:
 
 def test_where_it_can_not_be_kept_that_is_said(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    desk.drained = desk.steering.drained = Drained({})
+    desk.drained = desk.steering.drained = DrainedFile({})
     desk.serve()
     answer = desk.ask("drain")
     assert answer["lasting"] is False
-    assert answer["said"][-1] == "this does not outlive a restart: there is no state directory"
+    assert answer["said"][-1] == "this does not outlive a restart: $STATE_DIRECTORY is not set"
     assert desk.bench.view.aside
     assert desk.ask("undrain") == {"ok": True, "said": ["this node takes part again"], "lasting": True}
     (tmp_path / "drained").mkdir()
-    desk.drained = desk.steering.drained = Drained({"STATE_DIRECTORY": str(tmp_path)})
+    desk.drained = desk.steering.drained = DrainedFile({"STATE_DIRECTORY": str(tmp_path)})
     assert desk.said("undrain") == [
         "this node was not drained",
         f"it is drained again at the next start: {tmp_path}/drained can not be removed: Is a directory",

@@ -20,7 +20,7 @@ from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.daemon import daemon
 from exoip.daemon.clock import clock
-from exoip.daemon.starts import PAUSE, SLOW
+from exoip.daemon.state_files import PAUSE, SLOW
 from exoip.daemon.supervisor import HANGS, Inbox, Watch
 from exoip.daemon.systemd import Systemd
 from exoip.errors import MetadataUnavailable

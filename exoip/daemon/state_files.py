@@ -1,0 +1,183 @@
+"""What the daemon keeps in files across restarts: recent starts, the discovered topology, and that it is drained.
+
+Starts and topology are in $RUNTIME_DIRECTORY, which the unit preserves over a restart. A planned stop
+removes both. `drained` is in $STATE_DIRECTORY and also outlives a boot. Without these variables
+nothing is kept. A file that is missing or damaged never stops a start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from exoip.config.parse import Config
+from exoip.exoscale.discovery import Member, Topology
+from exoip.telemetry.log import log
+
+WINDOW = 60.0  # seconds that a start counts as recent
+CRASHES = 3  # recent starts, this one included, that make the node unfit
+SLOW = 5  # recent starts from which the daemon pauses first; it is unfit, so no peer waits for it
+PAUSE = 1.0  # seconds of that pause
+DRAINED_FOR_UNKNOWN_REASON = "drained, reason unknown"
+
+_LONGEST_REASON = 1000  # bytes that are read of the file `drained`
+_DECIDES = (
+    "address",
+    "bind_host",
+    "bind_port",
+    "instance_id",
+    "peers",
+    "peer_group",
+    "api_endpoint",
+    "zone",
+    "metadata_url",
+)
+
+
+class StateFile:
+    """The file `name` in the first directory that the environment variable `variable` lists."""
+
+    def __init__(self, environ: Mapping[str, str], variable: str, name: str) -> None:
+        directory = environ.get(variable, "").split(":")[0]
+        self.path = Path(directory, name) if directory else None
+        self._variable = variable
+
+    def read(self, most: int = -1) -> str | None:
+        """Return the text, of at most `most` bytes, or None if there is no file. Raises OSError."""
+        if self.path is None:
+            return None
+        try:
+            with self.path.open("rb") as file:
+                return file.read(most).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return None
+
+    def write(self, text: str) -> str:
+        """Replace the whole file at once. Return why that failed, or ""."""
+        if self.path is None:
+            return f"${self._variable} is not set"
+        new = self.path.with_suffix(".new")
+        try:
+            new.write_text(text, encoding="utf-8")
+            new.replace(self.path)
+        except OSError as error:
+            return f"{self.path} cannot be written: {error.strerror}"
+        return ""
+
+    def forget(self) -> str:
+        """Remove the file. Return why that failed, or ""."""
+        try:
+            if self.path is not None:
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            return f"{self.path} cannot be removed: {error.strerror}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class StartVerdict:
+    """Until when a node that starts is unfit, and until when it does nothing; the time of the start if all is well."""
+
+    unfit_until: float
+    pause_until: float
+
+
+def judge(recent: int, now: float) -> StartVerdict:
+    """Judge a start at `now` after `recent` others within WINDOW.
+
+    A daemon in a crash loop must neither keep the EIP from a healthy node nor use up a processor.
+    """
+    return StartVerdict(
+        unfit_until=now + WINDOW if recent + 1 >= CRASHES else now,
+        pause_until=now + PAUSE if recent + 1 >= SLOW else now,
+    )
+
+
+class StartHistory(StateFile):
+    """The times of recent starts on the clock of this boot, one a line."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ, "RUNTIME_DIRECTORY", "starts")
+
+    def record(self, now: float) -> StartVerdict:
+        """Add a start at `now`, and judge it."""
+        if self.path is None:
+            return judge(0, now)
+        try:
+            stamps = [float(line) for line in (self.read() or "").split()]
+        except (OSError, ValueError):
+            stamps = []
+        recent = [stamp for stamp in stamps if now - WINDOW < stamp <= now]
+        if problem := self.write("".join(f"{stamp:.3f}\n" for stamp in [*recent[-10:], now])):
+            log(logging.WARNING, "this start is not counted: %s", problem)
+        verdict = judge(len(recent), now)
+        if verdict.pause_until > now:
+            log(logging.WARNING, "start %d within a minute: pausing for %g s", len(recent) + 1, PAUSE)
+        return verdict
+
+
+class TopologyCache(StateFile):
+    """The topology that was discovered, so that a daemon that crashed sends heartbeats again at once.
+
+    Discovery takes several API calls. A restart must be shorter than the dead time, and must work
+    while the API is down. The cache counts only for the configuration that it was saved for.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ, "RUNTIME_DIRECTORY", "topology.json")
+
+    def load(self, config: Config) -> Topology | None:
+        """Return the topology saved for this configuration, or None."""
+        try:
+            text = self.read()
+            if text is None:
+                return None
+            kept = json.loads(text)
+            if kept["for"] != _fingerprint(config):
+                return None
+            fields = kept["topology"]
+            fields["members"] = tuple(Member(**member) for member in fields["members"])
+            fields["warnings"] = tuple(fields["warnings"])
+            return Topology(**fields)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            log(logging.WARNING, "%s is ignored: %s", self.path, error)
+            return None
+
+    def save(self, config: Config, topology: Topology) -> None:
+        """Keep `topology` for this configuration."""
+        text = json.dumps({"for": _fingerprint(config), "topology": dataclasses.asdict(topology)})
+        if (problem := self.write(text)) and self.path is not None:
+            log(logging.WARNING, "the topology is not kept: %s", problem)
+
+
+class DrainedFile(StateFile):
+    """Says that an operator drained this node, and why. Whatever is in the file: a node that has it is drained."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ, "STATE_DIRECTORY", "drained")
+
+    def load(self) -> str:
+        """Return why this node is drained, or "" if it is not."""
+        try:
+            text = self.read(_LONGEST_REASON)
+        except OSError as error:
+            log(logging.WARNING, "%s cannot be read, so this node counts as drained: %s", self.path, error.strerror)
+            text = ""
+        if text is None:
+            return ""
+        text = text.strip()
+        return text if text.isprintable() and text else DRAINED_FOR_UNKNOWN_REASON
+
+    def save(self, why: str) -> str:
+        """Keep the reason. Return why it will not outlive a restart, or ""."""
+        return self.write(why + "\n")
+
+
+def _fingerprint(config: Config) -> str:
+    decides = [str(getattr(config, name)) for name in _DECIDES]
+    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()

@@ -1,0 +1,259 @@
+"""The files that outlive a restart: what they keep, and that no damage to them stops a start."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exoip.config.parse import Config, parse
+from exoip.daemon.state_files import (
+    CRASHES,
+    DRAINED_FOR_UNKNOWN_REASON,
+    PAUSE,
+    SLOW,
+    WINDOW,
+    DrainedFile,
+    StartHistory,
+    StateFile,
+    TopologyCache,
+)
+from exoip.exoscale.discovery import Member, Topology
+
+SECRET = "sEcReT-that-nobody-sees"
+A, B, EIP_ID = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "123")
+TOPOLOGY = Topology(
+    A, "ch-gva-2", "https://api-ch-gva-2.exoscale.com/v2", "198.51.100.50", EIP_ID,
+    (Member(B, "192.0.2.2", 12345, "wéb"),), ("odd",),
+)  # fmt: skip
+
+
+def config(*words: str) -> Config:
+    base = ["-W", "-xi", "198.51.100.50", "-xk", "EXOx", "-xs", SECRET, "-xz", "ch-gva-2"]
+    return parse([*base, *(words or ("-G", "web"))], {})
+
+
+def starts(folder: Path) -> StartHistory:
+    return StartHistory({"RUNTIME_DIRECTORY": str(folder)})
+
+
+def cache(folder: Path) -> TopologyCache:
+    return TopologyCache({"RUNTIME_DIRECTORY": str(folder)})
+
+
+def drained(folder: Path) -> DrainedFile:
+    return DrainedFile({"STATE_DIRECTORY": str(folder)})
+
+
+def unfit(folder: Path, *times: float) -> list[bool]:
+    """Record these starts; return for each whether it makes the node unfit."""
+    return [starts(folder).record(now).unfit_until > now for now in times]
+
+
+class TestStateFile:
+    def test_is_replaced_as_a_whole_and_forgotten(self, tmp_path):
+        one = StateFile({"WHERE": f"{tmp_path}:/elsewhere"}, "WHERE", "name")
+        assert one.read() is None
+        assert [one.write("wéb\n"), one.write("newer\n")] == ["", ""]
+        assert (one.read(), one.read(3)) == ("newer\n", "new")
+        assert [path.name for path in tmp_path.iterdir()] == ["name"]
+        assert [one.forget(), one.forget()] == ["", ""]
+        assert one.read() is None
+
+    @pytest.mark.parametrize("environ", [{}, {"WHERE": ""}])
+    def test_without_a_directory_nothing_is_kept(self, environ):
+        one = StateFile(environ, "WHERE", "name")
+        assert one.write("text") == "$WHERE is not set"
+        assert (one.read(), one.forget()) == (None, "")
+
+    def test_a_failure_is_named_and_leaves_the_old_text(self, tmp_path):
+        one = StateFile({"WHERE": str(tmp_path)}, "WHERE", "name")
+        one.write("old")
+        (tmp_path / "name.new").mkdir()
+        assert "name cannot be written: Is a directory" in one.write("new")
+        assert one.read() == "old"
+        gone = StateFile({"WHERE": str(tmp_path / "gone")}, "WHERE", "name")
+        assert "No such file" in gone.write("new")
+        (tmp_path / "folder").mkdir()
+        assert "cannot be removed" in StateFile({"WHERE": str(tmp_path)}, "WHERE", "folder").forget()
+
+    def test_files_of_earlier_versions_still_count(self, tmp_path):
+        """Their names and contents are part of every upgrade."""
+        (tmp_path / "drained").write_text("drained by ann\n")
+        assert drained(tmp_path).load() == "drained by ann"
+        (tmp_path / "starts").write_text("100.000\n110.000\n")
+        assert unfit(tmp_path, 120.0) == [True]
+        cache(tmp_path).save(config(), TOPOLOGY)
+        kept = json.loads((tmp_path / "topology.json").read_text())
+        assert (set(kept), set(kept["topology"])) == ({"for", "topology"}, {
+            "instance_id", "zone", "endpoint", "eip", "eip_id", "members", "warnings",
+        })  # fmt: skip
+
+
+class TestStarts:
+    def test_the_third_within_a_minute_is_unfit_for_a_minute(self, tmp_path):
+        assert unfit(tmp_path, 100.0, 110.0, 120.0, 130.0) == [False, False, True, True]
+        assert starts(tmp_path).record(140.0).unfit_until == 140.0 + WINDOW
+
+    def test_from_the_fifth_within_a_minute_on_it_pauses_a_second(self, tmp_path):
+        found = [starts(tmp_path).record(now).pause_until - now for now in (100.0, 110.0, 120.0, 130.0, 140.0, 150.0)]
+        assert found == [0.0, 0.0, 0.0, 0.0, PAUSE, PAUSE]
+
+    def test_a_planned_stop_forgets(self, tmp_path):
+        assert unfit(tmp_path, 100.0, 101.0) == [False, False]
+        starts(tmp_path).forget()
+        assert unfit(tmp_path, 102.0, 103.0) == [False, False]
+
+    def test_without_a_runtime_directory_every_start_is_the_first(self):
+        assert [StartHistory({}).record(now).unfit_until for now in (1.0, 2.0, 3.0, 4.0)] == [1.0, 2.0, 3.0, 4.0]
+
+    def test_stamps_of_the_future_do_not_count(self, tmp_path):
+        """The clock counts from the boot; the directory may have survived one."""
+        unfit(tmp_path, 1000.0, 1001.0, 1002.0)
+        assert unfit(tmp_path, 5.0) == [False]
+
+    def test_a_long_crash_loop_does_not_grow_the_file(self, tmp_path):
+        unfit(tmp_path, *(100.0 + number / 10 for number in range(500)))
+        assert (tmp_path / "starts").stat().st_size < 500
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"\n\n", b"nonsense", b"\xff\xfe", b"1.0\nx\n", b"nan\ninf\n-inf\n", b"0" * 9999]
+    )
+    def test_nonsense_counts_for_nothing(self, tmp_path, content):
+        (tmp_path / "starts").write_bytes(content)
+        assert unfit(tmp_path, 101.0, 102.0, 103.0) == [False, False, True]
+
+    @pytest.mark.parametrize("name", [".", "missing"])
+    def test_a_file_that_cannot_be_written_counts_nothing(self, tmp_path, name):
+        (tmp_path / "starts").mkdir()
+        assert unfit(tmp_path / name, 1.0, 2.0, 3.0) == [False, False, False]
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.lists(st.integers(0, 400), max_size=15))
+    def test_it_is_the_third_and_the_fifth_within_any_minute(self, tmp_path_factory, waits):
+        """It pauses only when it is unfit: a node that others rely on never keeps them waiting."""
+        folder, now, history = tmp_path_factory.mktemp("run"), 100.0, list[float]()
+        for wait in waits:
+            now += wait / 8  # stamps have three places
+            history.append(now)
+            recent = [at for at in history if now - at < WINDOW]
+            verdict = starts(folder).record(now)
+            assert (verdict.unfit_until > now, verdict.pause_until > now) == (
+                len(recent) >= CRASHES,
+                len(recent) >= SLOW,
+            )
+            assert verdict.pause_until <= verdict.unfit_until
+
+
+class TestTopology:
+    def test_it_comes_back_as_it_was_saved_last(self, tmp_path):
+        cache(tmp_path).save(config(), dataclasses.replace(TOPOLOGY, members=()))
+        cache(tmp_path).save(config(), TOPOLOGY)
+        found = cache(tmp_path).load(config())
+        assert found == TOPOLOGY
+        assert found.warnings == TOPOLOGY.warnings
+
+    def test_nothing_saved_is_no_reason_for_a_warning(self, tmp_path, caplog):
+        assert cache(tmp_path).load(config()) is None
+        TopologyCache({}).save(config(), TOPOLOGY)
+        assert TopologyCache({}).load(config()) is None
+        assert caplog.records == []
+
+    def test_no_secret_and_no_key_is_written(self, tmp_path):
+        cache(tmp_path).save(config(), TOPOLOGY)
+        text = "".join(path.read_text() for path in tmp_path.iterdir())
+        assert SECRET not in text
+        assert "EXOx" not in text
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("-G", "db"),
+            ("-p", "192.0.2.2"),
+            ("-G", "web", "-xi", "198.51.100.51"),
+            ("-G", "web", "-xz", "de-fra-1"),
+            ("-G", "web", "-xe", "https://example.com/v2"),
+            ("-G", "web", "-i", B),
+            ("-G", "web", "-l", ":5"),
+            ("-G", "web", "-l", "127.0.0.1:12345"),
+            ("-G", "web", "-xm", "http://192.0.2.9"),
+        ],
+    )
+    def test_it_does_not_count_for_a_configuration_that_would_find_another(self, tmp_path, words):
+        cache(tmp_path).save(config(), TOPOLOGY)
+        assert cache(tmp_path).load(config(*words)) is None
+
+    @pytest.mark.parametrize("words", [("-G", "web", "-P", "77"), ("-G", "web", "-v"), ("-G", "web", "-t", "2")])
+    def test_it_counts_whatever_else_changed(self, tmp_path, words):
+        cache(tmp_path).save(config(), TOPOLOGY)
+        assert cache(tmp_path).load(config(*words)) == TOPOLOGY
+
+    def damaged(self, folder: Path, change: Any) -> Topology | None:
+        """Save, change the bytes, and load."""
+        cache(folder).save(config(), TOPOLOGY)
+        path = folder / "topology.json"
+        path.write_bytes(change(path.read_bytes()))
+        return cache(folder).load(config())
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"7", b'"x"', b"{}", b'{"for": 1}', b"\xff\xfe"])
+    def test_nonsense_is_ignored(self, tmp_path, content):
+        assert self.damaged(tmp_path, lambda _: content) is None
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (b'"topology"', b'"topologie"'),
+            (b'"eip_id"', b'"eip_ID"'),
+            (b'"port": 12345', b'"port": 0'),
+            (b'"port": 12345', b'"port": "x"'),
+            (b'"members": [', b'"members": [7, '),
+            (b'"members": [', b'"members": 7, "x": ['),
+            (B.encode(), b"no-uuid"),
+            (b"192.0.2.2", b"192.0.2.999"),
+            (b'"warnings": ["odd"]', b'"warnings": 7'),
+        ],
+    )
+    def test_an_impossible_topology_is_ignored(self, tmp_path, old, new):
+        def change(text: bytes) -> bytes:
+            assert old in text
+            return text.replace(old, new)
+
+        assert self.damaged(tmp_path, change) is None
+
+    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.integers(0, 2000), st.integers(0, 255))
+    def test_a_flipped_byte_never_breaks_it(self, tmp_path, at, byte):
+        found = self.damaged(tmp_path, lambda text: text[:at] + bytes([byte]) + text[at + 1 :])
+        assert found is None or isinstance(found, Topology)
+
+    def test_a_directory_that_is_not_there(self, tmp_path):
+        one = cache(tmp_path / "missing")
+        one.save(config(), TOPOLOGY)
+        assert one.load(config()) is None
+
+
+class TestDrained:
+    def test_it_is_kept_until_it_is_forgotten(self, tmp_path):
+        assert drained(tmp_path).load() == DrainedFile({}).load() == ""
+        assert drained(tmp_path).save("drained by bob: new kernel") == ""
+        assert drained(tmp_path).load() == "drained by bob: new kernel"
+        assert drained(tmp_path).forget() == ""
+        assert drained(tmp_path).load() == ""
+
+    @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfe\x00", b"a\nb\n", b"\x1b[2J"])
+    def test_whatever_is_in_it_it_is_drained(self, tmp_path, content):
+        (tmp_path / "drained").write_bytes(content)
+        assert drained(tmp_path).load() == DRAINED_FOR_UNKNOWN_REASON
+
+    def test_of_a_large_one_little_is_read(self, tmp_path):
+        (tmp_path / "drained").write_bytes(b"x" * 10_000_000)
+        assert drained(tmp_path).load() == "x" * 1000
+
+    def test_one_that_cannot_be_read_counts(self, tmp_path):
+        (tmp_path / "drained").mkdir()
+        assert drained(tmp_path).load() == DRAINED_FOR_UNKNOWN_REASON
