@@ -139,7 +139,7 @@ def test_where_it_can_not_be_kept_that_is_said(tmp_path: Path) -> None:
     desk.drained = desk.steering.drained = DrainedFile({"STATE_DIRECTORY": str(tmp_path)})
     assert desk.said("undrain") == [
         "this node was not drained",
-        f"it is drained again at the next start: {tmp_path}/drained can not be removed: Is a directory",
+        f"it is drained again at the next start: {tmp_path}/drained cannot be removed: Is a directory",
     ]
 
 
