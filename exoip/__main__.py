@@ -11,11 +11,8 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-import exoip.daemon.memory  # before all that imports requests
-
-# isort: split
 from exoip.config.parse import Config, Mode, describe, parse
-from exoip.daemon import requisites
+from exoip.daemon import memory, requisites
 from exoip.daemon.daemon import Daemon
 from exoip.errors import (
     ApiConflict,
@@ -101,7 +98,7 @@ def _code(error: ExoipError) -> int:
 
 def main() -> None:
     """The console script."""
-    exoip.daemon.memory.leave_no_core()
+    memory.forbid_core_dumps()
     sys.exit(run(sys.argv[1:], os.environ))
 
 

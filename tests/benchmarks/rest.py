@@ -27,7 +27,8 @@ BETTER, WORSE = 5, 200
 COMES_TO_REST = 15.0  # seconds: the first verifications are over
 TARGETS = {2: 0.2, 999: 8.0}  # % of a core at most, by the number of peers
 THREADS = 7  # the main one, sender, receiver, two workers, the journal's, and the control socket's
-MEMORY_TARGET, USUAL = 30.0, 100  # MiB, for up to so many peers
+MEMORY_TARGET = 36.0  # MiB
+USUAL = 100  # peers up to which MEMORY_TARGET holds
 
 
 def at_rest(label: str, peers: int, cluster: BenchCluster, seconds: float) -> list[Figure]:
