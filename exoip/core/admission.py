@@ -57,7 +57,7 @@ class Admission:
         return cause
 
 
-class Refusals:
+class DroppedDatagrams:
     """Counts dropped datagrams by cause, and reports each sender and cause once a minute at most.
 
     What is kept stays small: at most `MOST_SENDERS` that are no members are told apart. Members are as

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exoip.core.peers import LEAVING, Terms
+from exoip.core.peers import LEAVING, ElectionConfig
 from exoip.heartbeat.wire import Heartbeat
 
 FAREWELLS, FAREWELL_SPACING = 3, 0.02  # heartbeats with 255, and the seconds between them
@@ -35,10 +35,10 @@ class Schedule:
         """Whether a leaver has said so often enough."""
         return self._farewells == 0
 
-    def slept(self, terms: Terms, now: float) -> float:
+    def slept(self, config: ElectionConfig, now: float) -> float:
         """Return by how many seconds the schedule was missed, 0 when that is no stall."""
         late = now - self.next_at
-        return late if late >= terms.dead_time / 2 else 0.0
+        return late if late >= config.dead_time / 2 else 0.0
 
     def restart(self, now: float) -> None:
         """After a stall the next heartbeat is due at once."""

@@ -3,7 +3,7 @@
 Backoff     after a failure 0.5 s, doubling to 30 s, with 20 % of jitter (on top, but never past 30 s); Retry-After is honoured.
             A master that has to attach waits 5 s at most for an API that is away: nobody may hold meanwhile.
             A refused key (401, 403) is tried again every 30 s.
-Fitness     three failed tries at one job (a time-out or a refusal counts as three) make the node unfit for 10 s,
+CircuitBreaker  three failed tries at one job (a time-out or a refusal counts as three) make the node unfit for 10 s,
             doubling to 10 min, until the job is done once.
 """
 
@@ -49,7 +49,7 @@ class Backoff:
         self._wait, self.at = FIRST_RETRY, -math.inf
 
 
-class Fitness:
+class CircuitBreaker:
     """Whether one job can be done by this node. Unfit until `until`."""
 
     def __init__(self) -> None:

@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 
 class Purpose(StrEnum):
-    """The rule that wants a call, see `moves` and `reads`."""
+    """The rule that wants a call, see `mutations` and `reads`."""
 
     ATTACH = "attach"  # a master that does not hold attaches the EIP to itself
     CLEAR = "clear"  # a master detaches the EIP from another holder

@@ -19,8 +19,8 @@ Ids differ, so equal priorities never make two masters.
 So where all are unfit nothing moves, and an unfit node still relieves a leaving one.
 
 A peer is *alive* while `now < last_seen + dead time`, the dead time being interval x dead ratio. One that is heard is alive at
-once. Deaths are only looked at by `tick(now, quiet=True)`: the caller says with `quiet` that no datagram which came before
-`now` still waits in the socket.
+once. Only `tick(now, socket_drained=True)` lets peers die: the caller states that no datagram which
+came before `now` still waits in the socket.
 
 A peer's new priority counts at once, but for one case: a rise from 0 to 1..252 counts after one dead time, because a holder that
 is restarted advertises its configured priority until it has read from the API that it still holds.
@@ -53,25 +53,25 @@ import math
 
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.flap_damping import WINDOW, Damping
-from exoip.core.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, Condition, Peer, Role, Terms
+from exoip.core.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, ElectionConfig, LocalState, Peer, Role
 
-__all__ = ["HOLDING_UNFIT", "LEAVING", "PROTECTED", "UNFIT", "Condition", "Election", "Peer", "Role", "Terms"]
+__all__ = ["HOLDING_UNFIT", "LEAVING", "PROTECTED", "UNFIT", "Election", "ElectionConfig", "LocalState", "Peer", "Role"]
 
 
 class Election:
     """The election of one node. Not thread-safe: `node` holds the lock."""
 
-    def __init__(self, terms: Terms, now: float) -> None:
-        self.terms = terms
-        self.condition = Condition()
+    def __init__(self, config: ElectionConfig, now: float) -> None:
+        self.config = config
+        self.local_state = LocalState()
         self.peers: dict[str, Peer] = {}
         self.role = Role.LISTENING
         self.master: str | None = None  # who should hold: the id of the best node alive, perhaps our own
         self.reason = "start"
         self.since = now
-        self.advertised = terms.priority
+        self.advertised = config.priority
         self.damping = Damping()
-        self._listen_until = now + terms.dead_time
+        self._listen_until = now + config.dead_time
         self._next_death = math.inf
         self._conceded: str | None = None  # to this peer the preemption delay has run out
 
@@ -82,14 +82,14 @@ class Election:
         peer = self.peers[instance_id]
         peer.last_seen = now
         if priority >= UNFIT:
-            peer.off_at = now
+            peer.last_unfit_advert = now
         if peer.alive and peer.priority == priority:
             return []
         old, was_alive = peer.priority, peer.alive
         if was_alive and old == PROTECTED and PROTECTED < priority < HOLDING_UNFIT:
-            peer.counts_at = now + self.terms.dead_time
-        elif not (peer.counts_at is not None and PROTECTED < priority < HOLDING_UNFIT):
-            peer.counts_at = None
+            peer.rise_effective_at = now + self.config.dead_time
+        elif not (peer.rise_effective_at is not None and PROTECTED < priority < HOLDING_UNFIT):
+            peer.rise_effective_at = None
         peer.alive, peer.priority = True, priority
         self._compare(peer, now)
         if was_alive:
@@ -98,50 +98,50 @@ class Election:
             )
         else:
             event = Event(EventName.PEER_ALIVE, now, instance_id, f"priority {priority}", {"priority": priority})
-            self._next_death = min(self._next_death, now + self.terms.dead_time)
+            self._next_death = min(self._next_death, now + self.config.dead_time)
         return [event, *self.decide(now, event.name, instance_id)]
 
-    def tick(self, now: float, *, quiet: bool) -> list[Event]:
-        """Let what is due happen: deaths (only when `quiet`), the end of LISTENING, rises that count, the preemption delay."""
-        events = self._bury(now) if quiet and now >= self._next_death else []
+    def tick(self, now: float, *, socket_drained: bool) -> list[Event]:
+        """Let what is due happen: deaths (only when `socket_drained`), the end of LISTENING, rises that count, the preemption delay."""
+        events = self._expire_peers(now) if socket_drained and now >= self._next_death else []
         for peer in self.peers.values():
-            if peer.counts_at is not None and now >= peer.counts_at:
-                peer.counts_at = None
+            if peer.rise_effective_at is not None and now >= peer.rise_effective_at:
+                peer.rise_effective_at = None
         cause = (events[0].name, events[0].instance_id) if events else (Cause.TIME, "")
-        if self.damping.ended(now) and self.terms.flap_damping:
-            events.append(Event(EventName.CALM, now, self.terms.instance_id, "the role did not change for a while"))
+        if self.damping.ended(now) and self.config.flap_damping:
+            events.append(Event(EventName.CALM, now, self.config.instance_id, "the role did not change for a while"))
         return events + self.decide(now, *cause)
 
     def stalled(self, now: float, slept: float) -> list[Event]:
         """This node was not running for `slept` seconds: it listens anew, and gives every peer a whole dead time to be heard."""
-        self._listen_until = now + self.terms.dead_time
+        self._listen_until = now + self.config.dead_time
         for peer in self.peers.values():
             if peer.alive:
                 peer.last_seen = now
-        self._next_death = now + self.terms.dead_time if self.peers else math.inf
+        self._next_death = now + self.config.dead_time if self.peers else math.inf
         event = Event(
-            EventName.STALLED, now, self.terms.instance_id, f"slept {slept:.2f} s past its schedule", {"slept": slept}
+            EventName.STALLED, now, self.config.instance_id, f"slept {slept:.2f} s past its schedule", {"slept": slept}
         )
         return [event, *self.decide(now, EventName.STALLED)]
 
-    def feel(self, condition: Condition, now: float) -> list[Event]:
+    def set_local_state(self, state: LocalState, now: float) -> list[Event]:
         """Take the node's own condition into account."""
-        if condition == self.condition:
+        if state == self.local_state:
             return []
-        before, self.condition = self.condition, condition
-        return self.decide(now, condition.trigger(before))
+        before, self.local_state = self.local_state, state
+        return self.decide(now, state.trigger(before))
 
-    def set_terms(self, terms: Terms, now: float) -> list[Event]:
+    def set_config(self, config: ElectionConfig, now: float) -> list[Event]:
         """Go by other terms from now on (a reload). The own id stays."""
-        if terms.instance_id != self.terms.instance_id:
+        if config.instance_id != self.config.instance_id:
             raise ValueError("a node's instance id does not change while it runs")
-        listened = max(0.0, now - (self._listen_until - self.terms.dead_time))
-        shorter = max(0.0, self.terms.dead_time - terms.dead_time)
+        listened = max(0.0, now - (self._listen_until - self.config.dead_time))
+        shorter = max(0.0, self.config.dead_time - config.dead_time)
         for peer in self.peers.values():  # heard at the old pace so far: it has the whole new dead time to be heard
             peer.last_seen = max(peer.last_seen, min(now, peer.last_seen + shorter))
-        self.terms = terms
+        self.config = config
         if self.role is Role.LISTENING:
-            self._listen_until = now - listened + terms.dead_time
+            self._listen_until = now - listened + config.dead_time
         self._next_death = -math.inf  # look at every peer again
         for peer in self.peers.values():
             self._compare(peer, now)
@@ -153,7 +153,7 @@ class Election:
         for gone in sorted(self.peers.keys() - instance_ids):
             del self.peers[gone]
             events.append(Event(EventName.PEER_REMOVED, now, gone, "no longer a member"))
-        for new in sorted(instance_ids - self.peers.keys() - {self.terms.instance_id}):
+        for new in sorted(instance_ids - self.peers.keys() - {self.config.instance_id}):
             self.peers[new] = Peer(new)
             events.append(Event(EventName.PEER_ADDED, now, new, "a member"))
         return events + self.decide(now, Cause.MEMBERS)
@@ -163,11 +163,11 @@ class Election:
     def decide(self, now: float, cause: EventName | Cause, peer: str = "") -> list[Event]:
         """Look at the advertised priority and the role again, because of `cause`, an event of `peer` if one is given."""
         events = []
-        self._concede(now)
+        self._grant_preemption(now)
         advertised = self._advertise()
         if advertised != self.advertised:
             change = f"{self.advertised} -> {advertised}"
-            events.append(Event(EventName.ADVERTISED, now, self.terms.instance_id, change, {"priority": advertised}))
+            events.append(Event(EventName.ADVERTISED, now, self.config.instance_id, change, {"priority": advertised}))
             self.advertised = advertised
         role, master, reason = self._elect(now)
         if (role, master) != (self.role, self.master):
@@ -181,26 +181,26 @@ class Election:
         return events
 
     def _dampen(self, role: Role, now: float) -> list[Event]:
-        if Role.MASTER not in (role, self.role) or not self.damping.changed(now) or not self.terms.flap_damping:
+        if Role.MASTER not in (role, self.role) or not self.damping.changed(now) or not self.config.flap_damping:
             return []
         delay, changes = self.damping.delay, self.damping.changes
         why = f"the role changed {changes} times within {WINDOW / 60:.0f} min: a better node waits {delay:.0f} s"
-        return [Event(EventName.FLAPPING, now, self.terms.instance_id, why, {"changes": changes, "for": delay})]
+        return [Event(EventName.FLAPPING, now, self.config.instance_id, why, {"changes": changes, "for": delay})]
 
     @property
     def preempt_delay(self) -> float:
         """How long a better node must have been back before it takes the EIP from this one, in seconds; inf: never."""
-        return max(self.terms.preempt_delay, self.damping.delay if self.terms.flap_damping else 0.0)
+        return max(self.config.preempt_delay, self.damping.delay if self.config.flap_damping else 0.0)
 
     @property
     def next_death(self) -> float:
-        """When the next peer dies unless it is heard: `tick(…, quiet=True)` is wanted then; inf when no peer is alive."""
+        """When the next peer dies unless it is heard: `tick(…, socket_drained=True)` is wanted then; inf when no peer is alive."""
         return self._next_death
 
     def next_deadline(self) -> float:
         """When `tick` is wanted for anything but deaths; inf for never."""
         times = [self._listen_until] if self.role is Role.LISTENING else []
-        times += [peer.counts_at for peer in self.peers.values() if peer.counts_at is not None]
+        times += [peer.rise_effective_at for peer in self.peers.values() if peer.rise_effective_at is not None]
         if self.advertised == PROTECTED:
             times += [since + self.preempt_delay for since in self._rivals().values()]
         times.append(self.damping.until)
@@ -216,30 +216,30 @@ class Election:
         peer = self.peers.get(instance_id)
         return peer is not None and peer.alive and peer.last_seen > moment and peer.priority < UNFIT
 
-    def off_at(self, instance_id: str) -> float:
+    def last_unfit_advert(self, instance_id: str) -> float:
         """When the peer last advertised that it lets go, leaves, or is unfit; -inf for never."""
         peer = self.peers.get(instance_id)
-        return peer.off_at if peer is not None else -math.inf
+        return peer.last_unfit_advert if peer is not None else -math.inf
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _bury(self, now: float) -> list[Event]:
+    def _expire_peers(self, now: float) -> list[Event]:
         events, self._next_death = [], math.inf
         for peer in self.peers.values():
             if not peer.alive:
                 continue
-            deadline = peer.last_seen + self.terms.dead_time
+            deadline = peer.last_seen + self.config.dead_time
             if now < deadline:
                 self._next_death = min(self._next_death, deadline)
                 continue
-            peer.alive, peer.counts_at, peer.better_since = False, None, None
+            peer.alive, peer.rise_effective_at, peer.better_since = False, None, None
             silent = now - peer.last_seen
             details = {"silent": silent, "priority": peer.priority}
             events.append(Event(EventName.PEER_DEAD, now, peer.instance_id, f"not heard for {silent:.2f} s", details))
         return events
 
     def _compare(self, peer: Peer, now: float) -> None:
-        own = (self.terms.priority, self.terms.instance_id)
+        own = (self.config.priority, self.config.instance_id)
         fit = PROTECTED < peer.priority < HOLDING_UNFIT
         if not (peer.alive and fit and (peer.priority, peer.instance_id) < own):
             peer.better_since = None
@@ -249,16 +249,16 @@ class Election:
     def _rivals(self) -> dict[str, float]:
         return {p.instance_id: p.better_since for p in self.peers.values() if p.better_since is not None}
 
-    def _concede(self, now: float) -> None:
+    def _grant_preemption(self, now: float) -> None:
         peer = self.peers.get(self._conceded or "")
-        if not self.condition.last_held or peer is None or not peer.alive or peer.priority >= HOLDING_UNFIT:
+        if not self.local_state.last_held or peer is None or not peer.alive or peer.priority >= HOLDING_UNFIT:
             self._conceded = None
-        if self._conceded is None and self.condition.holds:
+        if self._conceded is None and self.local_state.holds:
             over = [rival for rival, since in self._rivals().items() if now >= since + self.preempt_delay]
             self._conceded = min(over, default=None)
 
     def _advertise(self) -> int:
-        own, delay = self.condition, self.preempt_delay
+        own, delay = self.local_state, self.preempt_delay
         if own.leaving:
             return LEAVING
         if own.letting_go:
@@ -267,18 +267,18 @@ class Election:
             return HOLDING_UNFIT if own.last_held else UNFIT
         if own.holds and delay > 0 and self._conceded is None:
             return PROTECTED
-        return self.terms.priority
+        return self.config.priority
 
     def _elect(self, now: float) -> tuple[Role, str | None, str]:
         best = min((peer for peer in self.peers.values() if peer.alive), key=lambda peer: peer.rank, default=None)
         peer_id = best.instance_id if best else None
-        if self.condition.leaving or self.condition.yielded:
-            return Role.BACKUP, peer_id, "leaving" if self.condition.leaving else "yielded"
+        if self.local_state.leaving or self.local_state.yielded:
+            return Role.BACKUP, peer_id, "leaving" if self.local_state.leaving else "yielded"
         if now < self._listen_until:
             return Role.LISTENING, peer_id, "listening"
-        own = (self.advertised, self.terms.instance_id)
+        own = (self.advertised, self.config.instance_id)
         if best is None:
-            return Role.MASTER, self.terms.instance_id, "no peer is alive"
+            return Role.MASTER, self.config.instance_id, "no peer is alive"
         if own < best.rank:
-            return Role.MASTER, self.terms.instance_id, f"own priority {own[0]}, next {best.counted}"
-        return Role.BACKUP, peer_id, f"{peer_id} advertises {best.counted}, this node {own[0]}"
+            return Role.MASTER, self.config.instance_id, f"own priority {own[0]}, next {best.effective_priority}"
+        return Role.BACKUP, peer_id, f"{peer_id} advertises {best.effective_priority}, this node {own[0]}"

@@ -22,11 +22,11 @@ import math
 import random
 from dataclasses import replace
 
-from exoip.core.backoff import SOON, Backoff, Fitness
+from exoip.core.backoff import SOON, Backoff, CircuitBreaker
 from exoip.core.calls import POLL, Call, Failure, Kind, Operation, Outcome, Purpose
 from exoip.core.election import LEAVING, Election, Role
 from exoip.core.events import Cause, Event, EventName
-from exoip.core.observed import Instance, Knowledge
+from exoip.core.observed import InstanceState, Observed
 
 ATTACH_TRUSTED = 5.0  # an attach seen done later than this after its call is read back before it is believed
 FRESH = 2.0
@@ -36,20 +36,26 @@ LET_GO_SETTLES = 6.0
 RIVAL_GRACE_LOWER_ID, RIVAL_GRACE_HIGHER_ID = 10.0, 60.0
 
 
-class Moves:
+class Mutations:
     """The mutation lane of one node."""
 
-    def __init__(self, election: Election, knowledge: Knowledge, chance: random.Random) -> None:
+    def __init__(self, election: Election, knowledge: Observed, chance: random.Random) -> None:
         self._election = election
         self._know = knowledge
-        self.take, self.clear, self.let_go = Backoff(chance, SOON), Backoff(chance), Backoff(chance)
+        self.attach_backoff, self.clear_backoff, self.release_backoff = (
+            Backoff(chance, SOON),
+            Backoff(chance),
+            Backoff(chance),
+        )
         self.attached_at = -math.inf
-        self.unsure = False  # an own attach timed out as an operation: a read will tell whether it failed
-        self.attach_fitness, self.clear_fitness = Fitness(), Fitness()
-        self.hold_back = False  # who holds is being asked: no attach before the answer
+        self.attach_outcome_unknown = (
+            False  # an own attach timed out as an operation: a read will tell whether it failed
+        )
+        self.attach_breaker, self.clear_breaker = CircuitBreaker(), CircuitBreaker()
+        self.attach_paused = False  # who holds is being asked: no attach before the answer
         self.leaving = False
         self.since = -math.inf  # master, or backup to this master, since then
-        self.keep_since = -math.inf  # only reads begun since then let a backup let go
+        self.release_reads_since = -math.inf  # only reads begun since then let a backup let go
         self._in_flight: Call | None = None  # the HTTP call that is under way
         self._operation: Operation | None = None
 
@@ -79,7 +85,7 @@ class Moves:
     def takes(self, now: float) -> bool:
         """Whether the attach of this node itself is the next mutation, and is to go out now."""
         wanted = self._election.role is Role.MASTER and not self._know.me.held and self.idle
-        return wanted and not self.hold_back and now >= self.take.at
+        return wanted and not self.attach_paused and now >= self.attach_backoff.at
 
     def wants_fresh(self, now: float) -> bool:
         """Whether a clear waits for newer knowledge of this node itself."""
@@ -115,7 +121,7 @@ class Moves:
     def _wish(self, now: float) -> tuple[Call | None, float]:
         role, me, me_id = self._election.role, self._know.me, self._know.own_id
         if role is Role.MASTER and not me.held:
-            at = math.inf if self.hold_back else self.take.at
+            at = math.inf if self.attach_paused else self.attach_backoff.at
             if now < at:
                 return None, at
             return Call(Kind.ATTACH, me_id, purpose=Purpose.ATTACH, why=self._election.reason), now
@@ -125,35 +131,35 @@ class Moves:
                 return None, due if now < due else math.inf
             return Call(Kind.DETACH, other.instance_id, "", Purpose.CLEAR, *self._why_clear(other)), now
         if self.keeping:
-            if now < self.let_go.at:
-                return None, self.let_go.at
+            if now < self.release_backoff.at:
+                return None, self.release_backoff.at
             relief = self._relief()
             return (Call(Kind.DETACH, me_id, "", Purpose.RELEASE, *relief), now) if relief else (None, math.inf)
         return None, math.inf
 
-    def _clear_due(self) -> tuple[float, Instance | None]:
+    def _clear_due(self) -> tuple[float, InstanceState | None]:
         """When the next other holder is to be detached, and which."""
         due = [(self._grace(other), other.instance_id, other) for other in self._know.holders()]
         if not due:
             return math.inf, None
         at, _, other = min(due)
-        return max(at, self.clear.at), other
+        return max(at, self.clear_backoff.at), other
 
-    def _grace(self, other: Instance) -> float:
+    def _grace(self, other: InstanceState) -> float:
         since = max(other.since, self.since)
         if self._election.alive(other.instance_id):
             return since + HEARD_GRACE if other.holds else math.inf  # what is only presumed is read first
-        if other.instance_id in self._know.baseline:
+        if other.instance_id in self._know.holders_at_attach:
             return -math.inf
-        if other.instance_id in self._know.took_over:
-            return max(since, other.silent_since) + self._election.terms.interval + KEPT_GRACE
+        if other.instance_id in self._know.successors_while_holding:
+            return max(since, other.silent_since) + self._election.config.interval + KEPT_GRACE
         lower = self._know.own_id < other.instance_id
         return max(since, other.silent_since) + (RIVAL_GRACE_LOWER_ID if lower else RIVAL_GRACE_HIGHER_ID)
 
-    def _why_clear(self, other: Instance) -> tuple[str, dict[str, object]]:
+    def _why_clear(self, other: InstanceState) -> tuple[str, dict[str, object]]:
         if self._election.alive(other.instance_id):
             return f"it is heard and has not let go for {HEARD_GRACE:.0f} s", {"cause": Cause.HEARD}
-        if other.instance_id in self._know.baseline:
+        if other.instance_id in self._know.holders_at_attach:
             return "it is silent and held", {"cause": Cause.SILENT}
         return "it is silent and came to hold later", {"cause": Cause.SILENT_RIVAL}
 
@@ -170,9 +176,9 @@ class Moves:
 
     def _relieved_by(self, instance_id: str) -> bool:
         other = self._know.others.get(instance_id)
-        if other is None or other.holds is not True or other.read_at < self.keep_since:
+        if other is None or other.holds is not True or other.read_at < self.release_reads_since:
             return False
-        if not self.leaving and other.read_at < self._election.off_at(instance_id) + LET_GO_SETTLES:
+        if not self.leaving and other.read_at < self._election.last_unfit_advert(instance_id) + LET_GO_SETTLES:
             return False
         return self._election.heard_after(instance_id, other.read_end)
 
@@ -230,15 +236,15 @@ class Moves:
         details = {**call.details, "duration": now - called, "since": now - self.since}
         if call.kind is Kind.ATTACH:
             self._know.me.attached(called, looked, now, ATTACH_TRUSTED)
-            self.attached_at, self.unsure = now, False
-            self.attach_fitness.done()
+            self.attached_at, self.attach_outcome_unknown = now, False
+            self.attach_breaker.done()
             return [Event(EventName.ATTACHED, now, call.instance_id, call.why, details)]
         if call.instance_id == self._know.own_id:
             self._know.me.detached(called, now)
-            self.let_go.reset()
+            self.release_backoff.reset()
             return [Event(EventName.LET_GO, now, call.instance_id, call.why, details)]
-        self.clear.reset()
-        self.clear_fitness.done()
+        self.clear_backoff.reset()
+        self.clear_breaker.done()
         other = self._know.others.get(call.instance_id)
         if other is not None:
             other.cleared(now)
@@ -250,18 +256,18 @@ class Moves:
         if call.instance_id == self._know.own_id:
             self._know.me.changed_at = now
             if not definite:
-                self._know.me.doubted(now, stray=True)
-            backoff = self.take if call.kind is Kind.ATTACH else self.let_go
+                self._know.me.doubted(now, attach_may_land=True)
+            backoff = self.attach_backoff if call.kind is Kind.ATTACH else self.release_backoff
             if call.kind is Kind.ATTACH and outcome.operation_id:
-                self.unsure = True
+                self.attach_outcome_unknown = True
             elif call.kind is Kind.ATTACH:
-                self.attach_fitness.failed(failure, now)
+                self.attach_breaker.failed(failure, now)
         else:
-            backoff = self.clear
+            backoff = self.clear_backoff
             if other := self._know.others.get(call.instance_id):
                 other.changed_at = now
             if failure is not Failure.NOT_SO:
-                self.clear_fitness.failed(failure, now)
+                self.clear_breaker.failed(failure, now)
         backoff.failed(failure, outcome.retry_after, now)
         details = {"call": call.kind, "failure": failure, "detail": outcome.detail, "again": backoff.at - now}
         return [Event(EventName.FAILED, now, call.instance_id, outcome.detail, details)]

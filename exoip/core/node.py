@@ -1,7 +1,7 @@
 """One node: the only lock of the daemon, around the election and the ownership.
 
 The threads of the daemon meet here and nowhere else. The receiver calls `heard` and `tick`, the sender `beat`, the two workers
-`next_call` and `done`, the main thread `leave`, `set_terms`, `set_members` and `snapshot`. Nothing inside the lock waits for
+`next_call` and `done`, the main thread `leave`, `set_config`, `set_members` and `snapshot`. Nothing inside the lock waits for
 anything: no socket, no HTTP, no file, no log. Events go to `emit` in the order in which they came about; `emit` must not block.
 
 All times are seconds of one steady clock and are passed in, so a test can run any number of nodes in virtual time.
@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from exoip.core.admission import Admission, Place, Refusals
+from exoip.core.admission import Admission, DroppedDatagrams, Place
 from exoip.core.advert_timer import Beat, Schedule
 from exoip.core.calls import Call, Lane, Outcome
-from exoip.core.election import Election, Terms
+from exoip.core.election import Election, ElectionConfig
 from exoip.core.events import Event, EventName
 from exoip.core.ownership import Ownership
 from exoip.core.snapshot import Snapshot, take
@@ -38,7 +38,7 @@ class Node:
 
     def __init__(
         self,
-        terms: Terms,
+        config: ElectionConfig,
         eip: str,
         members: Mapping[str, Place],
         now: float,
@@ -53,14 +53,14 @@ class Node:
         self._eip = eip
         self._emit = emit
         self._wake = threading.Condition(threading.Lock())
-        self._election = Election(terms, now)
+        self._election = Election(config, now)
         self._ownership = Ownership(
             self._election, chance or random.Random(), now, verify_interval=verify_interval, refresh_in=refresh_in
         )
-        self._ownership.aside.set("starts", "started too often", quarantined_until)
-        self._ownership.aside.set(OPERATOR, drained)
+        self._ownership.unfit_reasons.set("starts", "started too often", quarantined_until)
+        self._ownership.unfit_reasons.set(OPERATOR, drained)
         self.admission = Admission(eip)
-        self._refusals = Refusals()
+        self._refusals = DroppedDatagrams()
         self._schedule = Schedule(now)
         self._deadline = -math.inf
         self.set_members(members, now)
@@ -70,7 +70,7 @@ class Node:
     def heard(self, heartbeat: Heartbeat, address: str, now: float, proof: Proof = UNPROVEN) -> bool:
         """Take a well-formed heartbeat in that came from `address`; False if it is refused: not from a member, or without the proof."""
         with self._wake:
-            if cause := self.admission.judge(heartbeat, address, proof, self._election.terms.dead_time, now):
+            if cause := self.admission.judge(heartbeat, address, proof, self._election.config.dead_time, now):
                 self._count(address, cause, now)
                 if cause == "unknown" and not proof.cause and self._ownership.reads.due.refresh_early(now):
                     self._wake.notify_all()
@@ -78,8 +78,8 @@ class Node:
             self._look_for_stall(now)
             events = self._election.heard(heartbeat.instance_id, heartbeat.priority, now)
             if events:
-                self._settle(events, now)
-            elif self._ownership.moves.keeping:
+                self._run_to_fixpoint(events, now)
+            elif self._ownership.mutations.keeping:
                 self._wake.notify_all()  # it may be the heartbeat that lets this node let go
             return True
 
@@ -105,12 +105,12 @@ class Node:
     def tick(self, now: float) -> None:
         """Let what is due happen, deaths too: no datagram that came before `now` may still wait in the socket."""
         with self._wake:
-            self._advance(now, quiet=True)
+            self._advance(now, socket_drained=True)
 
     @property
     def attentive(self) -> bool:
         """Whether even a heartbeat that changes nothing may let this node act: a holder that is about to let go."""
-        return self._ownership.moves.keeping
+        return self._ownership.mutations.keeping
 
     def next_death(self) -> float:
         """When `tick` is wanted; inf when no peer is alive."""
@@ -132,33 +132,33 @@ class Node:
         """Take in what came of a call of `next_call`."""
         with self._wake:
             self._look_for_stall(outcome.ended)
-            self._settle(self._ownership.done(lane, call, outcome), outcome.ended)
+            self._run_to_fixpoint(self._ownership.done(lane, call, outcome), outcome.ended)
 
     def set_members(self, members: Mapping[str, Place], now: float) -> None:
         """Go by this group from now on: the other nodes' instance ids, with the address and port that each beats from and is beaten to."""
         with self._wake:
-            self.admission.set_members({i: p for i, p in members.items() if i != self._election.terms.instance_id})
+            self.admission.set_members({i: p for i, p in members.items() if i != self._election.config.instance_id})
             ids = frozenset(self.admission.members)
             self._ownership.set_members(ids, now)
-            self._settle(self._election.set_members(ids, now), now)
+            self._run_to_fixpoint(self._election.set_members(ids, now), now)
 
-    def terms(self) -> Terms:
+    def config(self) -> ElectionConfig:
         """What the election goes by."""
-        return self._election.terms  # frozen, and replaced as a whole
+        return self._election.config  # frozen, and replaced as a whole
 
-    def set_terms(self, terms: Terms, verify_interval: float, now: float) -> None:
+    def set_config(self, config: ElectionConfig, verify_interval: float, now: float) -> None:
         """Go by these terms from now on (a reload)."""
         with self._wake:
             self._ownership.reads.verify_interval = verify_interval
-            self._schedule.sooner(terms.interval, now)
-            self._settle(self._election.set_terms(terms, now), now)
+            self._schedule.sooner(config.interval, now)
+            self._run_to_fixpoint(self._election.set_config(config, now), now)
 
     def set_priority(self, priority: int, now: float) -> int:
         """Go by this configured priority from now on; return the one before."""
         with self._wake:
-            terms = self._election.terms
-            self._settle(self._election.set_terms(replace(terms, priority=priority), now), now)
-            return terms.priority
+            config = self._election.config
+            self._run_to_fixpoint(self._election.set_config(replace(config, priority=priority), now), now)
+            return config.priority
 
     def refresh_in(self, seconds: float, now: float) -> None:
         """Read the group in so many seconds (inf: never)."""
@@ -169,13 +169,15 @@ class Node:
         """Hand over and be gone: `finished` tells when."""
         with self._wake:
             self._ownership.leave()
-            self._settle([Event(EventName.LEAVING, now, self._election.terms.instance_id, "stop was asked for")], now)
+            self._run_to_fixpoint(
+                [Event(EventName.LEAVING, now, self._election.config.instance_id, "stop was asked for")], now
+            )
 
-    def set_aside(self, source: str, why: str, now: float, until: float = math.inf) -> None:
+    def set_unfit(self, source: str, why: str, now: float, until: float = math.inf) -> None:
         """Step aside for a reason of `source` (a health check, an operator) until then; with "" as the reason, no longer."""
         with self._wake:
-            self._ownership.aside.set(source, why, until)
-            self._settle(self._ownership.tick(now), now)
+            self._ownership.unfit_reasons.set(source, why, until)
+            self._run_to_fixpoint(self._ownership.tick(now), now)
 
     def finished(self) -> bool:
         """Whether a leaver may go: it does not hold, nothing is under way, and its farewells are sent."""
@@ -204,41 +206,41 @@ class Node:
     # -- inside; the lock is held -------------------------------------------------------------------------------------
 
     def _beat(self, now: float) -> Beat:
-        self._advance(now, quiet=False)
+        self._advance(now, socket_drained=False)
         election, schedule = self._election, self._schedule
-        if not schedule.take(election.advertised, election.terms.interval, now):
+        if not schedule.take(election.advertised, election.config.interval, now):
             return Beat(None, (), min(schedule.next_at, self._deadline))
-        heartbeat = Heartbeat(election.advertised, self._eip, election.terms.instance_id)
+        heartbeat = Heartbeat(election.advertised, self._eip, election.config.instance_id)
         return Beat(heartbeat, tuple(self.admission.members.values()), min(schedule.next_at, self._deadline))
 
     def _next_call(self, lane: Lane, now: float) -> tuple[Call | None, float]:
-        self._advance(now, quiet=False)
+        self._advance(now, socket_drained=False)
         call, at, events = self._ownership.next_call(lane, now)
         if call is not None or events:
-            self._settle(events, now)
+            self._run_to_fixpoint(events, now)
         return call, max(now, min(at, self._deadline))
 
-    def _advance(self, now: float, *, quiet: bool) -> None:
+    def _advance(self, now: float, *, socket_drained: bool) -> None:
         self._look_for_stall(now)
-        if (due := now >= self._deadline) or (quiet and now >= self._election.next_death):
-            events = self._election.tick(now, quiet=quiet)
+        if (due := now >= self._deadline) or (socket_drained and now >= self._election.next_death):
+            events = self._election.tick(now, socket_drained=socket_drained)
             if events or due:  # a look at the peers that finds nobody dead wakes nobody
-                self._settle(events + self._ownership.tick(now), now)
+                self._run_to_fixpoint(events + self._ownership.tick(now), now)
 
     def _look_for_stall(self, now: float) -> None:
-        if slept := self._schedule.slept(self._election.terms, now):
+        if slept := self._schedule.slept(self._election.config, now):
             self._schedule.restart(now)
             self._ownership.stalled(now)
-            self._settle(self._election.stalled(now, slept), now)
+            self._run_to_fixpoint(self._election.stalled(now, slept), now)
 
-    def _settle(self, events: list[Event], now: float) -> None:
+    def _run_to_fixpoint(self, events: list[Event], now: float) -> None:
         """Carry the consequences of `events` to and fro between ownership and election until none is left, and tell of them all."""
         for _ in range(16):
             for event in events:
                 self._emit(event)
             follow_up = [more for event in events if event.name in _PEER_EVENTS for more in self._ownership.peer(event)]
-            self._ownership.follow(now)
-            if not (events := follow_up + self._election.feel(self._ownership.condition(now), now)):
+            self._ownership.on_election_change(now)
+            if not (events := follow_up + self._election.set_local_state(self._ownership.local_state(now), now)):
                 break
         else:
             raise AssertionError(f"election and ownership do not agree: {events}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class Instance:
+class InstanceState:
     """What was last seen of one other instance. `holds` None: never read, or no longer known."""
 
     instance_id: str
@@ -58,14 +58,14 @@ class Instance:
 
 
 @dataclass(slots=True)
-class Self:
+class OwnState:
     """What a node knows of itself."""
 
     held: bool = False  # last known to hold
     known_at: float = -math.inf  # what showed it began then
     doubt_since: float | None = -math.inf  # in doubt since then
     heard_only: bool = False  # for no other reason than that a peer was heard first or again
-    stray: bool = True  # an own attach may have taken, or may yet take effect unseen
+    attach_may_land: bool = True  # an own attach may have taken, or may yet take effect unseen
     changed_at: float = -math.inf
 
     @property
@@ -81,22 +81,22 @@ class Self:
     @property
     def may_hold(self) -> bool:
         """Held last, or may hold unseen."""
-        return self.held or self.stray
+        return self.held or self.attach_may_land
 
     @property
     def protected(self) -> bool:
         """Held last, and in doubt at most because a peer was heard: the preemption delay goes on."""
         return self.held and (self.doubt_since is None or self.heard_only)
 
-    def doubted(self, now: float, *, stray: bool = False, heard: bool = False) -> None:
+    def doubted(self, now: float, *, attach_may_land: bool = False, heard: bool = False) -> None:
         """Be in doubt from now on."""
         self.heard_only = heard and (self.doubt_since is None or self.heard_only)
         self.doubt_since = now
-        self.stray = self.stray or stray
+        self.attach_may_land = self.attach_may_land or attach_may_land
 
     def attached(self, called: float, looked: float, now: float, trusted_for: float) -> None:
         """The own attach, called at `called`, is seen done by a look that began at `looked`."""
-        self.held, self.stray, self.changed_at, self.known_at = True, False, now, looked
+        self.held, self.attach_may_land, self.changed_at, self.known_at = True, False, now, looked
         if now - called > trusted_for:
             self.doubt_since = now
         elif self.doubt_since is not None and self.doubt_since <= called:
@@ -104,7 +104,7 @@ class Self:
 
     def detached(self, called: float, now: float) -> None:
         """The own detach is seen done."""
-        self.held, self.stray, self.changed_at, self.known_at = False, False, now, now
+        self.held, self.attach_may_land, self.changed_at, self.known_at = False, False, now, now
         if self.doubt_since is not None and self.doubt_since <= called:
             self.doubt_since = None
 
@@ -114,25 +114,27 @@ class Self:
             return False
         self.held, self.known_at = holds, began
         if self.doubt_since is None or began >= self.doubt_since:
-            self.doubt_since, self.stray = None, False
+            self.doubt_since, self.attach_may_land = None, False
         return True
 
 
-class Knowledge:
+class Observed:
     """All that a node knows: of itself (`me`), and of every other instance that is or was a member (`others`, by id)."""
 
     def __init__(self, own_id: str) -> None:
         self.own_id = own_id
-        self.me = Self()
-        self.others: dict[str, Instance] = {}
-        self.baseline: set[str] = set()  # those known or presumed to hold when this node attached
-        self.took_over: set[str] = set()  # those that were master while this node, as a backup, still held
+        self.me = OwnState()
+        self.others: dict[str, InstanceState] = {}
+        self.holders_at_attach: set[str] = set()  # those known or presumed to hold when this node attached
+        self.successors_while_holding: set[str] = (
+            set()
+        )  # those that were master while this node, as a backup, still held
         self.masters: list[str] = []  # the other nodes that were master since this one was, the last one last
 
     def set_members(self, instance_ids: frozenset[str], now: float) -> None:
         """Take over the group. One that left stays until it is seen not to hold."""
         for instance_id in instance_ids - self.others.keys() - {self.own_id}:
-            self.others[instance_id] = Instance(instance_id, silent_since=now)
+            self.others[instance_id] = InstanceState(instance_id, silent_since=now)
         for instance in self.others.values():
             instance.listed = instance.instance_id in instance_ids
         self.forget_departed()
@@ -142,14 +144,14 @@ class Knowledge:
         for instance in list(self.others.values()):
             if not instance.listed and instance.holds is False and not instance.presumed:
                 del self.others[instance.instance_id]
-                self.baseline.discard(instance.instance_id)
+                self.holders_at_attach.discard(instance.instance_id)
 
-    def holders(self) -> list[Instance]:
+    def holders(self) -> list[InstanceState]:
         """The others that are known or presumed to hold, by id."""
         return sorted((other for other in self.others.values() if other.holding), key=lambda other: other.instance_id)
 
     def not_holding(self, instance_id: str) -> None:
         """An instance was seen not to hold: if it holds later, then by an attach after ours."""
-        self.baseline.discard(instance_id)
-        self.took_over.discard(instance_id)
+        self.holders_at_attach.discard(instance_id)
+        self.successors_while_holding.discard(instance_id)
         self.forget_departed()

@@ -4,12 +4,12 @@ Pure: no socket, no HTTP, no clock, no log. Inputs are the role and the peers (f
 Output is the next call of each lane. Nothing is queued: every call is decided from what is known at that moment, so a newer
 decision replaces an older one, and a move that is cut off anywhere is taken up again from what the API then says.
 
-The parts: `knowledge` (what is known, and since when), `moves` (the mutations: Take, Clear, Keep), `reads` (Know, Verify, Ask),
-`yielding` (what to do when the EIP is lost), `fitness` (backoff and unfit times); this module ties them to the role.
+The parts: `knowledge` (what is known, and since when), `mutations` (the mutations: Take, Clear, Keep), `reads` (Know, Verify, Ask),
+`yielding` (what to do when the EIP is lost), `breaker` (backoff and unfit times); this module ties them to the role.
 
 Make before break   While a live node can serve, the EIP is never without a holder: the new one attaches before the old one lets go.
 Lost, and Yield     See `yielding`.
-Unfit               See `fitness`. An unfit node advertises 253 or 254, so that any fit one goes before it; an unfit master goes on trying.
+Unfit               See `breaker`. An unfit node advertises 253 or 254, so that any fit one goes before it; an unfit master goes on trying.
 Leave               Advertise 255; a peer takes over at once; let go as Keep says; then be gone.
 Predecessors        When a node becomes master, the master before it, if dead, leaving, or unfit and holding (253), is presumed to
                     hold, without a read.
@@ -21,13 +21,13 @@ import math
 import random
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Trouble
-from exoip.core.election import HOLDING_UNFIT, LEAVING, Condition, Election, Role
+from exoip.core.election import HOLDING_UNFIT, LEAVING, Election, LocalState, Role
 from exoip.core.events import Event, EventName
-from exoip.core.mutations import Moves
-from exoip.core.observed import Knowledge
+from exoip.core.mutations import Mutations
+from exoip.core.observed import Observed
 from exoip.core.reads import Reads
-from exoip.core.split_brain import Yielding
-from exoip.core.unfit import Aside
+from exoip.core.split_brain import StandBack
+from exoip.core.unfit import UnfitReasons
 
 LASTS = 60.0  # an attach that is undone sooner than that by somebody was none
 MUTATIONS = (Kind.ATTACH, Kind.DETACH, Kind.POLL)
@@ -46,16 +46,16 @@ class Ownership:
         refresh_in: float = math.inf,
     ) -> None:
         self._election = election
-        self.know = Knowledge(election.terms.instance_id)
-        self.moves = Moves(election, self.know, chance)
-        self.reads = Reads(election, self.know, self.moves, chance, now, verify_interval, refresh_in)
-        self.yielding = Yielding(election, self.know, self.moves, self.reads)
-        self.aside = Aside(
-            election.terms.instance_id,
+        self.know = Observed(election.config.instance_id)
+        self.mutations = Mutations(election, self.know, chance)
+        self.reads = Reads(election, self.know, self.mutations, chance, now, verify_interval, refresh_in)
+        self.stand_back = StandBack(election, self.know, self.mutations, self.reads)
+        self.unfit_reasons = UnfitReasons(
+            election.config.instance_id,
             {
-                "attach": self.moves.attach_fitness,
-                "detach": self.moves.clear_fitness,
-                "read": self.reads.fitness,
+                "attach": self.mutations.attach_breaker,
+                "detach": self.mutations.clear_breaker,
+                "read": self.reads.breaker,
             },
         )
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
@@ -70,8 +70,8 @@ class Ownership:
 
     def leave(self) -> None:
         """Hand over and be gone; `finished` tells when."""
-        self.moves.leaving = True
-        self.yielding.leave()
+        self.mutations.leaving = True
+        self.stand_back.leave()
 
     def peer(self, event: Event) -> list[Event]:
         """A peer is alive, or dead, or no longer a member."""
@@ -81,7 +81,7 @@ class Ownership:
             self.know.me.doubted(now, heard=True)
             if event.instance_id in self.know.masters and event.instance_id != self._election.master:
                 self.know.masters.remove(event.instance_id)
-            events = self.yielding.heard(event.instance_id, now)
+            events = self.stand_back.heard(event.instance_id, now)
         elif other is not None:
             other.silent_since = now
         self.reads.due.verify_again(now)
@@ -92,23 +92,23 @@ class Ownership:
         self.know.me.doubted(now)
         self.reads.due.verify_again(now)
 
-    def follow(self, now: float) -> None:
+    def on_election_change(self, now: float) -> None:
         """Take note of the election's decision; cheap when it is the same."""
-        decision = (self._election.role, self._election.master, self.moves.leaving)
+        decision = (self._election.role, self._election.master, self.mutations.leaving)
         if decision == self._decision:
             return
         old_master, self._decision = self._decision[1], decision
         if old_master != self.know.own_id:
             self._remember_master(old_master)
-        self.moves.since = self.moves.keep_since = now
+        self.mutations.since = self.mutations.release_reads_since = now
         self.reads.due.keep_at = now
-        for backoff in (self.moves.take, self.moves.let_go, self.moves.clear):
+        for backoff in (self.mutations.attach_backoff, self.mutations.release_backoff, self.mutations.clear_backoff):
             backoff.reset()
         if self._election.role is Role.MASTER:
             self._became_master(now)
-        elif not self.yielding.active:
+        elif not self.stand_back.active:
             self.reads.drop_question()
-            self.moves.hold_back = False
+            self.mutations.attach_paused = False
 
     def _remember_master(self, master: str | None) -> None:
         if master is not None and master in self.know.others:
@@ -116,7 +116,7 @@ class Ownership:
 
     def _became_master(self, now: float) -> None:
         masters, self.know.masters = self.know.masters, []
-        self.yielding.became_master()
+        self.stand_back.became_master()
         if masters:
             last = self.know.others.get(masters[-1])
             peer = self._election.peers.get(masters[-1])
@@ -125,98 +125,104 @@ class Ownership:
                 last.presume(now)
         there = {master for master in masters if master in self.know.others}
         if self.know.me.held:
-            self.know.took_over |= there
+            self.know.successors_while_holding |= there
         else:
-            self.know.baseline, self.know.took_over = there, set()
-        self.moves.attach_fitness.forget_tries()
-        self.moves.clear_fitness.forget_tries()
+            self.know.holders_at_attach, self.know.successors_while_holding = there, set()
+        self.mutations.attach_breaker.forget_tries()
+        self.mutations.clear_breaker.forget_tries()
         self.reads.due.verify_again(now)
 
     # -- what comes out -----------------------------------------------------------------------------------------------
 
-    def condition(self, now: float) -> Condition:
+    def local_state(self, now: float) -> LocalState:
         """The state of this node, for its advertised priority."""
         me = self.know.me
-        return Condition(
+        return LocalState(
             holds=me.protected,
             last_held=me.held,
-            unfit=self.aside.unfit(now),
-            letting_go=self.moves.letting_go,
-            yielded=self.yielding.active,
-            leaving=self.moves.leaving,
+            unfit=self.unfit_reasons.unfit(now),
+            letting_go=self.mutations.letting_go,
+            yielded=self.stand_back.active,
+            leaving=self.mutations.leaving,
         )
 
     def finished(self) -> bool:
         """A leaver may go: it does not hold, and nothing is under way."""
-        return self.moves.leaving and self.moves.idle and not self.know.me.may_hold
+        return self.mutations.leaving and self.mutations.idle and not self.know.me.may_hold
 
     def next_call(self, lane: Lane, now: float) -> tuple[Call | None, float, list[Event]]:
         """Return the wanted call, which marks the lane busy, or None and when to ask again; and the events of it."""
-        call, at = self.moves.next(now) if lane is Lane.MUTATIONS else self.reads.next(now)
+        call, at = self.mutations.next(now) if lane is Lane.MUTATIONS else self.reads.next(now)
         if lane is Lane.READS:
             return call, at, []
         if call is None:
-            waits = self.moves.wants_fresh(now) or self.moves.keeping
-            content = at == math.inf and self.moves.idle and not self.know.me.doubt and not waits
+            waits = self.mutations.wants_fresh(now) or self.mutations.keeping
+            content = at == math.inf and self.mutations.idle and not self.know.me.doubt and not waits
             return None, at, self._recovered(MUTATIONS, "it is no longer wanted", now) if content else []
-        events = self.moves.began(call, now)
+        events = self.mutations.began(call, now)
         if call.kind is Kind.ATTACH:
-            self.know.baseline |= {other.instance_id for other in self.know.holders()} | self.know.took_over
-            self.know.took_over = set()
-            self.yielding.taking()
-            self.know.me.stray = True
+            self.know.holders_at_attach |= {
+                other.instance_id for other in self.know.holders()
+            } | self.know.successors_while_holding
+            self.know.successors_while_holding = set()
+            self.stand_back.taking()
+            self.know.me.attach_may_land = True
         return call, at, events
 
     def done(self, lane: Lane, call: Call, outcome: Outcome) -> list[Event]:
         """Take in what came of a call."""
         now, held = outcome.ended, self.know.me.held
-        part = self.moves if lane is Lane.MUTATIONS else self.reads
+        part = self.mutations if lane is Lane.MUTATIONS else self.reads
         events = part.done(call, outcome)
-        return self._edge(call, outcome) + events + self._consequences(events, held, now)
+        return self._note_api_edge(call, outcome) + events + self._apply_effects(events, held, now)
 
     def tick(self, now: float) -> list[Event]:
         """Let what is due happen: an operation's time-out, the end of a stand-back or of an unfit time."""
         held = self.know.me.held
-        events = self.moves.tick(now)
-        events += self._consequences(events, held, now)
-        events += self.yielding.tick(now)
-        return events + self.aside.edge(now)
+        events = self.mutations.tick(now)
+        events += self._apply_effects(events, held, now)
+        events += self.stand_back.tick(now)
+        return events + self.unfit_reasons.report_change(now)
 
     def next_deadline(self, now: float) -> float:
         """When `tick` is wanted."""
-        return min(self.moves.next_deadline(), self.yielding.next_deadline(), self.aside.next_deadline(now))
+        return min(
+            self.mutations.next_deadline(), self.stand_back.next_deadline(), self.unfit_reasons.next_deadline(now)
+        )
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _consequences(self, events: list[Event], held: bool, now: float) -> list[Event]:
+    def _apply_effects(self, events: list[Event], held: bool, now: float) -> list[Event]:
         """What follows from the events of a call."""
         for event in events:
             if event.name in (EventName.ATTACHED, EventName.CLEARED, EventName.HOLDS):
                 self.reads.due.verify_again(now)
             if event.name in (EventName.ATTACHED, EventName.HOLDS):
-                self.reads.fitness.done()
+                self.reads.breaker.done()
             if event.name is EventName.LOST and self._election.role is Role.MASTER:
                 self._lost(now)
         me = self.know.me
         if me.held and not held:
-            self.moves.keep_since = now
-        if self.moves.unsure and not me.doubt:  # a read has told what became of the operation that was not seen done
-            self.moves.unsure = False
+            self.mutations.release_reads_since = now
+        if (
+            self.mutations.attach_outcome_unknown and not me.doubt
+        ):  # a read has told what became of the operation that was not seen done
+            self.mutations.attach_outcome_unknown = False
             if me.held:
-                self.moves.attach_fitness.done()
+                self.mutations.attach_breaker.done()
             else:
-                self.moves.attach_fitness.failed(Failure.TIMEOUT, now)
-        return self.aside.edge(now)
+                self.mutations.attach_breaker.failed(Failure.TIMEOUT, now)
+        return self.unfit_reasons.report_change(now)
 
     def _lost(self, now: float) -> None:
         """Ask who holds; and where an attach does not last, wait ever longer before the next."""
-        if now - self.moves.attached_at < LASTS:
-            self.moves.take.wait_longer(now)
+        if now - self.mutations.attached_at < LASTS:
+            self.mutations.attach_backoff.wait_longer(now)
         else:
-            self.moves.take.reset()
-        self.yielding.lost()
+            self.mutations.attach_backoff.reset()
+        self.stand_back.lost()
 
-    def _edge(self, call: Call, outcome: Outcome) -> list[Event]:
+    def _note_api_edge(self, call: Call, outcome: Outcome) -> list[Event]:
         """Tell of the first failure of a kind of call, and of the first good one after it: for a mutation, one that is done."""
         if outcome.failure is None:
             self.answered_at = outcome.ended

@@ -20,7 +20,7 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ElectionConfig:
     """What the election goes by: own id, configured priority (1..252), interval in s, dead ratio, preemption delay in s (inf: never).
 
     `flap_damping`: whether a node whose role changed often lately keeps a longer preemption delay, see `damping`.
@@ -46,7 +46,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class LocalState:
     """The state of the node itself, as ownership sees it: what its advertised priority follows from."""
 
     holds: bool = False  # holds the EIP, in doubt at most because a peer was just heard
@@ -56,7 +56,7 @@ class Condition:
     yielded: bool = False
     leaving: bool = False
 
-    def trigger(self, before: Condition) -> EventName | Cause:
+    def trigger(self, before: LocalState) -> EventName | Cause:
         """Name the event that made this state of the state `before`; "holds" stands for "attached" too."""
         if self.leaving != before.leaving:
             return EventName.LEAVING
@@ -73,21 +73,21 @@ class Condition:
 
 @dataclass(slots=True)
 class Peer:
-    """A member as it is heard. `priority` is what it last advertised, `counted` what the election goes by."""
+    """A member as it is heard. `priority` is what it last advertised, `effective_priority` what the election goes by."""
 
     instance_id: str
     alive: bool = False
     last_seen: float = -math.inf
     priority: int = UNFIT
-    off_at: float = -math.inf  # it last advertised 254 or 255 then: perhaps it was letting go
-    counts_at: float | None = None  # a rise from 0 counts from then on
+    last_unfit_advert: float = -math.inf  # it last advertised 254 or 255 then: perhaps it was letting go
+    rise_effective_at: float | None = None  # a rise from 0 counts from then on
     better_since: float | None = None  # fit and better than our configured rank since then
 
     @property
-    def counted(self) -> int:
+    def effective_priority(self) -> int:
         """The priority that the election goes by."""
-        return self.priority if self.counts_at is None else PROTECTED
+        return self.priority if self.rise_effective_at is None else PROTECTED
 
     @property
     def rank(self) -> tuple[int, str]:
-        return (self.counted, self.instance_id)
+        return (self.effective_priority, self.instance_id)

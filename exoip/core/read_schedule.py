@@ -17,7 +17,7 @@ FIRST_VERIFY = 1.0
 REFRESH, EARLY_REFRESH = 300.0, 30.0
 
 
-class Timetable:
+class ReadSchedule:
     """`queue`: the rest of the round of verification that is under way."""
 
     def __init__(self, now: float, refresh_in: float) -> None:

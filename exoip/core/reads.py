@@ -20,13 +20,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from exoip.core.backoff import Backoff, Fitness
+from exoip.core.backoff import Backoff, CircuitBreaker
 from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
 from exoip.core.election import LEAVING, Election, Role
 from exoip.core.events import Event, EventName
-from exoip.core.mutations import Moves
-from exoip.core.observed import Knowledge
-from exoip.core.read_schedule import Timetable
+from exoip.core.mutations import Mutations
+from exoip.core.observed import Observed
+from exoip.core.read_schedule import ReadSchedule
 
 ASK_TRIES = 3
 MOST_CANDIDATES = 100  # an old API ignores the filter and lists every instance of the organisation …
@@ -48,8 +48,8 @@ class Reads:
     def __init__(
         self,
         election: Election,
-        knowledge: Knowledge,
-        moves: Moves,
+        knowledge: Observed,
+        mutations: Mutations,
         chance: random.Random,
         now: float,
         verify_interval: float,
@@ -57,12 +57,12 @@ class Reads:
     ) -> None:
         self._election = election
         self._know = knowledge
-        self._moves = moves
+        self._mutations = mutations
         self.verify_interval = verify_interval
         self.backoff = Backoff(chance)  # of the reads of one instance
         self.list_backoff = Backoff(chance)  # of the questions who holds and who is in the group
-        self.fitness = Fitness()  # of a master in doubt, at reading itself
-        self.due = Timetable(now, refresh_in)
+        self.breaker = CircuitBreaker()  # of a master in doubt, at reading itself
+        self.due = ReadSchedule(now, refresh_in)
         self._busy = False
         self._question: _Question | None = None
         self._warned: set[str] = set()  # outsiders that were seen holding
@@ -87,7 +87,7 @@ class Reads:
 
     def next(self, now: float) -> tuple[Call | None, float]:
         """Return the wanted call and mark the lane busy with it; or None and when to ask again (inf: when something changed)."""
-        if self._busy or self._moves.takes(now):  # nothing goes before an attach, nor beside it on its way out
+        if self._busy or self._mutations.takes(now):  # nothing goes before an attach, nor beside it on its way out
             return None, math.inf
         call = self._urgent(now) or self._routine(now)
         self._busy = call is not None
@@ -105,18 +105,18 @@ class Reads:
             return Call(Kind.HOLDERS, purpose=Purpose.ASK)
         if not self._may(Kind.READ, now):
             return None
-        if (me.doubt or self._moves.wants_fresh(now)) and not self._moves.touching(own_id):
+        if (me.doubt or self._mutations.wants_fresh(now)) and not self._mutations.touching(own_id):
             return Call(Kind.READ, own_id, purpose=Purpose.KNOW)
-        targets = self._keep_targets() if self._moves.keeping and now >= self.due.keep_at else []
+        targets = self._keep_targets() if self._mutations.keeping and now >= self.due.keep_at else []
         if targets:
-            target = self.due.keep_look(targets, self._moves.leaving, now)
+            target = self.due.keep_look(targets, self._mutations.leaving, now)
             return Call(Kind.READ, target, purpose=Purpose.KEEP)
         if question is not None and question.candidates:
             return Call(Kind.READ, question.candidates[0], purpose=Purpose.ASK)
         return None
 
     def _keep_targets(self) -> list[str]:
-        if self._moves.leaving:
+        if self._mutations.leaving:
             return sorted(p.instance_id for p in self._election.peers.values() if p.alive and p.priority < LEAVING)
         return [master] if (master := self._election.master) else []
 
@@ -125,11 +125,11 @@ class Reads:
             self._plan(now)
         may_read = self._may(Kind.READ, now)
         for other in self._know.holders() if may_read else []:
-            if other.changed_at > other.read_at and not self._moves.touching(other.instance_id):
+            if other.changed_at > other.read_at and not self._mutations.touching(other.instance_id):
                 return Call(Kind.READ, other.instance_id)
         while self.due.queue and (may_read or self.due.queue[0].kind is not Kind.READ):
             call = self.due.queue.popleft()
-            if self._may(call.kind, now) and not self._moves.touching(call.instance_id):
+            if self._may(call.kind, now) and not self._mutations.touching(call.instance_id):
                 return call
         if now >= self.due.refresh_at and self._may(Kind.REFRESH, now):
             return Call(Kind.REFRESH, purpose=Purpose.REFRESH)
@@ -149,10 +149,10 @@ class Reads:
 
     def _next_time(self, now: float) -> float:
         times = [self.due.verify_at, self.due.refresh_at, self.backoff.at, self.list_backoff.at]
-        if self._moves.keeping and self._keep_targets():
+        if self._mutations.keeping and self._keep_targets():
             times.append(self.due.keep_at)
-        if self._election.role is Role.MASTER and self._know.me.holds and self._moves.idle:
-            times.append(self._moves.clear_at())
+        if self._election.role is Role.MASTER and self._know.me.holds and self._mutations.idle:
+            times.append(self._mutations.clear_at())
         return min((at for at in times if at > now), default=math.inf)
 
     # -- what came of it ----------------------------------------------------------------------------------------------
@@ -186,10 +186,10 @@ class Reads:
     def _saw_myself(self, outcome: Outcome) -> list[Event]:
         me, now = self._know.me, outcome.ended
         held, doubted = me.held, me.doubt
-        if self._moves.touching(self._know.own_id) or not me.seen(outcome.holds, outcome.began):
+        if self._mutations.touching(self._know.own_id) or not me.seen(outcome.holds, outcome.began):
             return []
         if doubted and not me.doubt:
-            self.fitness.done()
+            self.breaker.done()
         if held == me.held:
             return []
         state = "running" if outcome.running else "not running"
@@ -199,7 +199,7 @@ class Reads:
     def _saw_other(self, call: Call, outcome: Outcome) -> list[Event]:
         instance_id, now, events = call.instance_id, outcome.ended, []
         if (other := self._know.others.get(instance_id)) is not None:
-            fresh = not self._moves.touching(instance_id) and other.seen(
+            fresh = not self._mutations.touching(instance_id) and other.seen(
                 outcome.holds, outcome.running, outcome.began, now
             )
             if fresh and not outcome.holds:
@@ -222,7 +222,7 @@ class Reads:
         now, me, question = outcome.ended, self._know.me, self._question
         self._backoff(call.kind).failed(failure, outcome.retry_after, now)
         if call.instance_id == self._know.own_id and self._election.role is Role.MASTER and me.held and me.doubt:
-            self.fitness.failed(failure, now)
+            self.breaker.failed(failure, now)
         if call.kind is Kind.REFRESH:
             self.due.refresh_failed(now)
         if question is None or call.purpose is not Purpose.ASK:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from exoip.core.admission import Admission
 from exoip.core.calls import Trouble
 from exoip.core.election import Election
-from exoip.core.observed import Instance
+from exoip.core.observed import InstanceState
 from exoip.core.ownership import Ownership
 from exoip.core.peers import Peer, Role
 from exoip.core.unfit import UnfitReason
@@ -88,7 +88,7 @@ class Flapping:
 class Snapshot:
     """The node at one moment.
 
-    `aside`: why it steps aside, and until when. `stand_back_until`: the end of a stand-back, -inf when there is none.
+    `unfit_reasons`: why it steps aside, and until when. `stand_back_until`: the end of a stand-back, -inf when there is none.
     `preempt_delay`: what a better node has to wait at present, damping included. `trouble`: by kind of call, what fails at present.
     `again`: what waits after a failure, and when it is tried again. `answered_at`: the last good answer of the API.
     """
@@ -109,7 +109,7 @@ class Snapshot:
     refused: Mapping[str, int]
     priority: int = 0
     known_at: float = -math.inf
-    aside: tuple[UnfitReason, ...] = ()
+    unfit_reasons: tuple[UnfitReason, ...] = ()
     stand_back_until: float = -math.inf
     preempt_delay: float = 0.0
     flapping: Flapping = Flapping()
@@ -133,16 +133,16 @@ def take(
         advertised=election.advertised,
         holds=me.held,
         in_doubt=me.doubt,
-        unfit=ownership.aside.unfit(now),
-        yielded=ownership.yielding.active,
-        leaving=ownership.moves.leaving,
+        unfit=ownership.unfit_reasons.unfit(now),
+        yielded=ownership.stand_back.active,
+        leaving=ownership.mutations.leaving,
         degraded=ownership.degraded,
         peers=peer_views(admission.members, election.peers, ownership.know.others, admission.denied),
         refused=dict(refused),
-        priority=election.terms.priority,
+        priority=election.config.priority,
         known_at=me.known_at,
-        aside=ownership.aside.reasons(now),
-        stand_back_until=ownership.yielding.until,
+        unfit_reasons=ownership.unfit_reasons.reasons(now),
+        stand_back_until=ownership.stand_back.until,
         preempt_delay=election.preempt_delay,
         flapping=Flapping(damping.changes, damping.delay, damping.until),
         trouble={str(kind): trouble for kind, trouble in ownership.trouble.items()},
@@ -153,8 +153,12 @@ def take(
 
 
 def _again(ownership: Ownership, now: float) -> dict[str, float]:
-    moves, reads = ownership.moves, ownership.reads
-    jobs = {"attach": moves.take, "detach of another": moves.clear, "detach of this instance": moves.let_go}
+    mutations, reads = ownership.mutations, ownership.reads
+    jobs = {
+        "attach": mutations.attach_backoff,
+        "detach of another": mutations.clear_backoff,
+        "detach of this instance": mutations.release_backoff,
+    }
     jobs |= {"read": reads.backoff, "list": reads.list_backoff}
     return {job: backoff.at for job, backoff in jobs.items() if backoff.at > now}
 
@@ -162,7 +166,7 @@ def _again(ownership: Ownership, now: float) -> dict[str, float]:
 def peer_views(
     members: Mapping[str, tuple[str, int]],
     peers: Mapping[str, Peer],
-    others: Mapping[str, Instance],
+    others: Mapping[str, InstanceState],
     denied: Mapping[str, str],
 ) -> tuple[PeerView, ...]:
     """Put together what the configuration, the election and the API know of each other node, in the order of the ids."""

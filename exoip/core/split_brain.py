@@ -13,19 +13,19 @@ import math
 
 from exoip.core.election import Election, Role
 from exoip.core.events import Cause, Event, EventName
-from exoip.core.mutations import Moves
-from exoip.core.observed import Knowledge
+from exoip.core.mutations import Mutations
+from exoip.core.observed import Observed
 from exoip.core.reads import Reads
 
 FIRST_STAND_BACK, LONGEST_STAND_BACK = 60.0, 3600.0
 LOOK = 5.0
 
 
-class Yielding:
+class StandBack:
     """The stand-back of one node. `length`: how long the next one lasts, in seconds; `rivals`: silent holders so far."""
 
-    def __init__(self, election: Election, knowledge: Knowledge, moves: Moves, reads: Reads) -> None:
-        self._election, self._know, self._moves, self._reads = election, knowledge, moves, reads
+    def __init__(self, election: Election, knowledge: Observed, mutations: Mutations, reads: Reads) -> None:
+        self._election, self._know, self._mutations, self._reads = election, knowledge, mutations, reads
         self.length = FIRST_STAND_BACK
         self.rivals: set[str] = set()
         self._until = -math.inf
@@ -44,7 +44,7 @@ class Yielding:
 
     def lost(self) -> None:
         """The EIP is gone from this master: ask who holds before anything else."""
-        self._moves.hold_back = True
+        self._mutations.attach_paused = True
         self._reads.ask(self._asked)
 
     def taking(self) -> None:
@@ -90,8 +90,8 @@ class Yielding:
 
     def _asked(self, found: str | None, _certain: bool, now: float) -> list[Event]:
         """A master that lost the EIP knows who holds, or that it can not find out: then it takes too."""
-        self._moves.hold_back = False
-        if found is None or found in self._know.took_over or self._election.role is not Role.MASTER:
+        self._mutations.attach_paused = False
+        if found is None or found in self._know.successors_while_holding or self._election.role is not Role.MASTER:
             return []
         length = self._double()
         self.rivals.add(found)

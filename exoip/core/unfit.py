@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from exoip.core.backoff import Fitness
+from exoip.core.backoff import CircuitBreaker
 from exoip.core.events import Event, EventName
 
 OPERATOR, FAILOVER = "operator", "failover"  # sources of their own: a drain, and a hand-over on demand
@@ -25,10 +25,10 @@ class UnfitReason:
     until: float = math.inf
 
 
-class Aside:
+class UnfitReasons:
     """The reasons of one node. `jobs`: the fitness for each job that the node does itself: attach, detach (of another), read (itself)."""
 
-    def __init__(self, own_id: str, jobs: Mapping[str, Fitness]) -> None:
+    def __init__(self, own_id: str, jobs: Mapping[str, CircuitBreaker]) -> None:
         self._own_id, self._jobs = own_id, jobs
         self._outside: dict[str, UnfitReason] = {}
         self._told = False
@@ -42,7 +42,7 @@ class Aside:
 
     def reasons(self, now: float) -> tuple[UnfitReason, ...]:
         """Return each reason at `now`."""
-        jobs = (UnfitReason(job, _FAILED[job], fitness.until) for job, fitness in self._jobs.items())
+        jobs = (UnfitReason(job, _FAILED[job], breaker.until) for job, breaker in self._jobs.items())
         return tuple(reason for reason in (*self._outside.values(), *jobs) if now < reason.until)
 
     def unfit(self, now: float) -> bool:
@@ -53,7 +53,7 @@ class Aside:
         """When the next reason ends; inf for never."""
         return min((reason.until for reason in self.reasons(now)), default=math.inf)
 
-    def edge(self, now: float) -> list[Event]:
+    def report_change(self, now: float) -> list[Event]:
         """Tell when the first reason came or the last one went."""
         reasons = self.reasons(now)
         if bool(reasons) == self._told:

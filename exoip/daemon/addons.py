@@ -63,7 +63,7 @@ class Companions:
     def __init__(self, around: Around, config: Config, *, again: bool) -> None:
         self._around = around
         secrets = (config.api_key, *(one.reveal() for one in (config.api_secret, *config.auth_keys)))
-        self._own_id = around.node.terms().instance_id
+        self._own_id = around.node.config().instance_id
         self._seen = environment(around.environ, secrets) | {"EXOIP_EIP": around.eip, "EXOIP_INSTANCE": self._own_id}
         self._stance = Stance(at=around.clock())
         self._hooks: Hooks | None = None
@@ -161,7 +161,7 @@ class Companions:
         from exoip.operator.health import Checker  # here, for the memory of all who have no check
 
         around = self._around
-        checker = Checker(check, health, self._seen, around.node.set_aside, around.emit, around.clock)
+        checker = Checker(check, health, self._seen, around.node.set_unfit, around.emit, around.clock)
         self._checkers.append(checker)
         around.watched.append(checker)
         return checker

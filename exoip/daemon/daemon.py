@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from exoip.config.parse import Config
 from exoip.core.backoff import LONGEST_RETRY, Backoff
 from exoip.core.calls import Lane
-from exoip.core.election import Terms
+from exoip.core.election import ElectionConfig
 from exoip.core.events import Event
 from exoip.core.node import Node
 from exoip.core.read_schedule import REFRESH
@@ -138,9 +138,9 @@ class Daemon:
         for warning in topology.warnings:
             log(logging.WARNING, "%s", warning)
 
-    def _terms(self) -> Terms:
+    def _election_config(self) -> ElectionConfig:
         config = self._config
-        return Terms(
+        return ElectionConfig(
             self._topology.instance_id,
             config.host_priority,
             config.advertisement_interval,
@@ -151,7 +151,7 @@ class Daemon:
 
     def _make_node(self, stand_aside_until: float, refresh_in: float) -> Node:
         return Node(
-            self._terms(),
+            self._election_config(),
             self._topology.eip,
             places(self._topology),
             clock(),
@@ -237,7 +237,7 @@ class Daemon:
         set_verbose(self._config.verbose)
         self._clients.replace(*self._new_clients())
         self._use(reloaded.topology)
-        self._node.set_terms(self._terms(), self._config.verify_interval, clock())
+        self._node.set_config(self._election_config(), self._config.verify_interval, clock())
         self._node.refresh_in(self._refresh_every(), clock())
         if self._companions is not None:
             self._companions.reload(self._config)

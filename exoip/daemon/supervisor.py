@@ -170,7 +170,7 @@ class Watch:
         self._systemd.notify("READY=1")
 
     def _change_priority(self, step: int) -> None:
-        wanted = self._node.terms().priority + step
+        wanted = self._node.config().priority + step
         priority = min(max(wanted, LOWEST_PRIORITY), HIGHEST_PRIORITY)
         before = self._node.set_priority(priority, clock())
         log(logging.INFO, "the configured priority %d is now %d, as a signal asked", before, priority)

@@ -131,7 +131,7 @@ class Steering:
     def _drain(self, steered: Steered, view: Snapshot, why: str) -> tuple[list[str], Answer]:
         problem = self.drained.save(why)
         log(logging.WARNING, "%s", why)
-        steered.node.set_aside(OPERATOR, why, self._clock())
+        steered.node.set_unfit(OPERATOR, why, self._clock())
         said = ["this node steps aside until it is undrained"]
         if view.holds:
             other = successor.taker(view)
@@ -148,9 +148,9 @@ class Steering:
         problem = self.drained.forget()
         log(logging.INFO, "undrained by %s", who)
         for source in (OPERATOR, FAILOVER):
-            steered.node.set_aside(source, "", self._clock())
-        left = steered.node.snapshot(self._clock()).aside
-        said = ["this node takes part again" if view.aside else "this node was not drained"]
+            steered.node.set_unfit(source, "", self._clock())
+        left = steered.node.snapshot(self._clock()).unfit_reasons
+        said = ["this node takes part again" if view.unfit_reasons else "this node was not drained"]
         said = [f"this node still steps aside: {left[0].why}"] if left else said
         if problem:
             said.append(f"it is drained again at the next start: {problem}")
@@ -160,10 +160,10 @@ class Steering:
         self, steered: Steered, view: Snapshot, order: Failover, who: str, obstacle: str
     ) -> tuple[list[str], Answer]:
         now, other = self._clock(), successor.taker(view)
-        own_id = steered.node.terms().instance_id
+        own_id = steered.node.config().instance_id
         why = f"failover asked for by {who}"
         log(logging.WARNING, "%s, for %g s%s", why, order.seconds, f" in spite of this: {obstacle}" if obstacle else "")
-        steered.node.set_aside(FAILOVER, why, now, now + order.seconds)
+        steered.node.set_unfit(FAILOVER, why, now, now + order.seconds)
         said = [f"this node steps aside for {order.seconds:g} s"]
         if obstacle:
             said.append(f"forced, in spite of this: {obstacle}")

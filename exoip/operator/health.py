@@ -116,7 +116,7 @@ def _with(why: str, said: str) -> str:
 class Checker(threading.Thread):
     """The thread of one check. `progress` is when it last went round; `view` its state, replaced as a whole.
 
-    `set_aside(source, why, now)` is the node's. A pending check sets the node aside as soon as this is made.
+    `set_unfit(source, why, now)` is the node's. A pending check sets the node aside as soon as this is made.
     """
 
     def __init__(
@@ -124,14 +124,14 @@ class Checker(threading.Thread):
         check: HealthCheck,
         health: Health,
         environ: Mapping[str, str],
-        set_aside: Callable[[str, str, float], None],
+        set_unfit: Callable[[str, str, float], None],
         emit: Callable[[Event], None],
         clock: Callable[[], float],
     ) -> None:
         super().__init__(name=f"exoip-check-{check.kind}", daemon=True)
         self.check = check
         self.source = f"health check {check.name}"
-        self._set_aside, self._emit, self._clock = set_aside, emit, clock
+        self._set_unfit, self._emit, self._clock = set_unfit, emit, clock
         self._rise = Rise(check.rise, check.fall, health)
         self._probe = probe_for(check, environ)
         self.stopping = threading.Event()
@@ -139,7 +139,7 @@ class Checker(threading.Thread):
         self.progress = clock()
         self.view = CheckView(check.name, health, self.progress)
         if health is Health.PENDING:
-            set_aside(self.source, f"{self.source} has no result yet", self.progress)
+            set_unfit(self.source, f"{self.source} has no result yet", self.progress)
 
     def run(self) -> None:
         """Ask until told to stop."""
@@ -161,7 +161,7 @@ class Checker(threading.Thread):
         with self._telling:
             self.stopping.set()
             if forget:
-                self._set_aside(self.source, "", self._clock())
+                self._set_unfit(self.source, "", self._clock())
 
     def _take(self, why: str, began: float) -> None:
         now, before, view = self._clock(), self._rise.health, self.view
@@ -176,11 +176,11 @@ class Checker(threading.Thread):
             return
         if why:
             self._emit(Event(EventName.CHECK_FAILING, now, "", why, {"check": self.check.name}))
-            self._set_aside(self.source, f"{self.source} fails: {why}", now)
+            self._set_unfit(self.source, f"{self.source} fails: {why}", now)
         else:
             often = "the first result" if before is Health.PENDING else f"well {self.check.rise} times in a row"
             self._emit(Event(EventName.CHECK_PASSING, now, "", often, {"check": self.check.name}))
-            self._set_aside(self.source, "", now)
+            self._set_unfit(self.source, "", now)
 
 
 def probe_for(check: HealthCheck, environ: Mapping[str, str]) -> Probe:

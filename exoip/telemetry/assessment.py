@@ -40,7 +40,7 @@ def assess(node: Snapshot, label: Callable[[str], str]) -> tuple[Level, tuple[st
 
 def _findings(node: Snapshot, label: Callable[[str], str]) -> Iterator[Finding]:
     yield from _of_the_role(node, label)
-    for reason in node.aside:
+    for reason in node.unfit_reasons:
         yield Level.DEGRADED, f"this node steps aside: {reason.why}"
     for kind, trouble in node.trouble.items():
         yield (

@@ -122,7 +122,7 @@ def _node(facts: MetricsInput) -> Iterator[Any]:
     yield _gauge("holding_in_doubt", "Whether it has yet to read that anew", node.in_doubt)
     yield _gauge("advertised_priority", "The priority in its heartbeats", node.advertised)
     yield _gauge("unfit", "Whether it steps aside if another can serve", node.unfit)
-    causes = [([cause], 1) for cause in sorted({reason.cause for reason in node.aside})]
+    causes = [([cause], 1) for cause in sorted({reason.cause for reason in node.unfit_reasons})]
     yield _labelled("gauge", "unfit_reason", "1 for each reason to step aside, by its cause", ["reason"], causes)
     yield _gauge("yielded", "Whether it stands back from a holder that it can not hear", node.yielded)
     yield _gauge("leaving", "Whether it hands over to stop", node.leaving)

@@ -90,7 +90,7 @@ def _held_back(node: Snapshot, wall: Wall) -> dict[str, Any]:
     """What keeps this node from the Elastic IP, or a better one from taking it."""
     flapping = node.flapping
     return {
-        "aside": [{"why": one.why, "until": _time(one.until, wall)} for one in node.aside],
+        "aside": [{"why": one.why, "until": _time(one.until, wall)} for one in node.unfit_reasons],
         "stand_back_until": _time(node.stand_back_until, wall),
         "preempt_delay": None if node.preempt_delay == math.inf else node.preempt_delay,
         "flapping": {"changes": flapping.changes, "delay": flapping.delay, "until": _time(flapping.until, wall)},

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exoip.core.node import Node
-from exoip.core.peers import Terms
+from exoip.core.peers import ElectionConfig
 from exoip.daemon.clock import clock
 from exoip.daemon.heartbeat_threads import Receiver, Sender
 from exoip.daemon.supervisor import ROUND
@@ -38,7 +38,7 @@ class Beats:
             members[name] = one.getsockname()
             self.peers.append((one, encode(Heartbeat(PRIORITY, EIP, name))))
         events: list[Any] = []
-        self.node = Node(Terms(instance_id("m")), EIP, members, clock(), emit=events.append)
+        self.node = Node(ElectionConfig(instance_id("m")), EIP, members, clock(), emit=events.append)
         self.receiver = Receiver(self.channel, self.node, clock, ROUND, events.append)
         self.sender = Sender(self.channel, self.node, clock, ROUND, events.append)
 

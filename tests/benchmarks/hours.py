@@ -41,7 +41,7 @@ class Long(Bench):
     def __init__(self) -> None:
         super().__init__(refresh_in=REFRESH)
         self.operation = 0.2
-        self.node.set_terms(replace(self.terms, flap_damping=False), 30.0, self.now)  # or it would wait ever longer
+        self.node.set_config(replace(self.config, flap_damping=False), 30.0, self.now)  # or it would wait ever longer
         self._journal = Journal(EIP, instance_id(self.own), str)
         self.made: Counter[str] = Counter()
 

@@ -129,8 +129,8 @@ def test_why_did_it_move_last_night(tmp_path: Path) -> None:
     night.step(night["a"].kill, 3600)
     night["a"].up = True
     night.step(night["a"].start, 3600)
-    night.step(lambda: night.aside("a", "operator", "drained by ann (uid 0): new kernel"), 3600)
-    night.step(lambda: night.aside("a", "operator", ""), 3600)
+    night.step(lambda: night.unfit_reasons("a", "operator", "drained by ann (uid 0): new kernel"), 3600)
+    night.step(lambda: night.unfit_reasons("a", "operator", ""), 3600)
     for name in "abc":
         (tmp_path / name).write_text("".join(json.dumps(entry) + "\n" for entry in night.entries[name]))
     ctl = Ctl(tmp_path)

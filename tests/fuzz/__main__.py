@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from exoip.config.parse import Config, describe, parse
-from exoip.core.election import Terms
+from exoip.core.election import ElectionConfig
 from exoip.core.node import Node
 from exoip.daemon.heartbeat_threads import Receiver
 from exoip.errors import ApiError, ConfigError, ControlRequestError
@@ -84,7 +84,7 @@ class Hearing:
     def __init__(self, rules: Rules) -> None:
         self.now, self.rules, self.events = 1000.0, rules, 0
         members = {one: (address, 1) for one, address in zip(IDS, ADDRESSES, strict=False)}
-        self.node = Node(Terms(OWN), EIP, members, self.now, emit=self._count)
+        self.node = Node(ElectionConfig(OWN), EIP, members, self.now, emit=self._count)
         self.inlet = Inlet()
         self.receiver = Receiver(self.inlet, self.node, lambda: self.now, 1.0, self._count, lambda: rules, lambda: WALL)  # type: ignore[arg-type]
 

@@ -103,7 +103,7 @@ def test_a_drained_node_hands_over_and_stays_aside_until_it_is_undrained(desk: D
     desk.bench.holding.add("z")
     desk.bench.until(lambda: not desk.bench.view.holds)
     desk.bench.advance(10_000.0)
-    assert [reason.why for reason in desk.bench.view.aside] == ["drained by ann (uid 1000): new kernel"]
+    assert [reason.why for reason in desk.bench.view.unfit_reasons] == ["drained by ann (uid 1000): new kernel"]
     assert desk.said("undrain", by="bob") == ["this node takes part again"]
     assert "undrained by bob (uid 1000)" in caplog.messages
     assert desk.drained.load() == ""
@@ -113,7 +113,7 @@ def test_a_drained_node_hands_over_and_stays_aside_until_it_is_undrained(desk: D
 def test_a_drain_outlives_a_restart(desk: Desk) -> None:
     desk.said("drain", by="ann")
     again = Desk(desk.folder)
-    assert again.bench.view.aside == (UnfitReason(OPERATOR, "drained by ann (uid 1000)"),)
+    assert again.bench.view.unfit_reasons == (UnfitReason(OPERATOR, "drained by ann (uid 1000)"),)
     again.bench.advance(0.0)
     assert [priority for _, priority in again.bench.beats] == [254], "aside from its first heartbeat on"
 
@@ -133,7 +133,7 @@ def test_where_it_can_not_be_kept_that_is_said(tmp_path: Path) -> None:
     answer = desk.ask("drain")
     assert answer["lasting"] is False
     assert answer["said"][-1] == "this does not outlive a restart: $STATE_DIRECTORY is not set"
-    assert desk.bench.view.aside
+    assert desk.bench.view.unfit_reasons
     assert desk.ask("undrain") == {"ok": True, "said": ["this node takes part again"], "lasting": True}
     (tmp_path / "drained").mkdir()
     desk.drained = desk.steering.drained = DrainedFile({"STATE_DIRECTORY": str(tmp_path)})
@@ -145,7 +145,7 @@ def test_where_it_can_not_be_kept_that_is_said(tmp_path: Path) -> None:
 
 def test_an_undrained_node_may_have_other_reasons(desk: Desk) -> None:
     desk.said("drain")
-    desk.bench.node.set_aside("health check", "the web server is down", desk.bench.now)
+    desk.bench.node.set_unfit("health check", "the web server is down", desk.bench.now)
     assert desk.said("undrain") == ["this node still steps aside: the web server is down"]
 
 
@@ -204,7 +204,7 @@ def test_another_priority_lasts_until_the_next_reload(desk: Desk, caplog) -> Non
     assert answer["before"] == 10
     assert "the configured priority 10 is now 33, as ann (uid 1000) asked" in caplog.messages
     assert desk.bench.view.priority == desk.bench.view.advertised == 33
-    desk.bench.node.set_terms(desk.bench.terms, 30.0, desk.bench.now)
+    desk.bench.node.set_config(desk.bench.terms, 30.0, desk.bench.now)
     assert desk.bench.view.priority == 10
 
 

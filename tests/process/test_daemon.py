@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from exoip.config.parse import parse
-from exoip.core.election import Terms
+from exoip.core.election import ElectionConfig
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.daemon import daemon
@@ -445,7 +445,7 @@ class TestSupervision:
             inbox: Inbox = queue.SimpleQueue()
             for item in items:
                 inbox.put(item)  # type: ignore[arg-type]
-            node = Node(Terms(instance_id("m")), EIP, {}, clock(), emit=inbox.put)
+            node = Node(ElectionConfig(instance_id("m")), EIP, {}, clock(), emit=inbox.put)
             journal = Journal(EIP, instance_id("m"), lambda one: one)
 
             def never(*_: object) -> Any:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from exoip.config.parse import parse
 from exoip.core import backoff, mutations, read_schedule
-from exoip.core.election import Role, Terms
+from exoip.core.election import ElectionConfig, Role
 from exoip.core.events import Event as NodeEvent
 from exoip.core.events import EventName
 from exoip.core.node import Node
@@ -202,7 +202,7 @@ def entry(event: NodeEvent) -> dict[str, str]:
 def entries_of_a_death() -> list[dict[str, str]]:
     """What a node tells that hears another one until second 1."""
     events: list[NodeEvent] = []
-    node = Node(Terms(OWN), EIP, {OTHER: ("127.0.0.12", 1)}, 0.0, emit=events.append)
+    node = Node(ElectionConfig(OWN), EIP, {OTHER: ("127.0.0.12", 1)}, 0.0, emit=events.append)
     node.heard(Heartbeat(20, EIP, OTHER), "127.0.0.12", 1.0)
     for step in range(5, 18):  # it must not sleep past its own schedule
         node.beat(step / 4)

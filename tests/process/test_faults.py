@@ -45,8 +45,8 @@ HELD_ON = 20.0  # seconds that a node which does not let go is waited for: after
 
 # What a daemon does, from its reload on, that it must not; and what is to be told of it.
 BREAKS: dict[str, str] = {
-    "mutations.Moves._may_let_go = lambda self: ''": f"not quiet within {HELD_ON:.0f} s: ",
-    "mutations.Moves._may_let_go = lambda self: 'why not'": "a detach in spell 2 left nobody that lives for ",
+    "mutations.Mutations._relief = lambda self: None": f"not quiet within {HELD_ON:.0f} s: ",
+    "mutations.Mutations._relief = lambda self: ('why not', {'successor': ''})": "a detach in spell 2 left nobody that lives for ",
     f"client.Client.attach = lambda self, eip, _: attach(self, eip, '{plan.instance_id('n1')}')": f"n2 asks for {ATTACH} of n1",
     "Hooks.put = lambda self, stance: stance.role == 'MASTER' and put(self, stance)": "and its program was told ('MASTER', ",
     "os._exit(4)": "ended unasked, with 4",

@@ -208,8 +208,8 @@ class Chaos:
         unfit = [name for name, view in views.items() if view.unfit]
         if unfit:
             return f"unfit {unfit}"
-        if running[0].terms.preempt_delay < math.inf:
-            best = min(running, key=lambda h: (h.terms.priority, h.id)).name
+        if running[0].config.preempt_delay < math.inf:
+            best = min(running, key=lambda h: (h.config.priority, h.id)).name
             if best != masters[0]:
                 return f"master {masters[0]}, best {best}"
         return ""

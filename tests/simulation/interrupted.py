@@ -40,8 +40,8 @@ def _split_and_heal(world: World) -> None:
 
 
 def _sick(world: World) -> None:
-    world.hosts["a"].feel("the health check fails")
-    _in(9.0, lambda world: world.hosts["a"].feel(""), world)
+    world.hosts["a"].set_health("the health check fails")
+    _in(9.0, lambda world: world.hosts["a"].set_health(""), world)
 
 
 def _first_call_fails(world: World) -> None:

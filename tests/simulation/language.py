@@ -18,7 +18,7 @@ from tests.simulation.world import EIP, MODES, Host, Reply, World, instance_id
 POLL, VERIFY = 0.25, 30.0
 STEP = 0.05  # `expect within` looks that often
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_TERMS = {
+_CONFIG = {
     "prio": "priority",
     "interval": "interval",
     "ratio": "dead_ratio",
@@ -74,13 +74,13 @@ class Commands:
 
     # -- nodes and their hosts ----------------------------------------------------------------------------------------
 
-    def do_node(self, name: str, *terms: str) -> None:
-        self.world.add(name, **_terms(terms)).counts_starts = True
+    def do_node(self, name: str, *config: str) -> None:
+        self.world.add(name, **_config(config)).counts_starts = True
 
-    def do_reload(self, name: str, *terms: str) -> None:
+    def do_reload(self, name: str, *config: str) -> None:
         for host in self._hosts(name):
-            host.terms = replace(host.terms, **_terms(terms))
-            host.run(lambda host=host: host.node.set_terms(host.terms, VERIFY, host.now))
+            host.config = replace(host.config, **_config(config))
+            host.run(lambda host=host: host.node.set_config(host.config, VERIFY, host.now))
 
     def do_start(self, *names: str) -> None:
         for host in self._hosts(names):
@@ -140,7 +140,7 @@ class Commands:
 
     def do_health(self, name: str, state: str) -> None:
         for host in self._hosts(name):
-            host.feel({"ok": "", "bad": "the health check fails"}[state])
+            host.set_health({"ok": "", "bad": "the health check fails"}[state])
 
     # -- the group ----------------------------------------------------------------------------------------------------
 
@@ -336,8 +336,8 @@ class Commands:
     def names(self) -> dict[str, float]:
         """What formulas may name."""
         hosts = self.world.hosts.values()
-        interval = max((host.terms.interval for host in hosts), default=1.0)
-        dead = max((host.terms.dead_time for host in hosts), default=3.0)
+        interval = max((host.config.interval for host in hosts), default=1.0)
+        dead = max((host.config.dead_time for host in hosts), default=3.0)
         latency = max((host.api.latency[1] for host in hosts), default=0.0)
         operation = max((host.api.operation[1] for host in hosts), default=0.0)
         return {
@@ -356,18 +356,18 @@ class Commands:
         }
 
 
-def _terms(words: tuple[str, ...]) -> dict[str, float]:
-    terms: dict[str, float] = {}
+def _config(words: tuple[str, ...]) -> dict[str, float]:
+    config: dict[str, float] = {}
     for word in words:
         name, _, value = word.partition("=")
-        if name not in _TERMS:
-            raise CommandError(f"{word!r} is no term: there are {', '.join(_TERMS)}")
+        if name not in _CONFIG:
+            raise CommandError(f"{word!r} is no term: there are {', '.join(_CONFIG)}")
         if name == "damping":
-            terms[_TERMS[name]] = value != "no"
+            config[_CONFIG[name]] = value != "no"
             continue
         number = math.inf if value == "never" else seconds(value)
-        terms[_TERMS[name]] = int(number) if name == "prio" else number
-    return terms
+        config[_CONFIG[name]] = int(number) if name == "prio" else number
+    return config
 
 
 def _share(text: str) -> float:

@@ -100,7 +100,7 @@ def unsettled(world: World) -> str:
     for word in ("unfit", "yielded", "in_doubt"):
         if those := [name for name, view in views.items() if getattr(view, word)]:
             return f"{', '.join(those)}: {word}"
-    best = min(running, key=lambda host: (host.terms.priority, host.id))
-    if all(host.terms.preempt_delay < math.inf for host in running) and best.name != found[0]:
+    best = min(running, key=lambda host: (host.config.priority, host.id))
+    if all(host.config.preempt_delay < math.inf for host in running) and best.name != found[0]:
         return f"the master is {found[0]}, but {best.name} is better"
     return ""

@@ -45,14 +45,14 @@ MUTANTS = (
     Mutant(
         "no stall guard",
         "core/node",
-        "slept := self._schedule.slept(self._election.terms, now)",
+        "slept := self._schedule.slept(self._election.config, now)",
         "slept := 0.0",
         "26c 26d",
     ),
     Mutant(
         "acts from its first moment, without listening",
         "core/election",
-        "        self._listen_until = now + terms.dead_time\n        self._next_death",
+        "        self._listen_until = now + config.dead_time\n        self._next_death",
         "        self._listen_until = now\n        self._next_death",
         "04 39",
     ),
@@ -80,8 +80,8 @@ MUTANTS = (
     Mutant(
         "a rise from 0 counts at once",
         "core/election",
-        "peer.counts_at = now + self.terms.dead_time",
-        "peer.counts_at = None",
+        "peer.rise_effective_at = now + self.config.dead_time",
+        "peer.rise_effective_at = None",
         "05",
     ),
     Mutant(
@@ -94,15 +94,15 @@ MUTANTS = (
     Mutant(
         "a death does not end the preemption delay's count",
         "core/election",
-        "peer.alive, peer.counts_at, peer.better_since = False, None, None",
-        "peer.alive, peer.counts_at = False, None",
+        "peer.alive, peer.rise_effective_at, peer.better_since = False, None, None",
+        "peer.alive, peer.rise_effective_at = False, None",
         "30",
     ),
     Mutant(
         "deaths before what waits in the socket is read",
         "core/node",
-        "        if (due := now >= self._deadline) or (quiet and",
-        "        quiet = True\n        if (due := now >= self._deadline) or (quiet and",
+        "        if (due := now >= self._deadline) or (socket_drained and",
+        "        socket_drained = True\n        if (due := now >= self._deadline) or (socket_drained and",
         "26f",
     ),
     Mutant("a failure to attach never makes unfit", "core/backoff", "if self._tries >= TRIES:", "if False:", "02a"),
@@ -133,7 +133,7 @@ MUTANTS = (
         "            if heartbeat.instance_id not in self._election.peers:\n"
         "                self.admission.set_members({**self.admission.members, heartbeat.instance_id: (address, 12345)})\n"
         "                self._ownership.set_members(frozenset(self.admission.members), now)\n"
-        "                self._settle(self._election.set_members(frozenset(self.admission.members), now), now)\n"
+        "                self._run_to_fixpoint(self._election.set_members(frozenset(self.admission.members), now), now)\n"
         "            if cause := self.admission.judge(",
         "42",
     ),
@@ -162,7 +162,7 @@ MUTANTS = (
     Mutant(
         "what an attach that failed left behind is not read back",
         "core/mutations",
-        "                self._know.me.doubted(now, stray=True)\n",
+        "                self._know.me.doubted(now, attach_may_land=True)\n",
         "                pass\n",
         "28b",
     ),
@@ -207,16 +207,16 @@ MUTANTS = (
     Mutant(
         "no baseline: a predecessor is cleared late",
         "core/mutations",
-        "        if other.instance_id in self._know.baseline:\n            return -math.inf\n",
+        "        if other.instance_id in self._know.holders_at_attach:\n            return -math.inf\n",
         "",
         "01",
     ),
     Mutant(
         "one that was relieving this node when it fell silent is cleared at once",
         "core/mutations",
-        "        if other.instance_id in self._know.took_over:\n",
-        "        if other.instance_id in self._know.took_over:\n            return -math.inf\n"
-        "        if other.instance_id in self._know.took_over:\n",
+        "        if other.instance_id in self._know.successors_while_holding:\n",
+        "        if other.instance_id in self._know.successors_while_holding:\n            return -math.inf\n"
+        "        if other.instance_id in self._know.successors_while_holding:\n",
         "16d",
     ),
     Mutant(
@@ -243,14 +243,14 @@ MUTANTS = (
     Mutant(
         "lets go without a read",
         "core/mutations",
-        "if other is None or other.holds is not True or other.read_at < self.keep_since:",
+        "if other is None or other.holds is not True or other.read_at < self.release_reads_since:",
         "if other is None:",
         "27b",
     ),
     Mutant(
         "lets go by a read from before",
         "core/mutations",
-        "or other.holds is not True or other.read_at < self.keep_since:",
+        "or other.holds is not True or other.read_at < self.release_reads_since:",
         "or other.holds is not True:",
         "43",
     ),
@@ -301,7 +301,7 @@ MUTANTS = (
     Mutant(
         "an attach that does not last is repeated at once",
         "core/ownership",
-        "if now - self.moves.attached_at < LASTS:",
+        "if now - self.mutations.attached_at < LASTS:",
         "if False:",
         "32b",
     ),
@@ -322,7 +322,7 @@ MUTANTS = (
     Mutant(
         "yields to a dead master too",
         "core/split_brain",
-        " or found in self._know.took_over",
+        " or found in self._know.successors_while_holding",
         "",
         "11",
     ),

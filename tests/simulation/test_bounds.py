@@ -67,12 +67,12 @@ times = st.builds(
 class Run:
     """Nodes a, b, c… of falling priority, formed; `hole` is how long no live instance held, `moves` how often an attach took effect."""
 
-    def __init__(self, t: Times, count: int = 3, **terms: float) -> None:
+    def __init__(self, t: Times, count: int = 3, **config: float) -> None:
         self.t = t
         self.world = World(t.seed)
         self.world.delay = (t.d / 2, t.d)
         for number, name in enumerate("abcdefg"[:count]):
-            host = self.world.add(name, 10 * (number + 1), interval=t.h, dead_ratio=t.ratio, **terms)
+            host = self.world.add(name, 10 * (number + 1), interval=t.h, dead_ratio=t.ratio, **config)
             host.api.latency, host.api.operation = (t.L, t.L), (t.O, t.O)
         self.phase = self.world.chance.uniform(0, t.h)
         for host in self.world.hosts.values():
@@ -204,7 +204,7 @@ def test_4_no_hole_when_a_host_lives(t: Times, what: str, dead_times: float):
 
 
 def health(host: Host, why_not: str) -> None:
-    host.run(lambda: host.node.set_aside("health check", why_not, host.now))
+    host.run(lambda: host.node.set_unfit("health check", why_not, host.now))
     host.pump()
 
 

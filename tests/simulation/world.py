@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
-from exoip.core.election import Terms
+from exoip.core.election import ElectionConfig
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.heartbeat.wire import Heartbeat, decode, encode
@@ -99,9 +99,9 @@ class Api:
 class Host:
     """One instance with its daemon, when that runs."""
 
-    def __init__(self, world: World, name: str, priority: int, **terms: float) -> None:
+    def __init__(self, world: World, name: str, priority: int, **config: float) -> None:
         self.world, self.name, self.id = world, name, instance_id(name)
-        self.terms = Terms(self.id, priority, **terms)
+        self.config = ElectionConfig(self.id, priority, **config)
         self.address = f"host-{name}"
         self.api = Api()
         self.up = True  # the instance runs
@@ -137,7 +137,7 @@ class Host:
         self.leaving, self.stalled_until = False, -math.inf
         self.inbox.clear()
         self.node = Node(
-            self.terms,
+            self.config,
             EIP,
             self.world.members(self),
             self.now,
@@ -147,13 +147,13 @@ class Host:
             quarantined_until=self.now + self.quarantine,
         )
         if self.unhealthy:
-            self.node.set_aside("health check", self.unhealthy, self.now)
+            self.node.set_unfit("health check", self.unhealthy, self.now)
         self.pump()
 
-    def feel(self, unhealthy: str) -> None:
+    def set_health(self, unhealthy: str) -> None:
         """Let the health check fail for this reason, or, with "", pass."""
         self.unhealthy = unhealthy
-        self.run(lambda: self.node and self.node.set_aside("health check", unhealthy, self.now))
+        self.run(lambda: self.node and self.node.set_unfit("health check", unhealthy, self.now))
 
     def crash(self) -> None:
         """The daemon is gone from one moment to the next; the host serves on."""
@@ -316,8 +316,8 @@ class World:
 
     # -- hosts ------------------------------------------------------------------------------------------------------
 
-    def add(self, name: str, priority: int = 10, *, start: bool = False, **terms: float) -> Host:
-        host = Host(self, name, priority, **terms)
+    def add(self, name: str, priority: int = 10, *, start: bool = False, **config: float) -> Host:
+        host = Host(self, name, priority, **config)
         self.hosts[name] = self.by_id[host.id] = host
         self.zone.add_instance(name, id=host.id, now=self.now)
         if start:

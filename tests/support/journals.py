@@ -54,7 +54,7 @@ class Journals:
     def aside(self, name: str, source: str, why: str) -> None:
         """Let a host's operator or health check set it aside, or, with "", no longer."""
         host = self[name]
-        host.run(lambda: host.node and host.node.set_aside(source, why, host.now))
+        host.run(lambda: host.node and host.node.set_unfit(source, why, host.now))
         host.pump()
 
     def _told(self, host: Host, event: Event) -> None:

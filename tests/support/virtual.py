@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
-from exoip.core.election import Role, Terms
+from exoip.core.election import ElectionConfig, Role
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.core.snapshot import Snapshot
@@ -47,7 +47,7 @@ class Bench:
         **options: Any,
     ) -> None:
         self.own, self.now = own, 0.0
-        self.terms = Terms(instance_id(own), priority, INTERVAL, DEAD / INTERVAL, preempt_delay)
+        self.config = ElectionConfig(instance_id(own), priority, INTERVAL, DEAD / INTERVAL, preempt_delay)
         self.events: list[Event] = []
         self.calls: list[tuple[float, Call]] = []
         self.beats: list[tuple[float, int]] = []
@@ -64,7 +64,7 @@ class Bench:
         self._number = 0
         self._operations: dict[str, float] = {}
         members = {instance_id(name): (f"host-{name}", 12345) for name in peers}
-        self.node = Node(self.terms, EIP, members, 0.0, emit=self.events.append, chance=random.Random(seed), **options)
+        self.node = Node(self.config, EIP, members, 0.0, emit=self.events.append, chance=random.Random(seed), **options)
         self._beat_peers()
 
     # -- time ---------------------------------------------------------------------------------------------------------

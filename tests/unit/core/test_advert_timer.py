@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exoip.core.advert_timer import FAREWELL_SPACING, FAREWELLS, Schedule
-from exoip.core.election import LEAVING, Terms
+from exoip.core.election import LEAVING, ElectionConfig
 
-TERMS = Terms("m", 10, 1.0, 3.0)
+TERMS = ElectionConfig("m", 10, 1.0, 3.0)
 
 
 class TestTake:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exoip.core.backoff import Backoff, Fitness
+from exoip.core.backoff import Backoff, CircuitBreaker
 from exoip.core.calls import Failure
 
 ORDINARY = [failure for failure in Failure if failure not in (Failure.TIMEOUT, Failure.FORBIDDEN)]
@@ -65,7 +65,7 @@ class TestBackoff:
 class TestFitness:
     @pytest.mark.parametrize("failure", ORDINARY)
     def test_three_tries(self, failure):
-        job = Fitness()
+        job = CircuitBreaker()
         job.failed(failure, 1.0)
         job.failed(failure, 2.0)
         assert job.until == -math.inf
@@ -74,12 +74,12 @@ class TestFitness:
 
     @pytest.mark.parametrize("failure", [Failure.TIMEOUT, Failure.FORBIDDEN])
     def test_a_time_out_or_a_refusal_counts_as_three(self, failure):
-        job = Fitness()
+        job = CircuitBreaker()
         job.failed(failure, 1.0)
         assert job.until == 11.0
 
     def test_twice_as_long_each_time_to_ten_minutes(self):
-        job, now, lengths = Fitness(), 0.0, []
+        job, now, lengths = CircuitBreaker(), 0.0, []
         for _ in range(8):
             job.failed(Failure.FORBIDDEN, now)
             lengths.append(job.until - now)
@@ -87,7 +87,7 @@ class TestFitness:
         assert lengths == [10, 20, 40, 80, 160, 320, 600, 600]
 
     def test_while_unfit_nothing_is_counted(self):
-        job = Fitness()
+        job = CircuitBreaker()
         job.failed(Failure.FORBIDDEN, 0.0)
         for now in (1.0, 5.0, 9.999):
             job.failed(Failure.FORBIDDEN, now)
@@ -99,7 +99,7 @@ class TestFitness:
         assert job.until == 30.0
 
     def test_done_once_is_fit_and_the_next_time_is_short(self):
-        job = Fitness()
+        job = CircuitBreaker()
         for now in (0.0, 10.0, 30.0):
             job.failed(Failure.FORBIDDEN, now)
         job.done()
@@ -108,7 +108,7 @@ class TestFitness:
         assert job.until == 60.0
 
     def test_done_forgets_the_tries(self):
-        job = Fitness()
+        job = CircuitBreaker()
         job.failed(Failure.UNAVAILABLE, 0.0)
         job.failed(Failure.UNAVAILABLE, 0.0)
         job.done()
@@ -116,7 +116,7 @@ class TestFitness:
         assert job.until == -math.inf
 
     def test_a_new_decision_forgets_the_tries_but_not_the_length(self):
-        job = Fitness()
+        job = CircuitBreaker()
         job.failed(Failure.FORBIDDEN, 0.0)
         job.failed(Failure.UNAVAILABLE, 20.0)
         job.failed(Failure.UNAVAILABLE, 20.0)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exoip.core.election import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, Condition, Election, Role, Terms
+from exoip.core.election import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, Election, ElectionConfig, LocalState, Role
 from exoip.core.events import Event, EventName
 
 INTERVAL, RATIO = 1.0, 3.0
@@ -18,17 +18,17 @@ DEAD = INTERVAL * RATIO
 JUST = 1e-6  # seconds: just before, just after
 
 
-def election(own: str = "m", priority: int = 10, members: str = "abyz", now: float = 0.0, **terms: float) -> Election:
+def election(own: str = "m", priority: int = 10, members: str = "abyz", now: float = 0.0, **config: float) -> Election:
     """One of the node `own`, whose first dead time is about to begin; ids sort as letters do."""
-    made = Election(Terms(own, priority, INTERVAL, RATIO, **terms), now)
+    made = Election(ElectionConfig(own, priority, INTERVAL, RATIO, **config), now)
     made.set_members(frozenset(members), now)
     return made
 
 
-def settled(own: str = "m", priority: int = 10, members: str = "abyz", **terms: float) -> Election:
+def settled(own: str = "m", priority: int = 10, members: str = "abyz", **config: float) -> Election:
     """One that has listened for its dead time and heard nobody: the time is DEAD."""
-    made = election(own, priority, members, **terms)
-    made.tick(DEAD, quiet=True)
+    made = election(own, priority, members, **config)
+    made.tick(DEAD, socket_drained=True)
     assert made.role is Role.MASTER
     return made
 
@@ -41,7 +41,7 @@ class TestTerms:
     @pytest.mark.parametrize("priority", [-1, 0, 253, 254, 255, 256])
     def test_a_priority_with_a_meaning_of_its_own_can_not_be_configured(self, priority):
         with pytest.raises(ValueError, match=str(priority)):
-            Terms("m", priority)
+            ElectionConfig("m", priority)
 
     @pytest.mark.parametrize(
         "wrong",
@@ -59,19 +59,19 @@ class TestTerms:
     )
     def test_times_that_can_not_be_are_refused(self, wrong):
         with pytest.raises(ValueError, match="interval"):
-            Terms("m", **wrong)
+            ElectionConfig("m", **wrong)
 
     def test_the_dead_time(self):
-        assert Terms("m", interval=0.5, dead_ratio=4).dead_time == 2.0
+        assert ElectionConfig("m", interval=0.5, dead_ratio=4).dead_time == 2.0
 
 
 class TestListening:
     def test_a_node_alone_listens_for_exactly_one_dead_time(self):
         one = election()
         assert (one.role, one.next_deadline()) == (Role.LISTENING, DEAD)
-        one.tick(DEAD - JUST, quiet=True)
+        one.tick(DEAD - JUST, socket_drained=True)
         assert one.role is Role.LISTENING
-        events = one.tick(DEAD, quiet=True)
+        events = one.tick(DEAD, socket_drained=True)
         assert (one.role, one.master) == (Role.MASTER, "m")
         assert whats(events) == [EventName.ROLE]
         assert one.since == DEAD
@@ -85,7 +85,7 @@ class TestListening:
         one.heard("a", priority, 1.0)
         assert one.role is Role.LISTENING
         one.heard("a", priority, DEAD - JUST)
-        one.tick(DEAD, quiet=True)
+        one.tick(DEAD, socket_drained=True)
         assert one.role is (Role.BACKUP if priority == 1 else Role.MASTER)
 
     def test_it_knows_the_best_node_while_it_listens(self):
@@ -127,7 +127,7 @@ class TestRank:
             for own, one in nodes.items():
                 for other in everyone.replace(own, ""):
                     one.heard(other, nodes[other].advertised, now)
-                one.tick(now, quiet=True)
+                one.tick(now, socket_drained=True)
         assert [own for own, one in nodes.items() if one.role is Role.MASTER] == ["a"]
         assert {one.master for one in nodes.values()} == {"a"}
 
@@ -163,55 +163,55 @@ class TestRank:
 
 class TestAdvertised:
     @pytest.mark.parametrize(
-        ("condition", "delay", "advertised"),
+        ("state", "delay", "advertised"),
         [
-            (Condition(), 0.0, 10),
-            (Condition(), math.inf, 10),
-            (Condition(holds=True, last_held=True), 0.0, 10),
-            (Condition(holds=True, last_held=True), 5.0, PROTECTED),
-            (Condition(holds=True, last_held=True), math.inf, PROTECTED),
-            (Condition(last_held=True), math.inf, 10),  # in doubt: not known to hold
-            (Condition(unfit=True), math.inf, UNFIT),
-            (Condition(unfit=True, last_held=True), math.inf, HOLDING_UNFIT),
-            (Condition(unfit=True, last_held=True, holds=True), math.inf, HOLDING_UNFIT),
-            (Condition(letting_go=True, holds=True, last_held=True), math.inf, UNFIT),
-            (Condition(letting_go=True, unfit=True, holds=True, last_held=True), math.inf, UNFIT),
-            (Condition(leaving=True), 0.0, LEAVING),
-            (Condition(leaving=True, unfit=True, letting_go=True, holds=True, last_held=True), math.inf, LEAVING),
-            (Condition(yielded=True), 0.0, 10),
+            (LocalState(), 0.0, 10),
+            (LocalState(), math.inf, 10),
+            (LocalState(holds=True, last_held=True), 0.0, 10),
+            (LocalState(holds=True, last_held=True), 5.0, PROTECTED),
+            (LocalState(holds=True, last_held=True), math.inf, PROTECTED),
+            (LocalState(last_held=True), math.inf, 10),  # in doubt: not known to hold
+            (LocalState(unfit=True), math.inf, UNFIT),
+            (LocalState(unfit=True, last_held=True), math.inf, HOLDING_UNFIT),
+            (LocalState(unfit=True, last_held=True, holds=True), math.inf, HOLDING_UNFIT),
+            (LocalState(letting_go=True, holds=True, last_held=True), math.inf, UNFIT),
+            (LocalState(letting_go=True, unfit=True, holds=True, last_held=True), math.inf, UNFIT),
+            (LocalState(leaving=True), 0.0, LEAVING),
+            (LocalState(leaving=True, unfit=True, letting_go=True, holds=True, last_held=True), math.inf, LEAVING),
+            (LocalState(yielded=True), 0.0, 10),
         ],
     )
-    def test_each_condition(self, condition, delay, advertised):
+    def test_each_condition(self, state, delay, advertised):
         one = settled(preempt_delay=delay)
-        events = one.feel(condition, DEAD)
+        events = one.set_local_state(state, DEAD)
         assert one.advertised == advertised
         assert (EventName.ADVERTISED in whats(events)) is (advertised != 10)
 
     def test_a_condition_that_is_the_same_tells_nothing(self):
         one = settled()
-        one.feel(Condition(unfit=True), 4.0)
-        assert one.feel(Condition(unfit=True), 5.0) == []
+        one.set_local_state(LocalState(unfit=True), 4.0)
+        assert one.set_local_state(LocalState(unfit=True), 5.0) == []
 
-    @pytest.mark.parametrize(("condition", "reason"), [({"leaving": True}, "leaving"), ({"yielded": True}, "yielded")])
-    def test_who_leaves_or_yields_is_backup_even_when_alone(self, condition, reason):
+    @pytest.mark.parametrize(("state", "reason"), [({"leaving": True}, "leaving"), ({"yielded": True}, "yielded")])
+    def test_who_leaves_or_yields_is_backup_even_when_alone(self, state, reason):
         one = settled()
-        one.feel(Condition(**condition), 4.0)
+        one.set_local_state(LocalState(**state), 4.0)
         assert (one.role, one.master, one.reason) == (Role.BACKUP, None, reason)
         one.heard("z", 200, 4.5)
         assert (one.role, one.master) == (Role.BACKUP, "z")
-        one.feel(Condition(), 5.0)
+        one.set_local_state(LocalState(), 5.0)
         assert (one.role, one.master) == (Role.MASTER, "m")
 
     def test_where_all_are_unfit_the_holder_stays(self):
         one = settled("z", members="ab")
-        one.feel(Condition(holds=True, last_held=True, unfit=True), 4.0)
+        one.set_local_state(LocalState(holds=True, last_held=True, unfit=True), 4.0)
         one.heard("a", UNFIT, 4.0)
         one.heard("b", UNFIT, 4.0)
         assert one.role is Role.MASTER
 
     def test_an_unfit_node_relieves_a_leaving_one(self):
         one = settled("z", members="a")
-        one.feel(Condition(unfit=True), 4.0)
+        one.set_local_state(LocalState(unfit=True), 4.0)
         one.heard("a", HOLDING_UNFIT, 4.0)
         assert one.role is Role.BACKUP
         one.heard("a", LEAVING, 5.0)
@@ -219,7 +219,7 @@ class TestAdvertised:
 
     def test_of_two_unfit_ones_that_do_not_hold_the_lower_id(self):
         one = settled("m", members="az")
-        one.feel(Condition(unfit=True), 4.0)
+        one.set_local_state(LocalState(unfit=True), 4.0)
         one.heard("z", UNFIT, 4.0)
         assert one.role is Role.MASTER
         one.heard("a", UNFIT, 4.0)
@@ -231,9 +231,9 @@ class TestLifeAndDeath:
         one = settled()
         one.heard("a", 5, 10.0)
         assert one.next_death == 10.0 + DEAD
-        assert one.tick(10.0 + DEAD - JUST, quiet=True) == []
+        assert one.tick(10.0 + DEAD - JUST, socket_drained=True) == []
         assert one.role is Role.BACKUP
-        events = one.tick(10.0 + DEAD, quiet=True)
+        events = one.tick(10.0 + DEAD, socket_drained=True)
         assert whats(events) == [EventName.PEER_DEAD, EventName.ROLE]
         assert one.role is Role.MASTER
         assert not one.alive("a")
@@ -241,21 +241,21 @@ class TestLifeAndDeath:
     def test_not_while_a_datagram_may_wait(self):
         one = settled()
         one.heard("a", 5, 10.0)
-        assert one.tick(100.0, quiet=False) == []
+        assert one.tick(100.0, socket_drained=False) == []
         assert one.alive("a")
         assert one.role is Role.BACKUP
         assert one.next_death == 10.0 + DEAD
         one.heard("a", 5, 100.0)
-        assert one.tick(100.0, quiet=True) == []
+        assert one.tick(100.0, socket_drained=True) == []
         assert one.next_death == 100.0 + DEAD
 
     def test_each_heartbeat_prolongs_by_a_dead_time(self):
         one = settled()
         for now in (10.0, 12.9, 15.8):
             one.heard("a", 5, now)
-            one.tick(now + DEAD - JUST, quiet=True)
+            one.tick(now + DEAD - JUST, socket_drained=True)
             assert one.alive("a")
-        one.tick(15.8 + DEAD, quiet=True)
+        one.tick(15.8 + DEAD, socket_drained=True)
         assert not one.alive("a")
 
     def test_next_death_is_never_late(self):
@@ -265,26 +265,26 @@ class TestLifeAndDeath:
         assert one.next_death == 9.0 + DEAD
         one.heard("a", 6, 11.0)
         assert one.next_death <= 10.0 + DEAD
-        one.tick(9.0 + DEAD, quiet=True)  # an old deadline: nobody is dead, the next one is known
+        one.tick(9.0 + DEAD, socket_drained=True)  # an old deadline: nobody is dead, the next one is known
         assert one.alive("a")
         assert one.alive("b")
         assert one.next_death == 10.0 + DEAD
-        one.tick(10.0 + DEAD, quiet=True)
+        one.tick(10.0 + DEAD, socket_drained=True)
         assert not one.alive("b")
         assert one.next_death == 11.0 + DEAD
-        one.tick(11.0 + DEAD, quiet=True)
+        one.tick(11.0 + DEAD, socket_drained=True)
         assert one.next_death == math.inf
 
     def test_two_die_in_one_look(self):
         one = settled()
         one.heard("a", 5, 10.0)
         one.heard("b", 6, 10.0)
-        assert whats(one.tick(20.0, quiet=True)) == [EventName.PEER_DEAD, EventName.PEER_DEAD, EventName.ROLE]
+        assert whats(one.tick(20.0, socket_drained=True)) == [EventName.PEER_DEAD, EventName.PEER_DEAD, EventName.ROLE]
 
     def test_alive_again_at_once_with_the_priority_it_now_has(self):
         one = settled()
         one.heard("a", PROTECTED, 10.0)
-        one.tick(20.0, quiet=True)
+        one.tick(20.0, socket_drained=True)
         events = one.heard("a", 11, 20.0)  # it rose from 0, but it was dead meanwhile
         assert events[0].name is EventName.PEER_ALIVE
         assert one.role is Role.MASTER
@@ -299,7 +299,7 @@ class TestLifeAndDeath:
     def test_how_long_it_was_silent_is_told(self):
         one = settled()
         one.heard("a", 5, 10.0)
-        (dead, _) = one.tick(13.5, quiet=True)
+        (dead, _) = one.tick(13.5, socket_drained=True)
         assert (dead.instance_id, dead.details["silent"]) == ("a", 3.5)
 
     @pytest.mark.parametrize(
@@ -312,18 +312,18 @@ class TestLifeAndDeath:
         one.heard("a", priority, 10.0)
         assert one.heard_after("a", 9.9) is answer
         assert not one.heard_after("a", 10.0)
-        one.tick(20.0, quiet=True)
+        one.tick(20.0, socket_drained=True)
         assert not one.heard_after("a", 9.9)
 
     def test_it_remembers_when_a_peer_last_let_go_or_left(self):
         one = settled()
-        assert one.off_at("a") == one.off_at("nobody") == -math.inf
+        assert one.last_unfit_advert("a") == one.last_unfit_advert("nobody") == -math.inf
         one.heard("a", HOLDING_UNFIT, 10.0)
-        assert one.off_at("a") == -math.inf
+        assert one.last_unfit_advert("a") == -math.inf
         one.heard("a", UNFIT, 11.0)
         one.heard("a", UNFIT, 12.0)  # the same again counts too
         one.heard("a", 5, 13.0)
-        assert one.off_at("a") == 12.0
+        assert one.last_unfit_advert("a") == 12.0
 
 
 class TestRiseFromZero:
@@ -336,9 +336,9 @@ class TestRiseFromZero:
         assert one.role is Role.BACKUP
         assert one.next_deadline() == 11.0 + DEAD
         one.heard("z", 50, 13.0)
-        one.tick(11.0 + DEAD - JUST, quiet=True)
+        one.tick(11.0 + DEAD - JUST, socket_drained=True)
         assert one.role is Role.BACKUP
-        one.tick(11.0 + DEAD, quiet=True)
+        one.tick(11.0 + DEAD, socket_drained=True)
         assert one.role is Role.MASTER
         assert one.next_deadline() == math.inf
 
@@ -349,7 +349,7 @@ class TestRiseFromZero:
         one.heard("z", PROTECTED, 12.0)
         assert one.next_deadline() == math.inf
         one.heard("z", PROTECTED, 13.0)
-        one.tick(11.0 + DEAD, quiet=True)
+        one.tick(11.0 + DEAD, socket_drained=True)
         assert one.role is Role.BACKUP
 
     def test_another_fit_priority_does_not_begin_the_wait_anew(self):
@@ -358,7 +358,7 @@ class TestRiseFromZero:
         one.heard("z", 50, 11.0)
         one.heard("z", 51, 13.0)
         assert one.next_deadline() == 11.0 + DEAD
-        one.tick(11.0 + DEAD, quiet=True)
+        one.tick(11.0 + DEAD, socket_drained=True)
         assert one.role is Role.MASTER
 
     @pytest.mark.parametrize("worse", [HOLDING_UNFIT, UNFIT, LEAVING])
@@ -379,7 +379,7 @@ class TestRiseFromZero:
         one = settled()
         one.heard("z", PROTECTED, 10.0)
         one.heard("z", 50, 11.0)
-        one.tick(11.0 + DEAD, quiet=True)
+        one.tick(11.0 + DEAD, socket_drained=True)
         assert not one.alive("z")
         assert one.next_deadline() == math.inf
 
@@ -396,27 +396,27 @@ class TestStall:
         events = one.stalled(20.0, 1.5)
         assert whats(events) == [EventName.STALLED, EventName.ROLE]
         assert one.role is Role.LISTENING
-        one.tick(20.0 + DEAD - JUST, quiet=True)
+        one.tick(20.0 + DEAD - JUST, socket_drained=True)
         assert one.role is Role.LISTENING
-        one.tick(20.0 + DEAD, quiet=True)
+        one.tick(20.0 + DEAD, socket_drained=True)
         assert one.role is Role.MASTER
 
     def test_the_silent_get_a_whole_dead_time(self):
         one = settled()
         one.heard("a", 5, 10.0)
         one.stalled(60.0, 47.0)
-        one.tick(60.0, quiet=True)
+        one.tick(60.0, socket_drained=True)
         assert one.alive("a")
         assert one.role is Role.LISTENING
         assert one.next_death <= 60.0 + DEAD
-        one.tick(60.0 + DEAD, quiet=True)
+        one.tick(60.0 + DEAD, socket_drained=True)
         assert not one.alive("a")
         assert one.role is Role.MASTER
 
     def test_the_dead_stay_dead(self):
         one = settled()
         one.heard("a", 5, 10.0)
-        one.tick(20.0, quiet=True)
+        one.tick(20.0, socket_drained=True)
         one.stalled(60.0, 30.0)
         assert not one.alive("a")
 
@@ -426,26 +426,26 @@ class TestStall:
         one.stalled(12.0, 1.5)
         assert one.role is Role.LISTENING
         one.heard("a", 5, 13.0)
-        one.tick(12.0 + DEAD, quiet=True)
+        one.tick(12.0 + DEAD, socket_drained=True)
         assert (one.role, one.master) == (Role.BACKUP, "a")
 
     def test_a_second_stall_begins_anew(self):
         one = settled()
         one.stalled(20.0, 2.0)
         one.stalled(22.0, 2.0)
-        one.tick(20.0 + DEAD, quiet=True)
+        one.tick(20.0 + DEAD, socket_drained=True)
         assert one.role is Role.LISTENING
-        one.tick(22.0 + DEAD, quiet=True)
+        one.tick(22.0 + DEAD, socket_drained=True)
         assert one.role is Role.MASTER
 
     def test_a_leaver_that_stalled_does_not_listen(self):
         one = settled()
-        one.feel(Condition(leaving=True), 10.0)
+        one.set_local_state(LocalState(leaving=True), 10.0)
         one.stalled(20.0, 5.0)
         assert (one.role, one.advertised) == (Role.BACKUP, LEAVING)
 
 
-HOLDER = Condition(holds=True, last_held=True)
+HOLDER = LocalState(holds=True, last_held=True)
 
 
 class TestPreemptDelay:
@@ -453,7 +453,7 @@ class TestPreemptDelay:
 
     def holder(self, delay: float = DELAY) -> Election:
         one = settled(preempt_delay=delay)
-        one.feel(HOLDER, DEAD)
+        one.set_local_state(HOLDER, DEAD)
         assert one.advertised == PROTECTED
         return one
 
@@ -462,14 +462,14 @@ class TestPreemptDelay:
         now = start
         while now < end:
             one.heard(peer, priority, now)
-            one.tick(now, quiet=True)
+            one.tick(now, socket_drained=True)
             now += INTERVAL
         one.heard(peer, priority, end)
-        one.tick(end, quiet=True)
+        one.tick(end, socket_drained=True)
 
     def test_without_a_delay_a_better_node_takes_at_once(self):
         one = settled()
-        one.feel(HOLDER, DEAD)
+        one.set_local_state(HOLDER, DEAD)
         assert one.advertised == 10
         one.heard("a", 9, 4.0)
         assert one.role is Role.BACKUP
@@ -480,7 +480,7 @@ class TestPreemptDelay:
         assert one.next_deadline() == 10.0 + self.DELAY
         self.keep(one, "a", 5, 10.0, 10.0 + self.DELAY - JUST)
         assert (one.role, one.advertised) == (Role.MASTER, PROTECTED)
-        one.tick(10.0 + self.DELAY, quiet=True)
+        one.tick(10.0 + self.DELAY, socket_drained=True)
         assert (one.role, one.master, one.advertised) == (Role.BACKUP, "a", 10)
 
     def test_endless(self):
@@ -508,13 +508,13 @@ class TestPreemptDelay:
         one.heard("a", 5, 16.6)
         self.keep(one, "a", 5, 16.6, 16.6 + self.DELAY - JUST)
         assert one.advertised == PROTECTED
-        one.tick(16.6 + self.DELAY, quiet=True)
+        one.tick(16.6 + self.DELAY, socket_drained=True)
         assert one.advertised == 10
 
     def test_a_rival_that_dies_meanwhile_begins_anew(self):
         one = self.holder()
         self.keep(one, "a", 5, 10.0, 16.0)
-        one.tick(16.0 + DEAD, quiet=True)
+        one.tick(16.0 + DEAD, socket_drained=True)
         assert not one.alive("a")
         assert one.next_deadline() == math.inf
         self.keep(one, "a", 5, 20.0, 20.0 + self.DELAY - JUST)
@@ -527,7 +527,7 @@ class TestPreemptDelay:
         one.heard("a", UNFIT, 14.5)
         self.keep(one, "b", 5, 15.0, 14.0 + self.DELAY - JUST)
         assert one.advertised == PROTECTED
-        one.tick(14.0 + self.DELAY, quiet=True)
+        one.tick(14.0 + self.DELAY, socket_drained=True)
         assert (one.advertised, one.master) == (10, "b")
 
     def test_another_better_priority_does_not_begin_anew(self):
@@ -535,7 +535,7 @@ class TestPreemptDelay:
         self.keep(one, "a", 5, 10.0, 16.0)
         one.heard("a", 4, 16.0)
         one.heard("a", 4, 10.0 + self.DELAY)
-        one.tick(10.0 + self.DELAY, quiet=True)
+        one.tick(10.0 + self.DELAY, socket_drained=True)
         assert one.advertised == 10
 
     def test_who_conceded_is_not_protected_again_when_the_taker_advertises_0(self):
@@ -549,7 +549,7 @@ class TestPreemptDelay:
         one = self.holder()
         self.keep(one, "a", 5, 10.0, 10.0 + self.DELAY)
         if end == "death":
-            one.tick(10.0 + self.DELAY + DEAD, quiet=True)
+            one.tick(10.0 + self.DELAY + DEAD, socket_drained=True)
         elif end == "removed":
             one.set_members(frozenset("byz"), 17.5)
         else:
@@ -559,24 +559,24 @@ class TestPreemptDelay:
     def test_or_until_it_has_let_go(self):
         one = self.holder()
         self.keep(one, "a", 5, 10.0, 10.0 + self.DELAY)
-        one.feel(Condition(), 18.0)
+        one.set_local_state(LocalState(), 18.0)
         one.heard("a", PROTECTED, 18.0)
-        one.feel(HOLDER, 18.5)  # it came back to it: a new hold
+        one.set_local_state(HOLDER, 18.5)  # it came back to it: a new hold
         assert one.advertised == PROTECTED
 
     def test_a_doubt_is_no_end_of_the_hold(self):
         one = self.holder()
         self.keep(one, "a", 5, 10.0, 10.0 + self.DELAY)
         one.heard("a", PROTECTED, 18.0)
-        one.feel(Condition(last_held=True), 18.0)
-        one.feel(HOLDER, 18.2)
+        one.set_local_state(LocalState(last_held=True), 18.0)
+        one.set_local_state(HOLDER, 18.2)
         assert one.advertised == 10
 
     def test_cold_start_does_not_wait(self):
         one = election(preempt_delay=math.inf)
         one.heard("z", 5, 1.0)
         one.heard("z", 5, 2.0)
-        one.tick(DEAD, quiet=True)
+        one.tick(DEAD, socket_drained=True)
         assert (one.role, one.master) == (Role.BACKUP, "z")
 
     @pytest.mark.parametrize("end", [LEAVING, UNFIT, None])
@@ -585,7 +585,7 @@ class TestPreemptDelay:
         one.heard("z", PROTECTED, 4.0)
         assert one.role is Role.BACKUP
         if end is None:
-            one.tick(4.0 + DEAD, quiet=True)
+            one.tick(4.0 + DEAD, socket_drained=True)
         else:
             one.heard("z", end, 4.1)
         assert one.role is Role.MASTER
@@ -595,48 +595,48 @@ class TestReload:
     def test_another_priority_counts_at_once(self):
         one = settled()
         one.heard("z", 20, 4.0)
-        events = one.set_terms(replace(one.terms, priority=30), 5.0)
+        events = one.set_config(replace(one.config, priority=30), 5.0)
         assert whats(events) == [EventName.ADVERTISED, EventName.ROLE]
         assert (one.role, one.advertised) == (Role.BACKUP, 30)
 
     def test_the_own_id_stays(self):
         with pytest.raises(ValueError, match="instance id"):
-            settled().set_terms(Terms("other"), 5.0)
+            settled().set_config(ElectionConfig("other"), 5.0)
 
     @pytest.mark.parametrize(("interval", "end"), [(2.0, 6.0), (0.5, 1.5), (1.0, 3.0)])
     def test_while_listening_what_was_listened_counts(self, interval, end):
         one = election()
-        one.set_terms(replace(one.terms, interval=interval), 1.0)
+        one.set_config(replace(one.config, interval=interval), 1.0)
         assert one.next_deadline() == pytest.approx(end)
-        one.tick(end - JUST, quiet=True)
+        one.tick(end - JUST, socket_drained=True)
         assert one.role is Role.LISTENING
-        one.tick(end + JUST, quiet=True)
+        one.tick(end + JUST, socket_drained=True)
         assert one.role is Role.MASTER
 
     def test_listening_may_be_over_at_once(self):
         one = election()
-        one.set_terms(replace(one.terms, interval=0.1), 2.0)
+        one.set_config(replace(one.config, interval=0.1), 2.0)
         assert one.role is Role.MASTER
 
     def test_a_master_does_not_listen_again(self):
         one = settled()
-        one.set_terms(replace(one.terms, interval=100.0), 5.0)
+        one.set_config(replace(one.config, interval=100.0), 5.0)
         assert one.role is Role.MASTER
 
     def test_deadlines_follow_the_new_dead_time(self):
         one = settled()
         one.heard("a", 5, 10.0)
-        one.set_terms(replace(one.terms, interval=0.5), 10.5)
+        one.set_config(replace(one.config, interval=0.5), 10.5)
         assert one.next_death <= 12.0
-        one.tick(12.0 - JUST, quiet=True)
+        one.tick(12.0 - JUST, socket_drained=True)
         assert one.alive("a")
-        one.tick(12.0, quiet=True)
+        one.tick(12.0, socket_drained=True)
         assert not one.alive("a")
         one.heard("a", 5, 12.0)
-        one.set_terms(replace(one.terms, interval=2.0), 12.5)
-        one.tick(18.0 - JUST, quiet=True)
+        one.set_config(replace(one.config, interval=2.0), 12.5)
+        one.tick(18.0 - JUST, socket_drained=True)
         assert one.alive("a")
-        one.tick(18.0, quiet=True)
+        one.tick(18.0, socket_drained=True)
         assert not one.alive("a")
 
     def test_a_rise_that_still_waits_is_forgotten_with_a_death(self):
@@ -644,31 +644,31 @@ class TestReload:
         one = settled(priority=100)
         one.heard("a", PROTECTED, 10.0)
         one.heard("a", 200, 10.5)
-        one.set_terms(replace(one.terms, interval=0.25), 10.6)
-        one.tick(11.35 - JUST, quiet=True)
+        one.set_config(replace(one.config, interval=0.25), 10.6)
+        one.tick(11.35 - JUST, socket_drained=True)
         assert one.alive("a")  # the whole new dead time
-        one.tick(11.35, quiet=True)
+        one.tick(11.35, socket_drained=True)
         assert not one.alive("a")
         one.heard("a", 200, 11.4)
         assert one.role is Role.MASTER
 
     def test_a_shorter_dead_time_kills_nobody_who_kept_the_old_pace(self):
         one = settled()
-        one.set_terms(replace(one.terms, interval=10.0), 5.0)
+        one.set_config(replace(one.config, interval=10.0), 5.0)
         one.heard("a", 5, 100.0)
-        one.set_terms(replace(one.terms, interval=1.0), 108.0)
-        one.tick(108.0, quiet=True)
+        one.set_config(replace(one.config, interval=1.0), 108.0)
+        one.tick(108.0, socket_drained=True)
         assert one.alive("a")
-        one.tick(111.0, quiet=True)
+        one.tick(111.0, socket_drained=True)
         assert not one.alive("a")
 
     def test_who_is_a_rival_is_judged_anew(self):
         one = settled(preempt_delay=5.0)
-        one.feel(HOLDER, 4.0)
+        one.set_local_state(HOLDER, 4.0)
         one.heard("a", 8, 5.0)
-        one.set_terms(replace(one.terms, priority=7), 6.0)
+        one.set_config(replace(one.config, priority=7), 6.0)
         assert one.next_deadline() == math.inf
-        one.set_terms(replace(one.terms, priority=9), 7.0)
+        one.set_config(replace(one.config, priority=9), 7.0)
         assert one.next_deadline() == 12.0
 
 
@@ -719,15 +719,15 @@ class TestMembers:
 # A second election, as dumb as can be: all of history, each time anew
 
 
-NOTHING = Condition()
+NOTHING = LocalState()
 
 
 @dataclass(frozen=True)
 class Happening:
     at: float
-    peer: str = ""  # "": the own condition changes
+    peer: str = ""  # "": the own state changes
     priority: int = 0
-    condition: Condition = NOTHING
+    state: LocalState = NOTHING
 
 
 def fit(priority: int) -> bool:
@@ -736,15 +736,15 @@ def fit(priority: int) -> bool:
 
 def dumb(history: list[Happening], now: float, own: str, priority: int, delay: float) -> tuple[Role, str | None]:
     """Who should hold at `now`, from everything that ever happened."""
-    condition = next((h.condition for h in reversed(history) if not h.peer), NOTHING)
+    state = next((h.state for h in reversed(history) if not h.peer), NOTHING)
     mine = priority
-    if condition.leaving:
+    if state.leaving:
         mine = 255
-    elif condition.letting_go:
+    elif state.letting_go:
         mine = 254
-    elif condition.unfit:
-        mine = 253 if condition.last_held else 254
-    elif condition.holds and delay:
+    elif state.unfit:
+        mine = 253 if state.last_held else 254
+    elif state.holds and delay:
         mine = 0
     ranks = []
     for peer in {h.peer for h in history if h.peer}:
@@ -758,7 +758,7 @@ def dumb(history: list[Happening], now: float, own: str, priority: int, delay: f
                 counted = 0
         ranks.append((counted, peer))
     best = min(ranks, default=None)
-    if condition.leaving or condition.yielded:
+    if state.leaving or state.yielded:
         return Role.BACKUP, best[1] if best else None
     if now < DEAD:
         return Role.LISTENING, best[1] if best else None
@@ -767,15 +767,15 @@ def dumb(history: list[Happening], now: float, own: str, priority: int, delay: f
     return Role.BACKUP, best[1]
 
 
-conditions = st.builds(
-    lambda held, doubt, unfit, letting_go, yielded, leaving: Condition(
+states = st.builds(
+    lambda held, doubt, unfit, letting_go, yielded, leaving: LocalState(
         held and not doubt, held, unfit, letting_go, yielded, leaving
     ),
     *[st.booleans()] * 6,
 )
 happenings = st.one_of(
     st.tuples(st.sampled_from("abyz"), st.sampled_from([0, 1, 5, 9, 10, 11, 252, 253, 254, 255])),
-    st.tuples(st.just(""), conditions),
+    st.tuples(st.just(""), states),
 )
 steps = st.lists(
     st.tuples(st.sampled_from([0.0, 0.125, 0.5, 1.0, 2.0, 2.875, 3.0, 3.125, 5.0]), happenings), max_size=40
@@ -786,7 +786,7 @@ steps = st.lists(
 @given(steps, st.sampled_from([0.0, math.inf]), st.sampled_from("amz"))
 @example(
     [
-        (0.0, ("", Condition(holds=True, last_held=True))),
+        (0.0, ("", LocalState(holds=True, last_held=True))),
         (2.0, ("a", 11)),
         (1.0, ("a", 0)),
         (3.0, ("a", 0)),
@@ -810,13 +810,13 @@ def test_a_dumb_second_election_agrees(sequence, delay, own):
         end = now + wait
         while (due := min(real.next_deadline(), real.next_death)) <= end:
             now = max(now, due)
-            real.tick(now, quiet=True)
+            real.tick(now, socket_drained=True)
             agree()
         now = end
         agree()  # nothing changes between two deadlines
         if peer == "":
-            history.append(Happening(now, condition=what))
-            real.feel(what, now)
+            history.append(Happening(now, state=what))
+            real.set_local_state(what, now)
         elif peer != own:
             history.append(Happening(now, peer, what))
             real.heard(peer, what, now)
@@ -833,7 +833,7 @@ def test_a_dumb_second_election_agrees(sequence, delay, own):
             st.floats(-0.01, 8.0),
             st.sampled_from("abyz"),
             st.integers(0, 255),
-            conditions,
+            states,
         ),
         max_size=60,
     ),
@@ -842,24 +842,26 @@ def test_a_dumb_second_election_agrees(sequence, delay, own):
 def test_no_sequence_of_calls_breaks_it(sequence, delay):
     """Times may even go back a little, as threads that read the clock before they got the lock make them."""
     one, now = election(preempt_delay=delay), 0.0
-    for what, wait, peer, number, condition in sequence:
+    for what, wait, peer, number, state in sequence:
         now = max(0.0, now + wait)
         match what:
             case "heard" if peer in one.peers:
                 one.heard(peer, number, now)
             case "tick" | "late tick":
-                one.tick(now, quiet=what == "tick")
+                one.tick(now, socket_drained=what == "tick")
                 assert one.next_deadline() > now  # else its caller would spin
                 assert what == "late tick" or one.next_death > now
             case "stalled":
                 one.stalled(now, wait)
             case "feel":
-                one.feel(condition, now)
+                one.set_local_state(state, now)
             case "terms":
-                one.set_terms(Terms("m", max(1, number % 253), 0.5 + number / 100, 1 + number % 4, delay), now)
+                one.set_config(
+                    ElectionConfig("m", max(1, number % 253), 0.5 + number / 100, 1 + number % 4, delay), now
+                )
             case "members":
                 one.set_members(frozenset("abyz"[: number % 5]), now)
-        best = min(((p.counted, p.instance_id) for p in one.peers.values() if p.alive), default=None)
+        best = min(((p.effective_priority, p.instance_id) for p in one.peers.values() if p.alive), default=None)
         if one.role is Role.MASTER:
             assert one.master == "m"
             assert best is None or (one.advertised, "m") < best

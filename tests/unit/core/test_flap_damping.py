@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exoip.core.election import Condition, Election, Terms
+from exoip.core.election import Election, ElectionConfig, LocalState
 from exoip.core.events import EventName
 from exoip.core.flap_damping import CHANGES, FIRST_DELAY, LONGEST_DELAY, WINDOW, Damping
 
@@ -77,47 +77,47 @@ def flap(election: Election, rounds: int, now: float = 10.0) -> tuple[float, lis
     told: list[EventName] = []
     election.set_members(frozenset({"a"}), 0.0)
     for _ in range(rounds):
-        for event in election.tick(now, quiet=True):
+        for event in election.tick(now, socket_drained=True):
             told.append(event.name)
-        election.feel(Condition(holds=True, last_held=True), now)
+        election.set_local_state(LocalState(holds=True, last_held=True), now)
         told += [event.name for event in election.heard("a", 10, now + 1)]
         if election.role == "BACKUP":
-            election.feel(Condition(), now + 2)
+            election.set_local_state(LocalState(), now + 2)
         now += 5
     return now, told
 
 
 def test_a_holder_that_flapped_protects_itself_from_a_better_node():
-    election = Election(Terms("b", 20), 0.0)
+    election = Election(ElectionConfig("b", 20), 0.0)
     _, told = flap(election, 4)
     assert (election.role, election.advertised) == ("MASTER", 0)
     assert told.count(EventName.FLAPPING) == 2
 
 
 def test_it_concedes_when_the_better_one_has_been_there_for_that_long():
-    election = Election(Terms("b", 20), 0.0)
+    election = Election(ElectionConfig("b", 20), 0.0)
     now, _ = flap(election, 4)
     heard = now - 4
     delay = election.damping.delay
     while now < heard + delay:
         assert election.role == "MASTER"
         election.heard("a", 10, now)
-        election.tick(now, quiet=True)
+        election.tick(now, socket_drained=True)
         now += 1
-    election.tick(now, quiet=True)
+    election.tick(now, socket_drained=True)
     assert (election.role, election.advertised) == ("BACKUP", 20)
 
 
 def test_nobody_waits_for_a_holder_that_is_unfit_or_leaves():
-    for condition in (Condition(last_held=True, unfit=True), Condition(last_held=True, leaving=True)):
-        election = Election(Terms("b", 20), 0.0)
+    for state in (LocalState(last_held=True, unfit=True), LocalState(last_held=True, leaving=True)):
+        election = Election(ElectionConfig("b", 20), 0.0)
         now, _ = flap(election, 4)
-        election.feel(condition, now - 3)
+        election.set_local_state(state, now - 3)
         assert election.role == "BACKUP"
 
 
 def test_switched_off_it_says_and_does_nothing():
-    election = Election(Terms("b", 20, flap_damping=False), 0.0)
+    election = Election(ElectionConfig("b", 20, flap_damping=False), 0.0)
     _, told = flap(election, 9)
     assert election.role == "BACKUP"
     assert EventName.FLAPPING not in told
@@ -125,7 +125,7 @@ def test_switched_off_it_says_and_does_nothing():
 
 @pytest.mark.parametrize("configured", [300.0, math.inf])
 def test_a_longer_preemption_delay_stays(configured: float):
-    election = Election(Terms("b", 20, preempt_delay=configured), 0.0)
+    election = Election(ElectionConfig("b", 20, preempt_delay=configured), 0.0)
     for at in range(CHANGES):
         election.damping.changed(float(at))
     assert election.preempt_delay == configured

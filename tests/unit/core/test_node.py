@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from exoip.core.admission import TOLD_EVERY
 from exoip.core.calls import Failure, Kind, Lane, Outcome
-from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, Role, Terms
+from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, ElectionConfig, Role
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.core.unfit import OPERATOR, UnfitReason
@@ -213,15 +213,15 @@ class TestBeats:
     def test_at_once_when_the_priority_changed_and_the_rhythm_stays(self):
         bench = Bench()
         bench.advance_to(4.3)
-        bench.node.set_aside("health check", "down", bench.now)
+        bench.node.set_unfit("health check", "down", bench.now)
         bench.advance_to(6.5)
         assert bench.beats[-3:] == [(4.3, HOLDING_UNFIT), (5.0, HOLDING_UNFIT), (6.0, HOLDING_UNFIT)]
 
     def test_a_change_and_back_before_anybody_asked_is_no_change(self):
         bench = Bench()
         bench.advance_to(4.3)
-        bench.node.set_aside("health check", "down", bench.now)
-        bench.node.set_aside("health check", "", bench.now)
+        bench.node.set_unfit("health check", "down", bench.now)
+        bench.node.set_unfit("health check", "", bench.now)
         bench.advance_to(5.5)
         assert bench.beats[-2:] == [(4.0, 10), (5.0, 10)]
 
@@ -235,14 +235,14 @@ class TestBeats:
     def test_a_shorter_interval_counts_at_once(self):
         bench = Bench()
         bench.advance_to(10.2)
-        bench.node.set_terms(replace(bench.terms, interval=0.25), VERIFY, bench.now)
+        bench.node.set_config(replace(bench.config, interval=0.25), VERIFY, bench.now)
         bench.advance_to(11.01)
         assert [at for at, _ in bench.beats if at > 10.1] == pytest.approx([10.45, 10.7, 10.95])
 
     def test_a_longer_one_after_the_next_beat(self):
         bench = Bench()
         bench.advance_to(10.2)
-        bench.node.set_terms(replace(bench.terms, interval=4.0), VERIFY, bench.now)
+        bench.node.set_config(replace(bench.config, interval=4.0), VERIFY, bench.now)
         bench.advance_to(20)
         assert [at for at, _ in bench.beats if at > 10.1] == [11.0, 15.0, 19.0]
         assert not bench.said(EventName.STALLED)
@@ -354,12 +354,12 @@ class TestLeave:
 class TestHealth:
     def test_a_failing_check_makes_unfit_while_it_fails(self):
         bench = master()
-        bench.node.set_aside("health check", "the web server is down", bench.now)
+        bench.node.set_unfit("health check", "the web server is down", bench.now)
         bench.advance(1000)
         assert bench.view.unfit
         assert bench.beats[-1][1] == HOLDING_UNFIT
         assert bench.role is Role.MASTER  # nobody is better
-        bench.node.set_aside("health check", "", bench.now)
+        bench.node.set_unfit("health check", "", bench.now)
         bench.pump()
         assert not bench.view.unfit
         assert bench.beats[-1][1] == 10
@@ -368,7 +368,7 @@ class TestHealth:
 
     def test_a_backup_advertises_254(self):
         bench = backup()
-        bench.node.set_aside("health check", "down", bench.now)
+        bench.node.set_unfit("health check", "down", bench.now)
         bench.pump()
         assert bench.beats[-1][1] == UNFIT
 
@@ -388,9 +388,9 @@ class TestHealth:
         bench.beating["a"] = 50
         bench.advance(10_000)
         assert {priority for _, priority in bench.beats} == {UNFIT}
-        assert bench.view.aside == (UnfitReason(OPERATOR, "drained by ann"),)
+        assert bench.view.unfit_reasons == (UnfitReason(OPERATOR, "drained by ann"),)
         assert (bench.role, bench.holding) == (Role.BACKUP, set())
-        bench.node.set_aside(OPERATOR, "", bench.now)
+        bench.node.set_unfit(OPERATOR, "", bench.now)
         bench.advance(10)
         assert bench.role is Role.MASTER
 
@@ -410,7 +410,7 @@ class TestHealth:
         assert bench.node.set_priority(30, bench.now) == 10
         bench.pump()
         assert (bench.role, bench.view.priority, bench.beats[-1][1]) == (Role.BACKUP, 30, 30)
-        bench.node.set_terms(bench.terms, 30.0, bench.now)
+        bench.node.set_config(bench.config, 30.0, bench.now)
         assert (bench.role, bench.view.priority) == (Role.MASTER, 10)
 
     def test_a_node_alone_serves_though_it_is_in_quarantine(self):
@@ -459,7 +459,7 @@ def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
 def sleepy_node(interval: float = 300.0, emit: Callable[[Event], None] = lambda event: None, **options: Any) -> Node:
     """A node whose next deadline is far away, and whose beat of the start is sent."""
     members = {instance_id(name): (f"host-{name}", 12345) for name in "az"}
-    node = Node(Terms(instance_id("m"), 10, interval), EIP, members, time.monotonic(), emit=emit, **options)
+    node = Node(ElectionConfig(instance_id("m"), 10, interval), EIP, members, time.monotonic(), emit=emit, **options)
     assert node.beat(time.monotonic()).heartbeat is not None
     return node
 
@@ -467,7 +467,7 @@ def sleepy_node(interval: float = 300.0, emit: Callable[[Event], None] = lambda 
 class TestWaiting:
     def test_a_beat_that_is_due_does_not_wait(self):
         members = {instance_id("a"): ("host-a", 12345)}
-        node = Node(Terms(instance_id("m")), EIP, members, time.monotonic(), emit=lambda event: None)
+        node = Node(ElectionConfig(instance_id("m")), EIP, members, time.monotonic(), emit=lambda event: None)
         assert node.wait_beat(time.monotonic, FOREVER).heartbeat is not None
 
     def test_without_anything_to_do_it_returns_in_time(self):
@@ -489,11 +489,11 @@ class TestWaiting:
         now = time.monotonic()
         match what:
             case "health":
-                node.set_aside("health check", "down", now)
+                node.set_unfit("health check", "down", now)
             case "leave":
                 node.leave(now)
             case "terms":
-                node.set_terms(Terms(instance_id("m"), 99, 300.0), VERIFY, now)
+                node.set_config(ElectionConfig(instance_id("m"), 99, 300.0), VERIFY, now)
         assert result().heartbeat.priority == {"health": UNFIT, "leave": LEAVING, "terms": 99}[what]
 
     def test_a_death_wakes_the_worker(self):
@@ -584,7 +584,7 @@ class TestWaiting:
             lambda: serve(Lane.MUTATIONS),
             lambda: serve(Lane.READS),
             trouble,
-            lambda: node.set_aside("health check", "" if int(time.monotonic() * 10) % 2 else "down", time.monotonic()),
+            lambda: node.set_unfit("health check", "" if int(time.monotonic() * 10) % 2 else "down", time.monotonic()),
             lambda: node.snapshot(time.monotonic()),
         ]
         threads = [threading.Thread(target=forever, args=(job,), daemon=True) for job in jobs]
@@ -653,9 +653,9 @@ def test_no_sequence_of_happenings_breaks_a_node(sequence, own, delay):
             case "members":
                 bench.node.set_members({instance_id(x): (f"host-{x}", 1) for x in how[0]}, bench.now)
             case "terms":
-                bench.node.set_terms(Terms(instance_id(own), how[0], how[1], 3.0, how[2]), VERIFY, bench.now)
+                bench.node.set_config(ElectionConfig(instance_id(own), how[0], how[1], 3.0, how[2]), VERIFY, bench.now)
             case "health":
-                bench.node.set_aside("health check", how[0], bench.now)
+                bench.node.set_unfit("health check", how[0], bench.now)
             case "operation":
                 bench.operation = how[0]
             case "candidates":

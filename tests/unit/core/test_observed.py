@@ -8,22 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exoip.core.observed import Instance, Knowledge, Self
+from exoip.core.observed import InstanceState, Observed, OwnState
 
 
 class TestSelf:
     def test_at_start_in_doubt_and_perhaps_holding(self):
-        me = Self()
+        me = OwnState()
         assert (me.doubt, me.holds, me.held, me.may_hold) == (True, False, False, True)
 
     @pytest.mark.parametrize("holds", [True, False])
     def test_any_read_ends_the_doubt_of_the_start(self, holds):
-        me = Self()
+        me = OwnState()
         assert me.seen(holds, 0.0)
         assert (me.doubt, me.holds, me.may_hold) == (False, holds, holds)
 
     def test_a_read_from_before_the_doubt_does_not_end_it(self):
-        me = Self()
+        me = OwnState()
         me.seen(True, 0.0)
         me.doubted(5.0)
         assert me.seen(True, 4.9)
@@ -34,12 +34,12 @@ class TestSelf:
         assert me.holds
 
     def test_an_attach_seen_done_within_its_time_ends_an_older_doubt(self):
-        me = Self()
+        me = OwnState()
         me.attached(called=1.0, looked=2.0, now=2.1, trusted_for=5.0)
         assert (me.holds, me.known_at, me.may_hold) == (True, 2.0, True)
 
     def test_but_not_one_that_came_after_its_call(self):
-        me = Self()
+        me = OwnState()
         me.seen(False, 0.0)
         me.doubted(1.5)
         me.attached(called=1.0, looked=2.0, now=2.1, trusted_for=5.0)
@@ -47,7 +47,7 @@ class TestSelf:
         assert me.doubt
 
     def test_seen_done_late_it_is_in_doubt(self):
-        me = Self()
+        me = OwnState()
         me.seen(False, 0.0)
         me.attached(called=1.0, looked=6.0, now=6.2, trusted_for=5.0)
         assert me.held
@@ -56,7 +56,7 @@ class TestSelf:
         assert not me.held
 
     def test_a_read_from_before_an_own_mutation_ended_tells_nothing(self):
-        me = Self()
+        me = OwnState()
         me.attached(called=1.0, looked=2.0, now=2.1, trusted_for=5.0)
         assert not me.seen(False, 2.05)
         assert me.holds
@@ -65,15 +65,15 @@ class TestSelf:
         assert not me.may_hold
 
     def test_of_two_reads_the_later_counts(self):
-        me = Self()
+        me = OwnState()
         assert me.seen(True, 2.0)
         assert not me.seen(False, 1.0)
         assert me.holds
 
     def test_a_stray_attach_is_ended_by_a_read_that_began_after_it(self):
-        me = Self()
+        me = OwnState()
         me.seen(False, 0.0)
-        me.doubted(5.0, stray=True)
+        me.doubted(5.0, attach_may_land=True)
         assert me.may_hold
         me.seen(False, 4.0)
         assert me.may_hold
@@ -83,11 +83,11 @@ class TestSelf:
 
 class TestInstance:
     def test_never_read(self):
-        other = Instance("x")
+        other = InstanceState("x")
         assert (other.holds, other.holding) == (None, False)
 
     def test_holding_since_it_was_first_seen_to(self):
-        other = Instance("x")
+        other = InstanceState("x")
         assert other.seen(True, True, 1.0, 1.1)
         assert other.seen(True, True, 5.0, 5.1)
         assert (other.holding, other.since) == (True, 1.0)
@@ -97,7 +97,7 @@ class TestInstance:
         assert other.since == 7.0
 
     def test_presumed_until_seen(self):
-        other = Instance("x")
+        other = InstanceState("x")
         other.presume(3.0)
         assert (other.holding, other.holds, other.since) == (True, None, 3.0)
         assert other.seen(True, True, 4.0, 4.1)
@@ -108,7 +108,7 @@ class TestInstance:
         assert not other.holding
 
     def test_a_read_from_before_its_detach_ended_tells_nothing(self):
-        other = Instance("x")
+        other = InstanceState("x")
         other.seen(True, True, 1.0, 1.1)
         other.cleared(3.0)
         assert not other.seen(True, True, 2.9, 3.1)
@@ -117,7 +117,7 @@ class TestInstance:
         assert other.holding
 
     def test_reads_out_of_order(self):
-        other = Instance("x")
+        other = InstanceState("x")
         assert other.seen(False, True, 2.0, 2.1)
         assert not other.seen(True, True, 1.0, 2.2)
         assert other.holds is False
@@ -125,12 +125,12 @@ class TestInstance:
 
 class TestKnowledge:
     def test_never_oneself(self):
-        know = Knowledge("m")
+        know = Observed("m")
         know.set_members(frozenset("abm"), 0.0)
         assert sorted(know.others) == ["a", "b"]
 
     def test_who_left_stays_until_seen_not_to_hold(self):
-        know = Knowledge("m")
+        know = Observed("m")
         know.set_members(frozenset("ab"), 0.0)
         know.set_members(frozenset("b"), 1.0)
         assert not know.others["a"].listed
@@ -142,7 +142,7 @@ class TestKnowledge:
         assert sorted(know.others) == ["b"]
 
     def test_who_is_presumed_to_hold_stays_too(self):
-        know = Knowledge("m")
+        know = Observed("m")
         know.set_members(frozenset("a"), 0.0)
         know.others["a"].seen(False, True, 0.5, 0.6)
         know.others["a"].presume(1.0)
@@ -150,14 +150,14 @@ class TestKnowledge:
         assert sorted(know.others) == ["a"]
 
     def test_who_left_and_is_known_not_to_hold_is_forgotten_at_once(self):
-        know = Knowledge("m")
+        know = Observed("m")
         know.set_members(frozenset("a"), 0.0)
         know.others["a"].seen(False, True, 0.5, 0.6)
         know.set_members(frozenset(), 1.0)
         assert know.others == {}
 
     def test_who_comes_back_is_known_again(self):
-        know = Knowledge("m")
+        know = Observed("m")
         know.set_members(frozenset("a"), 0.0)
         know.others["a"].seen(True, True, 0.5, 0.6)
         know.set_members(frozenset(), 1.0)
@@ -166,18 +166,18 @@ class TestKnowledge:
         assert know.others["a"].holding
 
     def test_a_baseline_holder_seen_not_to_hold_is_none_any_more(self):
-        know = Knowledge("m")
+        know = Observed("m")
         know.set_members(frozenset("a"), 0.0)
-        know.baseline.add("a")
+        know.holders_at_attach.add("a")
         know.not_holding("a")
-        assert know.baseline == set()
+        assert know.holders_at_attach == set()
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 3), st.booleans()), max_size=30), st.booleans())
 def test_reads_in_any_order_leave_the_one_that_began_last(reads, own):
     """Each read: began, how long it took, what it showed. They arrive in the order in which they end."""
-    me, other = Self(), Instance("x")
+    me, other = OwnState(), InstanceState("x")
     for began, took, holds in sorted(reads, key=lambda read: read[0] + read[1]):
         me.seen(holds, began) if own else other.seen(holds, True, began, began + took)
     if reads:

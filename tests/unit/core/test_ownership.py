@@ -162,8 +162,8 @@ class TestStandBack:
 
     def test_while_it_lasts_better_and_worse_do_not_matter(self):
         bench = self.yielded()
-        bench.node.set_aside("health check", "down", bench.now)
-        bench.node.set_aside("health check", "", bench.now)
+        bench.node.set_unfit("health check", "down", bench.now)
+        bench.node.set_unfit("health check", "", bench.now)
         assert bench.view.yielded
         assert bench.role is Role.BACKUP
 

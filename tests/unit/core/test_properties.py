@@ -103,7 +103,7 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(name=names, bad=st.booleans())
     def health_changes(self, name: str, bad: bool) -> None:
-        self._host(name).feel("the health check fails" if bad else "")
+        self._host(name).set_health("the health check fails" if bad else "")
 
     @rule(side=st.sets(names, min_size=1))
     def network_splits(self, side: set[str]) -> None:
@@ -171,7 +171,7 @@ class Cluster(RuleBasedStateMachine):
         world.cut.clear()
         for host in world.hosts.values():
             host.api.modes.clear()
-            host.feel("")
+            host.set_health("")
             if host.leaving:
                 host.crash()
             host.up = True

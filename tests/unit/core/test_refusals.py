@@ -7,12 +7,12 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exoip.core.admission import MOST_SENDERS, TOLD_EVERY, Refusals
+from exoip.core.admission import MOST_SENDERS, TOLD_EVERY, DroppedDatagrams
 
 
 def test_a_flood_of_strangers_hides_no_member():
     """What a member does wrong is told however many strangers were told of before."""
-    refusals = Refusals()
+    refusals = DroppedDatagrams()
     for number in range(2 * MOST_SENDERS):
         refusals.note(f"10.0.{number // 256}.{number % 256}", "short", 0.0)
     assert refusals.note("192.0.2.1", "signature", 1.0) is None
@@ -21,14 +21,14 @@ def test_a_flood_of_strangers_hides_no_member():
 
 
 def test_members_that_come_and_go_are_forgotten():
-    refusals = Refusals()
+    refusals = DroppedDatagrams()
     for number in range(20 * MOST_SENDERS):
         assert refusals.note(f"10.0.{number // 256}.{number % 256}", "signature", number * TOLD_EVERY, member=True)
         assert len(refusals._members) <= MOST_SENDERS
 
 
 def test_a_flood_of_false_senders_takes_little_memory():
-    refusals, told = Refusals(), 0
+    refusals, told = DroppedDatagrams(), 0
     for number in range(5 * MOST_SENDERS):
         told += refusals.note(f"10.0.{number // 256}.{number % 256}", "short", number * 1e-3) is not None
     assert told == MOST_SENDERS
@@ -37,7 +37,7 @@ def test_a_flood_of_false_senders_takes_little_memory():
 
 
 def test_after_the_flood_others_are_told_again():
-    refusals = Refusals()
+    refusals = DroppedDatagrams()
     for number in range(2 * MOST_SENDERS):
         refusals.note(f"10.0.{number // 256}.{number % 256}", "short", 0.0)
     assert refusals.note("192.0.2.1", "short", 1.0) is None
@@ -48,7 +48,7 @@ def test_after_the_flood_others_are_told_again():
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 40), st.sampled_from("abc"), st.sampled_from(["short", "eip"])), max_size=80))
 def test_never_twice_within_a_minute(datagrams):
-    refusals, now = Refusals(), 0.0
+    refusals, now = DroppedDatagrams(), 0.0
     last: dict[tuple[str, str], float] = {}
     for wait, address, cause in datagrams:
         now += wait

@@ -93,8 +93,8 @@ def test_two_hold_one_only_presumed_and_a_stranger() -> None:
 def test_what_is_advertised_instead() -> None:
     assert line(healthy(), "priority") == "10"
     bench = healthy()
-    bench.node.set_aside("operator", "drained by ann", bench.now)
-    bench.node.set_aside("failover", "failover by bob", bench.now, bench.now + 90)
+    bench.node.set_unfit("operator", "drained by ann", bench.now)
+    bench.node.set_unfit("failover", "failover by bob", bench.now, bench.now + 90)
     assert line(bench, "priority") == "10, advertises 253 (aside, holding)"
     found = [one for one in lines(bench) if one.startswith("  aside")]
     assert [one.split("aside", 1)[1].strip() for one in found] == [

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
-from exoip.core.election import Role, Terms
+from exoip.core.election import ElectionConfig, Role
 from exoip.core.node import Node
 from exoip.daemon.api_worker import Clients, Executor, Worker
 from exoip.errors import ApiUnavailable, ConfigError
@@ -347,7 +347,7 @@ class TestWorkers:
         """A node a beside b, and both of its workers."""
         members = {bed.ids["b"]: ("192.0.2.2", 12345)}
         node = Node(
-            Terms(bed.ids["a"], 10, 0.1, 3.0),
+            ElectionConfig(bed.ids["a"], 10, 0.1, 3.0),
             EIP,
             members,
             time.monotonic(),

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from exoip.core.election import Role, Terms
+from exoip.core.election import ElectionConfig, Role
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.daemon.heartbeat_threads import Receiver, Sender
@@ -187,8 +187,8 @@ class Fixture:
         self.clock = Clock()
         self.events: list[Event] = []
         members = {PEER: (address, 9)}
-        self.terms = Terms(OWN, 10, interval, 3.0)
-        self.node = Node(self.terms, EIP, members, self.clock.now, emit=self.events.append)
+        self.config = ElectionConfig(OWN, 10, interval, 3.0)
+        self.node = Node(self.config, EIP, members, self.clock.now, emit=self.events.append)
         self.receiver = Receiver(
             channel, self.node, self.clock, ROUND, self.events.append, lambda: rules or Rules(), lambda: NOW_STAMP / 1e6
         )
@@ -200,7 +200,7 @@ class Fixture:
     def walk(self, end: float) -> None:
         """Let time pass without a stall."""
         while self.clock.now < end:
-            self.clock.now = min(end, self.clock.now + self.terms.interval)
+            self.clock.now = min(end, self.clock.now + self.config.interval)
             self.node.beat(self.clock.now)
 
     @property
@@ -327,8 +327,8 @@ class TestReceiver:
     def test_it_wakes_at_the_next_death_though_nothing_comes(self, channel):
         """With a real clock; without that it would sleep for PATIENCE."""
         events: list[Event] = []
-        terms = Terms(OWN, 10, 0.2, 1.0)
-        node = Node(terms, EIP, {PEER: ("127.0.0.1", 9)}, time.monotonic(), emit=events.append)
+        config = ElectionConfig(OWN, 10, 0.2, 1.0)
+        node = Node(config, EIP, {PEER: ("127.0.0.1", 9)}, time.monotonic(), emit=events.append)
         receiver = Receiver(channel, node, time.monotonic, PATIENCE, events.append)
         node.beat(time.monotonic())
         node.heard(Heartbeat(5, EIP, PEER), "127.0.0.1", time.monotonic())
@@ -337,7 +337,7 @@ class TestReceiver:
         assert time.monotonic() - started < PATIENCE / 2
         told = {event.name: event.at for event in events}
         if EventName.STALLED not in told:  # a machine that stood still
-            assert told[EventName.PEER_DEAD] >= told[EventName.PEER_ALIVE] + terms.dead_time
+            assert told[EventName.PEER_DEAD] >= told[EventName.PEER_ALIVE] + config.dead_time
 
     def test_it_goes_round_when_nothing_happens(self, channel):
         one = Fixture(channel)
@@ -503,7 +503,7 @@ class TestSender:
     def sender(self, channel: Any, addresses: list[str], port: int = 9) -> tuple[Sender, Clock, list[Event]]:
         clock, events = Clock(), list[Event]()
         members = {instance_id(f"p{n}"): (address, port) for n, address in enumerate(addresses)}
-        node = Node(Terms(OWN, 10), EIP, members, clock.now, emit=lambda event: None)
+        node = Node(ElectionConfig(OWN, 10), EIP, members, clock.now, emit=lambda event: None)
         return Sender(channel, node, clock, ROUND, events.append), clock, events
 
     def test_to_every_member(self, channel):
@@ -615,8 +615,8 @@ class TestThreads:
             for number, name in enumerate("am"):
                 other = channels[1 - number]
                 members = {instance_id("ma"[number]): (other.socket.getsockname()[0], port_of(other))}
-                terms = Terms(instance_id(name), 10, 0.05, 10.0)
-                node = Node(terms, EIP, members, time.monotonic(), emit=lambda event: None)
+                config = ElectionConfig(instance_id(name), 10, 0.05, 10.0)
+                node = Node(config, EIP, members, time.monotonic(), emit=lambda event: None)
                 nodes.append(node)
                 threads.append(Sender(channels[number], node, time.monotonic, ROUND, lambda event: None))
                 threads.append(Receiver(channels[number], node, time.monotonic, ROUND, lambda event: None))

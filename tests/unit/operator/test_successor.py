@@ -75,7 +75,7 @@ def test_what_one_does_not_hold_one_can_not_hand_over():
 
 def test_who_is_leaving_or_hands_over_already():
     bench = holder(a=20)
-    bench.node.set_aside("operator", "drained", bench.now)
+    bench.node.set_unfit("operator", "drained", bench.now)
     assert "this node is BACKUP and lets go" in obstacle(bench.view, EIP, label)
     bench = holder(a=20)
     bench.node.leave(bench.now)

@@ -87,7 +87,7 @@ def test_a_peer_that_would_not_take_over(priority, words):
 
 def test_why_this_node_steps_aside():
     bench = well()
-    bench.node.set_aside("operator", "drained by ann", bench.now)
+    bench.node.set_unfit("operator", "drained by ann", bench.now)
     bench.holding.add("z")
     bench.until(lambda: not bench.view.holds)
     level, reasons = judged(bench)

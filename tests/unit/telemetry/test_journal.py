@@ -76,10 +76,10 @@ def _run_life(world: World) -> None:
     a, b = world.hosts["a"], world.hosts["b"]
     a.stall(5.0)
     world.advance(20)
-    b.run(lambda: b.node and b.node.set_aside("health check", "the web server is down", b.now))
+    b.run(lambda: b.node and b.node.set_unfit("health check", "the web server is down", b.now))
     b.pump()
     world.advance(20)
-    b.run(lambda: b.node and b.node.set_aside("health check", "", b.now))
+    b.run(lambda: b.node and b.node.set_unfit("health check", "", b.now))
     b.pump()
     world.advance(20)
     holder = next(host for host in (a, b) if host.name in world.holders)

@@ -31,7 +31,7 @@ PEERS = (
 )
 NODE = Snapshot(
     100.0, Role.MASTER, "alone", 40.0, "id-0", 10, True, False, True, False, False, "attach", PEERS, {"short": 3, "unknown": 1},
-    aside=(
+    unfit_reasons=(
         UnfitReason("health check tcp 127.0.0.1:80", "health check tcp 127.0.0.1:80 fails: Connection refused"),
         UnfitReason("operator", "drained by root"),
     ),
