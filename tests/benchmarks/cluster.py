@@ -19,8 +19,9 @@ from typing import Any
 
 from exoip.sandbox.record import Entry
 from tests.benchmarks.trust import Trust
-from tests.support.cluster import ATTACH, Cluster, Process
+from tests.support.cluster import ATTACH, Cluster
 from tests.support.paths import ROOT
+from tests.support.process import Process
 
 LATENCY, OPERATION = 0.1, 0.2  # seconds
 RATIO = 3.0

@@ -1,12 +1,14 @@
-"""The daemon as it is, but that it also trusts the certificate of the bench's zone: `python -m tests.benchmarks.daemon FOLDER WORD...`"""
+"""Run exoip as `node` does, trusting the certificates in FOLDER: `python -m tests.benchmarks.daemon FOLDER WORD...`."""
 
 from __future__ import annotations
 
+from tests.support.node import main  # first, as the daemon loads it
+
+# isort: split
 import sys
 
-import exoip.__main__
 import exoip.exoscale.transport
 
 if __name__ == "__main__":
     exoip.exoscale.transport.CA_FOLDER = sys.argv.pop(1)
-    exoip.__main__.main()
+    main()

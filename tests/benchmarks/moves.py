@@ -18,7 +18,9 @@ from exoip.sandbox.record import Entry
 from tests.benchmarks.cluster import LATENCY, RATIO, BenchCluster
 from tests.benchmarks.figures import Figure, at_most, exactly
 from tests.benchmarks.noise import Noise
-from tests.support.cluster import DETACH, PATIENCE, Process
+from tests.support.cluster import DETACH
+from tests.support.process import Process
+from tests.support.waiting import PATIENCE
 
 READ = "get-instance"
 POLL = 0.25  # between two looks at an operation, PROTOCOL.md

@@ -19,7 +19,8 @@ from tests.benchmarks.cluster import LATENCY, BenchCluster
 from tests.benchmarks.figures import Figure, at_most, exactly
 from tests.benchmarks.noise import Busy, Noise
 from tests.benchmarks.process import Taken
-from tests.support.cluster import PATIENCE, Process
+from tests.support.process import Process
+from tests.support.waiting import PATIENCE
 
 HEADERS = 28  # bytes of IPv4 and UDP
 HOUR = 3600.0

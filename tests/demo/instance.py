@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import IO
 
 from tests.demo.view import Entry, View
-from tests.support.cluster import environment
 from tests.support.paths import ROOT
+from tests.support.process import environment
 
 DIES = 5.0  # seconds
 

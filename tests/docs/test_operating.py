@@ -19,10 +19,11 @@ import pytest
 from exoip.ctl.levels import CODES
 from exoip.ctl.options import build_parser
 from tests.docs.test_readme import OPERATING, blocks, rows, section
-from tests.support.cluster import GROUP, PATIENCE, Cluster, until
+from tests.support.cluster import GROUP, Cluster
 from tests.support.journals import Journals
 from tests.support.operating import commands, sample
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE, until
 from tests.unit.ctl.test_check import configuration
 from tests.unit.ctl.test_commands import Ctl
 

@@ -18,8 +18,8 @@ from exoip.core.admission import Admission
 from exoip.exoscale import metadata, models
 from exoip.heartbeat import authentication
 from tests.fuzz.__main__ import TARGETS, Broken, datagrams, main, mutated, plain, proven
-from tests.support.cluster import PATIENCE
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE
 
 INPUTS = {"receiver": 6000, "http": 2000, "answers": 600, "metadata": 3000, "configuration": 300, "control": 3000}
 

@@ -14,8 +14,8 @@ from exoip.telemetry.messages import MESSAGE_IDS, EventName
 from tests.hosts.beats import Beats
 from tests.hosts.host import Entry, Host
 from tests.hosts.network import ADDRESSES, EIP, HUB
-from tests.hosts.waiting import wait
 from tests.hosts.zone import API, LATENCY, OPERATION, Change, Zone, now
+from tests.support.waiting import until
 
 UNIT = "exoip@web.service"
 FILE = "/etc/exoip/web.conf"
@@ -113,11 +113,11 @@ class Cluster:
                 for name, text in states().items()
             )
 
-        wait(
+        until(
             as_wished,
-            most,
             f"{holder} holds, and {', '.join(names)} agree",
-            lambda: f"{states()}, {self.zone.changes()}",
+            most,
+            why=lambda: f"{states()}, {self.zone.changes()}",
         )
 
     def status(self, name: str, word: str, most: float = TOLD) -> None:
@@ -126,7 +126,7 @@ class Cluster:
         def show() -> str:
             return self.hosts[name].show("StatusText", UNIT)
 
-        wait(lambda: word in show(), most, f"the status of {name} says {word!r}", show)
+        until(lambda: word in show(), f"the status of {name} says {word!r}", most, why=show)
 
     def events(self, name: str, what: EventName, since: float) -> list[Entry]:
         """The entries of one event in a host's journal from a moment on."""
@@ -136,7 +136,7 @@ class Cluster:
 
     def event(self, name: str, what: EventName, since: float, most: float = SETTLES) -> Entry:
         """The first entry of an event from a moment on; waits for it."""
-        return wait(lambda: self.events(name, what, since), most, f"{name} tells {what}")[0]
+        return until(lambda: self.events(name, what, since), f"{name} tells {what}", most)[0]
 
     def lines(self, name: str, since: float) -> list[Entry]:
         """All that the daemon told from a moment on."""
@@ -151,7 +151,7 @@ class Cluster:
         def told() -> str:
             return "\n".join(str(entry["MESSAGE"]) for entry in self.lines(name, since))
 
-        found_ = wait(found, most, f"{name} says {text!r}", told)
+        found_ = until(found, f"{name} says {text!r}", most, why=told)
         assert isinstance(found_, dict)
         return found_
 
@@ -172,11 +172,11 @@ class Cluster:
             for (old, new), (_, why) in zip(pairwise(sets), steps, strict=True)
             for name in old ^ new
         ]
-        wait(
+        until(
             lambda: not self.untold(since, wanted),
-            TOLD,
             "the journals tell why",
-            lambda: str(self.untold(since, wanted)),
+            TOLD,
+            why=lambda: str(self.untold(since, wanted)),
         )
         return changes
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.hosts.network import ADDRESSES, command, forget, plug
-from tests.hosts.waiting import wait
+from tests.support.waiting import until
 
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -98,7 +98,7 @@ class Host:
                 stdout=console,
                 stderr=console,
             )
-        wait(self._booted, BOOTS, f"{self.name} has started", self._console)
+        until(self._booted, f"{self.name} has started", BOOTS, why=self._console)
 
     def lose_power(self) -> None:
         """Switch it off: from one moment to the next it runs nothing and answers nothing."""

@@ -11,8 +11,8 @@ from exoip.sandbox.text import key_name, key_secret
 from tests.hosts.cluster import SETTLES, TOLD, UNIT, Cluster
 from tests.hosts.host import Host
 from tests.hosts.network import EIP, cut
-from tests.hosts.waiting import wait
 from tests.hosts.zone import GROUP, now
+from tests.support.waiting import until
 
 EXAMPLES = Path(__file__, "../../../packaging/examples").resolve()
 STANZA = "/etc/network/interfaces.d/exoip"
@@ -25,7 +25,7 @@ def addresses(host: Host) -> set[str]:
 
 def shows_it(host: Host) -> None:
     """Wait until `lo` has the Elastic IP beside what it had, and see that the host is still reachable."""
-    wait(lambda: addresses(host) == {"127.0.0.1/8", f"{EIP}/32"}, TOLD, "lo has it", lambda: str(addresses(host)))
+    until(lambda: addresses(host) == {"127.0.0.1/8", f"{EIP}/32"}, "lo has it", TOLD, why=lambda: str(addresses(host)))
     assert host.address in host.run("ip", "-o", "address", "show", "dev", "eth0")
 
 
@@ -91,19 +91,19 @@ def runs(host: Host) -> bool:
 
 def test_the_stanza_starts_it_at_boot_and_stops_it_with_a_hand_over(stanzas: Cluster) -> None:
     a = stanzas.hosts["a"]
-    wait(lambda: stanzas.zone.holders() == {"a"}, SETTLES, "a holds", lambda: told(a))
+    until(lambda: stanzas.zone.holders() == {"a"}, "a holds", SETTLES, why=lambda: told(a))
     shows_it(a)
     assert a.show("ActiveState", UNIT) == "inactive"
 
     since = now()
     a.sh("ifdown lo:1 >/dev/null 2>&1")
-    wait(lambda: not runs(a), SETTLES, "its daemon has left")
+    until(lambda: not runs(a), "its daemon has left", SETTLES)
     assert [change.holders for change in stanzas.zone.changes(since)] == [{"a", "b"}, {"b"}]
     assert addresses(a) == {"127.0.0.1/8"}
 
     since = now()
     a.sh("ifup lo:1 >/dev/null 2>&1")
-    wait(lambda: stanzas.zone.holders() == {"a"}, SETTLES, "a holds again")
+    until(lambda: stanzas.zone.holders() == {"a"}, "a holds again", SETTLES)
     stanzas.never_without(since)
     assert f"attached {EIP} to this instance" in told(a)
 
@@ -112,8 +112,8 @@ def test_at_boot_it_waits_for_a_network_that_comes_later(stanzas: Cluster) -> No
     """ifupdown brings up one interface after the other, and `lo:1` may be the first."""
     a = stanzas.hosts["a"]
     a.lose_power()
-    wait(lambda: stanzas.zone.holders() == {"b"}, SETTLES, "b holds")
+    until(lambda: stanzas.zone.holders() == {"b"}, "b holds", SETTLES)
     with cut("a", "bc", hub=True):
         a.boot()
-        wait(lambda: "metadata" in told(a), SETTLES, "it says what it lacks", lambda: told(a))
-    wait(lambda: stanzas.zone.holders() == {"a"}, 2 * SETTLES, "a holds again", lambda: told(a))
+        until(lambda: "metadata" in told(a), "it says what it lacks", SETTLES, why=lambda: told(a))
+    until(lambda: stanzas.zone.holders() == {"a"}, "a holds again", 2 * SETTLES, why=lambda: told(a))

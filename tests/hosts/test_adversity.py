@@ -10,8 +10,8 @@ import pytest
 from exoip.core.events import EventName
 from tests.hosts.cluster import DEAD, FILE, INTERVAL, UNIT, Cluster
 from tests.hosts.host import Host
-from tests.hosts.waiting import wait
 from tests.hosts.zone import now
+from tests.support.waiting import until
 
 CLOCK = "/etc/exoip/clock"  # by how much the daemon's clock is wrong
 DROP_IN = f"""[Service]
@@ -59,7 +59,9 @@ def test_a_holders_clock_that_goes_wrong_is_named_and_nothing_moves(clocked: Clu
     clocked.status("a", "degraded")
     # Its heartbeats need no clock.
     told = now()
-    wait(lambda: len(clocked.beats.of("a", told, now())) > 2 * BEATS, BEATS * INTERVAL + DEAD, f"{BEATS} further beats")
+    until(
+        lambda: len(clocked.beats.of("a", told, now())) > 2 * BEATS, f"{BEATS} further beats", BEATS * INTERVAL + DEAD
+    )
     clocked.punctual("a", since, "bc")
     clocked.moves(since)
 
@@ -91,7 +93,7 @@ def test_a_daemon_that_crashes_again_and_again_stands_aside(cluster: Cluster) ->
     since = now()
     for crash in (1, 2):
         a.signal("KILL", UNIT)
-        wait(lambda n=crash: restarted(a, n), DEAD, f"systemd restarts it after crash {crash}")
+        until(lambda n=crash: restarted(a, n), f"systemd restarts it after crash {crash}", DEAD)
     unfit = cluster.event("a", EventName.UNFIT, since)
     assert "too often" in unfit["EXOIP_REASON"]
     cluster.settled("b", "bca")

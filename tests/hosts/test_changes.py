@@ -14,8 +14,8 @@ from tests.hosts import history
 from tests.hosts.beats import Beat
 from tests.hosts.cluster import FILE, INTERVAL, UNIT, Cluster
 from tests.hosts.network import ADDRESSES
-from tests.hosts.waiting import wait
 from tests.hosts.zone import now
+from tests.support.waiting import until
 
 IN_FORCE = "the configuration is read again and in force"
 STAYS = "the configuration stays as it was: .*"
@@ -32,7 +32,7 @@ def reload(cluster: Cluster, name: str, told: str) -> None:
     since = now()
     cluster.hosts[name].run("systemctl", "reload", UNIT)
     cluster.line(name, told, since)
-    wait(lambda: cluster.hosts[name].show("ActiveState", UNIT) == "active", 5.0, "the reload is over")
+    until(lambda: cluster.hosts[name].show("ActiveState", UNIT) == "active", "the reload is over", 5.0)
 
 
 def two_beats(cluster: Cluster, since: float) -> list[Beat]:
@@ -84,7 +84,7 @@ def test_a_bad_file_is_refused_whole_and_nothing_changes(pair: Cluster, wrong: d
     # Neither the new peer nor the new interval was taken over, though they are right.
     assert not pair.events("a", EventName.PEER_ADDED, since)
     told_at = now()
-    one, other = wait(lambda: two_beats(pair, told_at), 4 * INTERVAL, "two more beats")
+    one, other = until(lambda: two_beats(pair, told_at), "two more beats", 4 * INTERVAL)
     assert other.at - one.at > INTERVAL / 2
     pair.moves(since)
     assert a.show("NRestarts", UNIT) == "0"

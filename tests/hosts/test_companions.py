@@ -7,8 +7,8 @@ import pytest
 from exoip.core.events import EventName
 from tests.hosts.cluster import FILE, SETTLES, UNIT, Cluster
 from tests.hosts.host import Host
-from tests.hosts.waiting import wait
 from tests.hosts.zone import now
+from tests.support.waiting import until
 
 SERVICE = "probe.service"
 HOOK = "/etc/exoip/hooks/notify"
@@ -79,7 +79,7 @@ def test_a_program_that_the_unit_does_not_let_run_is_refused_with_the_cure_and_a
     since = now()
     c.ask("systemctl", "restart", UNIT)
     served.line("c", "--notify /opt/monitoring/notify: can not be executed by this user: .*ExecPaths", since)
-    wait(lambda: c.show("ExecMainStatus", UNIT) == "78", SETTLES, "it ends with 78")
+    until(lambda: c.show("ExecMainStatus", UNIT) == "78", "it ends with 78", SETTLES)
 
     folder = "/etc/systemd/system/exoip@.service.d"
     c.run("mkdir", "-p", folder)

@@ -6,8 +6,8 @@ from exoip.core.events import EventName
 from tests.hosts import history
 from tests.hosts.cluster import DEAD, UNIT, Cluster, at
 from tests.hosts.network import EIP, cut
-from tests.hosts.waiting import wait
 from tests.hosts.zone import now
+from tests.support.waiting import until
 
 # Why it moves, in the words of the journals.
 LEAVES = r"a \(.*\) advertises another priority: 10 -> 255"
@@ -22,10 +22,10 @@ def test_a_killed_daemon_is_restarted_within_the_dead_time_and_nothing_moves(clu
     restarts = int(a.show("NRestarts", UNIT))
     killed = a.show("MainPID", UNIT)
     a.signal("KILL", UNIT)
-    wait(
+    until(
         lambda: int(a.show("NRestarts", UNIT)) == restarts + 1 and a.show("ActiveState", UNIT) == "active",
-        DEAD,
         "systemd restarts it",
+        DEAD,
     )
     assert a.show("MainPID", UNIT) != killed
     cluster.settled("a")
@@ -64,8 +64,8 @@ def test_a_frozen_daemon_is_replaced_then_killed_by_the_watchdog_and_takes_back(
     a, since = cluster.hosts["a"], now()
     before = int(a.show("NRestarts", UNIT))
     a.signal("STOP", UNIT)
-    wait(lambda: cluster.zone.holders() == {"b"}, 2 * DEAD, "b takes it and clears a")
-    wait(lambda: int(a.show("NRestarts", UNIT)) == before + 1, 20.0, "the watchdog has it restarted")
+    until(lambda: cluster.zone.holders() == {"b"}, "b takes it and clears a", 2 * DEAD)
+    until(lambda: int(a.show("NRestarts", UNIT)) == before + 1, "the watchdog has it restarted", 20.0)
     assert a.journal(f"--since=@{since:.6f}", f"UNIT={UNIT}", "UNIT_RESULT=watchdog")
     cluster.settled("a")
     cluster.moves(since, ("ab", DIES), ("b", CLEARS), ("ab", RETURNS), ("a", LET_GO))
@@ -106,7 +106,7 @@ def test_a_cut_cable_moves_it_and_its_repair_moves_it_back_once(cluster: Cluster
 def test_a_cut_between_the_hosts_alone_costs_few_moves_and_never_leaves_nobody(cluster: Cluster) -> None:
     since = now()
     with cut("a", "bc", hub=False):
-        wait(lambda: cluster.zone.holders() == {"b"}, 3 * DEAD, "b takes it and clears a")
+        until(lambda: cluster.zone.holders() == {"b"}, "b takes it and clears a", 3 * DEAD)
         yielded = cluster.event("a", EventName.YIELDED, since, most=60.0)
         assert yielded["EXOIP_PEER_INSTANCE"] == cluster.zone.ids["b"]
         cluster.status("a", "yielded")

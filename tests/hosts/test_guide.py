@@ -6,9 +6,9 @@ import json
 
 from tests.hosts.cluster import FILE, UNIT, Cluster
 from tests.hosts.network import EIP
-from tests.hosts.waiting import wait
 from tests.hosts.zone import now
 from tests.support.operating import commands
+from tests.support.waiting import until
 
 NAME = UNIT.removeprefix("exoip@").removesuffix(".service")
 
@@ -22,7 +22,7 @@ def test_is_it_healthy(cluster: Cluster) -> None:
     bare, status, as_json, _ = lines("Is it healthy?")
     for name, role in (("a", "MASTER"), ("b", "BACKUP")):
         host = cluster.hosts[name]
-        wait(lambda host=host: "healthy" in host.sh(f"{bare} || true").splitlines()[0], 10.0, "it is healthy")
+        until(lambda host=host: "healthy" in host.sh(f"{bare} || true").splitlines()[0], "it is healthy", 10.0)
         assert f"{NAME}  {EIP}  {role}  healthy" in host.sh(bare)
         assert host.sh(status).splitlines()[0] == host.sh(bare).splitlines()[0]
         told = json.loads(host.sh(as_json))
@@ -53,7 +53,9 @@ def test_drain_a_node_for_maintenance(cluster: Cluster) -> None:
     cluster.moves(since, ("ab", r"advertises another priority: 10 -> 253"), ("b", "holds and is heard"))
     a.lose_power()  # less than a reboot it can not be
     a.boot()
-    wait(lambda: "drained by root" in a.sh(f"exoipctl status {NAME} || true"), 60.0, "it is drained after the boot too")
+    until(
+        lambda: "drained by root" in a.sh(f"exoipctl status {NAME} || true"), "it is drained after the boot too", 60.0
+    )
     cluster.settled("b")
     assert a.sh(f"cat /var/lib/exoip/{NAME}/drained").startswith("drained by root (uid 0): new kernel")
     since = now()
@@ -72,7 +74,7 @@ def test_move_it_now(cluster: Cluster) -> None:
     a.sh(f"exoipctl undrain {NAME}")
     cluster.settled("a")
     a.sh(priority)
-    wait(lambda: cluster.zone.holders() == {"b"}, 60.0, "b is the better one")
+    until(lambda: cluster.zone.holders() == {"b"}, "b is the better one", 60.0)
     a.run("systemctl", "reload", UNIT)
     cluster.settled("a")
     cluster.never_without(since)
@@ -109,7 +111,7 @@ def test_rotate_the_key(cluster: Cluster) -> None:
     assert "problem" not in a.sh(check)
     a.sh(reload)
     cluster.line("a", "the configuration is read again and in force", since)
-    wait(lambda: "healthy" in a.sh(f"{status} || true").splitlines()[0], 60.0, "it works")
+    until(lambda: "healthy" in a.sh(f"{status} || true").splitlines()[0], "it works", 60.0)
     assert cluster.zone.changes(since) == [], "nothing moves"
     a.write(FILE, good)
     a.sh(reload)

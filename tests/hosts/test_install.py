@@ -13,8 +13,8 @@ from tests.hosts import readme
 from tests.hosts.cluster import TOLD, Cluster
 from tests.hosts.host import Host
 from tests.hosts.network import EIP
-from tests.hosts.waiting import wait
 from tests.hosts.zone import now
+from tests.support.waiting import until
 
 README = readme.chapter()
 INSTALL, COPY, LO = (README.command(words) for words in ("apt install", "cp -p", "exoip-address@"))
@@ -117,7 +117,7 @@ def test_the_unit_is_hardened(started: Cluster) -> None:
 
 def test_no_secret_is_anywhere_it_can_be_read(started: Cluster) -> None:
     a, secret = started.hosts["a"], README.option("exoscale-api-secret")
-    wait(lambda: a.journal("-t", "exoip"), TOLD, "the journal has entries")
+    until(lambda: a.journal("-t", "exoip"), "the journal has entries", TOLD)
     assert secret not in a.run("journalctl", "--no-pager", "-o", "export")
     assert secret not in a.sh("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
     assert secret not in a.run("systemctl", "show", UNIT)

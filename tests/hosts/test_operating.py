@@ -12,8 +12,8 @@ import pytest
 from exoip.core.events import EventName
 from tests.hosts.cluster import FILE, SETTLES, TOLD, UNIT, Cluster
 from tests.hosts.host import Host
-from tests.hosts.waiting import wait
 from tests.hosts.zone import now
+from tests.support.waiting import until
 
 OVERRIDE = f"/etc/systemd/system/{UNIT}.d/override.conf"
 HOOK = "/etc/exoip/hooks/notify"
@@ -45,7 +45,7 @@ def test_status_tells_how_it_is_in_words_in_json_and_as_an_exit_status(cluster: 
     told = json.loads(a.run("exoipctl", "status", "--json", "web"))
     assert "198.51.100.50" in json.dumps(told)
     cluster.hosts["c"].run("systemctl", "stop", UNIT)
-    wait(lambda: exits(a, "exoipctl", "status", "web") == 1, SETTLES, "a dead peer is told")
+    until(lambda: exits(a, "exoipctl", "status", "web") == 1, "a dead peer is told", SETTLES)
     a.run("systemctl", "stop", UNIT)
     assert exits(a, "exoipctl", "status", "web") == NOBODY
 
@@ -96,11 +96,11 @@ def test_a_program_that_comes_while_it_runs_is_called_after_a_reload(configured:
     def told() -> list[str]:
         return [str(entry["MESSAGE"]) for entry in a.journal(f"--since=@{since:.6f}", "-t", "told")]
 
-    wait(lambda: told() == ["MASTER yes"], TOLD, "it is told how it is", lambda: str(told()))
+    until(lambda: told() == ["MASTER yes"], "it is told how it is", TOLD, why=lambda: str(told()))
     a.sh("exoipctl failover --for 10 web && exoipctl wait --holds no web")
-    wait(lambda: told()[-1] == "BACKUP no", TOLD, "it is told that it left", lambda: str(told()))
+    until(lambda: told()[-1] == "BACKUP no", "it is told that it left", TOLD, why=lambda: str(told()))
     configured.settled("a", most=2 * SETTLES)
-    wait(lambda: told()[-1] == "MASTER yes", TOLD, "it is told that it is back", lambda: str(told()))
+    until(lambda: told()[-1] == "MASTER yes", "it is told that it is back", TOLD, why=lambda: str(told()))
     assert not configured.events("a", EventName.HOOK_FAILED, since)
 
 

@@ -14,7 +14,7 @@ from exoip.errors import ApiUnreachable
 from exoip.sandbox.client import ControlClient
 from exoip.sandbox.text import key_name, key_secret
 from tests.hosts.network import ADDRESSES, EIP, HUB
-from tests.hosts.waiting import wait
+from tests.support.waiting import until
 
 URL = f"http://{HUB}"  # of the zone: what the real metadata service has, and the control interface
 API = "api-ch-gva-2.exoscale.com"  # the name behind which the hosts find it, encrypted
@@ -51,7 +51,7 @@ class Zone:
                 )
             ]
         self.control = ControlClient(URL)
-        state = wait(self._started, STARTS, "the zone has started", log.read_text)
+        state = until(self._started, "the zone has started", STARTS, why=log.read_text)
         self.names: dict[str, str] = {one["id"]: one["name"] for one in state["instances"]}
         self.ids = {name: one for one, name in self.names.items()}
 

@@ -16,13 +16,15 @@ from urllib.request import urlopen
 import pytest
 
 from tests.process.test_cluster import never_without_a_holder
-from tests.support.cluster import PATIENCE, Cluster, Process
-from tests.support.cluster import until as cluster_until
+from tests.support.cluster import Cluster
 from tests.support.parallel import (
     New,
     beside,
     outcomes,  # noqa: F401
 )
+from tests.support.process import Process
+from tests.support.waiting import PATIENCE
+from tests.support.waiting import until as cluster_until
 
 OFTEN = ["--check-interval", "0.1", "--check-timeout", "2", "--check-rise", "2", "--check-fall", "2"]
 

@@ -15,12 +15,14 @@ from itertools import pairwise
 import pytest
 
 from exoip.heartbeat.wire import Heartbeat, encode
-from tests.support.cluster import ATTACH, Cluster, Heard, Members, Process
+from tests.support.cluster import ATTACH, Cluster, Members
+from tests.support.observer import Heard
 from tests.support.parallel import (
     New,
     beside,
     outcomes,  # noqa: F401
 )
+from tests.support.process import Process
 
 OUTAGE_BEATS = 15  # advertisement intervals that an outage of the API lasts at least
 STRANGER = "01234567-89ab-4def-8123-456789abcdef"

@@ -25,9 +25,10 @@ from exoip.operator.control_commands import Steered, Steering
 from exoip.operator.control_protocol import VERSION
 from exoip.telemetry.status import StatusInput
 from tests.simulation.world import EIP, instance_id
-from tests.support.cluster import PATIENCE, Cluster
+from tests.support.cluster import Cluster
 from tests.support.paths import ROOT
 from tests.support.virtual import Bench
+from tests.support.waiting import PATIENCE
 
 NAMES = {instance_id(name): f"web-{name}" for name in "amz"}
 EPOCH = 1_700_000_000.0

@@ -27,7 +27,9 @@ from exoip.errors import MetadataUnavailable
 from exoip.exoscale import discovery
 from exoip.telemetry.journal import Journal
 from tests.simulation.world import EIP, instance_id
-from tests.support.cluster import Cluster, Process, until
+from tests.support.cluster import Cluster
+from tests.support.process import Process
+from tests.support.waiting import until
 
 
 class Notified:

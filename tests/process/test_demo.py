@@ -37,7 +37,7 @@ from tests.demo.report import HEADINGS, Row, table
 from tests.demo.stage import Act, row
 from tests.demo.view import TIMELINE, View, happened_at, makes_master, silence, worth_telling
 from tests.demo.web import Server
-from tests.support.cluster import until
+from tests.support.waiting import until
 
 DEADLINE = 30.0
 NAMES = {"a": "node-1", "b": "node-2", "c": "node-3"}

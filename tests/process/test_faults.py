@@ -29,8 +29,9 @@ from tests.process.faults.chaos import Report, Run
 from tests.process.faults.partition import Cut
 from tests.process.faults.plan import Fault, Plan
 from tests.process.faults.process_probe import Cost, Life, Status, Witness
-from tests.support.cluster import ATTACH, PATIENCE
+from tests.support.cluster import ATTACH
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE
 
 DEAD = 0.9
 LASTING = float("inf")
@@ -57,7 +58,7 @@ BREAKS: dict[str, str] = {
 }
 PROGRAM = """
 import os, threading, time
-from exoip.__main__ import main
+from tests.support.node import main
 from exoip.core import mutations
 from exoip.daemon import reload
 from exoip.exoscale import client

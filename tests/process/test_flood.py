@@ -9,13 +9,13 @@ import re
 
 import pytest
 
-from tests.support.cluster import Process
 from tests.support.flood import KEY, KINDS, Flood, resident
 from tests.support.parallel import (
     New,
     beside,
     outcomes,  # noqa: F401
 )
+from tests.support.process import Process
 
 RATE = 5_000  # a second
 INTERVAL = 0.5

@@ -23,8 +23,10 @@ from exoip.ctl.__main__ import run as exoipctl
 from exoip.heartbeat.wire import Heartbeat, encode
 from tests.process.test_cluster import Sender
 from tests.process.test_daemon import Notified
-from tests.support.cluster import PATIENCE, Cluster, Process, until
+from tests.support.cluster import Cluster
 from tests.support.paths import ROOT
+from tests.support.process import Process
+from tests.support.waiting import PATIENCE, until
 
 AUTH_KEY, OLD_KEY = "ThE-kEy-oF-tHe-HeArTbEaTs", "aN-oLdEr-KeY-oF-tHeM"
 COLLECT = (
@@ -142,9 +144,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, str]]
         assert node.wait() == -signal.SIGABRT
         until(lambda: node.logged("Current thread") or node.logged("Thread 0x"), "the stacks")
         found = dict(run.left()) | {"its command line": command_line}
-        node._join()
-        node.exits.clear()
-        node.lines = ["(searched)"]
+        node.forget()
     run.notified.close()
     return run, found
 

@@ -14,12 +14,14 @@ import pytest
 from exoip.heartbeat.wire import SIGNED, SIZE, Heartbeat, encode
 from tests.process.test_cluster import Sender, never_without_a_holder, refusals
 from tests.process.test_daemon import Notified
-from tests.support.cluster import Cluster, Process, until
+from tests.support.cluster import Cluster
 from tests.support.parallel import (
     New,
     beside,
     outcomes,  # noqa: F401
 )
+from tests.support.process import Process
+from tests.support.waiting import until
 
 KEY, NEW_KEY = "a-key-of-all-the-nodes", "and-the-one-after-that"
 AN_HOUR = 3600.0

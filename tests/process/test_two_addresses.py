@@ -12,8 +12,10 @@ import pytest
 
 from exoip.config.addresses import bind_address
 from tests.docs.test_readme import README, section
-from tests.support.cluster import PATIENCE, Cluster, Process, until
+from tests.support.cluster import Cluster
 from tests.support.paths import ROOT
+from tests.support.process import Process
+from tests.support.waiting import PATIENCE, until
 from tests.unit.ctl.test_commands import Ctl
 
 

@@ -1,4 +1,4 @@
-"""Real nodes on loopback: a simulated zone, `exoip -W` processes beside it, and a member that only listens.
+"""Real nodes on loopback: a simulated zone, `exoip -W` processes, and a member that only listens.
 
     with Cluster(nodes=3) as cluster:
         cluster.start()
@@ -6,63 +6,39 @@
         cluster["n1"].kill()
         cluster.until(lambda: cluster.holders() == {"n2"}, "n2 holds")
 
-Every cluster has a /24 of 127.0.0.0/8 and a UDP port of its own, so that any number of them can run beside each other: node
-nK is at .1K, the Elastic IP is .100, strangers take what is left. The observer is an instance of the zone and a member of
-the group, but no node: it hears what every node says, with the kernel's time of arrival, and says nothing by itself.
+Every cluster has a /24 of 127.0.0.0/8 and a UDP port of its own, so any number of them can run at the
+same time: node nK has .1K, the Elastic IP .100, the observer .1, and strangers take what is left. The
+observer is an instance of the zone and a member of the group, but no node: it sends nothing.
 
-All waiting is for a condition; its deadline, PATIENCE, is the one constant that says how slow a machine may be. On the way
-out every process is ended by its id, and each has to have ended well, without a traceback, its secret never shown. When
-anything fails, every node's log and the zone's record are printed.
+On leaving the context every process is ended by its id. Each must have ended well, without a traceback
+and without showing its secret. If anything fails, every node's log and the zone's record are printed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
-import re
 import signal
-import socket
 import ssl
-import struct
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal, Self
+from typing import Literal, Self
 
-from exoip.errors import WireError
-from exoip.heartbeat.wire import Heartbeat, decode, split
 from exoip.sandbox.faults import Fault, Match
 from exoip.sandbox.model import Instance
 from exoip.sandbox.record import Entry
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.zone import Zone
-from tests.support.paths import ROOT
+from tests.support.observer import Observer
+from tests.support.process import Process, environment
+from tests.support.waiting import PATIENCE, POLL, until
 
-PATIENCE = float(os.environ.get("EXOIP_TEST_PATIENCE", "60"))  # seconds that anything may take before a test gives up
-POLL = 0.01
 GROUP = "cluster"
 ATTACH, DETACH = "attach-instance-to-elastic-ip", "detach-instance-from-elastic-ip"
-_SO_TIMESTAMPNS = 35  # Linux; the module `socket` has no name for it
-_FOREIGN = re.compile(
-    r"IF_|EXOSCALE_|JOURNAL_STREAM|NOTIFY_SOCKET|WATCHDOG_|RUNTIME_DIRECTORY|STATE_DIRECTORY|CREDENTIALS_DIRECTORY|PYTHONWARNINGS"
-)
-_ROLE = re.compile(r" exoip \w+ (MASTER|BACKUP|LISTENING) now, was ")
-_HOLDING = re.compile(r"(attached|detached) \S+ (to|from) this instance in|(?<=this instance )(holds|no longer holds) ")
 
 Members = Literal["group", "addresses", "ids"]
-
-
-def environment(**settings: str) -> dict[str, str]:
-    """This process's environment without what exoip would read, and with `settings`."""
-    # A virtual environment may mix versions of requests and urllib3 that warn of each other; that is none of exoip's lines
-    clean = {name: text for name, text in os.environ.items() if not _FOREIGN.match(name)}
-    return clean | {"PYTHONWARNINGS": "ignore:urllib3"} | settings
 
 
 def _directories(folder: Path | None, name: str) -> dict[str, str]:
@@ -72,184 +48,6 @@ def _directories(folder: Path | None, name: str) -> dict[str, str]:
     for directory in directories.values():
         directory.mkdir(parents=True)
     return {variable: str(directory) for variable, directory in directories.items()}
-
-
-def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
-    """Wait for the condition; AssertionError, naming `what`, when it has not come after `patience` seconds."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        if time.monotonic() >= deadline:
-            raise AssertionError(f"not within {patience:g} s: {what}")
-        time.sleep(POLL)
-
-
-class Process:
-    """One `exoip -W` process; `lines` is what it logged, the process of an earlier start included."""
-
-    def __init__(self, name: str, instance: Instance, words: Sequence[str], env: Mapping[str, str]) -> None:
-        self.name = name
-        self.instance = instance
-        self.words, self.env = list(words), dict(env)
-        self.lines: list[str] = []
-        self.exits: list[int] = []
-        self.program = [sys.executable, "-m", "exoip"]
-        self._since = 0  # the first line of this start
-        self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
-
-    @property
-    def address(self) -> str:
-        return self.instance.public_ip or ""
-
-    @property
-    def id(self) -> str:
-        return self.instance.id
-
-    @property
-    def pid(self) -> int:
-        """Its process id, also when it has ended; RuntimeError before it was ever started."""
-        if self._process is None:
-            raise RuntimeError(f"{self.name} was never started")
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def log(self) -> list[str]:
-        """What it logged since its last start."""
-        return self.lines[self._since :]
-
-    @property
-    def role(self) -> str:
-        """The role of which it told last, LISTENING at first."""
-        return ([found[1] for line in self.log if (found := _ROLE.search(line))] or ["LISTENING"])[-1]
-
-    def logged(self, text: str) -> list[str]:
-        """The lines since its last start that contain `text`."""
-        return [line for line in self.log if text in line]
-
-    def hears(self, other: Process) -> bool:
-        """Whether the other is alive, as it told last."""
-        said = [
-            line for line in self.log if f"{other.address}) is alive" in line or f"{other.address}) is dead" in line
-        ]
-        return bool(said) and "is alive" in said[-1]
-
-    @property
-    def holds(self) -> bool:
-        """Whether it knows that it holds, as it told last."""
-        said = [found[0].split(" ")[0] for line in self.log if (found := _HOLDING.search(line))]
-        return bool(said) and said[-1] in ("attached", "holds")
-
-    def start(self) -> None:
-        """Start it (again)."""
-        if self.running:
-            raise RuntimeError(f"{self.name} runs already")
-        self._join()
-        self._since = len(self.lines)
-        command = [*self.program, *self.words]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT,
-                                         env=self.env, cwd=ROOT, text=True, errors="replace")  # fmt: skip
-        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), name=f"log-{self.name}")
-        self._reader.start()
-
-    def _read(self, stream: IO[str]) -> None:
-        with stream:
-            self.lines.extend(line.rstrip("\n") for line in iter(stream.readline, ""))
-
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        if self._process is None:
-            raise RuntimeError(f"{self.name} was never started")
-        self._process.send_signal(number)
-
-    def wait(self) -> int:
-        """Wait for its end and return its exit code, that of a signal negative."""
-        if self._process is None:
-            raise RuntimeError(f"{self.name} was never started")
-        try:
-            return self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} did not end within {PATIENCE:g} s") from None
-
-    def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
-        self.send(signal.SIGKILL)
-        self.wait()
-
-    def stop(self) -> int:
-        """SIGTERM; returns the exit code."""
-        self.send(signal.SIGTERM)
-        return self.wait()
-
-    def _join(self) -> None:
-        if self._process is not None and self._reader is not None:
-            self.exits.append(self.wait())
-            self._reader.join(PATIENCE)
-            self._process = self._reader = None
-
-    def close(self, *, gently: bool) -> None:
-        """End it, by SIGTERM if `gently` and in time, else by SIGKILL."""
-        if self._process is None:
-            return
-        if self.running and gently:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(PATIENCE)
-        if self.running:
-            self.send(signal.SIGKILL)
-        self._join()
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """One heartbeat as the observer heard it: from which address, when it arrived, in seconds of time.monotonic, and its bytes."""
-
-    at: float
-    address: str
-    heartbeat: Heartbeat
-    data: bytes
-
-
-class Observer:
-    """A member that listens. `heard` and `bad` only ever grow."""
-
-    def __init__(self, host: str) -> None:
-        self.heard: list[Heard] = []
-        self.bad: list[tuple[str, bytes]] = []
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        self.socket.bind((host, 0))
-        self.host, self.port = self.socket.getsockname()
-        self._thread = threading.Thread(target=self._listen, name="observer")
-        self._stopping = False
-        self._thread.start()
-
-    def _listen(self) -> None:
-        while True:
-            data, ancillary, _, (address, _) = self.socket.recvmsg(2048, 128)
-            if self._stopping:
-                return
-            # From the kernel's wall clock to the steady one that the zone's record has, by what the two say now
-            seconds, nanoseconds = struct.unpack("ll", ancillary[0][2])
-            at = time.monotonic() - (time.time() - (seconds + nanoseconds / 1e9))
-            try:
-                self.heard.append(Heard(at, address, decode(split(data)[0]), data))
-            except WireError:
-                self.bad.append((address, data))
-
-    def of(self, process: Process, since: float = 0.0) -> list[Heard]:
-        """What it heard of the process from that moment on."""
-        return [heard for heard in list(self.heard) if heard.address == process.address and heard.at >= since]
-
-    def close(self) -> None:
-        self._stopping = True
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as poke:
-            poke.sendto(b"", (self.host, self.port))
-        self._thread.join()
-        self.socket.close()
 
 
 class Cluster:
@@ -405,9 +203,8 @@ class Cluster:
 
         def looked() -> object:
             for node in self.nodes.values():
-                ended = node._process.poll() if node._process is not None else None
-                if ended is not None and ended > 0:
-                    raise AssertionError(f"{node.name} ended with {ended} while waiting for: {what}")
+                if node.failed is not None:
+                    raise AssertionError(f"{node.name} ended with {node.failed} while waiting for: {what}")
             return condition()
 
         until(looked, what, patience)
@@ -421,11 +218,12 @@ class Cluster:
             backups = [node.name for node in running if node.role == "BACKUP"]
             heard = all(one.hears(other) for one in running for other in running if one is not other)
             alone = self.holders() == {holder} and masters == [holder] and len(backups) == len(running) - 1
-            return heard and alone and self[holder].holds and self._quiet()
+            return heard and alone and self[holder].holds and self.quiet()
 
         self.until(settled, f"{holder} is the one master and the one holder, and all hear each other")
 
-    def _quiet(self) -> bool:
+    def quiet(self) -> bool:
+        """Return whether no operation of the API is under way."""
         with self.server.lock:
             pending = [one for one in self.zone.operations(self.server.now()) if one.state == "pending"]
             return all(one.completes == float("inf") for one in pending)

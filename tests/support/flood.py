@@ -24,7 +24,9 @@ from types import TracebackType
 from typing import Self
 
 from exoip.heartbeat.wire import Heartbeat, encode
-from tests.support.cluster import PATIENCE, Cluster, Process
+from tests.support.cluster import Cluster
+from tests.support.process import Process
+from tests.support.waiting import PATIENCE
 
 KINDS = ("strangers", "junk", "blind", "forged")
 STRANGER = "01234567-89ab-4def-8123-456789abcdef"

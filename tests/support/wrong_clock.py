@@ -1,8 +1,8 @@
-"""Run the daemon with a wall clock that is SECONDS ahead for its heartbeats.
+"""Run exoip as `node` does, with a wall clock that is SECONDS ahead for its heartbeats.
 
     python -m tests.support.wrong_clock SECONDS WORD...
 
-The API still sees the right time, without which it would refuse every signature.
+The API still sees the right time, because it would reject every signature otherwise.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import functools
 import sys
 import time
 
-import exoip.__main__
 import exoip.daemon.daemon
+from tests.support.node import main
 
 if __name__ == "__main__":
     wrong = float(sys.argv.pop(1))
     for name in ("Sender", "Receiver"):
         part = getattr(exoip.daemon.daemon, name)
         setattr(exoip.daemon.daemon, name, functools.partial(part, wall=lambda: time.time() + wrong))
-    exoip.__main__.main()
+    main()

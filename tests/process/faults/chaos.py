@@ -27,7 +27,8 @@ from tests.process.faults.actions import Deeds, Undo, Violation
 from tests.process.faults.plan import Fault, Plan
 from tests.process.faults.process_probe import Life, Witness
 from tests.process.faults.transcript import Told
-from tests.support.cluster import ATTACH, PATIENCE, Cluster
+from tests.support.cluster import ATTACH, Cluster
+from tests.support.waiting import PATIENCE
 
 INTERVAL, RATIO = 0.15, 6.0  # a dead time of 0.9 s: a daemon on a busy machine may well not run for half a second
 LATENCY, OPERATION = 0.01, 0.1
@@ -271,7 +272,7 @@ class Run:
         for name, told in status.items():
             if self._witnesses[name].notified != (told.role, told.holds):
                 return f"{name} is {told}, and its program was told {self._witnesses[name].notified}"
-        return "" if self._cluster._quiet() else "an operation is under way"
+        return "" if self._cluster.quiet() else "an operation is under way"
 
     def _left_alone(self, best: str) -> set[str]:
         """Stopped instances that hold and that `best`, started since, does not know for members: it warns of them, and touches none."""

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.cluster import Process
+from tests.support.process import Process
 
 _STATUS = re.compile(r"(?P<role>LISTENING|BACKUP|MASTER) \w+ \S+, (?P<alive>\d+) of \d+ peers alive(?P<more>.*)")
 _BAD = re.compile(r"Traceback|CRITICAL|Fatal Python error|log entries were dropped")

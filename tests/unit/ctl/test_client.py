@@ -17,7 +17,7 @@ from exoip.ctl import client
 from exoip.ctl.client import Daemon, Refused, Unanswered, ask, asker, daemon, daemons
 from exoip.ctl.levels import CRITICAL, UNKNOWN
 from exoip.operator.control_server import Control
-from tests.support.cluster import PATIENCE
+from tests.support.waiting import PATIENCE
 
 
 class Answering:

@@ -19,8 +19,10 @@ import pytest
 
 from exoip import __version__
 from exoip.ctl.__main__ import COMMANDS
-from tests.support.cluster import PATIENCE, Cluster, environment, until
+from tests.support.cluster import Cluster
 from tests.support.paths import ROOT
+from tests.support.process import environment
+from tests.support.waiting import PATIENCE, until
 from tests.unit.telemetry.test_status import SCHEMA, strict
 
 

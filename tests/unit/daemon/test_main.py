@@ -20,8 +20,10 @@ from exoip.sandbox.faults import Fault, Match
 from exoip.sandbox.model import Instance, make_id
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.zone import Zone
-from tests.support.cluster import ATTACH, DETACH, PATIENCE, Cluster, environment
+from tests.support.cluster import ATTACH, DETACH, Cluster
 from tests.support.paths import ROOT
+from tests.support.process import environment
+from tests.support.waiting import PATIENCE
 
 SECRET = "a-secret-that-nobody-may-ever-read"
 KEY = "EXOa"

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exoip.operator.child_process import _BREATH, LONGEST_LINE, Child, environment, last_line
-from tests.support.cluster import PATIENCE, until
+from tests.support.waiting import PATIENCE, until
 
 NEVER = threading.Event()
 PATH = {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}

@@ -17,7 +17,7 @@ import pytest
 from exoip.errors import ConfigError
 from exoip.operator import control_server
 from exoip.operator.control_server import LONGEST_REQUEST, MOST_CLIENTS, Control, bind, default_path, start
-from tests.support.cluster import PATIENCE, until
+from tests.support.waiting import PATIENCE, until
 
 
 class Served:

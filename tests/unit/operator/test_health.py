@@ -19,7 +19,7 @@ from exoip.core.events import Event, EventName
 from exoip.core.snapshot import Health
 from exoip.daemon.clock import clock
 from exoip.operator.health import Checker, CommandProbe, HttpProbe, TcpProbe
-from tests.support.cluster import until
+from tests.support.waiting import until
 
 NEVER = threading.Event()
 SECONDS = 5.0  # of a check that has no reason to take long

@@ -14,7 +14,7 @@ from exoip.daemon.clock import clock
 from exoip.errors import ConfigError
 from exoip.operator.hooks import WAITING, Hooks, check
 from exoip.operator.stance import Stance
-from tests.support.cluster import until
+from tests.support.waiting import until
 
 SECONDS = 10.0
 ENVIRON = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "EXOIP_EIP": "198.51.100.50", "EXOIP_INSTANCE": "me"}

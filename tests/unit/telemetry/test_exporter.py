@@ -12,7 +12,7 @@ import pytest
 
 from exoip.errors import ConfigError
 from exoip.telemetry.exporter import LONGEST_REQUEST, REQUEST_TIME, MetricsServer, listen
-from tests.support.cluster import PATIENCE, until
+from tests.support.waiting import PATIENCE, until
 
 Start = Callable[..., MetricsServer]
 
