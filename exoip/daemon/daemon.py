@@ -25,7 +25,7 @@ from exoip.daemon import memory, reload, requisites
 from exoip.daemon.addons import Around, Companions
 from exoip.daemon.api_worker import Clients, Executor, Worker
 from exoip.daemon.clock import clock, wall
-from exoip.daemon.heartbeat_threads import Receiver, Sender
+from exoip.daemon.heartbeat_threads import HeartbeatLink, Receiver, Sender
 from exoip.daemon.reload import NotReloaded, Reloaded
 from exoip.daemon.state_files import DrainedFile, StartHistory, TopologyCache
 from exoip.daemon.supervisor import ROUND, Inbox, Watch, Worked, catch_signals
@@ -58,7 +58,6 @@ class Daemon:
         self._config = config
         self._reread = reread
         self._environ = environ
-        self._rules = config.rules()
         self._inbox: Inbox = queue.SimpleQueue()
         self._systemd = Systemd()
         self._attended = not self._systemd.listens and "IFACE" not in environ  # neither a unit nor ifupdown started it
@@ -165,8 +164,8 @@ class Daemon:
     def _start(self, channel: Channel, *, again: bool) -> Sequence[Worked]:
         self._clients = Clients(*self._new_clients())
         executor = Executor(self._topology.eip, self._topology.eip_id, self._clients, self._refresh, clock)
-        sender = Sender(channel, self._node, clock, ROUND, self._inbox.put, lambda: self._rules)
-        receiver = Receiver(channel, self._node, clock, ROUND, self._inbox.put, lambda: self._rules)
+        self._link = HeartbeatLink(channel, self._node, self._inbox.put, self._config.rules(), clock)
+        sender, receiver = Sender(self._link), Receiver(self._link)
         counters = Counters()
         workers = [Worker(lane, self._node, executor, clock, ROUND, counters.count_call) for lane in Lane]
         threads: list[Sender | Receiver | Worker] = [sender, receiver, *workers]
@@ -233,7 +232,7 @@ class Daemon:
     def _adopt(self, reloaded: Reloaded) -> None:
         """Go by another configuration, which was checked whole."""
         self._config = reloaded.config
-        self._rules = self._config.rules()
+        self._link.rules = self._config.rules()
         set_verbose(self._config.verbose)
         self._clients.replace(*self._new_clients())
         self._use(reloaded.topology)

@@ -1,9 +1,9 @@
-"""The sender and the receiver: two threads on one plain blocking UDP socket.
+"""The sender and the receiver: two threads on one blocking UDP socket. They wait for nothing but the socket and the node.
 
-Neither waits for anything but the socket and the node. The receiver is also the one that lets deaths happen: a peer dies at its
-deadline, unless a datagram still waits in the socket. The kernel holds a bounded number of datagrams, so after
-taking that many out, everything that waited at the start of a round has been read, even under a flood. During one the kernel sifts
-(`flood_filter`).
+The receiver also decides when peers expire: at their deadline, unless a datagram still waits in the
+socket. The kernel holds a bounded number of datagrams. After reading that many, the receiver has
+seen everything that waited at the start of its turn, even during a flood. As long as a flood lasts,
+the kernel drops what cannot come from a member (`heartbeat/flood_filter.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from exoip.core.admission import Place
 from exoip.core.events import Event, EventName
@@ -21,86 +22,84 @@ from exoip.heartbeat.flood_filter import FLOODED, Flood, program
 from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.udp import Channel
 from exoip.heartbeat.wire import decode, encode, split
-from exoip.thread import SupervisedThread
+from exoip.thread import ROUND_TIME, SupervisedThread
+
+
+@dataclass(slots=True)
+class HeartbeatLink:
+    """What the sender and the receiver share.
+
+    `rules` sign and verify, and may be replaced at any time. `wall` gives Unix time.
+    """
+
+    channel: Channel
+    node: Node
+    emit: Callable[[Event], None]
+    rules: Rules
+    clock: Callable[[], float]
+    wall: Callable[[], float] = time.time
 
 
 class Sender(SupervisedThread):
-    """Sends this node's heartbeats, signed once for all peers where `rules` have a key.
+    """Sends this node's heartbeats to all peers, signed once if `rules` have a key.
 
-    A peer that can not be sent to costs the others nothing; told of when it begins and ends.
+    A peer that cannot be reached does not delay the others. An event reports when that begins and
+    when it ends. `sent` and `failures` count datagrams.
     """
 
-    def __init__(
-        self,
-        channel: Channel,
-        node: Node,
-        clock: Callable[[], float],
-        round_time: float,
-        emit: Callable[[Event], None],
-        rules: Callable[[], Rules] = Rules,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        super().__init__("sender", clock, round_time)
-        self._channel, self._node = channel, node
-        self._emit, self._rules, self._wall = emit, rules, wall
+    def __init__(self, link: HeartbeatLink, round_time: float = ROUND_TIME) -> None:
+        super().__init__("sender", link.clock, round_time)
+        self._link, self._node, self._channel = link, link.node, link.channel
         self._stamper = Stamper()
         self._failing: dict[tuple[str, int], str] = {}
         self.sent = self.failures = 0
 
     def turn(self) -> None:
-        """Wait for the next heartbeat and send it to every member."""
+        """Wait until a heartbeat is due and send it to every member."""
         beat = self._node.wait_beat(self._clock, self._round_time)
         if beat is None or beat.heartbeat is None:
             return
-        datagram = self._rules().sign(encode(beat.heartbeat), self._stamper.next(self._wall()))
+        datagram = self._link.rules.sign(encode(beat.heartbeat), self._stamper.next(self._link.wall()))
         for place in beat.targets:
             try:
                 self._channel.send(datagram, *place)
             except OSError as error:
                 self.failures += 1
-                self._note(place, error.strerror or str(error))
+                self._report(place, error.strerror or str(error))
             else:
                 self.sent += 1
                 if self._failing:
-                    self._note(place, "")
+                    self._report(place, "")
 
-    def _note(self, place: tuple[str, int], problem: str) -> None:
+    def _report(self, place: tuple[str, int], problem: str) -> None:
         if self._failing.get(place, "") == problem:
             return
         address = str(SocketAddress(*place))
         if problem:
             self._failing[place] = problem
-            self._emit(Event(EventName.SEND_FAILED, self._clock(), "", problem, {"address": address}))
+            self._link.emit(Event(EventName.SEND_FAILED, self._clock(), "", problem, {"address": address}))
         else:
             del self._failing[place]
-            self._emit(Event(EventName.SEND_RECOVERED, self._clock(), "", "", {"address": address}))
+            self._link.emit(Event(EventName.SEND_RECOVERED, self._clock(), "", "", {"address": address}))
 
 
 class Receiver(SupervisedThread):
-    """Hears the others' heartbeats, verified by `rules`, and lets the silent die."""
+    """Hands verified heartbeats to the node, and tells it when no more wait, so that silent peers expire.
 
-    def __init__(
-        self,
-        channel: Channel,
-        node: Node,
-        clock: Callable[[], float],
-        round_time: float,
-        emit: Callable[[Event], None],
-        rules: Callable[[], Rules] = Rules,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        super().__init__("receiver", clock, round_time)
-        self._channel, self._node = channel, node
-        self._emit, self._rules, self._wall = emit, rules, wall
+    `received` counts datagrams.
+    """
+
+    def __init__(self, link: HeartbeatLink, round_time: float = ROUND_TIME) -> None:
+        super().__init__("receiver", link.clock, round_time)
+        self._link, self._node, self._channel = link, link.node, link.channel
         self._flood = Flood()
-        self._refused = 0  # in this turn
-        # whom the filter in place lets through
-        self._sifted_for: tuple[Mapping[str, Place] | None, Rules | None] = (None, None)
-        self._dropped = 0  # by the kernel, before the flood
+        self._refused = 0  # datagrams in this turn
+        self._filter: tuple[Mapping[str, Place], Rules] | None = None  # what the kernel's filter was made from
+        self._dropped_before = 0  # by the kernel until the flood began
         self.received = 0
 
     def turn(self) -> None:
-        """Wait for datagrams or for the next death, take out what waits, then let die who is due."""
+        """Wait for a datagram or for the next deadline, read what waits, then expire overdue peers."""
         wait = min(self._node.next_death() - self._clock(), self._round_time)
         select.select([self._channel.socket], (), (), max(0.0, wait))
         started = self._clock()
@@ -108,11 +107,12 @@ class Receiver(SupervisedThread):
             received = self._channel.receive()
             if received is None:
                 break
-            self._take(*received)
+            self.accept(*received)
         self._node.tick(started)
-        self._sift(started)
+        self._filter_flood(started)
 
-    def _take(self, datagram: bytes, address: str) -> None:
+    def accept(self, datagram: bytes, address: str) -> None:
+        """Hand a datagram to the node if it is a heartbeat; otherwise let the node count why it is not."""
         self.received += 1
         head, trailer = split(datagram)
         try:
@@ -121,28 +121,31 @@ class Receiver(SupervisedThread):
             self._node.refuse(address, error.cause, self._clock())
             self._refused += 1
         else:
-            proof = self._rules().verify(head, trailer, self._wall())
+            proof = self._link.rules.verify(head, trailer, self._link.wall())
             self._refused += not self._node.heard(heartbeat, address, self._clock(), proof)
 
-    def _sift(self, now: float) -> None:
-        """Let the kernel sift while there is a flood, by the members and rules of now; tell of the flood's beginning and end."""
+    def _filter_flood(self, now: float) -> None:
+        """Let the kernel filter during a flood, by the present members and rules; report its beginning and end."""
         flood, began = self._flood, self._flood.began
         if flood.look(self._refused, now) and flood.began != began:
-            self._tell(now)
+            self._report(now)
         self._refused = 0
-        members, rules = (self._node.admission.members, self._rules()) if flood.sifting else (None, None)
-        if members is not self._sifted_for[0] or rules != self._sifted_for[1]:
-            self._sifted_for = members, rules
-            if members is None or rules is None:
-                self._channel.sift(None)
-            elif not self._channel.sift(program(self._node.admission.eip, members, signed=rules.strict)):
-                self._channel.sift(program(self._node.admission.eip, None, signed=rules.strict))
+        wanted = (self._node.admission.members, self._link.rules) if flood.sifting else None
+        if wanted == self._filter:
+            return
+        self._filter = wanted
+        if wanted is None:
+            self._channel.sift(None)
+            return
+        eip, (members, rules) = self._node.admission.eip, wanted
+        if not self._channel.sift(program(eip, members, signed=rules.strict)):  # too many members for the kernel
+            self._channel.sift(program(eip, None, signed=rules.strict))
 
-    def _tell(self, now: float) -> None:
+    def _report(self, now: float) -> None:
         dropped = self._channel.dropped()
         if self._flood.began is not None:
-            self._dropped = dropped
-            self._emit(Event(EventName.FLOODED, now, "", f"{FLOODED} datagrams were refused within a second"))
+            self._dropped_before = dropped
+            self._link.emit(Event(EventName.FLOODED, now, "", f"{FLOODED} datagrams were refused within a second"))
         else:
-            reason = f"the kernel dropped {(dropped - self._dropped) % 2**32} datagrams"
-            self._emit(Event(EventName.FLOOD_OVER, now, "", reason))
+            reason = f"the kernel dropped {(dropped - self._dropped_before) % 2**32} datagrams"
+            self._link.emit(Event(EventName.FLOOD_OVER, now, "", reason))

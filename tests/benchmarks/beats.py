@@ -11,8 +11,8 @@ from typing import Any
 from exoip.core.node import Node
 from exoip.core.peers import ElectionConfig
 from exoip.daemon.clock import clock
-from exoip.daemon.heartbeat_threads import Receiver, Sender
-from exoip.daemon.supervisor import ROUND
+from exoip.daemon.heartbeat_threads import HeartbeatLink, Receiver, Sender
+from exoip.heartbeat.authentication import Rules
 from exoip.heartbeat.udp import Channel
 from exoip.heartbeat.wire import Heartbeat, encode
 from tests.benchmarks.figures import Figure
@@ -39,8 +39,8 @@ class Beats:
             self.peers.append((one, encode(Heartbeat(PRIORITY, EIP, name))))
         events: list[Any] = []
         self.node = Node(ElectionConfig(instance_id("m")), EIP, members, clock(), emit=events.append)
-        self.receiver = Receiver(self.channel, self.node, clock, ROUND, events.append)
-        self.sender = Sender(self.channel, self.node, clock, ROUND, events.append)
+        link = HeartbeatLink(self.channel, self.node, events.append, Rules(), clock)
+        self.receiver, self.sender = Receiver(link), Sender(link)
 
     def received(self, rounds: int) -> list[float]:
         """Seconds for each of one round of all, each heartbeat alone."""

@@ -35,7 +35,7 @@ from typing import Any
 from exoip.config.parse import Config, describe, parse
 from exoip.core.election import ElectionConfig
 from exoip.core.node import Node
-from exoip.daemon.heartbeat_threads import Receiver
+from exoip.daemon.heartbeat_threads import HeartbeatLink, Receiver
 from exoip.errors import ApiError, ConfigError, ControlRequestError
 from exoip.exoscale import client, metadata
 from exoip.exoscale.connection import HEAD_LIMIT, Budget, Connection
@@ -86,7 +86,8 @@ class Hearing:
         members = {one: (address, 1) for one, address in zip(IDS, ADDRESSES, strict=False)}
         self.node = Node(ElectionConfig(OWN), EIP, members, self.now, emit=self._count)
         self.inlet = Inlet()
-        self.receiver = Receiver(self.inlet, self.node, lambda: self.now, 1.0, self._count, lambda: rules, lambda: WALL)  # type: ignore[arg-type]
+        link = HeartbeatLink(self.inlet, self.node, self._count, rules, lambda: self.now, lambda: WALL)  # type: ignore[arg-type]
+        self.receiver = Receiver(link)
 
     def _count(self, _event: object) -> None:
         self.events += 1
@@ -97,7 +98,7 @@ class Hearing:
         peers, refused = self.node._election.peers, self.node._refusals.counts.total()
         before = {one: peer.last_seen for one, peer in peers.items()}
         received = datagram[: SIGNED + 1]  # no more of it is read from the socket
-        self.receiver._take(received, address)
+        self.receiver.accept(received, address)
         changed = {one for one, peer in peers.items() if peer.last_seen != before.get(one)}
         if peers.keys() != set(IDS) or not changed <= {proven(received, address, self.rules)}:
             raise Broken(f"{datagram.hex()} of {address} changed {sorted(changed)}")

@@ -16,7 +16,7 @@ import pytest
 from exoip.core.election import ElectionConfig, Role
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
-from exoip.daemon.heartbeat_threads import Receiver, Sender
+from exoip.daemon.heartbeat_threads import HeartbeatLink, Receiver, Sender
 from exoip.errors import ConfigError
 from exoip.heartbeat.authentication import AuthMode, Rules
 from exoip.heartbeat.flood_filter import CALM, FLOODED, program
@@ -189,9 +189,9 @@ class Fixture:
         members = {PEER: (address, 9)}
         self.config = ElectionConfig(OWN, 10, interval, 3.0)
         self.node = Node(self.config, EIP, members, self.clock.now, emit=self.events.append)
-        self.receiver = Receiver(
-            channel, self.node, self.clock, ROUND, self.events.append, lambda: rules or Rules(), lambda: NOW_STAMP / 1e6
-        )
+        wall = NOW_STAMP / 1e6
+        self.link = HeartbeatLink(channel, self.node, self.events.append, rules or Rules(), self.clock, lambda: wall)
+        self.receiver = Receiver(self.link, ROUND)
         self.node.beat(self.clock.now)
         self.node.heard(Heartbeat(5, EIP, PEER), address, self.clock.now)
         self.heard_at = self.clock.now
@@ -274,14 +274,12 @@ class TestReceiver:
 
     def test_another_key_counts_from_the_next_datagram_on(self, channel):
         one = Fixture(channel, rules=Rules((KEY,)))
-        rules = [Rules((KEY,)), Rules((KEY[1:],))]
-        one.receiver._rules = lambda: rules[0]
         with udp() as peer:
             for stamp in range(3):
                 peer.sendto(Rules((KEY[1:],)).sign(HEARTBEAT, NOW_STAMP + stamp), channel.socket.getsockname())
                 wait_readable(channel)
                 one.receiver.turn()
-                rules[0] = rules[1]
+                one.link.rules = Rules((KEY[1:],))
         assert one.refused() == {"signature": 1}
 
     def test_a_stranger_is_refused(self, channel):
@@ -329,7 +327,7 @@ class TestReceiver:
         events: list[Event] = []
         config = ElectionConfig(OWN, 10, 0.2, 1.0)
         node = Node(config, EIP, {PEER: ("127.0.0.1", 9)}, time.monotonic(), emit=events.append)
-        receiver = Receiver(channel, node, time.monotonic, PATIENCE, events.append)
+        receiver = Receiver(HeartbeatLink(channel, node, events.append, Rules(), time.monotonic), PATIENCE)
         node.beat(time.monotonic())
         node.heard(Heartbeat(5, EIP, PEER), "127.0.0.1", time.monotonic())
         started = time.monotonic()
@@ -504,7 +502,7 @@ class TestSender:
         clock, events = Clock(), list[Event]()
         members = {instance_id(f"p{n}"): (address, port) for n, address in enumerate(addresses)}
         node = Node(ElectionConfig(OWN, 10), EIP, members, clock.now, emit=lambda event: None)
-        return Sender(channel, node, clock, ROUND, events.append), clock, events
+        return Sender(HeartbeatLink(channel, node, events.append, Rules(), clock), ROUND), clock, events
 
     def test_to_every_member(self, channel):
         with udp() as peer:
@@ -519,7 +517,7 @@ class TestSender:
         channel = Sendings()
         sender, clock, _ = self.sender(channel, ["192.0.2.1", "192.0.2.2"])
         walls = [1e9, 1e9 + 1, 5.0, 5.0]  # the clock is set back
-        sender._rules, sender._wall = (lambda: Rules((KEY,))), (lambda: walls[0])
+        sender._link.rules, sender._link.wall = Rules((KEY,)), lambda: walls[0]
         stamps = []
         while walls:
             channel.sent.clear()
@@ -618,8 +616,8 @@ class TestThreads:
                 config = ElectionConfig(instance_id(name), 10, 0.05, 10.0)
                 node = Node(config, EIP, members, time.monotonic(), emit=lambda event: None)
                 nodes.append(node)
-                threads.append(Sender(channels[number], node, time.monotonic, ROUND, lambda event: None))
-                threads.append(Receiver(channels[number], node, time.monotonic, ROUND, lambda event: None))
+                link = HeartbeatLink(channels[number], node, lambda event: None, Rules(), time.monotonic)
+                threads += [Sender(link, ROUND), Receiver(link, ROUND)]
             for thread in threads:
                 thread.start()
 
