@@ -53,7 +53,17 @@ import math
 
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.flap_damping import WINDOW, Damping
-from exoip.core.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, ElectionConfig, LocalState, Peer, Role
+from exoip.core.peers import (
+    HOLDING_UNFIT,
+    LEAVING,
+    PROTECTED,
+    UNFIT,
+    ElectionConfig,
+    LocalState,
+    Peer,
+    Role,
+    priority_meaning,
+)
 
 __all__ = ["HOLDING_UNFIT", "LEAVING", "PROTECTED", "UNFIT", "Election", "ElectionConfig", "LocalState", "Peer", "Role"]
 
@@ -93,11 +103,10 @@ class Election:
         peer.alive, peer.priority = True, priority
         self._compare(peer, now)
         if was_alive:
-            event = Event(
-                EventName.PEER_PRIORITY, now, instance_id, f"{old} -> {priority}", {"priority": priority, "old": old}
-            )
+            change = f"{priority_meaning(priority)}, was {priority_meaning(old)}"
+            event = Event(EventName.PEER_PRIORITY, now, instance_id, change, {"priority": priority, "old": old})
         else:
-            event = Event(EventName.PEER_ALIVE, now, instance_id, f"priority {priority}", {"priority": priority})
+            event = Event(EventName.PEER_ALIVE, now, instance_id, priority_meaning(priority), {"priority": priority})
             self._next_death = min(self._next_death, now + self.config.dead_time)
         return [event, *self.decide(now, event.name, instance_id)]
 
@@ -109,7 +118,7 @@ class Election:
                 peer.rise_effective_at = None
         cause = (events[0].name, events[0].instance_id) if events else (Cause.TIME, "")
         if self.damping.ended(now) and self.config.flap_damping:
-            events.append(Event(EventName.CALM, now, self.config.instance_id, "the role did not change for a while"))
+            events.append(Event(EventName.CALM, now, self.config.instance_id, "the role has not changed for a while"))
         return events + self.decide(now, *cause)
 
     def stalled(self, now: float, slept: float) -> list[Event]:
@@ -119,9 +128,7 @@ class Election:
             if peer.alive:
                 peer.last_seen = now
         self._next_death = now + self.config.dead_time if self.peers else math.inf
-        event = Event(
-            EventName.STALLED, now, self.config.instance_id, f"slept {slept:.2f} s past its schedule", {"slept": slept}
-        )
+        event = Event(EventName.STALLED, now, self.config.instance_id, f"paused for {slept:.2f} s", {"slept": slept})
         return [event, *self.decide(now, EventName.STALLED)]
 
     def set_local_state(self, state: LocalState, now: float) -> list[Event]:
@@ -166,7 +173,7 @@ class Election:
         self._grant_preemption(now)
         advertised = self._advertise()
         if advertised != self.advertised:
-            change = f"{self.advertised} -> {advertised}"
+            change = f"{priority_meaning(advertised)}, was {priority_meaning(self.advertised)}"
             events.append(Event(EventName.ADVERTISED, now, self.config.instance_id, change, {"priority": advertised}))
             self.advertised = advertised
         role, master, reason = self._elect(now)
@@ -184,7 +191,7 @@ class Election:
         if Role.MASTER not in (role, self.role) or not self.damping.changed(now) or not self.config.flap_damping:
             return []
         delay, changes = self.damping.delay, self.damping.changes
-        why = f"the role changed {changes} times within {WINDOW / 60:.0f} min: a better node waits {delay:.0f} s"
+        why = f"the role changed {changes} times within {WINDOW / 60:.0f} min; a better node now waits {delay:.0f} s"
         return [Event(EventName.FLAPPING, now, self.config.instance_id, why, {"changes": changes, "for": delay})]
 
     @property
@@ -273,12 +280,14 @@ class Election:
         best = min((peer for peer in self.peers.values() if peer.alive), key=lambda peer: peer.rank, default=None)
         peer_id = best.instance_id if best else None
         if self.local_state.leaving or self.local_state.yielded:
-            return Role.BACKUP, peer_id, "leaving" if self.local_state.leaving else "yielded"
+            yielded = "a node that is not heard here holds the Elastic IP"
+            return Role.BACKUP, peer_id, "this node is stopping" if self.local_state.leaving else yielded
         if now < self._listen_until:
-            return Role.LISTENING, peer_id, "listening"
+            return Role.LISTENING, peer_id, "it listens for one dead time before it acts"
         own = (self.advertised, self.config.instance_id)
+        own_is, best_is = priority_meaning(own[0]), priority_meaning(best.effective_priority) if best else ""
         if best is None:
             return Role.MASTER, self.config.instance_id, "no peer is alive"
         if own < best.rank:
-            return Role.MASTER, self.config.instance_id, f"own priority {own[0]}, next {best.effective_priority}"
-        return Role.BACKUP, peer_id, f"{peer_id} advertises {best.effective_priority}, this node {own[0]}"
+            return Role.MASTER, self.config.instance_id, f"this node is {own_is}, the best peer {best_is}"
+        return Role.BACKUP, peer_id, f"{peer_id} is {best_is}, this node {own_is}"

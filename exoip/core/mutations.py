@@ -158,10 +158,10 @@ class Mutations:
 
     def _why_clear(self, other: InstanceState) -> tuple[str, dict[str, object]]:
         if self._election.alive(other.instance_id):
-            return f"it is heard and has not let go for {HEARD_GRACE:.0f} s", {"cause": Cause.HEARD}
+            return f"it is alive and has not detached itself for {HEARD_GRACE:.0f} s", {"cause": Cause.HEARD}
         if other.instance_id in self._know.holders_at_attach:
-            return "it is silent and held", {"cause": Cause.SILENT}
-        return "it is silent and came to hold later", {"cause": Cause.SILENT_RIVAL}
+            return "it is silent and held the Elastic IP", {"cause": Cause.SILENT}
+        return "it is silent and attached the Elastic IP later", {"cause": Cause.SILENT_RIVAL}
 
     def _relief(self) -> tuple[str, dict[str, object]] | None:
         """Return why this node may let go, and its successor ("" for none) as a detail; None when it may not."""
@@ -170,9 +170,9 @@ class Mutations:
             return (f"{heir} holds and is heard", {"successor": heir}) if heir and self._relieved_by(heir) else None
         heard = [p.instance_id for p in self._election.peers.values() if p.alive and p.priority < LEAVING]
         if not heard:
-            return "leaving, and no peer is there to take over", {"successor": ""}
+            return "this node is stopping, and no peer can take over", {"successor": ""}
         heir = next((peer for peer in heard if self._relieved_by(peer)), None)
-        return (f"leaving, {heir} holds and is heard", {"successor": heir}) if heir else None
+        return (f"this node is stopping; {heir} holds and is heard", {"successor": heir}) if heir else None
 
     def _relieved_by(self, instance_id: str) -> bool:
         other = self._know.others.get(instance_id)
@@ -223,7 +223,7 @@ class Mutations:
         if operation is None or now < self.next_deadline():
             return []
         self._operation = None
-        detail = f"operation {operation.operation_id} not seen done {now - operation.called:.1f} s after its call"
+        detail = f"operation {operation.operation_id} is not done {now - operation.called:.1f} s after its call"
         late = Outcome(operation.called, now, Failure.TIMEOUT, detail=detail, operation_id=operation.operation_id)
         return self._failed(operation.call, Failure.TIMEOUT, late, now)
 

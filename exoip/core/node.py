@@ -170,7 +170,7 @@ class Node:
         with self._wake:
             self._ownership.leave()
             self._run_to_fixpoint(
-                [Event(EventName.LEAVING, now, self._election.config.instance_id, "stop was asked for")], now
+                [Event(EventName.LEAVING, now, self._election.config.instance_id, "a stop was requested")], now
             )
 
     def set_unfit(self, source: str, why: str, now: float, until: float = math.inf) -> None:

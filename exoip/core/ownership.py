@@ -238,7 +238,7 @@ class Ownership:
 
     def _recovered(self, kinds: tuple[Kind, ...], why: str, now: float) -> list[Event]:
         over = [kind for kind in kinds if self.trouble.pop(kind, None) is not None]
-        return [Event(EventName.API_RECOVERED, now, "", f"{kind}: {why}", {"call": kind}) for kind in over]
+        return [Event(EventName.API_RECOVERED, now, "", why, {"call": kind}) for kind in over]
 
     @property
     def degraded(self) -> str:

@@ -9,6 +9,17 @@ from enum import StrEnum
 from exoip.core.events import Cause, EventName
 
 PROTECTED, HOLDING_UNFIT, UNFIT, LEAVING = 0, 253, 254, 255
+_MEANINGS = {
+    PROTECTED: "at priority 0 (protected)",
+    HOLDING_UNFIT: "stepping aside while holding",
+    UNFIT: "stepping aside",
+    LEAVING: "stopping",
+}
+
+
+def priority_meaning(priority: int) -> str:
+    """Say in words for people what a node that advertises this priority is."""
+    return _MEANINGS.get(priority, f"at priority {priority}")
 
 
 class Role(StrEnum):

@@ -194,7 +194,7 @@ class Reads:
             return []
         state = "running" if outcome.running else "not running"
         what = EventName.HOLDS if me.held else EventName.LOST
-        return [Event(what, now, self._know.own_id, f"as the API says of an instance {state}")]
+        return [Event(what, now, self._know.own_id, f"as the API shows (instance {state})")]
 
     def _saw_other(self, call: Call, outcome: Outcome) -> list[Event]:
         instance_id, now, events = call.instance_id, outcome.ended, []

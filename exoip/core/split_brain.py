@@ -74,7 +74,7 @@ class StandBack:
         if not self.active:
             return []
         if now >= self._until:
-            return self._end(now, "its time is over", Cause.TIME)
+            return self._end(now, "the time is over", Cause.TIME)
         if now >= self._look_at:
             self._look_at = now + LOOK
             self._reads.ask(self._looked)
@@ -96,7 +96,7 @@ class StandBack:
         length = self._double()
         self.rivals.add(found)
         self.active, self._until, self._look_at = True, now + length, now + LOOK
-        why = f"it holds and is not heard: stand back for {length:.0f} s"
+        why = f"it holds the Elastic IP and is not heard; standing back for {length:.0f} s"
         return [Event(EventName.YIELDED, now, found, why, {"for": length})]
 
     def _looked(self, found: str | None, certain: bool, now: float) -> list[Event]:
@@ -104,7 +104,7 @@ class StandBack:
         if not self.active or not (found or certain):
             return []
         if found is None:
-            return self._end(now, "no silent running instance holds", Cause.NOBODY_HOLDS)
+            return self._end(now, "no silent running instance holds the Elastic IP", Cause.NOBODY_HOLDS)
         self.rivals.add(found)
         return []
 

@@ -13,7 +13,7 @@ from exoip.core.backoff import CircuitBreaker
 from exoip.core.events import Event, EventName
 
 OPERATOR, FAILOVER = "operator", "failover"  # sources of their own: a drain, and a hand-over on demand
-_FAILED = {"attach": "attach failed", "detach": "detach of another failed", "read": "can not read itself"}
+_FAILED = {"attach": "attach failed", "detach": "detach of another node failed", "read": "cannot read its own state"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,24 @@
-"""Every event as one log entry: to the journal with fields of its own, or as the same line to stderr or stdout.
+"""Write every event as one log entry: to the journal with fields of its own, or as a line to a stream.
 
-An entry has a MESSAGE_ID that stands for its kind of event (`messages.MESSAGE_IDS`), a syslog priority, a sentence, and upper-case fields:
+An entry has the MESSAGE_ID of its event (`messages`), a syslog priority, a sentence and these fields:
 
-    EXOIP_TIME (Unix seconds of the event itself, however late it is written)
-    EXOIP_EIP  EXOIP_INSTANCE (this node)  EXOIP_EVENT  EXOIP_REASON  EXOIP_ROLE  EXOIP_OLD_ROLE
-    EXOIP_PEER_INSTANCE (whom it is about)  EXOIP_PEER (its name and address)  EXOIP_DURATION_MS  EXOIP_API_CALL  EXOIP_FAILURE  …
-    EXOIP_CAUSE  of role and stand-back-over: the event that triggered it, or one of `events.Cause`; of clearing and cleared: one of
-        `events.Cause`; of unfit: see `unfit.UnfitReason`; of datagram-refused: the cause by which it is counted
-    EXOIP_CAUSE_INSTANCE  of role and stand-back-over: the peer whose event that was
-    EXOIP_SILENT_MS  of peer-dead: how long nothing had been heard of it
-    EXOIP_SUCCESSOR  of letting-go and let-go: the instance that holds in place of this one; empty if none does
+    EXOIP_TIME      Unix seconds of the event itself, however late it is written
+    EXOIP_EIP, EXOIP_INSTANCE (this node), EXOIP_EVENT, EXOIP_REASON
+    EXOIP_PEER_INSTANCE, EXOIP_PEER
+                    the instance that the event is about: its id; its name and address
+    EXOIP_ROLE, EXOIP_OLD_ROLE, EXOIP_PRIORITY, EXOIP_DURATION_MS, EXOIP_API_CALL, EXOIP_FAILURE,
+    EXOIP_ADDRESS, EXOIP_CHECK
+                    as far as the event has them
+    EXOIP_CAUSE     of role and stand-back-over: the event that triggered it, or one of
+                    `events.Cause`; of clearing and cleared: one of `events.Cause`; of unfit: see
+                    `unfit.UnfitReason`; of datagram-refused: the cause by which it is counted
+    EXOIP_CAUSE_INSTANCE
+                    of role and stand-back-over: the peer whose event triggered it
+    EXOIP_SILENT_MS of peer-dead: how long nothing was heard from it
+    EXOIP_SUCCESSOR of letting-go and let-go: the instance that holds in place of this one, or ""
 
-MESSAGE and EXOIP_REASON are for people, and may be worded in another way by the next version. Programs go by the other fields;
-`exoipctl history` does.
+MESSAGE and EXOIP_REASON are for people, and the next version may word them in another way. Programs
+use the other fields; so does `exoipctl history`.
 """
 
 from __future__ import annotations
@@ -20,8 +26,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from exoip.core.events import Cause, Event, EventName, replace_ids
-from exoip.telemetry.messages import CURES, LEVELS, MESSAGE_IDS, OTHER_MASTER, SENTENCES
+from exoip.core.calls import Failure
+from exoip.core.events import Event, EventName, replace_ids
+from exoip.telemetry.messages import CURES, MESSAGES, OTHER_MASTER, PROBLEMS, TRIGGERS
 
 _LOGGER = logging.getLogger("exoip")
 _FIELDS = {
@@ -40,52 +47,70 @@ _MILLISECONDS = {"duration": "DURATION_MS", "silent": "SILENT_MS"}
 
 
 class Journal:
-    """Tells events. `label` gives a person's words for an instance id, `wall` the Unix time of an event's moment."""
+    """Writes the events of one node to the log.
+
+    `display_name` gives the name and address of an instance id, `unix_time` the Unix time of a
+    moment of the node's clock.
+    """
 
     def __init__(
-        self, eip: str, own_id: str, label: Callable[[str], str], wall: Callable[[float], float] = float
+        self,
+        eip: str,
+        own_id: str,
+        display_name: Callable[[str], str],
+        unix_time: Callable[[float], float] = float,
     ) -> None:
-        self._eip, self._own_id, self._label, self._wall = eip, own_id, label, wall
+        self._eip, self._own_id, self._display_name, self._unix_time = eip, own_id, display_name, unix_time
 
     def log(self, event: Event) -> None:
-        """Log one event."""
-        if event.name is EventName.FAILED and event.details.get("failure") == "refused":
-            return  # told once, as API_DEGRADED; it is tried again every 30 s
-        level = LEVELS.get(event.name, logging.INFO)
-        if event.name is EventName.API_DEGRADED and event.details.get("failure") == "refused":
+        """Write one event. A forbidden call is an error, logged once although it is retried every 30 s."""
+        level = MESSAGES[event.name].level
+        if event.details.get("failure") == Failure.FORBIDDEN:
+            if event.name is EventName.FAILED:
+                return
             level = logging.ERROR
         _LOGGER.log(level, "%s", self.sentence(event), extra=self.fields(event))
 
     def sentence(self, event: Event) -> str:
         """Return the event as one sentence."""
-        who = "this instance" if event.instance_id == self._own_id else self._label(event.instance_id) or "none"
-        words = {"reason": event.reason, "cure": CURES.get(str(event.details.get("cause")), ""), **event.details}
-        words["trigger"] = _trigger(event)
+        details = event.details
+        words = {
+            "reason": event.reason,
+            "cure": CURES.get(str(details.get("cause")), ""),
+            "problem": PROBLEMS.get(str(details.get("failure")), ""),
+            "trigger": _trigger(event),
+            **details,
+        }
         words = {name: self.replace_ids(word) if isinstance(word, str) else word for name, word in words.items()}
-        same_role = event.name is EventName.ROLE and event.details["role"] == event.details["old_role"]
-        template = OTHER_MASTER if same_role else SENTENCES[event.name]
-        return template.format_map({"eip": self._eip, "who": who, **words})
+        own = event.instance_id == self._own_id
+        who = "this instance" if own else self._display_name(event.instance_id) or "none"
+        same_role = event.name is EventName.ROLE and details["role"] == details["old_role"]
+        sentence = OTHER_MASTER if same_role else MESSAGES[event.name].sentence
+        return sentence.format_map({"eip": self._eip, "who": who, **words})
 
     def explain(self, event: Event) -> str:
-        """Return why it came about, in a person's words; where it has no reason, the whole sentence."""
+        """Return the reason of an event for people, or its whole sentence if it has none."""
         return self.replace_ids(event.reason + _trigger(event)) or self.sentence(event)
 
     def replace_ids(self, text: str) -> str:
-        """Put people's words in the place of instance ids."""
-        return replace_ids(text, self._label)
+        """Replace the instance ids in a text by names and addresses."""
+        return replace_ids(text, self._display_name)
 
     def fields(self, event: Event) -> dict[str, str]:
         """Return the event's journal fields."""
         fields = {
-            "MESSAGE_ID": MESSAGE_IDS[event.name],
+            "MESSAGE_ID": MESSAGES[event.name].message_id,
             "EXOIP_EVENT": str(event.name),
             "EXOIP_EIP": self._eip,
             "EXOIP_INSTANCE": self._own_id,
             "EXOIP_REASON": event.reason,
-            "EXOIP_TIME": f"{self._wall(event.at):.6f}",
+            "EXOIP_TIME": f"{self._unix_time(event.at):.6f}",
         }
         if event.instance_id:
-            fields |= {"EXOIP_PEER_INSTANCE": event.instance_id, "EXOIP_PEER": self._label(event.instance_id)}
+            fields |= {
+                "EXOIP_PEER_INSTANCE": event.instance_id,
+                "EXOIP_PEER": self._display_name(event.instance_id),
+            }
         for detail, name in _MILLISECONDS.items():
             if isinstance(seconds := event.details.get(detail), float):
                 fields[f"EXOIP_{name}"] = f"{seconds * 1000:.0f}"
@@ -93,9 +118,6 @@ class Journal:
 
 
 def _trigger(event: Event) -> str:
-    """Return what triggered a change of role, in brackets; the mere passing of time goes without saying."""
-    cause = event.details.get("cause", Cause.TIME)
-    if event.name is not EventName.ROLE or cause == Cause.TIME:
-        return ""
-    peer = event.details.get("peer")
-    return f" ({peer} {cause})" if peer else f" ({cause})"
+    """Return what triggered a role event, in brackets; "" where the reason says it."""
+    trigger = TRIGGERS.get(str(event.details.get("cause")), "") if event.name is EventName.ROLE else ""
+    return f" ({trigger.format(peer=event.details.get('peer'))})" if trigger else ""

@@ -11,7 +11,7 @@ import pytest
 
 from exoip.core.events import Event, EventName
 from exoip.telemetry.journal import Journal
-from exoip.telemetry.messages import MESSAGE_IDS
+from exoip.telemetry.messages import MESSAGES
 from tests.support.paths import ROOT
 
 CATALOG = ROOT / "systemd" / "exoip.catalog"
@@ -59,7 +59,7 @@ def entries() -> list[tuple[str, dict[str, str], str]]:
 
 def test_every_event_has_exactly_one_text() -> None:
     ids = [message_id for message_id, _, _ in entries()]
-    assert sorted(ids) == sorted(MESSAGE_IDS.values())
+    assert sorted(ids) == sorted(row.message_id for row in MESSAGES.values())
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: str(entry[1]["Subject"]))
@@ -74,7 +74,9 @@ def test_a_text_has_its_parts_and_fits_a_terminal(entry: tuple[str, dict[str, st
 
 @pytest.mark.parametrize("what", EventName)
 def test_a_text_uses_only_fields_that_its_entry_has(what: EventName) -> None:
-    text = next(text + header["Subject"] for message_id, header, text in entries() if message_id == MESSAGE_IDS[what])
+    text = next(
+        text + header["Subject"] for message_id, header, text in entries() if message_id == MESSAGES[what].message_id
+    )
     used = set(re.findall(r"@(\w+)@", text))
     always = {"EXOIP_EIP", "EXOIP_INSTANCE", "EXOIP_EVENT", "EXOIP_REASON", *ALWAYS.get(what, ())}
     assert used <= always
@@ -106,4 +108,4 @@ def test_systemd_takes_the_catalog(tmp_path: Path) -> None:
     for option in ("--update-catalog", "--list-catalog"):
         done = subprocess.run([journalctl, f"--root={tmp_path}", option], capture_output=True, text=True, timeout=30)
         assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout.splitlines()) == len(MESSAGE_IDS)
+    assert len(done.stdout.splitlines()) == len(MESSAGES)

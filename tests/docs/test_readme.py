@@ -21,7 +21,7 @@ from exoip.daemon import supervisor
 from exoip.exoscale import client, discovery
 from exoip.sandbox.options import build_parser
 from exoip.telemetry import journal
-from exoip.telemetry.messages import MESSAGE_IDS
+from exoip.telemetry.messages import MESSAGES
 from tests.simulation.formula import evaluate
 from tests.support.paths import ROOT
 from tests.unit.test_rooms import ROOMS
@@ -182,7 +182,7 @@ def test_the_message_ids_are_those_of_the_events() -> None:
     text = README.read_text()
     listed = {row[1].strip("`"): row[0].strip("`") for row in rows(section(README, "The journal")) if len(row[1]) == 34}
     assert listed
-    known = {name: str(what) for what, name in MESSAGE_IDS.items()}
+    known = {row.message_id: str(row.name) for row in MESSAGES.values()}
     assert all(known.get(name) == what for name, what in listed.items()), listed
     assert set(re.findall(r"\b[0-9a-f]{32}\b", text)) <= known.keys()
     events = set(re.findall(r"EXOIP_EVENT=([a-z-]+)", text))

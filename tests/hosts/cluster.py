@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from exoip.ctl.history import rebuild
-from exoip.telemetry.messages import MESSAGE_IDS, EventName
+from exoip.telemetry.messages import MESSAGES, EventName
 from tests.hosts.beats import Beats
 from tests.hosts.host import Entry, Host
 from tests.hosts.network import ADDRESSES, EIP, HUB
@@ -131,7 +131,7 @@ class Cluster:
     def events(self, name: str, what: EventName, since: float) -> list[Entry]:
         """The entries of one event in a host's journal from a moment on."""
         return self.hosts[name].journal(
-            f"--since=@{since:.6f}", "SYSLOG_IDENTIFIER=exoip", f"MESSAGE_ID={MESSAGE_IDS[what]}"
+            f"--since=@{since:.6f}", "SYSLOG_IDENTIFIER=exoip", f"MESSAGE_ID={MESSAGES[what].message_id}"
         )
 
     def event(self, name: str, what: EventName, since: float, most: float = SETTLES) -> Entry:

@@ -114,12 +114,12 @@ def test_priorities_change_by_reload_and_by_signal(three: Cluster) -> None:
         three.hosts["a"].signal("USR2", UNIT)
         three.line("a", f"is now {priority}, as a signal asked", asked)
     three.settled("b")
-    three.moves(since, ("ab", "a .* advertises another priority: 11 -> 12"), ("b", "holds and is heard"))
+    three.moves(since, ("ab", "a .* is now at priority 12, was at priority 11"), ("b", "holds and is heard"))
 
     since = now()
     reload(three, "a", IN_FORCE)  # the file says 10
     three.settled("a")
-    three.moves(since, ("ab", "own priority 10, next 11"), ("a", "holds and is heard"))
+    three.moves(since, ("ab", "this node is at priority 10, the best peer at priority 11"), ("a", "holds and is heard"))
     three.punctual("a", since, "bc")
 
 
@@ -153,8 +153,8 @@ def test_an_upgrade_costs_no_more_than_a_planned_hand_over(three: Cluster, newer
     if name == "b":
         three.moves(since)
     else:
-        back = [("ab", "own priority 10, next 11"), ("a", "holds and is heard")]
-        three.moves(since, ("ab", "a .* 10 -> 255"), ("b", "holds and is heard"), *back)
+        back = [("ab", "this node is at priority 10, the best peer at priority 11"), ("a", "holds and is heard")]
+        three.moves(since, ("ab", "a .* is now stopping, was at priority 10"), ("b", "holds and is heard"), *back)
 
 
 def test_the_journals_alone_tell_the_history(three: Cluster) -> None:

@@ -10,9 +10,9 @@ from tests.hosts.zone import now
 from tests.support.waiting import until
 
 # Why it moves, in the words of the journals.
-LEAVES = r"a \(.*\) advertises another priority: 10 -> 255"
+LEAVES = r"a \(.*\) is now stopping, was at priority 10"
 DIES = r"a \(.*\) is dead: not heard for 3"
-RETURNS = r"own priority 10, next 20"
+RETURNS = r"this node is at priority 10, the best peer at priority 20"
 LET_GO = r"holds and is heard"
 CLEARS = r"it is silent and held"
 

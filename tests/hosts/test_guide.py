@@ -50,7 +50,9 @@ def test_drain_a_node_for_maintenance(cluster: Cluster) -> None:
     a, since = cluster.hosts["a"], now()
     a.sh(drain)
     a.sh(gone)
-    cluster.moves(since, ("ab", r"advertises another priority: 10 -> 253"), ("b", "holds and is heard"))
+    cluster.moves(
+        since, ("ab", r"is now stepping aside while holding, was at priority 10"), ("b", "holds and is heard")
+    )
     a.lose_power()  # less than a reboot it can not be
     a.boot()
     until(

@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from exoip.core.events import EventName
-from exoip.telemetry.messages import MESSAGE_IDS
+from exoip.telemetry.messages import MESSAGES
 from tests.hosts import readme
 from tests.hosts.cluster import TOLD, Cluster
 from tests.hosts.host import Host
@@ -103,7 +103,7 @@ def test_the_cluster_forms(installed: Cluster, request: pytest.FixtureRequest) -
 
 def test_the_journal_explains_its_entries(started: Cluster) -> None:
     a = started.hosts["a"]
-    told = a.run("journalctl", "-x", "--no-pager", f"MESSAGE_ID={MESSAGE_IDS[EventName.ATTACHED]}")
+    told = a.run("journalctl", "-x", "--no-pager", f"MESSAGE_ID={MESSAGES[EventName.ATTACHED].message_id}")
     assert f"Subject: Attached {EIP} to this instance" in told
     assert re.search(r"has attached the Elastic IP to this instance, \d+ ms", told)
 

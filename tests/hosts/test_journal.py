@@ -52,6 +52,6 @@ def test_with_a_full_journal_disk_no_beat_is_late_and_nothing_is_left_untold(clu
         assert (b.show("NRestarts", UNIT), b.show("ActiveState", UNIT)) == ("0", "active")
     a.boot()
     cluster.settled("a")
-    back = [("ab", "own priority 10, next"), ("a", "holds and is heard")]
+    back = [("ab", "this node is at priority 10"), ("a", "holds and is heard")]
     cluster.moves(died, ("ab", r"a \(.*\) is dead"), ("b", "it is silent and held"), *back)
     assert history.differences(cluster.zone.changes(), cluster.journals(), cluster.zone.names) == []

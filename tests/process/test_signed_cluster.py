@@ -138,7 +138,7 @@ def test_a_wrong_key_is_told_by_status_and_journal(tmp_path: Path) -> None:
             cluster.start()
             wanted = f"refusing {n2.address} (signature)"
             cluster.until(lambda: notified.statuses and wanted in notified.statuses[-1], "the status tells of it")
-            (line,) = n1.logged("refused a datagram of ")
+            (line,) = n1.logged("dropped a datagram from ")
             assert f"{n2.address} (signature: signed with another key, give all nodes the same auth-key; " in line
             assert KEY not in "".join(notified.lines)
             n2.kill()

@@ -22,7 +22,7 @@ from exoip.exoscale.discovery import Topology
 from exoip.telemetry import journal, metrics, status
 from exoip.telemetry.assessment import assess
 from exoip.telemetry.counters import Counters
-from exoip.telemetry.messages import CURES, SENTENCES
+from exoip.telemetry.messages import CURES, MESSAGES, PROBLEMS, TRIGGERS
 from tests.simulation.scenario import files, run
 from tests.simulation.world import EIP, instance_id
 from tests.support.journals import NAMES, Journals, label
@@ -52,9 +52,11 @@ def reword(monkeypatch: pytest.MonkeyPatch) -> Reword:
             monkeypatch.setattr(kind, "__init__", _after(kind.__init__, name, words))
         elect = Election._elect
         monkeypatch.setattr(Election, "_elect", lambda one, now: (*elect(one, now)[:2], words()))
-        for table in (SENTENCES, CURES):
+        for name, row in MESSAGES.items():
+            monkeypatch.setitem(MESSAGES, name, row._replace(sentence=words()))
+        for table in (CURES, PROBLEMS, TRIGGERS):
             for key in table:
-                monkeypatch.setitem(table, key, words())  # type: ignore[misc]
+                monkeypatch.setitem(table, key, words())
         monkeypatch.setattr(journal, "OTHER_MASTER", words())
 
     return begin

@@ -534,7 +534,7 @@ class TestClear:
         bench.failing[Kind.DETACH] = failure
         bench.until(lambda: bench.view.unfit)
         assert bench.view.holds
-        assert bench.said(EventName.UNFIT)[0].reason == "detach of another failed"
+        assert bench.said(EventName.UNFIT)[0].details["cause"] == "detach"
         bench.advance(0.05)
         assert bench.beats[-1][1] == HOLDING_UNFIT
 

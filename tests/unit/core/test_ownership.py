@@ -82,7 +82,7 @@ class TestStandBack:
         bench = self.yielded()
         (event,) = bench.said(EventName.YIELDED)
         assert event.details["for"] == 60.0
-        assert (bench.view.role, bench.view.reason, bench.view.yielded) == (Role.BACKUP, "yielded", True)
+        assert (bench.view.role, bench.view.yielded) == (Role.BACKUP, True)
         bench.advance_to(event.at + 59.9)
         assert bench.moves() == [("attach", "m")]
         assert bench.beats[-1][1] == 10

@@ -201,7 +201,7 @@ class TestAFailingApi:
         bench.heard("z", 20)
         bench.until(lambda: bench.view.unfit)
         assert len(bench.asked(Kind.READ, "m", since)) == tries
-        assert bench.said(EventName.UNFIT)[0].reason == "can not read itself"
+        assert bench.said(EventName.UNFIT)[0].details["cause"] == "read"
         bench.advance(0.05)
         assert bench.beats[-1][1] == HOLDING_UNFIT
 

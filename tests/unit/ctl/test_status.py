@@ -58,7 +58,7 @@ def test_the_first_line_says_it_all() -> None:
 
 def test_the_role_since_when_and_why() -> None:
     assert re.match(r"master for \d+ s, since 2023-11-14 \d\d:\d\d:\d\d: ", line(healthy(), "role"))
-    assert "web-a advertises 5, this node 10" in line(backup(), "role")
+    assert "web-a is at priority 5" in line(backup(), "role")
 
 
 def test_who_holds_as_last_read_and_when() -> None:

@@ -78,7 +78,7 @@ def test_of_a_backup_each_peer_as_last_heard_and_read() -> None:
     assert status["at"] - 1.0 <= a["heard_at"] <= status["at"]
     assert (z["alive"], z["heard_at"]) == (False, None)
     assert status["master"] == {"instance": instance_id("a"), "name": "web-a"}
-    assert status["reason"].startswith("web-a advertises 5"), "people's words for ids"
+    assert status["reason"].startswith("web-a is at priority 5"), "people's words for ids"
 
 
 def test_of_one_that_just_started() -> None:
