@@ -1,10 +1,11 @@
-"""The workers: the only threads that talk to the API.
+"""The API workers: the only threads that call the API. They decide nothing; `core/ownership.py` does.
 
-There is one worker a lane of calls (`calls.Lane`), so a read in flight, even a hanging one, does not delay an attach.
-A worker waits at the node for a call, carries it out, and gives back what came of it; everything else is decided in `ownership`.
+There is one worker for each lane of calls, so that a read in flight, even one that hangs, does not
+delay an attach. A worker waits at the node for a call, makes it, and reports the outcome to the node.
 
-Two clients, each with a connection of its own, serve the two lanes. Reads take the one that rested longest, mutations the one
-that was used last: so the regular reads keep both connections open, and an attach never waits for a TLS handshake.
+Each of the two clients has a connection of its own. A read takes the client that rested longest, a
+mutation the one that was used last. So the regular reads keep both connections open, and an attach
+never waits for a TLS handshake.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from exoip.errors import (
     OperationFailed,
 )
 from exoip.exoscale.client import Client, OperationRecord
-from exoip.thread import SupervisedThread
+from exoip.thread import ROUND_TIME, SupervisedThread
 
-_FAILURES: tuple[tuple[type[ExoipError], Failure], ...] = (  # the first that fits
+_FAILURES: tuple[tuple[type[ExoipError], Failure], ...] = (  # the first that matches counts
     (ApiTimeout, Failure.TIMEOUT),
     (ApiUnreachable, Failure.UNREACHABLE),
     (ApiUnavailable, Failure.UNAVAILABLE),
@@ -39,11 +40,11 @@ _FAILURES: tuple[tuple[type[ExoipError], Failure], ...] = (  # the first that fi
     (OperationFailed, Failure.OPERATION),
     (ExoipError, Failure.INVALID),
 )
-_ALREADY = ("conflict", "not-found")  # reasons of a failed operation that may mean: it is already so
+_ALREADY_SO = ("conflict", "not-found")  # reasons of a failed operation that may mean that nothing was to do
 
 
-class Clients:
-    """The two clients, lent to one worker each at a time."""
+class ClientPool:
+    """The two clients; each call borrows one."""
 
     def __init__(self, first: Client, second: Client) -> None:
         self._lock = threading.Lock()
@@ -51,12 +52,12 @@ class Clients:
         self._resting = [first, second]  # the one that rested longest comes first
 
     def borrow(self, lane: Lane) -> Client:
-        """Return a client that nobody else uses; there are as many as lanes, so there always is one."""
+        """Return a client that no other worker uses. There are as many clients as lanes."""
         with self._lock:
             return self._resting.pop(0 if lane is Lane.READS else -1)
 
     def give_back(self, client: Client) -> None:
-        """End the loan. One that was replaced meanwhile is closed."""
+        """Return a client to the pool. Close it if it was replaced meanwhile."""
         with self._lock:
             current = client in self._current
             if current:
@@ -65,7 +66,7 @@ class Clients:
             client.close()
 
     def replace(self, first: Client, second: Client) -> None:
-        """Lend these from now on (another key); a call that is under way ends with the client that it has."""
+        """Use these clients, with another key, from the next call on. A call under way keeps its client."""
         with self._lock:
             resting = self._resting
             self._current = (first, second)
@@ -74,20 +75,21 @@ class Clients:
             client.close()
 
 
-class Executor:
-    """Carries out one call at a time for each lane. Only `ExoipError` counts as a failure of the call; anything else is our bug."""
+class ApiCaller:
+    """Makes the API request of a `Call` and turns the answer into an `Outcome`.
+
+    Only ApiError and ConfigError count as a failure of the call. Any other exception is a bug of
+    ours and passes through. `refresh` reads the group anew with the client that it is given.
+    """
 
     def __init__(
-        self, eip: str, eip_id: str, clients: Clients, refresh: Callable[[Client], None], clock: Callable[[], float]
+        self, eip: str, eip_id: str, clients: ClientPool, refresh: Callable[[Client], None], clock: Callable[[], float]
     ) -> None:
-        self._eip = eip
-        self._eip_id = eip_id
-        self._clients = clients
-        self._refresh = refresh
-        self._clock = clock
+        self._eip, self._eip_id = eip, eip_id
+        self._clients, self._refresh, self._clock = clients, refresh, clock
 
     def perform(self, lane: Lane, call: Call) -> Outcome:
-        """Send the request that `call` asks for and return what came of it."""
+        """Make the request that `call` asks for; return the outcome."""
         client = self._clients.borrow(lane)
         began = self._clock()
         try:
@@ -117,51 +119,44 @@ class Executor:
 
     def _operation(self, operation: OperationRecord, began: float) -> Outcome:
         if operation.failed:
-            text = (
-                f"operation {operation.id} ended as {operation.state}: {operation.reason} {operation.message}".rstrip()
-            )
-            raise OperationFailed(text, reason=operation.reason)
+            text = f"operation {operation.id} ended as {operation.state}: {operation.reason} {operation.message}"
+            raise OperationFailed(text.rstrip(), reason=operation.reason)
         return Outcome(began, self._clock(), operation_id="" if operation.succeeded else operation.id)
 
     def _read(self, client: Client, instance_id: str, began: float) -> Outcome:
         try:
             instance = client.instance(instance_id)
         except ApiNotFound:
-            return Outcome(began, self._clock())  # it is gone, so it holds nothing
-        return Outcome(
-            began,
-            self._clock(),
-            holds=self._eip_id in (instance.elastic_ip_ids or ()),
-            running=instance.running,
-            name=instance.name,
-        )
+            return Outcome(began, self._clock())  # an instance that is gone holds nothing
+        holds = self._eip_id in (instance.elastic_ip_ids or ())
+        return Outcome(began, self._clock(), holds=holds, running=instance.running, name=instance.name)
 
 
 def _classify(error: ExoipError) -> Failure:
-    if isinstance(error, OperationFailed) and error.reason in _ALREADY:
+    if isinstance(error, OperationFailed) and error.reason in _ALREADY_SO:
         return Failure.NOT_SO
     return next(failure for kind, failure in _FAILURES if isinstance(error, kind))
 
 
-class Worker(SupervisedThread):
-    """The thread of one lane. A call may take as long as its timeout."""
+class ApiWorker(SupervisedThread):
+    """The thread of one lane. A call may take as long as its timeout. `count` gets each call and its outcome."""
 
     def __init__(
         self,
         lane: Lane,
         node: Node,
-        executor: Executor,
+        caller: ApiCaller,
+        count: Callable[[Call, Outcome], None],
         clock: Callable[[], float],
-        round_time: float,
-        count: Callable[[Call, Outcome], None] = lambda _call, _outcome: None,
+        round_time: float = ROUND_TIME,
     ) -> None:
         super().__init__(str(lane), clock, round_time)
-        self._lane, self._node, self._executor, self._count = lane, node, executor, count
+        self._lane, self._node, self._caller, self._count = lane, node, caller, count
 
     def turn(self) -> None:
-        """Wait for a call, carry it out and report its outcome to the node."""
+        """Wait for a call, make it and report its outcome to the node."""
         call = self._node.wait_call(self._lane, self._clock, self._round_time)
         if call is not None:
-            outcome = self._executor.perform(self._lane, call)
+            outcome = self._caller.perform(self._lane, call)
             self._node.done(self._lane, call, outcome)
             self._count(call, outcome)

@@ -23,12 +23,12 @@ from exoip.core.node import Node
 from exoip.core.read_schedule import REFRESH
 from exoip.daemon import memory, reload, requisites
 from exoip.daemon.addons import Around, Companions
-from exoip.daemon.api_worker import Clients, Executor, Worker
+from exoip.daemon.api_worker import ApiCaller, ApiWorker, ClientPool
 from exoip.daemon.clock import clock, wall
 from exoip.daemon.heartbeat_threads import HeartbeatLink, Receiver, Sender
 from exoip.daemon.reload import NotReloaded, Reloaded
 from exoip.daemon.state_files import DrainedFile, StartHistory, TopologyCache
-from exoip.daemon.supervisor import ROUND, Inbox, Watch, Worked, catch_signals
+from exoip.daemon.supervisor import Inbox, Watch, Worked, catch_signals
 from exoip.daemon.systemd import Systemd
 from exoip.errors import ApiError, ApiForbidden, MetadataUnavailable
 from exoip.exoscale import discovery
@@ -162,13 +162,13 @@ class Daemon:
         )
 
     def _start(self, channel: Channel, *, again: bool) -> Sequence[Worked]:
-        self._clients = Clients(*self._new_clients())
-        executor = Executor(self._topology.eip, self._topology.eip_id, self._clients, self._refresh, clock)
+        self._clients = ClientPool(*self._new_clients())
+        caller = ApiCaller(self._topology.eip, self._topology.eip_id, self._clients, self._refresh, clock)
         self._link = HeartbeatLink(channel, self._node, self._inbox.put, self._config.rules(), clock)
         sender, receiver = Sender(self._link), Receiver(self._link)
         counters = Counters()
-        workers = [Worker(lane, self._node, executor, clock, ROUND, counters.count_call) for lane in Lane]
-        threads: list[Sender | Receiver | Worker] = [sender, receiver, *workers]
+        workers = [ApiWorker(lane, self._node, caller, counters.count_call, clock) for lane in Lane]
+        threads: list[Sender | Receiver | ApiWorker] = [sender, receiver, *workers]
         watched: list[Worked] = [*threads]
         self._journal = Journal(self._topology.eip, self._topology.instance_id, self._label, wall)
         around = Around(

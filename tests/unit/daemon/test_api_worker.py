@@ -1,4 +1,4 @@
-"""The executor and the workers against a simulated zone: each call, each fault, and who gets which connection."""
+"""The caller and the workers against a simulated zone: each call, each fault, and who gets which connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
 from exoip.core.election import ElectionConfig, Role
 from exoip.core.node import Node
-from exoip.daemon.api_worker import Clients, Executor, Worker
+from exoip.daemon.api_worker import ApiCaller, ApiWorker, ClientPool
 from exoip.errors import ApiUnavailable, ConfigError
 from exoip.exoscale.client import Client
 from exoip.sandbox.faults import Fault, Match
@@ -28,7 +28,7 @@ STRANGER = "00000000-0000-4000-8000-00000000dead"
 
 
 class Bed:
-    """A zone of a and b, and an executor with clients for it."""
+    """A zone of a and b, and an caller with clients for it."""
 
     def __init__(self, server: SandboxServer, clients: list[Client]) -> None:
         self.server = server
@@ -36,13 +36,13 @@ class Bed:
         self.eip_id = server.zone.eip.id
         self.ids = {one.name: one.id for one in server.zone.instances(server.now())}
         self.refreshed: list[Client] = []
-        self.lent = Clients(*clients)
-        self.executor = Executor(EIP, self.eip_id, self.lent, self.refreshed.append, time.monotonic)
+        self.lent = ClientPool(*clients)
+        self.caller = ApiCaller(EIP, self.eip_id, self.lent, self.refreshed.append, time.monotonic)
 
     def perform(self, kind: Kind, name: str = "", operation: str = "", lane: Lane | None = None) -> Outcome:
         if lane is None:
             lane = Lane.MUTATIONS if kind in (Kind.ATTACH, Kind.DETACH, Kind.POLL) else Lane.READS
-        return self.executor.perform(lane, Call(kind, self.ids.get(name, name), operation))
+        return self.caller.perform(lane, Call(kind, self.ids.get(name, name), operation))
 
     def fault(self, kind: str, **fields: Any) -> None:
         with self.server.lock:
@@ -142,15 +142,15 @@ class TestEachCall:
         def refresh(client: Client) -> None:
             raise error
 
-        executor = Executor(EIP, bed.eip_id, bed.lent, refresh, time.monotonic)
-        outcome = executor.perform(Lane.READS, Call(Kind.REFRESH))
+        caller = ApiCaller(EIP, bed.eip_id, bed.lent, refresh, time.monotonic)
+        outcome = caller.perform(Lane.READS, Call(Kind.REFRESH))
         assert (outcome.failure, outcome.detail) == (failure, str(error))
         assert outcome.retry_after == (7.0 if failure is Failure.UNAVAILABLE else 0.0)
 
     def test_times_are_those_of_the_clock_that_was_given(self, bed):
         ticks = iter([100.0, 101.5])
-        executor = Executor(EIP, bed.eip_id, bed.lent, bed.refreshed.append, lambda: next(ticks))
-        outcome = executor.perform(Lane.READS, Call(Kind.READ, bed.ids["a"]))
+        caller = ApiCaller(EIP, bed.eip_id, bed.lent, bed.refreshed.append, lambda: next(ticks))
+        outcome = caller.perform(Lane.READS, Call(Kind.READ, bed.ids["a"]))
         assert (outcome.began, outcome.ended) == (100.0, 101.5)
 
 
@@ -289,13 +289,13 @@ class _Lent:
         self.closed = True
 
 
-def lending() -> tuple[Clients, _Lent, _Lent]:
+def lending() -> tuple[ClientPool, _Lent, _Lent]:
     one, two = _Lent("one"), _Lent("two")
-    return Clients(one, two), one, two  # type: ignore[arg-type]
+    return ClientPool(one, two), one, two  # type: ignore[arg-type]
 
 
-class TestClients:
-    def use(self, clients: Clients, lane: Lane) -> str:
+class TestClientPool:
+    def use(self, clients: ClientPool, lane: Lane) -> str:
         client = clients.borrow(lane)
         clients.give_back(client)
         return client.name  # type: ignore[attr-defined,no-any-return]
@@ -354,7 +354,9 @@ class TestWorkers:
             emit=lambda event: None,
             verify_interval=0.5,
         )
-        workers = [Worker(lane, node, bed.executor, time.monotonic, 0.2) for lane in Lane]
+        workers = [
+            ApiWorker(lane, node, bed.caller, lambda _call, _outcome: None, time.monotonic, 0.2) for lane in Lane
+        ]
         end = threading.Event()
 
         def beat() -> None:
