@@ -280,7 +280,7 @@ class Run:
             stopped = [
                 one.id for one in self._cluster.zone.instances(self._cluster.server.now()) if one.state == "stopped"
             ]
-        warned = self._cluster[best].logged("which is no member")
+        warned = self._cluster[best].logged("which is not a member")
         return {self._cluster.name(one) for one in stopped if any(one in line for line in warned)}
 
     def _rank(self, name: str) -> tuple[int, str]:
