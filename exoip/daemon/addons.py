@@ -131,7 +131,7 @@ class Companions:
     def stop(self) -> None:
         """Leave no child behind, as far as STOP_TIME allows."""
         if self.busy:
-            log(logging.WARNING, "the notify program was not told of all before the end")
+            log(logging.WARNING, "stopped before the notify program was called for every change")
         threads: list[Checker | Hooks] = [*self._checkers]
         for checker in self._checkers:
             checker.retire(forget=False)

@@ -145,7 +145,7 @@ class Receiver(SupervisedThread):
         dropped = self._channel.dropped()
         if self._flood.began is not None:
             self._dropped_before = dropped
-            self._link.emit(Event(EventName.FLOODED, now, "", f"{FLOODED} datagrams were refused within a second"))
+            self._link.emit(Event(EventName.FLOODED, now, "", f"{FLOODED} datagrams were dropped within a second"))
         else:
             reason = f"the kernel dropped {(dropped - self._dropped_before) % 2**32} datagrams"
             self._link.emit(Event(EventName.FLOOD_OVER, now, "", reason))

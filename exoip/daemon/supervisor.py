@@ -97,7 +97,7 @@ class Watch:
             if now >= ping_at:
                 dead = [thread.name for thread in self._threads if not thread.is_alive()]
                 if dead:
-                    log(logging.CRITICAL, "thread %s is dead: ending", ", ".join(dead))
+                    log(logging.CRITICAL, "thread %s is dead; stopping", ", ".join(dead))
                     return 1
                 ping_at = now + (self._ping_every if self._ping(now) else PING_AGAIN)
             if self._leave_by is not None and (now >= self._leave_by or self._gone()):
@@ -107,7 +107,7 @@ class Watch:
             except queue.Empty:
                 continue
             if isinstance(item, BaseException):
-                log(logging.CRITICAL, "a thread died of %r: ending", item)
+                log(logging.CRITICAL, "a thread failed with %r; stopping", item)
                 logging.getLogger("exoip").critical("traceback", exc_info=item)
                 return 1
             self._take(item)
@@ -146,9 +146,9 @@ class Watch:
             if isinstance(item, Event):
                 self._tell(item)
         if self._node.finished():
-            log(logging.INFO, "gone: %s is in other hands, or was not in ours", self._config.address)
+            log(logging.INFO, "stopped; %s is not attached to this instance", self._config.address)
         else:
-            text = "gone after %g s, still holding %s perhaps: a peer takes it and clears this instance"
+            text = "stopped after %g s, perhaps still holding %s; a peer attaches it and detaches this instance"
             log(logging.WARNING, text, self._config.leave_timeout, self._config.address)
         return 0
 
@@ -164,7 +164,7 @@ class Watch:
         if isinstance(answer, Reloaded):
             self._adopt(answer)
             self._config = answer.config
-            log(logging.INFO, "the configuration is read again and in force")
+            log(logging.INFO, "the configuration was read again and is in force")
         else:
             log(logging.ERROR, "the configuration stays as it was: %s", answer.why)
         self._systemd.notify("READY=1")
@@ -173,7 +173,7 @@ class Watch:
         wanted = self._node.config().priority + step
         priority = min(max(wanted, LOWEST_PRIORITY), HIGHEST_PRIORITY)
         before = self._node.set_priority(priority, clock())
-        log(logging.INFO, "the configured priority %d is now %d, as a signal asked", before, priority)
+        log(logging.INFO, "the configured priority %d is now %d, requested by a signal", before, priority)
 
     # -- supervision ----------------------------------------------------------------------------------------------
 

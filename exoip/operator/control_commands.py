@@ -124,7 +124,7 @@ class Steering:
                 return self._failover(steered, view, order, who, why)
             case Priority():
                 before = steered.node.set_priority(order.priority, now)
-                log(logging.INFO, "the configured priority %d is now %d, as %s asked", before, order.priority, who)
+                log(logging.INFO, "the configured priority %d is now %d, requested by %s", before, order.priority, who)
                 said = f"the priority {before} is now {order.priority}, until the next reload or restart"
                 return [f"{said}; the file says {facts.config.host_priority}"], {"before": before}
 

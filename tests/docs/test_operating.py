@@ -171,7 +171,7 @@ def test_rotate_the_key(site: Site) -> None:
     write("EXOnew", "the-new-secret")
     assert "problem" not in site.run(check)
     one.send(signal.SIGHUP)
-    cluster.until(lambda: one.logged("the configuration is read again and in force"), "the reload")
+    cluster.until(lambda: one.logged("the configuration was read again and is in force"), "the reload")
     cluster.until(
         lambda: any(e.key == "EXOnew" and e.method == "GET" for e in cluster.record(mark)), "the new key is used"
     )

@@ -17,7 +17,7 @@ from tests.hosts.network import ADDRESSES
 from tests.hosts.zone import now
 from tests.support.waiting import until
 
-IN_FORCE = "the configuration is read again and in force"
+IN_FORCE = "the configuration was read again and is in force"
 STAYS = "the configuration stays as it was: .*"
 
 
@@ -112,7 +112,7 @@ def test_priorities_change_by_reload_and_by_signal(three: Cluster) -> None:
     for priority in (11, 12):
         asked = now()
         three.hosts["a"].signal("USR2", UNIT)
-        three.line("a", f"is now {priority}, as a signal asked", asked)
+        three.line("a", f"is now {priority}, requested by a signal", asked)
     three.settled("b")
     three.moves(since, ("ab", "a .* is now at priority 12, was at priority 11"), ("b", "holds and is heard"))
 

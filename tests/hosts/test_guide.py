@@ -112,7 +112,7 @@ def test_rotate_the_key(cluster: Cluster) -> None:
     a.write(FILE, new)
     assert "problem" not in a.sh(check)
     a.sh(reload)
-    cluster.line("a", "the configuration is read again and in force", since)
+    cluster.line("a", "the configuration was read again and is in force", since)
     until(lambda: "healthy" in a.sh(f"{status} || true").splitlines()[0], "it works", 60.0)
     assert cluster.zone.changes(since) == [], "nothing moves"
     a.write(FILE, good)

@@ -34,7 +34,7 @@ def test_with_a_stopped_journald_no_beat_is_late_and_a_death_is_answered(cluster
     cluster.moves(died, ("ab", r"a \(.*\) is dead"), ("b", "it is silent and held"))
     # It did block whoever told it something: these were told before, and sent only now.
     late = [entry for entry in cluster.lines("b", again) if at(entry) > again]
-    assert any("as a signal asked" in str(entry["MESSAGE"]) for entry in late)
+    assert any("requested by a signal" in str(entry["MESSAGE"]) for entry in late)
     # And yet the journals tell when it moved.
     assert history.differences(cluster.zone.changes(), cluster.journals(), cluster.zone.names) == []
 

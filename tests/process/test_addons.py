@@ -184,7 +184,7 @@ def test_a_reload_adds_changes_and_takes_out_a_check(new: New) -> None:
         ):
             path.write_text(text)
             node.send(signal.SIGHUP)
-            cluster.until(lambda n=number: len(node.logged("read again and in force")) == n, "it is read again")
+            cluster.until(lambda n=number: len(node.logged("read again and is in force")) == n, "it is read again")
         assert all(holders == {"n1"} for holders in cluster.watch(cluster.dead_time))
         assert cluster.moves(mark) == []
         path.write_text(f"check-command = false\n{often}")
@@ -299,7 +299,7 @@ def test_a_hook_that_hangs_holds_a_stop_up_for_the_leave_timeout_at_most(new: Ne
         mark = cluster.mark
         assert cluster["n1"].stop() == 0
         assert cluster.history(mark) == [{"n1", "n2"}, {"n2"}]
-        assert cluster["n1"].logged("the notify program was not told of all before the end")
+        assert cluster["n1"].logged("stopped before the notify program was called for every change")
 
 
 @beside
@@ -319,7 +319,7 @@ def test_a_reload_tells_another_program_at_once_and_refuses_one_that_is_not_ther
         assert f"--notify {folder}/nothing: there is no such file" in node.logged("stays as it was")[0]
         path.write_text("")
         node.send(signal.SIGHUP)
-        cluster.until(lambda: len(node.logged("read again and in force")) == 2, "it is read again")
+        cluster.until(lambda: len(node.logged("read again and is in force")) == 2, "it is read again")
 
 
 @beside

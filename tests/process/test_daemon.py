@@ -288,7 +288,7 @@ class TestSignals:
         cluster.start()
         cluster.settle("n1")
         node.send(number)
-        cluster.until(lambda: node.logged("as a signal asked"), "the signal was taken")
+        cluster.until(lambda: node.logged("requested by a signal"), "the signal was taken")
         count = len(cluster.observer.of(node))
         cluster.until(lambda: len(cluster.observer.of(node)) >= count + 3, "some heartbeats more")
         assert {heard.heartbeat.priority for heard in cluster.observer.of(node)} == {int(start)}

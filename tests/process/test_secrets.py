@@ -157,7 +157,7 @@ def test_the_run_saw_what_it_was_to_see(left: tuple[Run, dict[str, str]]) -> Non
         "waiting for the API",
         "403",
         "the configuration stays as it was",
-        "read again and in force",
+        "read again and is in force",
         "signature",
         "Fatal Python error",
     ):

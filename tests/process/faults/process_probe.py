@@ -21,7 +21,7 @@ echo "$1 $EXOIP_HOLDS" >>"${0%/*}/told"
 # A check, a program or a connection that begins just then has files open for a moment: look again.
 _LOOKS, _LAST_LOOKS, _BETWEEN = 5, 50, 0.04
 CONNECTIONS = 2  # to the API: a daemon has two clients, of one connection each
-RELOADED, NOT_RELOADED = "the configuration is read again and in force", "the configuration stays as it was"
+RELOADED, NOT_RELOADED = "the configuration was read again and is in force", "the configuration stays as it was"
 
 
 @dataclass(frozen=True, slots=True)

@@ -437,7 +437,7 @@ class TestFlood:
             if event.name in (EventName.FLOODED, EventName.FLOOD_OVER)
         ]
         assert told == [
-            (EventName.FLOODED, f"{FLOODED} datagrams were refused within a second"),
+            (EventName.FLOODED, f"{FLOODED} datagrams were dropped within a second"),
             (EventName.FLOOD_OVER, "the kernel dropped 21 datagrams"),
         ]
 

@@ -139,7 +139,7 @@ def happened() -> list[tuple[str, Event]]:
     for what in (EventName.SEND_FAILED, EventName.SEND_RECOVERED):  # those come from the sender: see test_heartbeats.py
         events.append((OWN, Event(what, 1.0, "", "Network is unreachable", {"address": "192.0.2.1:12345"})))
     for what in (EventName.FLOODED, EventName.FLOOD_OVER):  # those from the receiver: see test_heartbeats.py too
-        events.append((OWN, Event(what, 1.0, "", "1000 datagrams were refused within a second")))
+        events.append((OWN, Event(what, 1.0, "", "1000 datagrams were dropped within a second")))
     for what in (EventName.CHECK_FAILING, EventName.CHECK_PASSING):  # and those from a health check: see test_health.py
         events.append((OWN, Event(what, 1.0, "", "Connection refused", {"check": "tcp 127.0.0.1:80"})))
     details = {"role": "MASTER", "duration": 0.5, "detail": "exit status 1", "then": "once more"}
