@@ -19,15 +19,15 @@ from exoip.daemon.supervisor import Worked
 from exoip.operator.child_process import environment
 from exoip.operator.hooks import Hooks
 from exoip.operator.stance import Stance
-from exoip.telemetry import exporter, metrics
+from exoip.telemetry import metrics
 from exoip.telemetry.counters import Counters
-from exoip.telemetry.exporter import MetricsServer
 from exoip.telemetry.journal import Journal
 from exoip.telemetry.log import log
-from exoip.telemetry.metrics import CONTENT_TYPE, HeartbeatCounts, MetricsInput
+from exoip.telemetry.metrics import HeartbeatCounts, MetricsInput
 
 if TYPE_CHECKING:
     from exoip.operator.health import Checker
+    from exoip.telemetry.exporter import MetricsServer
 
 STOP_TIME = 1.0  # seconds that the threads get to kill their children
 
@@ -70,7 +70,9 @@ class Companions:
         self._checkers: list[Checker] = []
         self._metrics_server: MetricsServer | None = None
         if config.metrics is not None:
-            self._metrics_server = MetricsServer(exporter.listen(*config.metrics), self.metrics, CONTENT_TYPE)
+            from exoip.telemetry.exporter import MetricsServer  # here, for the memory of all who have no metrics
+
+            self._metrics_server = MetricsServer(*config.metrics, self.metrics)
         for each in config.health.each():
             self._add(each, Health.PASSING if again else Health.PENDING)
         self._hook(config.hook)

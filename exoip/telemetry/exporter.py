@@ -1,97 +1,116 @@
-"""The port on which the metrics are read: one thread, one request at a time, each with a short time and a small size.
+"""Serve the metrics over HTTP at /metrics, without taking time from the heartbeats.
 
-Nothing waits for it, and a flood can not take the interpreter from the heartbeats: it rests after each answer. What else comes waits in
-the kernel's queue or is refused there.
+`http.server` does the work. What is bounded: at most CONNECTIONS threads, each of which waits
+REQUEST_TIME for a client to send or receive, and one new connection per REST. A client that sends
+its request byte by byte keeps its thread longer; the others go on. Nothing else waits for this.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import select
 import socket
 import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from exoip.heartbeat.socket_address import SocketAddress, bind_error
 from exoip.telemetry.log import log
+from exoip.telemetry.metrics import CONTENT_TYPE
+from exoip.thread import ROUND_TIME, SupervisedThread
 
-LONGEST_REQUEST = 8192  # bytes
-REQUEST_TIME = 2.0  # seconds for a request and its answer
-REST = 0.05  # seconds after an answer
+CONNECTIONS = 4  # clients that are served at the same time; further ones are closed
+REQUEST_TIME = 2.0  # seconds that a client may take to send or receive something
+REST = 0.05  # seconds between two connections: a flood must not take the processor
 WAITING = 16  # connections in the kernel's queue
-_ROUND = 2.0
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; host "" is every address. Raises ConfigError, naming the option and the cure."""
-    dual = not host and socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+class MetricsServer(SupervisedThread):
+    """Serves the text that `page` returns. Raises ConfigError if the port cannot be bound; `host` "" is every address."""
+
+    def __init__(self, host: str, port: int, page: Callable[[], str]) -> None:
+        super().__init__("metrics", time.monotonic)
+        self._server = _Server(_listen(host, port), page)
+        self.port = int(self._server.socket.getsockname()[1])
+
+    def run(self) -> None:
+        """Serve until asked to stop."""
+        with self._server:
+            super().run()
+
+    def turn(self) -> None:
+        """Wait for a connection and hand it to a thread of its own."""
+        self._server.handle_request()
+        self.stopping.wait(REST)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    every = not host and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if every or ":" in host else socket.AF_INET
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if dual:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind((host, port))
-        listener.listen(WAITING)
+        listener = socket.create_server((host, port), family=family, backlog=WAITING, dualstack_ipv6=every)
     except OSError as error:
-        listener.close()
         raise bind_error("metrics-listen", SocketAddress(host, port), error) from error
+    listener.setblocking(False)
     return listener
 
 
-class MetricsServer(threading.Thread):
-    """Serves GET /metrics from a listening socket, which is its own from now on. `page` gives the text."""
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = REQUEST_TIME
+    server_version, sys_version = "exoip", ""
 
-    def __init__(self, listener: socket.socket, page: Callable[[], str], content_type: str) -> None:
-        super().__init__(name="exoip-metrics", daemon=True)
-        self._listener, self._page, self._content_type = listener, page, content_type
-        self.stopping = threading.Event()
-        self.served = 0
-
-    def run(self) -> None:
-        """Serve until told to stop."""
-        with self._listener:
-            self._listener.setblocking(False)
-            while not self.stopping.is_set():
-                select.select([self._listener], (), (), _ROUND)
-                with contextlib.suppress(OSError):
-                    client, _ = self._listener.accept()
-                    with client:
-                        self._serve(client)
-                        self.served += 1
-                    self.stopping.wait(REST)
-
-    def _serve(self, client: socket.socket) -> None:
-        until = time.monotonic() + REQUEST_TIME
-        request = b""
-        while b"\r\n\r\n" not in request and b"\n\n" not in request:
-            piece = self._receive(client, until)
-            request += piece
-            if not piece or len(request) > LONGEST_REQUEST:
-                return
-        words = request.split(b"\r\n", 1)[0].split(b" ")
-        status, body, kind = self._answer(words[0], words[1].split(b"?")[0] if len(words) == 3 else b"")
-        head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        client.settimeout(max(0.001, until - time.monotonic()))  # for all of it
-        client.sendall(head.encode() + (b"" if words[0] == b"HEAD" else body))
-
-    @staticmethod
-    def _receive(client: socket.socket, until: float) -> bytes:
-        left = until - time.monotonic()
-        if left <= 0:
-            return b""
-        client.settimeout(left)
-        return client.recv(LONGEST_REQUEST)
-
-    def _answer(self, method: bytes, path: bytes) -> tuple[str, bytes, str]:
-        if method not in (b"GET", b"HEAD"):
-            return "405 Method Not Allowed", b"", "text/plain"
-        if path != b"/metrics":
-            return "404 Not Found", b"exoip: the metrics are at /metrics\n", "text/plain"
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] != "/metrics":
+            self.send_error(404, "the metrics are at /metrics")
+            return
         try:
-            return "200 OK", self._page().encode(), self._content_type
+            body = self.server.page().encode()
         except Exception as error:  # our bug, but no reason to end a daemon that works
-            log(logging.ERROR, "the metrics can not be told: %r", error)
-            return "500 Internal Server Error", b"", "text/plain"
+            log(logging.ERROR, "cannot render the metrics: %r", error)
+            self.send_error(500)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", CONTENT_TYPE)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: Any) -> None:
+        """Log no requests."""
+
+
+class _Server(ThreadingHTTPServer):
+    timeout = ROUND_TIME  # of handle_request
+
+    def __init__(self, listener: socket.socket, page: Callable[[], str]) -> None:
+        super().__init__(("", 0), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket, self.page = listener, page
+        self._free = threading.BoundedSemaphore(CONNECTIONS)
+
+    def verify_request(self, *_: Any) -> bool:
+        """Accept a connection if a thread is free."""
+        return self._free.acquire(blocking=False)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start a thread for one connection."""
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread could be started
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one connection, in a thread of its own."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, *_: Any) -> None:
+        """Ignore a client that hangs up or is too slow."""
