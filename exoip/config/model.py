@@ -10,7 +10,7 @@ from enum import StrEnum
 from exoip.config.addresses import Peer
 from exoip.config.values import Secret
 from exoip.errors import ConfigError
-from exoip.heartbeat.authentication import AuthMode, Rules
+from exoip.heartbeat.authentication import AuthMode, AuthPolicy
 from exoip.heartbeat.socket_address import SocketAddress
 
 LOWEST_PRIORITY, HIGHEST_PRIORITY = 1, 252  # 0 and 253 to 255 mean something else on the wire
@@ -138,7 +138,7 @@ class Config:
         if bool(self.auth_keys) is (self.auth_mode is None):
             raise ConfigError("auth-key and auth-mode go together")
 
-    def rules(self) -> Rules:
+    def auth_policy(self) -> AuthPolicy:
         """How heartbeats are signed and verified."""
         keys = tuple(key.reveal().encode("ascii") for key in self.auth_keys)
-        return Rules(keys, self.auth_mode or AuthMode.REQUIRE)
+        return AuthPolicy(keys, self.auth_mode or AuthMode.REQUIRE)

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Mapping
 
 from exoip.core.events import Event, EventName
-from exoip.heartbeat.authentication import Proof, Stamps
+from exoip.heartbeat.authentication import Proof, ReplayGuard
 from exoip.heartbeat.wire import Heartbeat
 
-TOLD_EVERY = 60.0  # seconds between two reports of one sender and cause
-MOST_SENDERS = 100  # that are no members and are told apart
+REPORT_INTERVAL = 60.0  # seconds between two reports of one sender and cause
+MAX_STRANGERS = 100  # that are no members and are told apart
 
-Place = tuple[str, int]  # the address and port that a member beats from and is beaten to
+Endpoint = tuple[str, int]  # the address and port that a member beats from and is beaten to
 
 
 class Admission:
@@ -27,12 +27,12 @@ class Admission:
 
     def __init__(self, eip: str) -> None:
         self.eip = eip
-        self.members: dict[str, Place] = {}
+        self.members: dict[str, Endpoint] = {}
         self.addresses: frozenset[str] = frozenset()
         self.denied: dict[str, str] = {}
-        self._stamps = Stamps()
+        self._stamps = ReplayGuard()
 
-    def set_members(self, members: Mapping[str, Place]) -> None:
+    def set_members(self, members: Mapping[str, Endpoint]) -> None:
         """Admit these, whatever was before."""
         self.members = dict(members)
         self.addresses = frozenset(address for address, _ in members.values())
@@ -60,7 +60,7 @@ class Admission:
 class DroppedDatagrams:
     """Counts dropped datagrams by cause, and reports each sender and cause once a minute at most.
 
-    What is kept stays small: at most `MOST_SENDERS` that are no members are told apart. Members are as
+    What is kept stays small: at most `MAX_STRANGERS` that are no members are told apart. Members are as
     many as the group has, so a flood of false senders never hides what a member does wrong.
     """
 
@@ -74,14 +74,14 @@ class DroppedDatagrams:
         """Count one refusal, of something that came from a member's address or not; return the event when it is time to tell of it."""
         self.counts[cause] += 1
         told = self._members if member else self._others
-        if now - told.get((address, cause), -math.inf) < TOLD_EVERY:
+        if now - told.get((address, cause), -math.inf) < REPORT_INTERVAL:
             return None
-        if len(told) >= MOST_SENDERS and (member or now - self._pruned >= TOLD_EVERY):
+        if len(told) >= MAX_STRANGERS and (member or now - self._pruned >= REPORT_INTERVAL):
             self._pruned = now
-            for old in [key for key, at in told.items() if now - at >= TOLD_EVERY]:
+            for old in [key for key, at in told.items() if now - at >= REPORT_INTERVAL]:
                 del told[old]
-        if len(told) >= MOST_SENDERS and not member:
+        if len(told) >= MAX_STRANGERS and not member:
             return None
         told[address, cause] = now
         details = {"address": address, "count": self.counts[cause], "cause": cause}
-        return Event(EventName.DATAGRAM_REFUSED, now, "", cause, details)
+        return Event(EventName.DATAGRAM_DROPPED, now, "", cause, details)

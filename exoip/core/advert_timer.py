@@ -14,7 +14,7 @@ FAREWELLS, FAREWELL_SPACING = 3, 0.02  # heartbeats with 255, and the seconds be
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Advert:
     """What the sender is to do: send `heartbeat` to the members at `targets`, if it is not None; ask again at `again`."""
 
     heartbeat: Heartbeat | None
@@ -22,7 +22,7 @@ class Beat:
     again: float
 
 
-class Schedule:
+class AdvertTimer:
     """`next_at`: when the next heartbeat is due, if the priority stays as it is."""
 
     def __init__(self, now: float) -> None:
@@ -48,12 +48,12 @@ class Schedule:
         """The interval may have become shorter."""
         self.next_at = min(self.next_at, now + interval)
 
-    def take(self, advertised: int, interval: float, now: float) -> bool:
+    def due(self, advertised: int, interval: float, now: float) -> bool:
         """Return whether to send a heartbeat now, and count it as sent."""
-        due = now >= self.next_at
-        if not due and advertised == self._sent:
+        past_due = now >= self.next_at
+        if not past_due and advertised == self._sent:
             return False
-        if due:
+        if past_due:
             following = self.next_at + interval
             self.next_at = following if now < following else now + interval
         self._sent = advertised

@@ -15,8 +15,8 @@ import random
 from exoip.core.calls import Failure
 
 FIRST_RETRY, LONGEST_RETRY, LONGEST_RETRY_AFTER = 0.5, 30.0, 300.0
-SOON = 5.0  # the longest wait of a master that has to attach, for an API that is away
-AWAY = (Failure.TIMEOUT, Failure.UNREACHABLE, Failure.UNAVAILABLE)
+LONGEST_ATTACH_RETRY = 5.0  # the longest wait of a master that has to attach, for an API that is away
+API_AWAY = (Failure.TIMEOUT, Failure.UNREACHABLE, Failure.UNAVAILABLE)
 JITTER = 0.2
 FIRST_UNFIT, LONGEST_UNFIT = 10.0, 600.0
 TRIES = 3
@@ -25,8 +25,8 @@ TRIES = 3
 class Backoff:
     """When one job may be tried again. `soon`: never wait longer than that for an API that is away, in seconds."""
 
-    def __init__(self, chance: random.Random, soon: float = LONGEST_RETRY) -> None:
-        self._chance = chance
+    def __init__(self, rng: random.Random, soon: float = LONGEST_RETRY) -> None:
+        self._rng = rng
         self._soon = soon
         self._wait = FIRST_RETRY
         self.at = -math.inf  # not before
@@ -35,8 +35,8 @@ class Backoff:
         """Wait longer than the last time."""
         wait = LONGEST_RETRY if failure is Failure.FORBIDDEN else self._wait
         self._wait = min(2 * self._wait, LONGEST_RETRY)
-        jitter = JITTER * self._chance.random()
-        longest = self._soon if failure in AWAY else LONGEST_RETRY
+        jitter = JITTER * self._rng.random()
+        longest = self._soon if failure in API_AWAY else LONGEST_RETRY
         wait = min(wait * (1 + jitter), longest * (1 - jitter))
         self.at = now + max(wait, min(retry_after, LONGEST_RETRY_AFTER))
 

@@ -47,7 +47,7 @@ class EventName(StrEnum):
     CHECK_PASSING = "check-passing"  # and passes (again)
     HOOK_DONE = "hook-done"  # the operator's program was told of a change
     HOOK_FAILED = "hook-failed"  # and could not be, or said so
-    DATAGRAM_REFUSED = "datagram-refused"  # a datagram was dropped
+    DATAGRAM_DROPPED = "datagram-refused"  # a datagram was dropped
     FLOODED = "flooded"  # so many are dropped that the kernel does it from now on
     FLOOD_OVER = "flood-over"
     SEND_FAILED = "send-failed"  # a heartbeat could not be sent to a peer

@@ -22,30 +22,30 @@ import math
 import random
 from dataclasses import replace
 
-from exoip.core.backoff import SOON, Backoff, CircuitBreaker
+from exoip.core.backoff import LONGEST_ATTACH_RETRY, Backoff, CircuitBreaker
 from exoip.core.calls import POLL, Call, Failure, Kind, Operation, Outcome, Purpose
 from exoip.core.election import LEAVING, Election, Role
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.observed import InstanceState, Observed
 
 ATTACH_TRUSTED = 5.0  # an attach seen done later than this after its call is read back before it is believed
-FRESH = 2.0
+OWN_STATE_MAX_AGE = 2.0
 HEARD_GRACE = 30.0
-KEPT_GRACE = 4.0
-LET_GO_SETTLES = 6.0
+SUCCESSOR_GRACE = 4.0
+DETACH_SETTLES = 6.0
 RIVAL_GRACE_LOWER_ID, RIVAL_GRACE_HIGHER_ID = 10.0, 60.0
 
 
 class Mutations:
     """The mutation lane of one node."""
 
-    def __init__(self, election: Election, knowledge: Observed, chance: random.Random) -> None:
+    def __init__(self, election: Election, observed: Observed, rng: random.Random) -> None:
         self._election = election
-        self._know = knowledge
+        self._observed = observed
         self.attach_backoff, self.clear_backoff, self.release_backoff = (
-            Backoff(chance, SOON),
-            Backoff(chance),
-            Backoff(chance),
+            Backoff(rng, LONGEST_ATTACH_RETRY),
+            Backoff(rng),
+            Backoff(rng),
         )
         self.attached_at = -math.inf
         self.attach_outcome_unknown = (
@@ -75,28 +75,28 @@ class Mutations:
     def letting_go(self) -> bool:
         """Whether the detach of this node itself is under way."""
         call = self._operation.call if self._operation else self._in_flight
-        return call is not None and call.kind is Kind.DETACH and call.instance_id == self._know.own_id
+        return call is not None and call.kind is Kind.DETACH and call.instance_id == self._observed.own_id
 
     @property
-    def keeping(self) -> bool:
+    def wants_release(self) -> bool:
         """A backup that holds: it lets go as soon as it may."""
-        return self._election.role is Role.BACKUP and self._know.me.held
+        return self._election.role is Role.BACKUP and self._observed.own.held
 
-    def takes(self, now: float) -> bool:
+    def attach_due(self, now: float) -> bool:
         """Whether the attach of this node itself is the next mutation, and is to go out now."""
-        wanted = self._election.role is Role.MASTER and not self._know.me.held and self.idle
+        wanted = self._election.role is Role.MASTER and not self._observed.own.held and self.idle
         return wanted and not self.attach_paused and now >= self.attach_backoff.at
 
     def wants_fresh(self, now: float) -> bool:
         """Whether a clear waits for newer knowledge of this node itself."""
-        if self._election.role is not Role.MASTER or not self._know.me.holds or not self.idle:
+        if self._election.role is not Role.MASTER or not self._observed.own.holds or not self.idle:
             return False
         due = self.clear_at()
         return now >= due and self._stale(due, now)
 
     def _stale(self, due: float, now: float) -> bool:
         """Whether what is known of this node itself is too old for a clear, or from before that was due."""
-        return self._know.me.known_at < max(now - FRESH, due)
+        return self._observed.own.known_at < max(now - OWN_STATE_MAX_AGE, due)
 
     def clear_at(self) -> float:
         """When the next other holder is to be detached; inf when there is none."""
@@ -114,12 +114,12 @@ class Mutations:
             operation, at = self._operation, now
             call: Call | None = replace(operation.call, kind=Kind.POLL, operation_id=operation.operation_id)
         else:
-            call, at = self._wish(now)
+            call, at = self._wanted(now)
         self._in_flight = call
         return call, at
 
-    def _wish(self, now: float) -> tuple[Call | None, float]:
-        role, me, me_id = self._election.role, self._know.me, self._know.own_id
+    def _wanted(self, now: float) -> tuple[Call | None, float]:
+        role, me, me_id = self._election.role, self._observed.own, self._observed.own_id
         if role is Role.MASTER and not me.held:
             at = math.inf if self.attach_paused else self.attach_backoff.at
             if now < at:
@@ -130,16 +130,16 @@ class Mutations:
             if other is None or now < due or self._stale(due, now):
                 return None, due if now < due else math.inf
             return Call(Kind.DETACH, other.instance_id, "", Purpose.CLEAR, *self._why_clear(other)), now
-        if self.keeping:
+        if self.wants_release:
             if now < self.release_backoff.at:
                 return None, self.release_backoff.at
-            relief = self._relief()
+            relief = self._release_reason()
             return (Call(Kind.DETACH, me_id, "", Purpose.RELEASE, *relief), now) if relief else (None, math.inf)
         return None, math.inf
 
     def _clear_due(self) -> tuple[float, InstanceState | None]:
         """When the next other holder is to be detached, and which."""
-        due = [(self._grace(other), other.instance_id, other) for other in self._know.holders()]
+        due = [(self._grace(other), other.instance_id, other) for other in self._observed.holders()]
         if not due:
             return math.inf, None
         at, _, other = min(due)
@@ -149,36 +149,36 @@ class Mutations:
         since = max(other.since, self.since)
         if self._election.alive(other.instance_id):
             return since + HEARD_GRACE if other.holds else math.inf  # what is only presumed is read first
-        if other.instance_id in self._know.holders_at_attach:
+        if other.instance_id in self._observed.holders_at_attach:
             return -math.inf
-        if other.instance_id in self._know.successors_while_holding:
-            return max(since, other.silent_since) + self._election.config.interval + KEPT_GRACE
-        lower = self._know.own_id < other.instance_id
+        if other.instance_id in self._observed.successors_while_holding:
+            return max(since, other.silent_since) + self._election.config.interval + SUCCESSOR_GRACE
+        lower = self._observed.own_id < other.instance_id
         return max(since, other.silent_since) + (RIVAL_GRACE_LOWER_ID if lower else RIVAL_GRACE_HIGHER_ID)
 
     def _why_clear(self, other: InstanceState) -> tuple[str, dict[str, object]]:
         if self._election.alive(other.instance_id):
             return f"it is alive and has not detached itself for {HEARD_GRACE:.0f} s", {"cause": Cause.HEARD}
-        if other.instance_id in self._know.holders_at_attach:
+        if other.instance_id in self._observed.holders_at_attach:
             return "it is silent and held the Elastic IP", {"cause": Cause.SILENT}
         return "it is silent and attached the Elastic IP later", {"cause": Cause.SILENT_RIVAL}
 
-    def _relief(self) -> tuple[str, dict[str, object]] | None:
+    def _release_reason(self) -> tuple[str, dict[str, object]] | None:
         """Return why this node may let go, and its successor ("" for none) as a detail; None when it may not."""
         if not self.leaving:
             heir = self._election.master
-            return (f"{heir} holds and is heard", {"successor": heir}) if heir and self._relieved_by(heir) else None
+            return (f"{heir} holds and is heard", {"successor": heir}) if heir and self._holds_and_heard(heir) else None
         heard = [p.instance_id for p in self._election.peers.values() if p.alive and p.priority < LEAVING]
         if not heard:
             return "this node is stopping, and no peer can take over", {"successor": ""}
-        heir = next((peer for peer in heard if self._relieved_by(peer)), None)
+        heir = next((peer for peer in heard if self._holds_and_heard(peer)), None)
         return (f"this node is stopping; {heir} holds and is heard", {"successor": heir}) if heir else None
 
-    def _relieved_by(self, instance_id: str) -> bool:
-        other = self._know.others.get(instance_id)
+    def _holds_and_heard(self, instance_id: str) -> bool:
+        other = self._observed.others.get(instance_id)
         if other is None or other.holds is not True or other.read_at < self.release_reads_since:
             return False
-        if not self.leaving and other.read_at < self._election.last_unfit_advert(instance_id) + LET_GO_SETTLES:
+        if not self.leaving and other.read_at < self._election.last_unfit_advert(instance_id) + DETACH_SETTLES:
             return False
         return self._election.heard_after(instance_id, other.read_end)
 
@@ -190,7 +190,7 @@ class Mutations:
             return []
         if call.kind is Kind.ATTACH:
             return [Event(EventName.ATTACHING, now, call.instance_id, call.why)]
-        own = call.instance_id == self._know.own_id
+        own = call.instance_id == self._observed.own_id
         return [
             Event(EventName.LETTING_GO if own else EventName.CLEARING, now, call.instance_id, call.why, call.details)
         ]
@@ -235,28 +235,28 @@ class Mutations:
     def _succeeded(self, call: Call, called: float, looked: float, now: float) -> list[Event]:
         details = {**call.details, "duration": now - called, "since": now - self.since}
         if call.kind is Kind.ATTACH:
-            self._know.me.attached(called, looked, now, ATTACH_TRUSTED)
+            self._observed.own.attached(called, looked, now, ATTACH_TRUSTED)
             self.attached_at, self.attach_outcome_unknown = now, False
             self.attach_breaker.done()
             return [Event(EventName.ATTACHED, now, call.instance_id, call.why, details)]
-        if call.instance_id == self._know.own_id:
-            self._know.me.detached(called, now)
+        if call.instance_id == self._observed.own_id:
+            self._observed.own.detached(called, now)
             self.release_backoff.reset()
             return [Event(EventName.LET_GO, now, call.instance_id, call.why, details)]
         self.clear_backoff.reset()
         self.clear_breaker.done()
-        other = self._know.others.get(call.instance_id)
+        other = self._observed.others.get(call.instance_id)
         if other is not None:
             other.cleared(now)
-            self._know.not_holding(other.instance_id)
+            self._observed.not_holding(other.instance_id)
         return [Event(EventName.CLEARED, now, call.instance_id, call.why, details)]
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome, now: float) -> list[Event]:
         definite = failure in (Failure.FORBIDDEN, Failure.INVALID)
-        if call.instance_id == self._know.own_id:
-            self._know.me.changed_at = now
+        if call.instance_id == self._observed.own_id:
+            self._observed.own.changed_at = now
             if not definite:
-                self._know.me.doubted(now, attach_may_land=True)
+                self._observed.own.doubted(now, attach_may_land=True)
             backoff = self.attach_backoff if call.kind is Kind.ATTACH else self.release_backoff
             if call.kind is Kind.ATTACH and outcome.operation_id:
                 self.attach_outcome_unknown = True
@@ -264,7 +264,7 @@ class Mutations:
                 self.attach_breaker.failed(failure, now)
         else:
             backoff = self.clear_backoff
-            if other := self._know.others.get(call.instance_id):
+            if other := self._observed.others.get(call.instance_id):
                 other.changed_at = now
             if failure is not Failure.NOT_SO:
                 self.clear_breaker.failed(failure, now)

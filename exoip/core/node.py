@@ -1,6 +1,6 @@
 """One node: the only lock of the daemon, around the election and the ownership.
 
-The threads of the daemon meet here and nowhere else. The receiver calls `heard` and `tick`, the sender `beat`, the two workers
+The threads of the daemon meet here and nowhere else. The receiver calls `heard` and `tick`, the sender `advert`, the two workers
 `next_call` and `done`, the main thread `leave`, `set_config`, `set_members` and `snapshot`. Nothing inside the lock waits for
 anything: no socket, no HTTP, no file, no log. Events go to `emit` in the order in which they came about; `emit` must not block.
 
@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from exoip.core.admission import Admission, DroppedDatagrams, Place
-from exoip.core.advert_timer import Beat, Schedule
+from exoip.core.admission import Admission, DroppedDatagrams, Endpoint
+from exoip.core.advert_timer import Advert, AdvertTimer
 from exoip.core.calls import Call, Lane, Outcome
 from exoip.core.election import Election, ElectionConfig
 from exoip.core.events import Event, EventName
@@ -40,11 +40,11 @@ class Node:
         self,
         config: ElectionConfig,
         eip: str,
-        members: Mapping[str, Place],
+        members: Mapping[str, Endpoint],
         now: float,
         *,
         emit: Callable[[Event], None],
-        chance: random.Random | None = None,
+        rng: random.Random | None = None,
         verify_interval: float = 30.0,
         refresh_in: float = math.inf,
         quarantined_until: float = -math.inf,
@@ -55,13 +55,13 @@ class Node:
         self._wake = threading.Condition(threading.Lock())
         self._election = Election(config, now)
         self._ownership = Ownership(
-            self._election, chance or random.Random(), now, verify_interval=verify_interval, refresh_in=refresh_in
+            self._election, rng or random.Random(), now, verify_interval=verify_interval, refresh_in=refresh_in
         )
         self._ownership.unfit_reasons.set("starts", "started too often", quarantined_until)
         self._ownership.unfit_reasons.set(OPERATOR, drained)
         self.admission = Admission(eip)
-        self._refusals = DroppedDatagrams()
-        self._schedule = Schedule(now)
+        self._dropped = DroppedDatagrams()
+        self._advert_timer = AdvertTimer(now)
         self._deadline = -math.inf
         self.set_members(members, now)
 
@@ -72,33 +72,33 @@ class Node:
         with self._wake:
             if cause := self.admission.judge(heartbeat, address, proof, self._election.config.dead_time, now):
                 self._count(address, cause, now)
-                if cause == "unknown" and not proof.cause and self._ownership.reads.due.refresh_early(now):
+                if cause == "unknown" and not proof.cause and self._ownership.reads.schedule.refresh_early(now):
                     self._wake.notify_all()
                 return False
             self._look_for_stall(now)
             events = self._election.heard(heartbeat.instance_id, heartbeat.priority, now)
             if events:
                 self._run_to_fixpoint(events, now)
-            elif self._ownership.mutations.keeping:
+            elif self._ownership.mutations.wants_release:
                 self._wake.notify_all()  # it may be the heartbeat that lets this node let go
             return True
 
-    def refuse(self, address: str, cause: str, now: float) -> None:
+    def drop(self, address: str, cause: str, now: float) -> None:
         """Count a datagram that is no heartbeat at all."""
         with self._wake:
             self._count(address, cause, now)
 
-    def beat(self, now: float) -> Beat:
+    def advert(self, now: float) -> Advert:
         """Return what to send now: a heartbeat when one is due or when the advertised priority changed."""
         with self._wake:
-            return self._beat(now)
+            return self._advert(now)
 
-    def wait_beat(self, clock: Callable[[], float], most: float) -> Beat | None:
-        """Like `beat`, but wait until there is something to send, `most` seconds at most; None when there is nothing then."""
+    def wait_advert(self, clock: Callable[[], float], most: float) -> Advert | None:
+        """Like `advert`, but wait until there is something to send, `most` seconds at most; None when there is nothing then."""
 
-        def ask(now: float) -> tuple[Beat | None, float]:
-            beat = self._beat(now)
-            return (beat if beat.heartbeat is not None else None), beat.again
+        def ask(now: float) -> tuple[Advert | None, float]:
+            advert = self._advert(now)
+            return (advert if advert.heartbeat is not None else None), advert.again
 
         return self._wait(clock, most, ask)
 
@@ -110,7 +110,7 @@ class Node:
     @property
     def attentive(self) -> bool:
         """Whether even a heartbeat that changes nothing may let this node act: a holder that is about to let go."""
-        return self._ownership.mutations.keeping
+        return self._ownership.mutations.wants_release
 
     def next_death(self) -> float:
         """When `tick` is wanted; inf when no peer is alive."""
@@ -134,7 +134,7 @@ class Node:
             self._look_for_stall(outcome.ended)
             self._run_to_fixpoint(self._ownership.done(lane, call, outcome), outcome.ended)
 
-    def set_members(self, members: Mapping[str, Place], now: float) -> None:
+    def set_members(self, members: Mapping[str, Endpoint], now: float) -> None:
         """Go by this group from now on: the other nodes' instance ids, with the address and port that each beats from and is beaten to."""
         with self._wake:
             self.admission.set_members({i: p for i, p in members.items() if i != self._election.config.instance_id})
@@ -150,7 +150,7 @@ class Node:
         """Go by these terms from now on (a reload)."""
         with self._wake:
             self._ownership.reads.verify_interval = verify_interval
-            self._schedule.sooner(config.interval, now)
+            self._advert_timer.sooner(config.interval, now)
             self._run_to_fixpoint(self._election.set_config(config, now), now)
 
     def set_priority(self, priority: int, now: float) -> int:
@@ -163,7 +163,7 @@ class Node:
     def refresh_in(self, seconds: float, now: float) -> None:
         """Read the group in so many seconds (inf: never)."""
         with self._wake:
-            self._ownership.reads.due.refresh_at = now + seconds
+            self._ownership.reads.schedule.refresh_at = now + seconds
 
     def leave(self, now: float) -> None:
         """Hand over and be gone: `finished` tells when."""
@@ -182,12 +182,12 @@ class Node:
     def finished(self) -> bool:
         """Whether a leaver may go: it does not hold, nothing is under way, and its farewells are sent."""
         with self._wake:
-            return self._ownership.finished() and self._schedule.farewells_sent
+            return self._ownership.finished() and self._advert_timer.farewells_sent
 
     def snapshot(self, now: float) -> Snapshot:
         """Return the state at `now`."""
         with self._wake:
-            return take(self._election, self._ownership, self.admission, self._refusals.counts, now)
+            return take(self._election, self._ownership, self.admission, self._dropped.counts, now)
 
     def _wait(
         self, clock: Callable[[], float], most: float, ask: Callable[[float], tuple[_Answer | None, float]]
@@ -205,13 +205,13 @@ class Node:
 
     # -- inside; the lock is held -------------------------------------------------------------------------------------
 
-    def _beat(self, now: float) -> Beat:
+    def _advert(self, now: float) -> Advert:
         self._advance(now, socket_drained=False)
-        election, schedule = self._election, self._schedule
-        if not schedule.take(election.advertised, election.config.interval, now):
-            return Beat(None, (), min(schedule.next_at, self._deadline))
+        election, timer = self._election, self._advert_timer
+        if not timer.due(election.advertised, election.config.interval, now):
+            return Advert(None, (), min(timer.next_at, self._deadline))
         heartbeat = Heartbeat(election.advertised, self._eip, election.config.instance_id)
-        return Beat(heartbeat, tuple(self.admission.members.values()), min(schedule.next_at, self._deadline))
+        return Advert(heartbeat, tuple(self.admission.members.values()), min(timer.next_at, self._deadline))
 
     def _next_call(self, lane: Lane, now: float) -> tuple[Call | None, float]:
         self._advance(now, socket_drained=False)
@@ -222,14 +222,14 @@ class Node:
 
     def _advance(self, now: float, *, socket_drained: bool) -> None:
         self._look_for_stall(now)
-        if (due := now >= self._deadline) or (socket_drained and now >= self._election.next_death):
+        if (past_due := now >= self._deadline) or (socket_drained and now >= self._election.next_death):
             events = self._election.tick(now, socket_drained=socket_drained)
-            if events or due:  # a look at the peers that finds nobody dead wakes nobody
+            if events or past_due:  # a look at the peers that finds nobody dead wakes nobody
                 self._run_to_fixpoint(events + self._ownership.tick(now), now)
 
     def _look_for_stall(self, now: float) -> None:
-        if slept := self._schedule.slept(self._election.config, now):
-            self._schedule.restart(now)
+        if slept := self._advert_timer.slept(self._election.config, now):
+            self._advert_timer.restart(now)
             self._ownership.stalled(now)
             self._run_to_fixpoint(self._election.stalled(now, slept), now)
 
@@ -248,5 +248,5 @@ class Node:
         self._wake.notify_all()
 
     def _count(self, address: str, cause: str, now: float) -> None:
-        if (event := self._refusals.note(address, cause, now, member=address in self.admission.addresses)) is not None:
+        if (event := self._dropped.note(address, cause, now, member=address in self.admission.addresses)) is not None:
             self._emit(event)

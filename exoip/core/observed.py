@@ -123,7 +123,7 @@ class Observed:
 
     def __init__(self, own_id: str) -> None:
         self.own_id = own_id
-        self.me = OwnState()
+        self.own = OwnState()
         self.others: dict[str, InstanceState] = {}
         self.holders_at_attach: set[str] = set()  # those known or presumed to hold when this node attached
         self.successors_while_holding: set[str] = (

@@ -4,7 +4,7 @@ Pure: no socket, no HTTP, no clock, no log. Inputs are the role and the peers (f
 Output is the next call of each lane. Nothing is queued: every call is decided from what is known at that moment, so a newer
 decision replaces an older one, and a move that is cut off anywhere is taken up again from what the API then says.
 
-The parts: `knowledge` (what is known, and since when), `mutations` (the mutations: Take, Clear, Keep), `reads` (Know, Verify, Ask),
+The parts: `observed` (what is known, and since when), `mutations` (the mutations: Take, Clear, Keep), `reads` (Know, Verify, Ask),
 `yielding` (what to do when the EIP is lost), `breaker` (backoff and unfit times); this module ties them to the role.
 
 Make before break   While a live node can serve, the EIP is never without a holder: the new one attaches before the old one lets go.
@@ -29,7 +29,7 @@ from exoip.core.reads import Reads
 from exoip.core.split_brain import StandBack
 from exoip.core.unfit import UnfitReasons
 
-LASTS = 60.0  # an attach that is undone sooner than that by somebody was none
+ATTACH_LASTS = 60.0  # an attach that is undone sooner than that by somebody was none
 MUTATIONS = (Kind.ATTACH, Kind.DETACH, Kind.POLL)
 
 
@@ -39,17 +39,17 @@ class Ownership:
     def __init__(
         self,
         election: Election,
-        chance: random.Random,
+        rng: random.Random,
         now: float,
         *,
         verify_interval: float = 30.0,
         refresh_in: float = math.inf,
     ) -> None:
         self._election = election
-        self.know = Observed(election.config.instance_id)
-        self.mutations = Mutations(election, self.know, chance)
-        self.reads = Reads(election, self.know, self.mutations, chance, now, verify_interval, refresh_in)
-        self.stand_back = StandBack(election, self.know, self.mutations, self.reads)
+        self.observed = Observed(election.config.instance_id)
+        self.mutations = Mutations(election, self.observed, rng)
+        self.reads = Reads(election, self.observed, self.mutations, rng, now, verify_interval, refresh_in)
+        self.stand_back = StandBack(election, self.observed, self.mutations, self.reads)
         self.unfit_reasons = UnfitReasons(
             election.config.instance_id,
             {
@@ -66,7 +66,7 @@ class Ownership:
 
     def set_members(self, instance_ids: frozenset[str], now: float) -> None:
         """Take over the group, as the API or the configuration says."""
-        self.know.set_members(instance_ids, now)
+        self.observed.set_members(instance_ids, now)
 
     def leave(self) -> None:
         """Hand over and be gone; `finished` tells when."""
@@ -75,22 +75,22 @@ class Ownership:
 
     def peer(self, event: Event) -> list[Event]:
         """A peer is alive, or dead, or no longer a member."""
-        now, other = event.at, self.know.others.get(event.instance_id)
+        now, other = event.at, self.observed.others.get(event.instance_id)
         events: list[Event] = []
         if event.name is EventName.PEER_ALIVE:
-            self.know.me.doubted(now, heard=True)
-            if event.instance_id in self.know.masters and event.instance_id != self._election.master:
-                self.know.masters.remove(event.instance_id)
+            self.observed.own.doubted(now, heard=True)
+            if event.instance_id in self.observed.masters and event.instance_id != self._election.master:
+                self.observed.masters.remove(event.instance_id)
             events = self.stand_back.heard(event.instance_id, now)
         elif other is not None:
             other.silent_since = now
-        self.reads.due.verify_again(now)
+        self.reads.schedule.verify_again(now)
         return events
 
     def stalled(self, now: float) -> None:
         """This node was not running for a while: what it knows may be old."""
-        self.know.me.doubted(now)
-        self.reads.due.verify_again(now)
+        self.observed.own.doubted(now)
+        self.reads.schedule.verify_again(now)
 
     def on_election_change(self, now: float) -> None:
         """Take note of the election's decision; cheap when it is the same."""
@@ -98,10 +98,10 @@ class Ownership:
         if decision == self._decision:
             return
         old_master, self._decision = self._decision[1], decision
-        if old_master != self.know.own_id:
+        if old_master != self.observed.own_id:
             self._remember_master(old_master)
         self.mutations.since = self.mutations.release_reads_since = now
-        self.reads.due.keep_at = now
+        self.reads.schedule.release_read_at = now
         for backoff in (self.mutations.attach_backoff, self.mutations.release_backoff, self.mutations.clear_backoff):
             backoff.reset()
         if self._election.role is Role.MASTER:
@@ -111,32 +111,32 @@ class Ownership:
             self.mutations.attach_paused = False
 
     def _remember_master(self, master: str | None) -> None:
-        if master is not None and master in self.know.others:
-            self.know.masters = [*(m for m in self.know.masters if m != master), master]
+        if master is not None and master in self.observed.others:
+            self.observed.masters = [*(m for m in self.observed.masters if m != master), master]
 
     def _became_master(self, now: float) -> None:
-        masters, self.know.masters = self.know.masters, []
+        masters, self.observed.masters = self.observed.masters, []
         self.stand_back.became_master()
         if masters:
-            last = self.know.others.get(masters[-1])
+            last = self.observed.others.get(masters[-1])
             peer = self._election.peers.get(masters[-1])
             lost = peer is None or not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING)
             if last is not None and lost:
                 last.presume(now)
-        there = {master for master in masters if master in self.know.others}
-        if self.know.me.held:
-            self.know.successors_while_holding |= there
+        there = {master for master in masters if master in self.observed.others}
+        if self.observed.own.held:
+            self.observed.successors_while_holding |= there
         else:
-            self.know.holders_at_attach, self.know.successors_while_holding = there, set()
+            self.observed.holders_at_attach, self.observed.successors_while_holding = there, set()
         self.mutations.attach_breaker.forget_tries()
         self.mutations.clear_breaker.forget_tries()
-        self.reads.due.verify_again(now)
+        self.reads.schedule.verify_again(now)
 
     # -- what comes out -----------------------------------------------------------------------------------------------
 
     def local_state(self, now: float) -> LocalState:
         """The state of this node, for its advertised priority."""
-        me = self.know.me
+        me = self.observed.own
         return LocalState(
             holds=me.protected,
             last_held=me.held,
@@ -148,7 +148,7 @@ class Ownership:
 
     def finished(self) -> bool:
         """A leaver may go: it does not hold, and nothing is under way."""
-        return self.mutations.leaving and self.mutations.idle and not self.know.me.may_hold
+        return self.mutations.leaving and self.mutations.idle and not self.observed.own.may_hold
 
     def next_call(self, lane: Lane, now: float) -> tuple[Call | None, float, list[Event]]:
         """Return the wanted call, which marks the lane busy, or None and when to ask again; and the events of it."""
@@ -156,29 +156,29 @@ class Ownership:
         if lane is Lane.READS:
             return call, at, []
         if call is None:
-            waits = self.mutations.wants_fresh(now) or self.mutations.keeping
-            content = at == math.inf and self.mutations.idle and not self.know.me.doubt and not waits
+            waits = self.mutations.wants_fresh(now) or self.mutations.wants_release
+            content = at == math.inf and self.mutations.idle and not self.observed.own.doubt and not waits
             return None, at, self._recovered(MUTATIONS, "it is no longer wanted", now) if content else []
         events = self.mutations.began(call, now)
         if call.kind is Kind.ATTACH:
-            self.know.holders_at_attach |= {
-                other.instance_id for other in self.know.holders()
-            } | self.know.successors_while_holding
-            self.know.successors_while_holding = set()
+            self.observed.holders_at_attach |= {
+                other.instance_id for other in self.observed.holders()
+            } | self.observed.successors_while_holding
+            self.observed.successors_while_holding = set()
             self.stand_back.taking()
-            self.know.me.attach_may_land = True
+            self.observed.own.attach_may_land = True
         return call, at, events
 
     def done(self, lane: Lane, call: Call, outcome: Outcome) -> list[Event]:
         """Take in what came of a call."""
-        now, held = outcome.ended, self.know.me.held
+        now, held = outcome.ended, self.observed.own.held
         part = self.mutations if lane is Lane.MUTATIONS else self.reads
         events = part.done(call, outcome)
         return self._note_api_edge(call, outcome) + events + self._apply_effects(events, held, now)
 
     def tick(self, now: float) -> list[Event]:
         """Let what is due happen: an operation's time-out, the end of a stand-back or of an unfit time."""
-        held = self.know.me.held
+        held = self.observed.own.held
         events = self.mutations.tick(now)
         events += self._apply_effects(events, held, now)
         events += self.stand_back.tick(now)
@@ -196,12 +196,12 @@ class Ownership:
         """What follows from the events of a call."""
         for event in events:
             if event.name in (EventName.ATTACHED, EventName.CLEARED, EventName.HOLDS):
-                self.reads.due.verify_again(now)
+                self.reads.schedule.verify_again(now)
             if event.name in (EventName.ATTACHED, EventName.HOLDS):
                 self.reads.breaker.done()
             if event.name is EventName.LOST and self._election.role is Role.MASTER:
                 self._lost(now)
-        me = self.know.me
+        me = self.observed.own
         if me.held and not held:
             self.mutations.release_reads_since = now
         if (
@@ -216,7 +216,7 @@ class Ownership:
 
     def _lost(self, now: float) -> None:
         """Ask who holds; and where an attach does not last, wait ever longer before the next."""
-        if now - self.mutations.attached_at < LASTS:
+        if now - self.mutations.attached_at < ATTACH_LASTS:
             self.mutations.attach_backoff.wait_longer(now)
         else:
             self.mutations.attach_backoff.reset()

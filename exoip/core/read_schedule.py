@@ -12,9 +12,9 @@ from collections import deque
 
 from exoip.core.calls import Call
 
-KEEP_LOOK, LEAVE_LOOK = 1.0, 0.25
+RELEASE_READ_INTERVAL, LEAVE_READ_INTERVAL = 1.0, 0.25
 FIRST_VERIFY = 1.0
-REFRESH, EARLY_REFRESH = 300.0, 30.0
+REFRESH_INTERVAL, EARLY_REFRESH_INTERVAL = 300.0, 30.0
 
 
 class ReadSchedule:
@@ -23,7 +23,7 @@ class ReadSchedule:
     def __init__(self, now: float, refresh_in: float) -> None:
         self.verify_at = now
         self.verify_step = FIRST_VERIFY
-        self.keep_at = -math.inf
+        self.release_read_at = -math.inf
         self.refresh_at = now + refresh_in
         self.queue: deque[Call] = deque()
         self._refreshed_at = now
@@ -47,24 +47,24 @@ class ReadSchedule:
         self.verify_step, self.verify_at = 2 * FIRST_VERIFY, now + every
         return first
 
-    def keep_look(self, targets: list[str], leaving: bool, now: float) -> str:
+    def next_release_read(self, targets: list[str], leaving: bool, now: float) -> str:
         """Return whom to look at now."""
         target = min(targets, key=lambda target: (self._looked.get(target, -math.inf), target))
         self._looked[target] = now
-        self.keep_at = now + (LEAVE_LOOK if leaving else KEEP_LOOK) / len(targets)
+        self.release_read_at = now + (LEAVE_READ_INTERVAL if leaving else RELEASE_READ_INTERVAL) / len(targets)
         return target
 
     def refreshed(self, began: float, ended: float) -> None:
         """The group was read."""
-        self._refreshed_at, self.refresh_at = began, ended + REFRESH
+        self._refreshed_at, self.refresh_at = began, ended + REFRESH_INTERVAL
 
     def refresh_failed(self, now: float) -> None:
         """The group could not be read."""
-        self.refresh_at = now + EARLY_REFRESH
+        self.refresh_at = now + EARLY_REFRESH_INTERVAL
 
     def refresh_early(self, now: float) -> bool:
         """The group may have grown. Return whether that changes when it is read."""
-        at = max(now, self._refreshed_at + EARLY_REFRESH)
+        at = max(now, self._refreshed_at + EARLY_REFRESH_INTERVAL)
         sooner = at < self.refresh_at < math.inf
         self.refresh_at = at if sooner else self.refresh_at
         return sooner

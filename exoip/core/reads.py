@@ -48,21 +48,21 @@ class Reads:
     def __init__(
         self,
         election: Election,
-        knowledge: Observed,
+        observed: Observed,
         mutations: Mutations,
-        chance: random.Random,
+        rng: random.Random,
         now: float,
         verify_interval: float,
         refresh_in: float,
     ) -> None:
         self._election = election
-        self._know = knowledge
+        self._observed = observed
         self._mutations = mutations
         self.verify_interval = verify_interval
-        self.backoff = Backoff(chance)  # of the reads of one instance
-        self.list_backoff = Backoff(chance)  # of the questions who holds and who is in the group
+        self.backoff = Backoff(rng)  # of the reads of one instance
+        self.list_backoff = Backoff(rng)  # of the questions who holds and who is in the group
         self.breaker = CircuitBreaker()  # of a master in doubt, at reading itself
-        self.due = ReadSchedule(now, refresh_in)
+        self.schedule = ReadSchedule(now, refresh_in)
         self._busy = False
         self._question: _Question | None = None
         self._warned: set[str] = set()  # outsiders that were seen holding
@@ -87,7 +87,7 @@ class Reads:
 
     def next(self, now: float) -> tuple[Call | None, float]:
         """Return the wanted call and mark the lane busy with it; or None and when to ask again (inf: when something changed)."""
-        if self._busy or self._mutations.takes(now):  # nothing goes before an attach, nor beside it on its way out
+        if self._busy or self._mutations.attach_due(now):  # nothing goes before an attach, nor beside it on its way out
             return None, math.inf
         call = self._urgent(now) or self._routine(now)
         self._busy = call is not None
@@ -100,58 +100,58 @@ class Reads:
         return now >= self._backoff(kind).at
 
     def _urgent(self, now: float) -> Call | None:
-        me, own_id, question = self._know.me, self._know.own_id, self._question
+        me, own_id, question = self._observed.own, self._observed.own_id, self._question
         if question is not None and question.candidates is None and self._may(Kind.HOLDERS, now):
             return Call(Kind.HOLDERS, purpose=Purpose.ASK)
         if not self._may(Kind.READ, now):
             return None
         if (me.doubt or self._mutations.wants_fresh(now)) and not self._mutations.touching(own_id):
             return Call(Kind.READ, own_id, purpose=Purpose.KNOW)
-        targets = self._keep_targets() if self._mutations.keeping and now >= self.due.keep_at else []
+        targets = self._successors() if self._mutations.wants_release and now >= self.schedule.release_read_at else []
         if targets:
-            target = self.due.keep_look(targets, self._mutations.leaving, now)
+            target = self.schedule.next_release_read(targets, self._mutations.leaving, now)
             return Call(Kind.READ, target, purpose=Purpose.KEEP)
         if question is not None and question.candidates:
             return Call(Kind.READ, question.candidates[0], purpose=Purpose.ASK)
         return None
 
-    def _keep_targets(self) -> list[str]:
+    def _successors(self) -> list[str]:
         if self._mutations.leaving:
             return sorted(p.instance_id for p in self._election.peers.values() if p.alive and p.priority < LEAVING)
         return [master] if (master := self._election.master) else []
 
     def _routine(self, now: float) -> Call | None:
-        if now >= self.due.verify_at and not self.due.queue:
+        if now >= self.schedule.verify_at and not self.schedule.queue:
             self._plan(now)
         may_read = self._may(Kind.READ, now)
-        for other in self._know.holders() if may_read else []:
+        for other in self._observed.holders() if may_read else []:
             if other.changed_at > other.read_at and not self._mutations.touching(other.instance_id):
                 return Call(Kind.READ, other.instance_id)
-        while self.due.queue and (may_read or self.due.queue[0].kind is not Kind.READ):
-            call = self.due.queue.popleft()
+        while self.schedule.queue and (may_read or self.schedule.queue[0].kind is not Kind.READ):
+            call = self.schedule.queue.popleft()
             if self._may(call.kind, now) and not self._mutations.touching(call.instance_id):
                 return call
-        if now >= self.due.refresh_at and self._may(Kind.REFRESH, now):
+        if now >= self.schedule.refresh_at and self._may(Kind.REFRESH, now):
             return Call(Kind.REFRESH, purpose=Purpose.REFRESH)
         return None
 
     def _plan(self, now: float) -> None:
         """Fill the queue with a round of verification, and set when the next one is due."""
-        role, own = self._election.role, Call(Kind.READ, self._know.own_id)
-        others = [Call(Kind.READ, other) for other in sorted(self._know.others)]
-        if role is Role.MASTER and self._know.me.held:
-            lists = [Call(Kind.HOLDERS)] if self.due.round_begins(now, self.verify_interval) else []
-            self.due.queue.extend([own, *others, *lists])
-        elif self.due.idle_round_begins(now, self.verify_interval / 2) and role is Role.LISTENING:
-            self.due.queue.extend(others)
+        role, own = self._election.role, Call(Kind.READ, self._observed.own_id)
+        others = [Call(Kind.READ, other) for other in sorted(self._observed.others)]
+        if role is Role.MASTER and self._observed.own.held:
+            lists = [Call(Kind.HOLDERS)] if self.schedule.round_begins(now, self.verify_interval) else []
+            self.schedule.queue.extend([own, *others, *lists])
+        elif self.schedule.idle_round_begins(now, self.verify_interval / 2) and role is Role.LISTENING:
+            self.schedule.queue.extend(others)
         else:
-            self.due.queue.append(own)
+            self.schedule.queue.append(own)
 
     def _next_time(self, now: float) -> float:
-        times = [self.due.verify_at, self.due.refresh_at, self.backoff.at, self.list_backoff.at]
-        if self._mutations.keeping and self._keep_targets():
-            times.append(self.due.keep_at)
-        if self._election.role is Role.MASTER and self._know.me.holds and self._mutations.idle:
+        times = [self.schedule.verify_at, self.schedule.refresh_at, self.backoff.at, self.list_backoff.at]
+        if self._mutations.wants_release and self._successors():
+            times.append(self.schedule.release_read_at)
+        if self._election.role is Role.MASTER and self._observed.own.holds and self._mutations.idle:
             times.append(self._mutations.clear_at())
         return min((at for at in times if at > now), default=math.inf)
 
@@ -164,29 +164,29 @@ class Reads:
             return self._failed(call, outcome.failure, outcome)
         self._backoff(call.kind).reset()
         if call.kind is Kind.REFRESH:
-            self.due.refreshed(outcome.began, outcome.ended)
+            self.schedule.refreshed(outcome.began, outcome.ended)
             return []
         if call.kind is Kind.HOLDERS:
             return self._list(outcome)
-        own = call.instance_id == self._know.own_id
+        own = call.instance_id == self._observed.own_id
         return self._saw_myself(outcome) if own else self._saw_other(call, outcome)
 
     def _list(self, outcome: Outcome) -> list[Event]:
-        named = [c for c in outcome.candidates if c != self._know.own_id][:MOST_CANDIDATES]
+        named = [c for c in outcome.candidates if c != self._observed.own_id][:MOST_CANDIDATES]
         if self._question is not None and self._question.candidates is None:
-            silent = [other for other in sorted(self._know.others) if not self._election.alive(other)]
+            silent = [other for other in sorted(self._observed.others) if not self._election.alive(other)]
             self._question.candidates = deque(dict.fromkeys([c for c in silent if c in named] + silent + named))
             return [] if self._question.candidates else self._answer(None, outcome.ended)
-        outsiders = [c for c in named if c not in self._know.others]
+        outsiders = [c for c in named if c not in self._observed.others]
         if len(outsiders) > MOST_OUTSIDERS:
             return []
-        self.due.queue.extend(Call(Kind.READ, outsider) for outsider in outsiders)
+        self.schedule.queue.extend(Call(Kind.READ, outsider) for outsider in outsiders)
         return []
 
     def _saw_myself(self, outcome: Outcome) -> list[Event]:
-        me, now = self._know.me, outcome.ended
+        me, now = self._observed.own, outcome.ended
         held, doubted = me.held, me.doubt
-        if self._mutations.touching(self._know.own_id) or not me.seen(outcome.holds, outcome.began):
+        if self._mutations.touching(self._observed.own_id) or not me.seen(outcome.holds, outcome.began):
             return []
         if doubted and not me.doubt:
             self.breaker.done()
@@ -194,16 +194,16 @@ class Reads:
             return []
         state = "running" if outcome.running else "not running"
         what = EventName.HOLDS if me.held else EventName.LOST
-        return [Event(what, now, self._know.own_id, f"as the API shows (instance {state})")]
+        return [Event(what, now, self._observed.own_id, f"as the API shows (instance {state})")]
 
     def _saw_other(self, call: Call, outcome: Outcome) -> list[Event]:
         instance_id, now, events = call.instance_id, outcome.ended, []
-        if (other := self._know.others.get(instance_id)) is not None:
+        if (other := self._observed.others.get(instance_id)) is not None:
             fresh = not self._mutations.touching(instance_id) and other.seen(
                 outcome.holds, outcome.running, outcome.began, now
             )
             if fresh and not outcome.holds:
-                self._know.not_holding(instance_id)
+                self._observed.not_holding(instance_id)
         elif outcome.holds and instance_id not in self._warned:
             self._warned.add(instance_id)
             events.append(Event(EventName.OUTSIDER_HOLDS, now, instance_id, outcome.name, {"name": outcome.name}))
@@ -219,12 +219,12 @@ class Reads:
         return events
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
-        now, me, question = outcome.ended, self._know.me, self._question
+        now, me, question = outcome.ended, self._observed.own, self._question
         self._backoff(call.kind).failed(failure, outcome.retry_after, now)
-        if call.instance_id == self._know.own_id and self._election.role is Role.MASTER and me.held and me.doubt:
+        if call.instance_id == self._observed.own_id and self._election.role is Role.MASTER and me.held and me.doubt:
             self.breaker.failed(failure, now)
         if call.kind is Kind.REFRESH:
-            self.due.refresh_failed(now)
+            self.schedule.refresh_failed(now)
         if question is None or call.purpose is not Purpose.ASK:
             return []
         question.failures += 1

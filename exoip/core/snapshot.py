@@ -106,7 +106,7 @@ class Snapshot:
     leaving: bool
     degraded: str
     peers: tuple[PeerView, ...]
-    refused: Mapping[str, int]
+    dropped: Mapping[str, int]
     priority: int = 0
     known_at: float = -math.inf
     unfit_reasons: tuple[UnfitReason, ...] = ()
@@ -120,10 +120,10 @@ class Snapshot:
 
 
 def take(
-    election: Election, ownership: Ownership, admission: Admission, refused: Mapping[str, int], now: float
+    election: Election, ownership: Ownership, admission: Admission, dropped: Mapping[str, int], now: float
 ) -> Snapshot:
     """Return the state of a node, whose lock the caller holds."""
-    me, damping = ownership.know.me, election.damping
+    me, damping = ownership.observed.own, election.damping
     return Snapshot(
         at=now,
         role=election.role,
@@ -137,8 +137,8 @@ def take(
         yielded=ownership.stand_back.active,
         leaving=ownership.mutations.leaving,
         degraded=ownership.degraded,
-        peers=peer_views(admission.members, election.peers, ownership.know.others, admission.denied),
-        refused=dict(refused),
+        peers=peer_views(admission.members, election.peers, ownership.observed.others, admission.denied),
+        dropped=dict(dropped),
         priority=election.config.priority,
         known_at=me.known_at,
         unfit_reasons=ownership.unfit_reasons.reasons(now),

@@ -18,14 +18,14 @@ from exoip.core.observed import Observed
 from exoip.core.reads import Reads
 
 FIRST_STAND_BACK, LONGEST_STAND_BACK = 60.0, 3600.0
-LOOK = 5.0
+HOLDER_CHECK_INTERVAL = 5.0
 
 
 class StandBack:
     """The stand-back of one node. `length`: how long the next one lasts, in seconds; `rivals`: silent holders so far."""
 
-    def __init__(self, election: Election, knowledge: Observed, mutations: Mutations, reads: Reads) -> None:
-        self._election, self._know, self._mutations, self._reads = election, knowledge, mutations, reads
+    def __init__(self, election: Election, observed: Observed, mutations: Mutations, reads: Reads) -> None:
+        self._election, self._observed, self._mutations, self._reads = election, observed, mutations, reads
         self.length = FIRST_STAND_BACK
         self.rivals: set[str] = set()
         self._until = -math.inf
@@ -49,7 +49,7 @@ class StandBack:
 
     def taking(self) -> None:
         """An attach goes out: note whom it goes beside."""
-        holders = self._know.holders()
+        holders = self._observed.holders()
         beside = {x.instance_id for x in holders if x.running and not self._election.alive(x.instance_id)}
         if beside and not self._took_beside:
             self._took_beside = True
@@ -76,7 +76,7 @@ class StandBack:
         if now >= self._until:
             return self._end(now, "the time is over", Cause.TIME)
         if now >= self._look_at:
-            self._look_at = now + LOOK
+            self._look_at = now + HOLDER_CHECK_INTERVAL
             self._reads.ask(self._looked)
         return []
 
@@ -91,11 +91,11 @@ class StandBack:
     def _asked(self, found: str | None, _certain: bool, now: float) -> list[Event]:
         """A master that lost the EIP knows who holds, or that it can not find out: then it takes too."""
         self._mutations.attach_paused = False
-        if found is None or found in self._know.successors_while_holding or self._election.role is not Role.MASTER:
+        if found is None or found in self._observed.successors_while_holding or self._election.role is not Role.MASTER:
             return []
         length = self._double()
         self.rivals.add(found)
-        self.active, self._until, self._look_at = True, now + length, now + LOOK
+        self.active, self._until, self._look_at = True, now + length, now + HOLDER_CHECK_INTERVAL
         why = f"it holds the Elastic IP and is not heard; standing back for {length:.0f} s"
         return [Event(EventName.YIELDED, now, found, why, {"for": length})]
 
@@ -112,4 +112,4 @@ class StandBack:
         self.active = False
         self._reads.drop_question()
         details = {"cause": cause} | ({"peer": peer} if peer else {})
-        return [Event(EventName.STAND_BACK_OVER, now, self._know.own_id, why, details)]
+        return [Event(EventName.STAND_BACK_OVER, now, self._observed.own_id, why, details)]

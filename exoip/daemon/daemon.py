@@ -20,7 +20,7 @@ from exoip.core.calls import Lane
 from exoip.core.election import ElectionConfig
 from exoip.core.events import Event
 from exoip.core.node import Node
-from exoip.core.read_schedule import REFRESH
+from exoip.core.read_schedule import REFRESH_INTERVAL
 from exoip.daemon import memory, reload, requisites
 from exoip.daemon.addons import Around, Companions
 from exoip.daemon.api_worker import ApiCaller, ApiWorker, ClientPool
@@ -34,7 +34,7 @@ from exoip.errors import ApiError, ApiForbidden, MetadataUnavailable
 from exoip.exoscale import discovery
 from exoip.exoscale.client import Client
 from exoip.exoscale.discovery import Topology
-from exoip.heartbeat.udp import Channel
+from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.operator import control_server
 from exoip.operator.control_commands import Steered, Steering
 from exoip.telemetry.counters import Counters
@@ -74,14 +74,14 @@ class Daemon:
         threading.excepthook = lambda died: self._inbox.put(died.exc_value or RuntimeError("no reason given"))
         start = self._starts.record(clock())
         requisites.check(self._config)
-        channel = Channel(self._config.bind_host, self._config.bind_port)
+        channel = HeartbeatSocket(self._config.bind_host, self._config.bind_port)
         socket = None
         try:
             self._wait_for_stop(start.pause_until)
             socket = control_server.start(self._config.control_socket, self._environ, self._steering.answer)
             remembered = self._cache.load(self._config)
             self._topology = remembered or self._discover()
-            self._node = self._make_node(start.unfit_until, 0.0 if remembered else REFRESH)
+            self._node = self._make_node(start.unfit_until, 0.0 if remembered else REFRESH_INTERVAL)
             threads = self._start(channel, again=remembered is not None)
             self._systemd.notify("READY=1")
             memory.settle()
@@ -161,10 +161,10 @@ class Daemon:
             drained=self._steering.drained.load(),
         )
 
-    def _start(self, channel: Channel, *, again: bool) -> Sequence[Worked]:
+    def _start(self, channel: HeartbeatSocket, *, again: bool) -> Sequence[Worked]:
         self._clients = ClientPool(*self._new_clients())
         caller = ApiCaller(self._topology.eip, self._topology.eip_id, self._clients, self._refresh, clock)
-        self._link = HeartbeatLink(channel, self._node, self._inbox.put, self._config.rules(), clock)
+        self._link = HeartbeatLink(channel, self._node, self._inbox.put, self._config.auth_policy(), clock)
         sender, receiver = Sender(self._link), Receiver(self._link)
         counters = Counters()
         workers = [ApiWorker(lane, self._node, caller, counters.count_call, clock) for lane in Lane]
@@ -196,7 +196,7 @@ class Daemon:
         return discovery.client_for(self._config, endpoint), discovery.client_for(self._config, endpoint)
 
     def _refresh_every(self) -> float:
-        return REFRESH if self._config.peer_group is not None else math.inf
+        return REFRESH_INTERVAL if self._config.peer_group is not None else math.inf
 
     def _refresh(self, client: Client) -> None:
         """Read the group anew; called by a worker."""
@@ -232,7 +232,7 @@ class Daemon:
     def _adopt(self, reloaded: Reloaded) -> None:
         """Go by another configuration, which was checked whole."""
         self._config = reloaded.config
-        self._link.rules = self._config.rules()
+        self._link.auth_policy = self._config.auth_policy()
         set_verbose(self._config.verbose)
         self._clients.replace(*self._new_clients())
         self._use(reloaded.topology)

@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from exoip.core.admission import Place
+from exoip.core.admission import Endpoint
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.errors import WireError
-from exoip.heartbeat.authentication import Rules, Stamper
-from exoip.heartbeat.flood_filter import FLOODED, Flood, program
+from exoip.heartbeat.authentication import AuthPolicy, StampSource
+from exoip.heartbeat.flood_filter import FLOOD_THRESHOLD, FloodDetector, bpf_program
 from exoip.heartbeat.socket_address import SocketAddress
-from exoip.heartbeat.udp import Channel
+from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.heartbeat.wire import decode, encode, split
 from exoip.thread import ROUND_TIME, SupervisedThread
 
@@ -29,19 +29,19 @@ from exoip.thread import ROUND_TIME, SupervisedThread
 class HeartbeatLink:
     """What the sender and the receiver share.
 
-    `rules` sign and verify, and may be replaced at any time. `wall` gives Unix time.
+    `auth_policy` sign and verify, and may be replaced at any time. `wall` gives Unix time.
     """
 
-    channel: Channel
+    channel: HeartbeatSocket
     node: Node
     emit: Callable[[Event], None]
-    rules: Rules
+    auth_policy: AuthPolicy
     clock: Callable[[], float]
     wall: Callable[[], float] = time.time
 
 
 class Sender(SupervisedThread):
-    """Sends this node's heartbeats to all peers, signed once if `rules` have a key.
+    """Sends this node's heartbeats to all peers, signed once if `auth_policy` have a key.
 
     A peer that cannot be reached does not delay the others. An event reports when that begins and
     when it ends. `sent` and `failures` count datagrams.
@@ -50,16 +50,16 @@ class Sender(SupervisedThread):
     def __init__(self, link: HeartbeatLink, round_time: float = ROUND_TIME) -> None:
         super().__init__("sender", link.clock, round_time)
         self._link, self._node, self._channel = link, link.node, link.channel
-        self._stamper = Stamper()
+        self._stamp_source = StampSource()
         self._failing: dict[tuple[str, int], str] = {}
         self.sent = self.failures = 0
 
     def turn(self) -> None:
         """Wait until a heartbeat is due and send it to every member."""
-        beat = self._node.wait_beat(self._clock, self._round_time)
+        beat = self._node.wait_advert(self._clock, self._round_time)
         if beat is None or beat.heartbeat is None:
             return
-        datagram = self._link.rules.sign(encode(beat.heartbeat), self._stamper.next(self._link.wall()))
+        datagram = self._link.auth_policy.sign(encode(beat.heartbeat), self._stamp_source.next(self._link.wall()))
         for place in beat.targets:
             try:
                 self._channel.send(datagram, *place)
@@ -92,9 +92,9 @@ class Receiver(SupervisedThread):
     def __init__(self, link: HeartbeatLink, round_time: float = ROUND_TIME) -> None:
         super().__init__("receiver", link.clock, round_time)
         self._link, self._node, self._channel = link, link.node, link.channel
-        self._flood = Flood()
+        self._flood = FloodDetector()
         self._refused = 0  # datagrams in this turn
-        self._filter: tuple[Mapping[str, Place], Rules] | None = None  # what the kernel's filter was made from
+        self._filter: tuple[Mapping[str, Endpoint], AuthPolicy] | None = None  # what the kernel's filter was made from
         self._dropped_before = 0  # by the kernel until the flood began
         self.received = 0
 
@@ -118,10 +118,10 @@ class Receiver(SupervisedThread):
         try:
             heartbeat = decode(head)
         except WireError as error:
-            self._node.refuse(address, error.cause, self._clock())
+            self._node.drop(address, error.cause, self._clock())
             self._refused += 1
         else:
-            proof = self._link.rules.verify(head, trailer, self._link.wall())
+            proof = self._link.auth_policy.verify(head, trailer, self._link.wall())
             self._refused += not self._node.heard(heartbeat, address, self._clock(), proof)
 
     def _filter_flood(self, now: float) -> None:
@@ -130,22 +130,26 @@ class Receiver(SupervisedThread):
         if flood.look(self._refused, now) and flood.began != began:
             self._report(now)
         self._refused = 0
-        wanted = (self._node.admission.members, self._link.rules) if flood.sifting else None
+        wanted = (self._node.admission.members, self._link.auth_policy) if flood.filtering else None
         if wanted == self._filter:
             return
         self._filter = wanted
         if wanted is None:
-            self._channel.sift(None)
+            self._channel.set_filter(None)
             return
-        eip, (members, rules) = self._node.admission.eip, wanted
-        if not self._channel.sift(program(eip, members, signed=rules.strict)):  # too many members for the kernel
-            self._channel.sift(program(eip, None, signed=rules.strict))
+        eip, (members, auth_policy) = self._node.admission.eip, wanted
+        if not self._channel.set_filter(
+            bpf_program(eip, members, signed=auth_policy.strict)
+        ):  # too many members for the kernel
+            self._channel.set_filter(bpf_program(eip, None, signed=auth_policy.strict))
 
     def _report(self, now: float) -> None:
         dropped = self._channel.dropped()
         if self._flood.began is not None:
             self._dropped_before = dropped
-            self._link.emit(Event(EventName.FLOODED, now, "", f"{FLOODED} datagrams were dropped within a second"))
+            self._link.emit(
+                Event(EventName.FLOODED, now, "", f"{FLOOD_THRESHOLD} datagrams were dropped within a second")
+            )
         else:
             reason = f"the kernel dropped {(dropped - self._dropped_before) % 2**32} datagrams"
             self._link.emit(Event(EventName.FLOOD_OVER, now, "", reason))

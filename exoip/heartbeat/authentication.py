@@ -10,7 +10,7 @@ Behind the 24 bytes of a heartbeat (see `wire`) stand 24 more, which the Go tool
 The stamp is an unsigned big-endian number, the HMAC is over all 32 bytes before it. The first key signs, every key verifies: so a key
 can be exchanged node by node. The Elastic IP is among the signed bytes, so two clusters may share a key.
 
-`Rules` judges what a datagram proves by itself, without a lock and without memory:
+`AuthPolicy` judges what a datagram proves by itself, without a lock and without memory:
 
     mode     a node with a key    takes in
     -        (has none)           anything; a trailer is not looked at, so that keys can be given node by node
@@ -19,10 +19,10 @@ can be exchanged node by node. The Elastic IP is among the signed bytes, so two 
     require  signs                only what is signed with one of the keys
 
 Refused are "unsigned" and "signature" (another key, or damaged). What was signed once can be sent again by whoever has heard it, which
-would keep a dead node alive and so nobody in its place. Stamps are against that, and `Stamps` has the memory.
+would keep a dead node alive and so nobody in its place. Stamps are against that, and `ReplayGuard` has the memory.
 
 **A stamp only rises.** The sender takes microseconds of its wall clock, or one more than its last stamp if the clock has not gone on
-(`Stamper`). A receiver that has heard a sender takes a higher stamp only, whatever any clock says: an NTP step, a clock that is a year
+(`StampSource`). A receiver that has heard a sender takes a higher stamp only, whatever any clock says: an NTP step, a clock that is a year
 wrong or one that stands still change nothing between nodes that run. Clocks matter in two moments, and there they may cost time but
 never the Elastic IP:
 
@@ -64,7 +64,7 @@ from enum import StrEnum
 
 TRAILER = 24  # bytes
 WINDOW = 60.0  # seconds that a first stamp may be off the receiver's clock
-LONG, QUICK = 2.0, 1 / 3  # dead times that a trial takes
+TRIAL, QUICK_TRIAL = 2.0, 1 / 3  # dead times that a trial takes
 _STAMP = struct.Struct(">Q")
 _HIGHEST = 2**64 - 1
 
@@ -95,7 +95,7 @@ _FORGED = Proof("signature")
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class AuthPolicy:
     """The keys, the first of which signs, and the mode. Without a key nothing is signed and nothing verified."""
 
     keys: tuple[bytes, ...] = field(default=(), repr=False)
@@ -131,7 +131,7 @@ def _mac(key: bytes, text: bytes) -> bytes:
     return hmac.digest(key, text, "sha256")[: TRAILER - _STAMP.size]
 
 
-class Stamper:
+class StampSource:
     """Gives the stamps of one sender, each higher than the last."""
 
     def __init__(self) -> None:
@@ -154,7 +154,7 @@ class _Sender:
     at: float = -math.inf
 
 
-class Stamps:
+class ReplayGuard:
     """The memory of one receiver: which stamps it believed, by sender. It keeps the members only."""
 
     def __init__(self) -> None:
@@ -187,4 +187,4 @@ class Stamps:
             return False
         one.risen, one.at = stamp, now
         quick = one.last is None and ahead > 0
-        return now - one.since >= dead_time * (QUICK if quick else LONG * 2.0**one.passed)
+        return now - one.since >= dead_time * (QUICK_TRIAL if quick else TRIAL * 2.0**one.passed)

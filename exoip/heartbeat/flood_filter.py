@@ -9,8 +9,9 @@ instance id. Whoever is not on the path can not know the id, 122 random bits. Wh
 could only let too much through or, since all that it compares is what `admission` compares, drop what would be refused.
 
 It is in place during a flood only, for without it more is told: of the peer that is not in the group, of the other cluster on this port,
-and of the stranger who has the group read anew because it is a member by now. `Flood` decides: from FLOODED refused datagrams within a
-second on, for CALM seconds; then without it again, which costs FLOODED datagrams if the flood still lasts.
+and of the stranger who has the group read anew because it is a member by now. `FloodDetector` decides:
+from FLOOD_THRESHOLD refused datagrams within a second on, for FILTER_TIME seconds; then without it again,
+which costs FLOOD_THRESHOLD datagrams if the flood still lasts.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from uuid import UUID
 
 from exoip.heartbeat.wire import PROTOCOL, SIGNED, SIZE
 
-FLOODED = 1000  # refused datagrams within a second
-CALM = 10.0  # seconds
+FLOOD_THRESHOLD = 1000  # refused datagrams within a second
+FILTER_TIME = 10.0  # seconds
 
 _HEADER = 8  # bytes of UDP's header, where the kernel begins to count
 _NETWORK = 0xFFF00000  # added to an offset: counts from the beginning of the IP header (SKF_NET_OFF)
@@ -47,32 +48,32 @@ _DROP: _Step = (_END, 0, 0, 0)
 _TAKE: _Step = (_END, 0, 0, _ALL)
 
 
-class Flood:
-    """Whether the kernel is to sift. `sifting` is the answer; `began`: since when there is a flood, or None."""
+class FloodDetector:
+    """Whether the kernel is to sift. `filtering` is the answer; `began`: since when there is a flood, or None."""
 
     def __init__(self) -> None:
-        self.sifting = False
+        self.filtering = False
         self.began: float | None = None
         self._since = 0.0
         self._refused = 0
 
     def look(self, refused: int, now: float) -> bool:
-        """Take in how many datagrams were refused since the last look; return whether `sifting` or `began` changed."""
-        before = (self.sifting, self.began)
+        """Take in how many datagrams were refused since the last look; return whether `filtering` or `began` changed."""
+        before = (self.filtering, self.began)
         self._refused += refused
         passed = now - self._since
-        if self.sifting:
-            if passed >= CALM:
-                self.sifting, self._since, self._refused = False, now, 0
-        elif self._refused >= FLOODED and passed <= 1.0:
-            self.sifting, self._since = True, now
+        if self.filtering:
+            if passed >= FILTER_TIME:
+                self.filtering, self._since, self._refused = False, now, 0
+        elif self._refused >= FLOOD_THRESHOLD and passed <= 1.0:
+            self.filtering, self._since = True, now
             self.began = now if self.began is None else self.began
         elif passed > 1.0:
             self.began, self._since, self._refused = None, now, refused
-        return (self.sifting, self.began) != before
+        return (self.filtering, self.began) != before
 
 
-def program(eip: str, members: Mapping[str, tuple[str, int]] | None, *, signed: bool) -> bytes:
+def bpf_program(eip: str, members: Mapping[str, tuple[str, int]] | None, *, signed: bool) -> bytes:
     """Return the filter, as the kernel's `struct sock_filter`s, for the members' places by instance id; `signed`: nothing else counts.
 
     Without members (None) it does not look at who sends: for a group that is too large for the kernel, which takes 365 members, and

@@ -26,7 +26,7 @@ _SO_MEMINFO, _MEMINFO = (
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
 
 
-class Channel:
+class HeartbeatSocket:
     """A UDP socket bound to `host` ("" for every address, both families where the machine has both) and `port`.
 
     Raises ConfigError when it can not be bound, naming the address and the cure.
@@ -67,7 +67,7 @@ class Channel:
             return None
         return datagram, str(source[0]).removeprefix(_V4_MAPPED)
 
-    def sift(self, steps: bytes | None) -> bool:
+    def set_filter(self, steps: bytes | None) -> bool:
         """Have the kernel drop what does not pass this filter (`sieve.program`), or nothing; return whether it does as asked."""
         try:
             if steps is None:

@@ -26,7 +26,7 @@ from exoip.errors import WireError
 SIZE = 24
 SIGNED = 48  # with its trailer
 PROTOCOL = b"\x02\x01"
-KNOWN = 2048  # heartbeats that are told apart without another look: more than a group has; whoever sends, it is 1 MiB at most
+DECODE_CACHE_SIZE = 2048  # heartbeats that are told apart without another look: more than a group has; whoever sends, it is 1 MiB at most
 _LAYOUT = struct.Struct(">2sBB4s16s")
 
 
@@ -58,7 +58,7 @@ def split(datagram: bytes) -> tuple[bytes, bytes]:
     return (datagram[:SIZE], datagram[SIZE:]) if len(datagram) == SIGNED else (datagram, b"")
 
 
-@lru_cache(KNOWN)
+@lru_cache(DECODE_CACHE_SIZE)
 def decode(datagram: bytes) -> Heartbeat:
     """Return the heartbeat in `datagram`, of which `split` took the trailer off.
 

@@ -73,7 +73,7 @@ _ROWS = (
             "the notify program finished in {duration:.2f} s: {reason}"),
     Message(EventName.HOOK_FAILED, "17812d2c06a047c3ae8f07dc987fe449", WARNING,
             "the notify program failed ({reason}), {then}: {detail}"),
-    Message(EventName.DATAGRAM_REFUSED, "e5108469e6e440a3a76ce24ff8e698f7", WARNING,
+    Message(EventName.DATAGRAM_DROPPED, "e5108469e6e440a3a76ce24ff8e698f7", WARNING,
             "dropped a datagram from {address} ({reason}{cure}; {count} so far for this reason)"),
     Message(EventName.FLOODED, "dbb6d6e7d1b04766b0795f6ec9fa8ceb", WARNING,
             "flooded: {reason}; until that is over, the kernel drops what cannot be from a member"),

@@ -162,7 +162,7 @@ def _traffic(facts: MetricsInput) -> Iterator[Any]:
     yield _counter("heartbeat_send_failures", "Heartbeats that could not be sent", beats.failed)
     yield _counter("datagrams_received", "Datagrams received, the refused ones too", beats.received)
     yield _labelled("counter", "datagrams_refused", "Datagrams that were no heartbeats of a member, by cause", ["cause"],
-                    [([cause], number) for cause, number in sorted(facts.node.refused.items())])  # fmt: skip
+                    [([cause], number) for cause, number in sorted(facts.node.dropped.items())])  # fmt: skip
     yield _labelled("counter", "events", "Events, as EXOIP_EVENT in the journal", ["event"],
                     [([what], number) for what, number in sorted(counts.events.items())])  # fmt: skip
     moves = [([move], counts.events[what]) for what, move in MOVES.items()]

@@ -81,7 +81,7 @@ def describe_running(node: Snapshot, facts: StatusInput, label: Label, started: 
         "api": _api(node, topology, wall),
         "peers": [_peer(peer, names.get(peer.instance_id), wall) for peer in node.peers],
         "outsiders": list(node.outsiders),
-        "refused": dict(sorted(node.refused.items())),
+        "refused": dict(sorted(node.dropped.items())),
         "configuration": _configuration(facts.config),
     }
 

@@ -12,8 +12,8 @@ from exoip.core.node import Node
 from exoip.core.peers import ElectionConfig
 from exoip.daemon.clock import clock
 from exoip.daemon.heartbeat_threads import HeartbeatLink, Receiver, Sender
-from exoip.heartbeat.authentication import Rules
-from exoip.heartbeat.udp import Channel
+from exoip.heartbeat.authentication import AuthPolicy
+from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.heartbeat.wire import Heartbeat, encode
 from tests.benchmarks.figures import Figure
 from tests.simulation.world import EIP, instance_id
@@ -25,7 +25,7 @@ class Beats:
     """A node beside `peers` silent sockets, nothing of it in a thread."""
 
     def __init__(self, peers: int, stack: contextlib.ExitStack) -> None:
-        self.channel = Channel("127.0.0.1", 0)
+        self.channel = HeartbeatSocket("127.0.0.1", 0)
         stack.callback(self.channel.close)
         place = self.channel.socket.getsockname()
         members, self.peers = {}, []
@@ -39,7 +39,7 @@ class Beats:
             self.peers.append((one, encode(Heartbeat(PRIORITY, EIP, name))))
         events: list[Any] = []
         self.node = Node(ElectionConfig(instance_id("m")), EIP, members, clock(), emit=events.append)
-        link = HeartbeatLink(self.channel, self.node, events.append, Rules(), clock)
+        link = HeartbeatLink(self.channel, self.node, events.append, AuthPolicy(), clock)
         self.receiver, self.sender = Receiver(link), Sender(link)
 
     def received(self, rounds: int) -> list[float]:
@@ -50,7 +50,7 @@ class Beats:
             for one, datagram in self.peers:
                 one.send(datagram)
                 spent += cost(self.receiver.turn)
-            self.node.beat(clock())
+            self.node.advert(clock())
             samples.append(spent / len(self.peers))
         return samples
 
@@ -58,7 +58,7 @@ class Beats:
         """Seconds for each of one round to all."""
         samples = []
         for _ in range(rounds):
-            self.node._schedule.next_at = clock()  # due now
+            self.node._advert_timer.next_at = clock()  # due now
             samples.append(cost(self.sender.turn) / len(self.peers))
         return samples
 

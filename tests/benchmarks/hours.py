@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from exoip.core.election import Role
-from exoip.core.read_schedule import REFRESH
+from exoip.core.read_schedule import REFRESH_INTERVAL
 from exoip.heartbeat.wire import Heartbeat, decode, encode
 from exoip.telemetry.journal import Journal
 from tests.benchmarks.figures import Figure
@@ -39,7 +39,7 @@ class Long(Bench):
     """A bench that remembers nothing but how many calls there were of each kind."""
 
     def __init__(self) -> None:
-        super().__init__(refresh_in=REFRESH)
+        super().__init__(refresh_in=REFRESH_INTERVAL)
         self.operation = 0.2
         self.node.set_config(replace(self.config, flap_damping=False), 30.0, self.now)  # or it would wait ever longer
         self._journal = Journal(EIP, instance_id(self.own), str)

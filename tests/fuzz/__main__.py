@@ -39,7 +39,7 @@ from exoip.daemon.heartbeat_threads import HeartbeatLink, Receiver
 from exoip.errors import ApiError, ConfigError, ControlRequestError
 from exoip.exoscale import client, metadata
 from exoip.exoscale.connection import HEAD_LIMIT, Budget, Connection
-from exoip.heartbeat.authentication import AuthMode, Rules
+from exoip.heartbeat.authentication import AuthMode, AuthPolicy
 from exoip.heartbeat.wire import SIGNED, SIZE, Heartbeat, encode
 from exoip.operator import control_protocol
 from tests.support.paths import ROOT
@@ -50,7 +50,7 @@ EIP, OWN = "198.51.100.50", "00000000-0000-4000-8000-00000000000f"
 IDS = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(3)]
 ADDRESSES = ["192.0.2.0", "192.0.2.1", "2001:db8::2", "203.0.113.9"]  # those of the members, and of a stranger
 KEY, SECRET, WALL = b"a-key-of-all-the-nodes", "9sEcReT-x_Yz0", 1_800_000_000.0
-RULES = (Rules((KEY,)), Rules((KEY,), AuthMode.ACCEPT), Rules((KEY,), AuthMode.SEND), Rules())
+RULES = (AuthPolicy((KEY,)), AuthPolicy((KEY,), AuthMode.ACCEPT), AuthPolicy((KEY,), AuthMode.SEND), AuthPolicy())
 
 
 class Broken(AssertionError):
@@ -71,7 +71,7 @@ class Inlet:
     def receive(self) -> tuple[bytes, str] | None:
         return self.waiting.pop(0) if self.waiting else None
 
-    def sift(self, _steps: bytes | None) -> bool:
+    def set_filter(self, _steps: bytes | None) -> bool:
         return True
 
     def dropped(self) -> int:
@@ -81,12 +81,12 @@ class Inlet:
 class Hearing:
     """A node and its receiver, by one set of rules. It lives on from input to input, as the daemon does."""
 
-    def __init__(self, rules: Rules) -> None:
-        self.now, self.rules, self.events = 1000.0, rules, 0
+    def __init__(self, auth_policy: AuthPolicy) -> None:
+        self.now, self.auth_policy, self.events = 1000.0, auth_policy, 0
         members = {one: (address, 1) for one, address in zip(IDS, ADDRESSES, strict=False)}
         self.node = Node(ElectionConfig(OWN), EIP, members, self.now, emit=self._count)
         self.inlet = Inlet()
-        link = HeartbeatLink(self.inlet, self.node, self._count, rules, lambda: self.now, lambda: WALL)  # type: ignore[arg-type]
+        link = HeartbeatLink(self.inlet, self.node, self._count, auth_policy, lambda: self.now, lambda: WALL)  # type: ignore[arg-type]
         self.receiver = Receiver(link)
 
     def _count(self, _event: object) -> None:
@@ -94,29 +94,33 @@ class Hearing:
 
     def __call__(self, datagram: bytes, address: str) -> None:
         self.now += 0.01
-        self.node.beat(self.now)  # else it would find that it has slept
-        peers, refused = self.node._election.peers, self.node._refusals.counts.total()
+        self.node.advert(self.now)  # else it would find that it has slept
+        peers, refused = self.node._election.peers, self.node._dropped.counts.total()
         before = {one: peer.last_seen for one, peer in peers.items()}
         received = datagram[: SIGNED + 1]  # no more of it is read from the socket
         self.receiver.accept(received, address)
         changed = {one for one, peer in peers.items() if peer.last_seen != before.get(one)}
-        if peers.keys() != set(IDS) or not changed <= {proven(received, address, self.rules)}:
+        if peers.keys() != set(IDS) or not changed <= {proven(received, address, self.auth_policy)}:
             raise Broken(f"{datagram.hex()} of {address} changed {sorted(changed)}")
-        if bool(changed) == (self.node._refusals.counts.total() != refused):
+        if bool(changed) == (self.node._dropped.counts.total() != refused):
             raise Broken(f"{datagram.hex()} of {address} is neither taken nor counted")
-        kept = len(self.node._refusals._others) + len(self.node._refusals._members)
-        if kept > 500 or len(self.node.admission._stamps._senders) > len(IDS) or len(self.node._refusals.counts) > 12:
+        kept = len(self.node._dropped._others) + len(self.node._dropped._members)
+        if kept > 500 or len(self.node.admission._stamps._senders) > len(IDS) or len(self.node._dropped.counts) > 12:
             raise Broken("more and more is kept")
 
 
-def proven(datagram: bytes, address: str, rules: Rules) -> str:
+def proven(datagram: bytes, address: str, auth_policy: AuthPolicy) -> str:
     """The member whose heartbeat this may be, said without the code under test; "" when of none."""
     head, trailer = datagram[:SIZE], datagram[SIZE:]
     who = next((one for one in IDS if head[8:].hex() == one.replace("-", "")), "")
     fine = head[:2] == b"\2\1" and head[2:3] == head[3:4] and head[4:8] == bytes(map(int, EIP.split(".")))
     if not who or not fine or ADDRESSES[IDS.index(who)] != address or len(datagram) not in (SIZE, SIGNED):
         return ""
-    if not rules.keys or rules.mode is AuthMode.SEND or (not trailer and rules.mode is AuthMode.ACCEPT):
+    if (
+        not auth_policy.keys
+        or auth_policy.mode is AuthMode.SEND
+        or (not trailer and auth_policy.mode is AuthMode.ACCEPT)
+    ):
         return who
     good = hmac.new(KEY, datagram[:32], hashlib.sha256).digest()[:16] == datagram[32:]
     return who if good else ""
@@ -124,7 +128,7 @@ def proven(datagram: bytes, address: str, rules: Rules) -> str:
 
 def receiver() -> Target:
     """The first byte says by which rules, the second of which address; the rest is the datagram."""
-    hearing = [Hearing(rules) for rules in RULES]
+    hearing = [Hearing(auth_policy) for auth_policy in RULES]
 
     def target(data: bytes) -> None:
         if len(data) >= 2:
@@ -135,10 +139,10 @@ def receiver() -> Target:
 
 def datagrams(chance: random.Random) -> bytes:
     """An example for the receiver: a good heartbeat of some member, signed or not, perhaps with a stamp of long ago."""
-    who, rules = chance.randrange(len(IDS)), chance.randrange(len(RULES))
+    who, auth_policy = chance.randrange(len(IDS)), chance.randrange(len(RULES))
     beat = encode(Heartbeat(chance.randrange(256), EIP, IDS[who]))
     stamp = int((WALL + chance.choice([0, 0, chance.uniform(-1e3, 1e3)]) + chance.random()) * 1e6)
-    return bytes([rules, who]) + chance.choice([beat, RULES[0].sign(beat, stamp), RULES[0].sign(beat, stamp)])
+    return bytes([auth_policy, who]) + chance.choice([beat, RULES[0].sign(beat, stamp), RULES[0].sign(beat, stamp)])
 
 
 # -- what servers say -------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def test_most_examples_count_until_they_are_mutated() -> None:
     for _ in range(200):
         data = datagrams(chance)
         counted += bool(
-            proven(data[2:], f"{'192.0.2.' if data[1] < 2 else '2001:db8::'}{data[1]}", authentication.Rules())
+            proven(data[2:], f"{'192.0.2.' if data[1] < 2 else '2001:db8::'}{data[1]}", authentication.AuthPolicy())
         )
     assert counted == 200
 

@@ -143,7 +143,7 @@ def test_only_signed_heartbeats_count_between_the_hosts(cluster: Cluster) -> Non
     assert re.search("^auth-key = ", text, re.M)
     b.write(FILE, re.sub("^auth-key = .*\n", "", text, flags=re.M))
     b.run("systemctl", "reload", UNIT)
-    refused = cluster.event("a", EventName.DATAGRAM_REFUSED, since)
+    refused = cluster.event("a", EventName.DATAGRAM_DROPPED, since)
     assert refused["EXOIP_REASON"] == "unsigned"
     assert refused["EXOIP_ADDRESS"] == b.address
     cluster.event("a", EventName.PEER_DEAD, since)

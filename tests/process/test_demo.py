@@ -60,8 +60,8 @@ def test_the_bounds_are_those_of_the_design() -> None:
 
 def test_the_constants_are_those_of_the_daemon() -> None:
     assert pace.POLL == mutations.POLL
-    assert (pace.LEAVE_LOOK, pace.KEEP_LOOK) == (read_schedule.LEAVE_LOOK, read_schedule.KEEP_LOOK)
-    assert pace.SETTLES == mutations.LET_GO_SETTLES
+    assert (pace.LEAVE_LOOK, pace.KEEP_LOOK) == (read_schedule.LEAVE_READ_INTERVAL, read_schedule.RELEASE_READ_INTERVAL)
+    assert pace.SETTLES == mutations.DETACH_SETTLES
     assert (pace.FIRST_RETRY, pace.JITTER) == (backoff.FIRST_RETRY, backoff.JITTER)
 
 
@@ -205,7 +205,7 @@ def entries_of_a_death() -> list[dict[str, str]]:
     node = Node(ElectionConfig(OWN), EIP, {OTHER: ("127.0.0.12", 1)}, 0.0, emit=events.append)
     node.heard(Heartbeat(20, EIP, OTHER), "127.0.0.12", 1.0)
     for step in range(5, 18):  # it must not sleep past its own schedule
-        node.beat(step / 4)
+        node.advert(step / 4)
     node.tick(4.25)
     return [entry(one) for one in events]
 

@@ -35,7 +35,7 @@ class Chaos:
     """One run."""
 
     def __init__(self, seed: int, *, quiet: bool = True) -> None:
-        self.chance = random.Random(seed)
+        self.rng = random.Random(seed)
         self.world = World(seed, quiet=quiet)
         self.report = Report(seed)
         self.last_fault = 0.0
@@ -47,36 +47,34 @@ class Chaos:
     # -- set-up -----------------------------------------------------------------------------------------------------
 
     def build(self) -> None:
-        chance, world = self.chance, self.world
-        count = chance.choice((2, 2, 3, 3, 3, 4, 5))
-        interval = chance.choice((1.0, 1.0, 0.5))
-        delay = chance.choice((0.0, 0.0, 0.0, 5.0, float("inf")))
-        damping = chance.random() < 0.7
-        priorities = chance.sample(range(10, 60, 10), count) if chance.random() < 0.7 else [10] * count
+        rng, world = self.rng, self.world
+        count = rng.choice((2, 2, 3, 3, 3, 4, 5))
+        interval = rng.choice((1.0, 1.0, 0.5))
+        delay = rng.choice((0.0, 0.0, 0.0, 5.0, float("inf")))
+        damping = rng.random() < 0.7
+        priorities = rng.sample(range(10, 60, 10), count) if rng.random() < 0.7 else [10] * count
         for name, priority in zip("abcde", priorities, strict=False):
             host = world.add(name, priority, interval=interval, preempt_delay=delay, flap_damping=damping)
-            latency, operation = chance.uniform(0.02, 0.5), chance.uniform(0.1, 1.0)
+            latency, operation = rng.uniform(0.02, 0.5), rng.uniform(0.1, 1.0)
             host.api.latency, host.api.operation = (latency / 2, latency), (operation / 2, operation)
-        world.delay = chance.choice(((0.001, 0.001), (0.001, 0.05), (0.001, interval / 2)))
+        world.delay = rng.choice(((0.001, 0.001), (0.001, 0.05), (0.001, interval / 2)))
         for host in world.hosts.values():
-            world.at(chance.choice((0.0, chance.uniform(0, 5))), host.start)
+            world.at(rng.choice((0.0, rng.uniform(0, 5))), host.start)
 
     # -- faults -----------------------------------------------------------------------------------------------------
 
     def schedule(self) -> None:
-        at = self.chance.uniform(8, 15)
-        for _ in range(self.chance.randint(1, 8)):
+        at = self.rng.uniform(8, 15)
+        for _ in range(self.rng.randint(1, 8)):
             self._fault(at)
-            at += self.chance.choice(
-                (self.chance.uniform(0, 3), self.chance.uniform(0, 20), self.chance.uniform(0, 90))
-            )
+            at += self.rng.choice((self.rng.uniform(0, 3), self.rng.uniform(0, 20), self.rng.uniform(0, 90)))
 
     def _fault(self, at: float) -> None:
-        chance = self.chance
-        name = chance.choice(list(self.world.hosts))
+        rng = self.rng
+        name = rng.choice(list(self.world.hosts))
         host = self.world.hosts[name]
-        lasts = chance.choice((chance.uniform(0.2, 4), chance.uniform(1, 15), chance.uniform(5, 100)))
-        kind = chance.choice(
+        lasts = rng.choice((rng.uniform(0.2, 4), rng.uniform(1, 15), rng.uniform(5, 100)))
+        kind = rng.choice(
             ("kill", "crash", "stall", "suspend", "leave", "split", "cut", "api", "api", "detach", "loss")
         )
         self.report.faults.append(f"{at:.1f} {kind} {name} {lasts:.1f}")
@@ -126,19 +124,19 @@ class Chaos:
 
     def _split(self, host: Host, lasts: float):
         names = list(self.world.hosts)
-        self.chance.shuffle(names)
-        edge = self.chance.randint(1, len(names) - 1)
+        self.rng.shuffle(names)
+        edge = self.rng.randint(1, len(names) - 1)
         groups = ["".join(names[:edge]), "".join(names[edge:])]
         return lambda: self.world.split(*groups), lambda: self.world.cut.clear()
 
     def _cut(self, host: Host, lasts: float):
-        other = self.chance.choice([name for name in self.world.hosts if name != host.name])
-        links = {(host.name, other)} | ({(other, host.name)} if self.chance.random() < 0.5 else set())
+        other = self.rng.choice([name for name in self.world.hosts if name != host.name])
+        links = {(host.name, other)} | ({(other, host.name)} if self.rng.random() < 0.5 else set())
         return lambda: self.world.cut.update(links), lambda: self.world.cut.difference_update(links)
 
     def _api(self, host: Host, lasts: float):
-        hosts = list(self.world.hosts.values()) if self.chance.random() < 0.3 else [host]
-        kind, mode = self.chance.choice(KINDS), self.chance.choice(MODES)
+        hosts = list(self.world.hosts.values()) if self.rng.random() < 0.3 else [host]
+        kind, mode = self.rng.choice(KINDS), self.rng.choice(MODES)
         self.report.faults[-1] += f" {kind} {mode} x{len(hosts)}"
 
         def begin() -> None:

@@ -63,82 +63,80 @@ class Report:
 
 def plan(seed: int, *, cuts: bool = True) -> Plan:
     """Decide a run."""
-    chance = random.Random(seed)
-    names = "abcde"[: chance.choice((2, 2, 3, 3, 3, 4, 5))]
-    commands = list(_nodes(names, chance))
-    kinds = [kind for kind in dict.fromkeys(FAULTS) if chance.random() < 0.5 and (cuts or kind not in ("cut", "split"))]
-    for _ in range(chance.randint(1, 10) if kinds else 0):
-        commands.append(
-            f"advance {chance.choice((chance.uniform(0, 3), chance.uniform(0, 20), chance.uniform(0, 90))):.2f}s"
-        )
-        commands += _fault(chance.choice(kinds), names, chance)
-    commands.append(f"advance {chance.uniform(0, 15):.2f}s")
-    core = chance.sample(names, chance.choice((1, 1, 2)) if len(names) > 2 else 1)
+    rng = random.Random(seed)
+    names = "abcde"[: rng.choice((2, 2, 3, 3, 3, 4, 5))]
+    commands = list(_nodes(names, rng))
+    kinds = [kind for kind in dict.fromkeys(FAULTS) if rng.random() < 0.5 and (cuts or kind not in ("cut", "split"))]
+    for _ in range(rng.randint(1, 10) if kinds else 0):
+        commands.append(f"advance {rng.choice((rng.uniform(0, 3), rng.uniform(0, 20), rng.uniform(0, 90))):.2f}s")
+        commands += _fault(rng.choice(kinds), names, rng)
+    commands.append(f"advance {rng.uniform(0, 15):.2f}s")
+    core = rng.sample(names, rng.choice((1, 1, 2)) if len(names) > 2 else 1)
     return Plan(seed, tuple(commands), tuple(sorted(core)))
 
 
-def _nodes(names: str, chance: random.Random) -> Iterator[str]:
-    interval, ratio = chance.choice(("1s", "1s", "0.5s", "0.2s")), chance.choice((3, 3, 2, 5))
-    delay, damping = chance.choice(("0", "0", "0", "5s", "never")), chance.choice(("yes", "yes", "no"))
-    equal = chance.random() < 0.2
-    for name, priority in zip(names, chance.sample(range(10, 60, 10), len(names)), strict=True):
+def _nodes(names: str, rng: random.Random) -> Iterator[str]:
+    interval, ratio = rng.choice(("1s", "1s", "0.5s", "0.2s")), rng.choice((3, 3, 2, 5))
+    delay, damping = rng.choice(("0", "0", "0", "5s", "never")), rng.choice(("yes", "yes", "no"))
+    equal = rng.random() < 0.2
+    for name, priority in zip(names, rng.sample(range(10, 60, 10), len(names)), strict=True):
         prio = 10 if equal else priority
         yield f"node {name} prio={prio} interval={interval} ratio={ratio} delay={delay} damping={damping}"
-        yield f"latency {name} {chance.uniform(0.02, 0.5):.3f}s"
-        yield f"operation {name} {chance.choice((chance.uniform(0.1, 1), chance.uniform(0.1, 1), 6)):.2f}s"
+        yield f"latency {name} {rng.uniform(0.02, 0.5):.3f}s"
+        yield f"operation {name} {rng.choice((rng.uniform(0.1, 1), rng.uniform(0.1, 1), 6)):.2f}s"
     for name in names:
         yield f"start {name}"
-        yield f"advance {chance.choice((0.0, chance.uniform(0, 5))):.2f}s"
+        yield f"advance {rng.choice((0.0, rng.uniform(0, 5))):.2f}s"
     yield "advance 20s"
 
 
-def _fault(kind: str, names: str, chance: random.Random) -> list[str]:
+def _fault(kind: str, names: str, rng: random.Random) -> list[str]:
     """Return the commands of one fault. None ends by itself, apart from stalls."""
-    name = chance.choice(names)
-    other = chance.choice([one for one in names if one != name])
+    name = rng.choice(names)
+    other = rng.choice([one for one in names if one != name])
     match kind:
         case "api":
-            return [f"api {chance.choice((name, name, 'all'))} {site} {_reply(chance)}" for site in _sites(chance)]
+            return [f"api {rng.choice((name, name, 'all'))} {site} {_reply(rng)}" for site in _sites(rng)]
         case "lists":
-            return [f"api {chance.choice((name, 'all'))} refresh lists={chance.choice((0, 50))}% rate=50%"]
+            return [f"api {rng.choice((name, 'all'))} refresh lists={rng.choice((0, 50))}% rate=50%"]
         case "crash":
-            return [f"restart {name} {chance.choice(('300ms', '5s'))}"]
+            return [f"restart {name} {rng.choice(('300ms', '5s'))}"]
         case "stall" | "suspend":
-            return [f"{kind} {name} {chance.choice((0.5, 2, 4, 10, 40))}s"]
+            return [f"{kind} {name} {rng.choice((0.5, 2, 4, 10, 40))}s"]
         case "cut":
-            return [f"drop {name}{chance.choice(('->', '-'))}{other}"]
+            return [f"drop {name}{rng.choice(('->', '-'))}{other}"]
         case "split":
-            edge = chance.randint(1, len(names) - 1)
+            edge = rng.randint(1, len(names) - 1)
             return [f"split {names[:edge]} {names[edge:]}"]
         case "health":
-            return [f"health {name} {chance.choice(('bad', 'bad', 'ok'))}"]
+            return [f"health {name} {rng.choice(('bad', 'bad', 'ok'))}"]
         case "hand":
-            return [f"{chance.choice(('attach', 'detach'))}-by-hand {name}"]
+            return [f"{rng.choice(('attach', 'detach'))}-by-hand {name}"]
         case "loss":
-            return [f"loss {chance.choice((5, 10))}%"]
+            return [f"loss {rng.choice((5, 10))}%"]
         case _:
             return [f"{kind} {name}"]
 
 
-def _sites(chance: random.Random) -> list[str]:
-    return ["all"] if chance.random() < 0.2 else chance.sample(KINDS, chance.choice((1, 1, 2, 3)))
+def _sites(rng: random.Random) -> list[str]:
+    return ["all"] if rng.random() < 0.2 else rng.sample(KINDS, rng.choice((1, 1, 2, 3)))
 
 
-def _reply(chance: random.Random) -> str:
+def _reply(rng: random.Random) -> str:
     """Return any answer that the API may give by contract: effect, visibility, outcome and time apart from each other."""
-    words = [f"effect={chance.choice(('yes', 'no'))}"]
-    if chance.random() < 0.7:
-        failure = chance.choice(("timeout", "unreachable", "unavailable", "refused", "not-so", "operation", "invalid"))
+    words = [f"effect={rng.choice(('yes', 'no'))}"]
+    if rng.random() < 0.7:
+        failure = rng.choice(("timeout", "unreachable", "unavailable", "refused", "not-so", "operation", "invalid"))
         assert failure in set(Failure)
         words.append(f"failure={failure}")
-        if failure == "unavailable" and chance.random() < 0.5:
-            words.append(f"retry={chance.choice((5, 60, 120, 300))}s")
+        if failure == "unavailable" and rng.random() < 0.5:
+            words.append(f"retry={rng.choice((5, 60, 120, 300))}s")
     else:
-        words = ["effect=yes", f"lag={chance.choice((0, 2, 10, 60))}s"]
-        words += ["operation=fails"] if chance.random() < 0.2 else []
-    if chance.random() < 0.4:
-        words.append(f"takes={chance.choice(('0.5s', '1.5s', '2.6s', '8s', 'never'))}")
-    words.append(f"rate={chance.choice((100, 100, 50))}%")
+        words = ["effect=yes", f"lag={rng.choice((0, 2, 10, 60))}s"]
+        words += ["operation=fails"] if rng.random() < 0.2 else []
+    if rng.random() < 0.4:
+        words.append(f"takes={rng.choice(('0.5s', '1.5s', '2.6s', '8s', 'never'))}")
+    words.append(f"rate={rng.choice((100, 100, 50))}%")
     return " ".join(words)
 
 

@@ -45,7 +45,7 @@ MUTANTS = (
     Mutant(
         "no stall guard",
         "core/node",
-        "slept := self._schedule.slept(self._election.config, now)",
+        "slept := self._advert_timer.slept(self._election.config, now)",
         "slept := 0.0",
         "26c 26d",
     ),
@@ -101,8 +101,8 @@ MUTANTS = (
     Mutant(
         "deaths before what waits in the socket is read",
         "core/node",
-        "        if (due := now >= self._deadline) or (socket_drained and",
-        "        socket_drained = True\n        if (due := now >= self._deadline) or (socket_drained and",
+        "        if (past_due := now >= self._deadline) or (socket_drained and",
+        "        socket_drained = True\n        if (past_due := now >= self._deadline) or (socket_drained and",
         "26f",
     ),
     Mutant("a failure to attach never makes unfit", "core/backoff", "if self._tries >= TRIES:", "if False:", "02a"),
@@ -148,8 +148,8 @@ MUTANTS = (
     Mutant(
         "waits 30 s for an API that is away though nobody may hold",
         "core/backoff",
-        "\nSOON = 5.0 ",
-        "\nSOON = 30.0 ",
+        "\nLONGEST_ATTACH_RETRY = 5.0 ",
+        "\nLONGEST_ATTACH_RETRY = 30.0 ",
         "19f",
     ),
     Mutant(
@@ -162,7 +162,7 @@ MUTANTS = (
     Mutant(
         "what an attach that failed left behind is not read back",
         "core/mutations",
-        "                self._know.me.doubted(now, attach_may_land=True)\n",
+        "                self._observed.own.doubted(now, attach_may_land=True)\n",
         "                pass\n",
         "28b",
     ),
@@ -200,36 +200,36 @@ MUTANTS = (
     Mutant(
         "no baseline: a rival is cleared at once",
         "core/mutations",
-        "        lower = self._know.own_id < other.instance_id\n",
-        "        return -math.inf\n        lower = self._know.own_id < other.instance_id\n",
+        "        lower = self._observed.own_id < other.instance_id\n",
+        "        return -math.inf\n        lower = self._observed.own_id < other.instance_id\n",
         "09",
     ),
     Mutant(
         "no baseline: a predecessor is cleared late",
         "core/mutations",
-        "        if other.instance_id in self._know.holders_at_attach:\n            return -math.inf\n",
+        "        if other.instance_id in self._observed.holders_at_attach:\n            return -math.inf\n",
         "",
         "01",
     ),
     Mutant(
         "one that was relieving this node when it fell silent is cleared at once",
         "core/mutations",
-        "        if other.instance_id in self._know.successors_while_holding:\n",
-        "        if other.instance_id in self._know.successors_while_holding:\n            return -math.inf\n"
-        "        if other.instance_id in self._know.successors_while_holding:\n",
+        "        if other.instance_id in self._observed.successors_while_holding:\n",
+        "        if other.instance_id in self._observed.successors_while_holding:\n            return -math.inf\n"
+        "        if other.instance_id in self._observed.successors_while_holding:\n",
         "16d",
     ),
     Mutant(
         "clears by knowledge of itself from before it was due",
         "core/mutations",
-        "return self._know.me.known_at < max(now - FRESH, due)",
-        "return self._know.me.known_at < now - FRESH",
+        "return self._observed.own.known_at < max(now - OWN_STATE_MAX_AGE, due)",
+        "return self._observed.own.known_at < now - OWN_STATE_MAX_AGE",
         "44",
     ),
     Mutant(
         "clears by old knowledge of itself",
         "core/mutations",
-        "return self._know.me.known_at < max(now - FRESH, due)",
+        "return self._observed.own.known_at < max(now - OWN_STATE_MAX_AGE, due)",
         "return False",
         "45",
     ),
@@ -257,15 +257,15 @@ MUTANTS = (
     Mutant(
         "lets go to one that may be letting go",
         "core/mutations",
-        "\nLET_GO_SETTLES = 6.0\n",
-        "\nLET_GO_SETTLES = 0.0\n",
+        "\nDETACH_SETTLES = 6.0\n",
+        "\nDETACH_SETTLES = 0.0\n",
         "46",
     ),
     Mutant(
         "a leaver detaches itself at once",
         "core/mutations",
-        '        if not heard:\n            return "leaving',
-        '        if self.leaving:\n            return "leaving',
+        '        if not heard:\n            return "this',
+        '        if self.leaving:\n            return "this',
         "21a",
     ),
     Mutant(
@@ -279,7 +279,7 @@ MUTANTS = (
     Mutant(
         "no doubt after a heal",
         "core/ownership",
-        "            self.know.me.doubted(now, heard=True)\n",
+        "            self.observed.own.doubted(now, heard=True)\n",
         "            pass\n",
         "11 07",
     ),
@@ -301,7 +301,7 @@ MUTANTS = (
     Mutant(
         "an attach that does not last is repeated at once",
         "core/ownership",
-        "if now - self.mutations.attached_at < LASTS:",
+        "if now - self.mutations.attached_at < ATTACH_LASTS:",
         "if False:",
         "32b",
     ),
@@ -315,14 +315,14 @@ MUTANTS = (
     Mutant(
         "who stands back does not look",
         "core/split_brain",
-        "self.active, self._until, self._look_at = True, now + length, now + LOOK",
+        "self.active, self._until, self._look_at = True, now + length, now + HOLDER_CHECK_INTERVAL",
         "self.active, self._until, self._look_at = True, now + length, math.inf",
         "14c",
     ),
     Mutant(
         "yields to a dead master too",
         "core/split_brain",
-        " or found in self._know.successors_while_holding",
+        " or found in self._observed.successors_while_holding",
         "",
         "11",
     ),
@@ -336,14 +336,14 @@ MUTANTS = (
     Mutant(
         "a holder never looks whether it still holds",
         "core/reads",
-        "self.due.queue.extend([own, *others, *lists])",
-        "self.due.queue.extend([*others, *lists])",
+        "self.schedule.queue.extend([own, *others, *lists])",
+        "self.schedule.queue.extend([*others, *lists])",
         "32",
     ),
     Mutant(
         "a backup never looks whether it holds",
         "core/reads",
-        "            self.due.queue.append(own)\n",
+        "            self.schedule.queue.append(own)\n",
         "            pass\n",
         "27a",
     ),

@@ -74,9 +74,9 @@ class Run:
         for number, name in enumerate("abcdefg"[:count]):
             host = self.world.add(name, 10 * (number + 1), interval=t.h, dead_ratio=t.ratio, **config)
             host.api.latency, host.api.operation = (t.L, t.L), (t.O, t.O)
-        self.phase = self.world.chance.uniform(0, t.h)
+        self.phase = self.world.rng.uniform(0, t.h)
         for host in self.world.hosts.values():
-            self.world.at(self.world.chance.uniform(0, t.h), host.start)
+            self.world.at(self.world.rng.uniform(0, t.h), host.start)
         self.hole, self.moves, self._since, self._before = 0.0, 0, None, frozenset()
         self.longest = 0.0
         self.world.advance(4 * t.D + 4 * t.A + 40 + self.phase)

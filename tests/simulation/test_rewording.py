@@ -43,10 +43,10 @@ def reword(monkeypatch: pytest.MonkeyPatch) -> Reword:
     """Let every sentence and every reason that the code makes from now on be random words, each time others."""
 
     def begin(seed: int) -> None:
-        chance = random.Random(seed)
+        rng = random.Random(seed)
 
         def words() -> str:
-            return " ".join(chance.choices(BITS, k=chance.randint(0, 5)))
+            return " ".join(rng.choices(BITS, k=rng.randint(0, 5)))
 
         for kind, name in ((Event, "reason"), (Call, "why"), (UnfitReason, "why"), (Outcome, "detail")):
             monkeypatch.setattr(kind, "__init__", _after(kind.__init__, name, words))

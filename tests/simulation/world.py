@@ -84,7 +84,7 @@ class Api:
     latency: tuple[float, float] = (0.1, 0.1)
     operation: tuple[float, float] = (0.2, 0.2)
 
-    def reply(self, kind: Kind, chance: random.Random) -> Reply:
+    def reply(self, kind: Kind, rng: random.Random) -> Reply:
         """Return what happens to a call."""
         found: Reply | str = "ok"
         key = next((key for key in (kind, "all") if key in self.once), None)
@@ -92,7 +92,7 @@ class Api:
             found = self.once.pop(key)
         elif (key := next((key for key in (kind, "all") if key in self.modes), None)) is not None:
             rate = self.rate.get(key, 1.0)
-            found = self.modes[key] if rate >= 1.0 or chance.random() < rate else "ok"
+            found = self.modes[key] if rate >= 1.0 or rng.random() < rate else "ok"
         return MODES[found] if isinstance(found, str) else found
 
 
@@ -142,7 +142,7 @@ class Host:
             self.world.members(self),
             self.now,
             emit=self._emit,
-            chance=self.world.chance,
+            rng=self.world.rng,
             refresh_in=300.0 if self.world.refresh else math.inf,
             quarantined_until=self.now + self.quarantine,
         )
@@ -193,10 +193,8 @@ class Host:
                 self.clock_behind += seconds
             self.deaf = False
             waiting, self.inbox = list(self.inbox), deque()
-            if (
-                self.world.chance.random() < 0.5 and self.node is not None
-            ):  # a thread that is not the receiver wakes first
-                self.node.beat(self.now)
+            if self.world.rng.random() < 0.5 and self.node is not None:  # a thread that is not the receiver wakes first
+                self.node.advert(self.now)
             for deliver in waiting:
                 deliver()
             self.pump()
@@ -225,7 +223,7 @@ class Host:
         node.tick(self.now)
         while True:
             self.poked = False
-            beat = node.beat(self.now)
+            beat = node.advert(self.now)
             if beat.heartbeat is not None:
                 self.world.broadcast(self, beat.heartbeat)
             wake = beat.again
@@ -255,7 +253,7 @@ class World:
     """The calendar, the network and the zone."""
 
     def __init__(self, seed: int = 0, *, quiet: bool = True) -> None:
-        self.chance = random.Random(seed)
+        self.rng = random.Random(seed)
         self.now = 0.0
         self.zone = Zone("sim", EIP)
         self.eip_id = self.zone.elastic_ips()[0].id
@@ -358,12 +356,12 @@ class World:
                 self._deliver(sender, host, datagram)
 
     def _deliver(self, sender: Host, host: Host, datagram: bytes) -> None:
-        if self.loss and self.chance.random() < self.loss:
+        if self.loss and self.rng.random() < self.loss:
             return
-        copies = 2 if self.duplicates and self.chance.random() < self.duplicates else 1
+        copies = 2 if self.duplicates and self.rng.random() < self.duplicates else 1
         heartbeat = decode(datagram)
         for _ in range(copies):
-            delay = self.chance.uniform(*self.delay)
+            delay = self.rng.uniform(*self.delay)
             self.after(
                 delay, lambda: host.run(lambda: host.node.heard(heartbeat, sender.address, host.now), packet=True)
             )
@@ -381,7 +379,7 @@ class World:
         if any(caller(host, lane, call) for caller in self.callers):
             return
         began, generation = host.now, host.generation
-        reply, latency = host.api.reply(call.kind, self.chance), self.chance.uniform(*host.api.latency)
+        reply, latency = host.api.reply(call.kind, self.rng), self.rng.uniform(*host.api.latency)
         mutation = call.kind in (Kind.ATTACH, Kind.DETACH)
         timeout = MUTATION_TIMEOUT if mutation else READ_TIMEOUT
         takes = latency if reply.takes is None else reply.takes
@@ -414,7 +412,7 @@ class World:
                 case Kind.ATTACH | Kind.DETACH:
                     move = self.zone.attach if call.kind is Kind.ATTACH else self.zone.detach
                     reason = "unknown" if reply.operation_fails else ""
-                    seconds = self.chance.uniform(*host.api.operation)
+                    seconds = self.rng.uniform(*host.api.operation)
                     operation = move(
                         self.eip_id, call.instance_id, self.now, key=host.name, seconds=seconds, reason=reason
                     )
@@ -446,7 +444,7 @@ class World:
             return Outcome(began, began, Failure.NOT_SO, detail=str(error))
 
     def _some(self, names: list[str], share: float) -> list[str]:
-        return names if share >= 1.0 else [name for name in names if self.chance.random() < share]
+        return names if share >= 1.0 else [name for name in names if self.rng.random() < share]
 
     def holders_at(self, when: float) -> frozenset[str]:
         """Return the ids of the instances that held the EIP at that moment."""

@@ -64,7 +64,7 @@ class Bench:
         self._number = 0
         self._operations: dict[str, float] = {}
         members = {instance_id(name): (f"host-{name}", 12345) for name in peers}
-        self.node = Node(self.config, EIP, members, 0.0, emit=self.events.append, chance=random.Random(seed), **options)
+        self.node = Node(self.config, EIP, members, 0.0, emit=self.events.append, rng=random.Random(seed), **options)
         self._beat_peers()
 
     # -- time ---------------------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ class Bench:
         for _ in range(100):
             before = len(self.events)
             wake, busy = self.node.next_death(), False
-            beat = self.node.beat(self.now)
+            beat = self.node.advert(self.now)
             if beat.heartbeat is not None:
                 self.beats.append((self.now, beat.heartbeat.priority))
                 busy = True

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exoip.core.advert_timer import FAREWELL_SPACING, FAREWELLS, Schedule
+from exoip.core.advert_timer import FAREWELL_SPACING, FAREWELLS, AdvertTimer
 from exoip.core.election import LEAVING, ElectionConfig
 
 TERMS = ElectionConfig("m", 10, 1.0, 3.0)
@@ -14,68 +14,68 @@ TERMS = ElectionConfig("m", 10, 1.0, 3.0)
 
 class TestTake:
     def test_at_once_then_once_an_interval(self):
-        schedule = Schedule(5.0)
-        assert [now for now in (5.0, 5.1, 5.9, 6.0, 6.5, 7.0) if schedule.take(10, 1.0, now)] == [5.0, 6.0, 7.0]
+        timer = AdvertTimer(5.0)
+        assert [now for now in (5.0, 5.1, 5.9, 6.0, 6.5, 7.0) if timer.due(10, 1.0, now)] == [5.0, 6.0, 7.0]
 
     def test_a_changed_priority_at_once_without_shifting_the_rhythm(self):
-        schedule = Schedule(0.0)
-        schedule.take(10, 1.0, 0.0)
-        assert schedule.take(254, 1.0, 0.3)
-        assert not schedule.take(254, 1.0, 0.9)
-        assert schedule.take(254, 1.0, 1.0)
+        timer = AdvertTimer(0.0)
+        timer.due(10, 1.0, 0.0)
+        assert timer.due(254, 1.0, 0.3)
+        assert not timer.due(254, 1.0, 0.9)
+        assert timer.due(254, 1.0, 1.0)
 
     def test_late_is_not_made_up_for(self):
-        schedule = Schedule(0.0)
-        schedule.take(10, 1.0, 0.0)
-        assert schedule.take(10, 1.0, 1.4)
-        assert schedule.next_at == 2.0
-        assert schedule.take(10, 1.0, 5.7)
-        assert schedule.next_at == 6.7
+        timer = AdvertTimer(0.0)
+        timer.due(10, 1.0, 0.0)
+        assert timer.due(10, 1.0, 1.4)
+        assert timer.next_at == 2.0
+        assert timer.due(10, 1.0, 5.7)
+        assert timer.next_at == 6.7
 
     def test_three_farewells(self):
-        schedule = Schedule(0.0)
-        schedule.take(10, 1.0, 0.0)
+        timer = AdvertTimer(0.0)
+        timer.due(10, 1.0, 0.0)
         now, sent = 0.5, []
         for _ in range(4):
-            assert schedule.farewells_sent is (len(sent) >= FAREWELLS)
-            assert schedule.take(LEAVING, 1.0, now)
+            assert timer.farewells_sent is (len(sent) >= FAREWELLS)
+            assert timer.due(LEAVING, 1.0, now)
             sent.append(now)
-            now = schedule.next_at
+            now = timer.next_at
         assert [later - sent[0] for later in sent[:3]] == pytest.approx([0.0, FAREWELL_SPACING, 2 * FAREWELL_SPACING])
         assert sent[3] - sent[2] >= 1.0 - 1e-9
 
     def test_another_interval(self):
-        schedule = Schedule(0.0)
-        schedule.take(10, 10.0, 0.0)
-        schedule.sooner(1.0, 2.0)
-        assert schedule.next_at == 3.0
-        schedule.sooner(30.0, 2.0)
-        assert schedule.next_at == 3.0
+        timer = AdvertTimer(0.0)
+        timer.due(10, 10.0, 0.0)
+        timer.sooner(1.0, 2.0)
+        assert timer.next_at == 3.0
+        timer.sooner(30.0, 2.0)
+        assert timer.next_at == 3.0
 
 
 class TestSlept:
     def test_half_a_dead_time_late(self):
-        schedule = Schedule(10.0)
-        assert schedule.slept(TERMS, 9.0) == 0.0
-        assert schedule.slept(TERMS, 11.49) == 0.0
-        assert schedule.slept(TERMS, 11.5) == 1.5
+        timer = AdvertTimer(10.0)
+        assert timer.slept(TERMS, 9.0) == 0.0
+        assert timer.slept(TERMS, 11.49) == 0.0
+        assert timer.slept(TERMS, 11.5) == 1.5
 
     def test_afterwards_it_beats_at_once(self):
-        schedule = Schedule(0.0)
-        schedule.take(10, 1.0, 0.0)
-        schedule.restart(50.0)
-        assert schedule.slept(TERMS, 50.0) == 0.0
-        assert schedule.take(10, 1.0, 50.0)
+        timer = AdvertTimer(0.0)
+        timer.due(10, 1.0, 0.0)
+        timer.restart(50.0)
+        assert timer.slept(TERMS, 50.0) == 0.0
+        assert timer.due(10, 1.0, 50.0)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 2.5), st.sampled_from([0, 10, 254])), min_size=1, max_size=50))
 def test_nobody_who_asks_often_enough_hears_less_than_once_an_interval(asks):
-    schedule, now, last, sent = Schedule(0.0), 0.0, None, list[float]()
+    timer, now, last, sent = AdvertTimer(0.0), 0.0, None, list[float]()
     for wait, priority in asks:
         now += wait
-        taken = schedule.take(priority, 1.0, now)
-        assert schedule.next_at > now or not taken
+        taken = timer.due(priority, 1.0, now)
+        assert timer.next_at > now or not taken
         if priority != last:
             assert taken
         if taken:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exoip.core.admission import TOLD_EVERY
+from exoip.core.admission import REPORT_INTERVAL
 from exoip.core.calls import Failure, Kind, Lane, Outcome
 from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, ElectionConfig, Role
 from exoip.core.events import Event, EventName
@@ -42,7 +42,7 @@ class TestHeartbeatsIn:
         (a, z) = bench.view.peers
         assert (a.alive, a.priority, a.last_seen, a.address) == (True, 5, 0.0, "host-a")
         assert not z.alive
-        assert bench.view.refused == {}
+        assert bench.view.dropped == {}
 
     @pytest.mark.parametrize(
         ("heartbeat", "address", "cause"),
@@ -58,23 +58,23 @@ class TestHeartbeatsIn:
     )
     def test_others_are_refused_and_change_nothing(self, heartbeat, address, cause):
         bench = master()
-        before = replace(bench.view, refused={})
+        before = replace(bench.view, dropped={})
         bench.node.heard(heartbeat, address, bench.now)
-        assert replace(bench.view, refused={}) == before
-        assert bench.view.refused == {cause: 1}
-        (event,) = bench.said(EventName.DATAGRAM_REFUSED)
+        assert replace(bench.view, dropped={}) == before
+        assert bench.view.dropped == {cause: 1}
+        (event,) = bench.said(EventName.DATAGRAM_DROPPED)
         assert (event.reason, event.details["address"], event.details["count"]) == (cause, address, 1)
 
     @pytest.mark.parametrize("cause", ["unsigned", "signature"])
     def test_a_member_without_proof_changes_nothing(self, cause):
         bench = master()
-        before = replace(bench.view, refused={})
+        before = replace(bench.view, dropped={})
         bench.node.heard(beat("a"), "host-a", bench.now, Proof(cause))
         (a, z) = bench.view.peers
         assert (a.denied, z.denied) == (cause, "")
-        assert replace(bench.view, refused={}, peers=()) == replace(before, peers=())
+        assert replace(bench.view, dropped={}, peers=()) == replace(before, peers=())
         assert (replace(a, denied=""), z) == before.peers
-        assert bench.view.refused == {cause: 1}
+        assert bench.view.dropped == {cause: 1}
         bench.node.heard(beat("a"), "host-a", bench.now, Proof(stamp=1))
         assert bench.view.peers[0].denied == ""
         assert bench.view.peers[0].alive
@@ -84,12 +84,12 @@ class TestHeartbeatsIn:
         bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7))
         bench.node.heard(beat("a", 1), "host-a", bench.now, Proof(stamp=7))
         assert bench.view.peers[0].priority == 5
-        assert bench.view.refused == {"replay": 1}
+        assert bench.view.dropped == {"replay": 1}
 
     def test_a_first_proof_far_off_the_clock(self):
         bench = Bench()
         bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7, ahead=WINDOW + 1))
-        assert bench.view.refused == {"clock": 1}
+        assert bench.view.dropped == {"clock": 1}
         assert not bench.view.peers[0].alive
 
     def test_what_comes_from_elsewhere_uses_no_stamp_up(self):
@@ -99,7 +99,7 @@ class TestHeartbeatsIn:
         bench.node.heard(beat("a", 5), "host-z", bench.now, Proof(stamp=7))
         bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7))
         assert bench.view.peers[0].alive
-        assert bench.view.refused == {"unknown": 1, "identity": 1}
+        assert bench.view.dropped == {"unknown": 1, "identity": 1}
 
     def test_a_member_that_leaves_and_comes_back_is_heard_for_the_first_time(self):
         bench = Bench()
@@ -109,7 +109,7 @@ class TestHeartbeatsIn:
         bench.node.set_members({}, bench.now)
         bench.node.set_members(members, bench.now)
         bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=3))
-        assert bench.view.refused == {"signature": 1}
+        assert bench.view.dropped == {"signature": 1}
         assert not any(peer.denied for peer in bench.view.peers)
 
     def test_a_packets_id_never_gets_into_a_call(self):
@@ -139,14 +139,14 @@ class TestHeartbeatsIn:
             bench.node.heard(beat("q"), "somewhere", bench.now, Proof(cause))
         bench.advance(100)
         assert bench.kinds()[Kind.REFRESH] == 0
-        assert bench.view.refused == {"unknown": 2}
+        assert bench.view.dropped == {"unknown": 2}
 
     def test_nothing_else_asks_for_one(self):
         bench = Bench(refresh_in=300.0)
         bench.advance(50)
         bench.node.heard(beat("q", eip="192.0.2.1"), "somewhere", bench.now)
         bench.node.heard(beat("q"), "host-a", bench.now)
-        bench.node.refuse("somewhere", "short", bench.now)
+        bench.node.drop("somewhere", "short", bench.now)
         bench.advance(100)
         assert bench.kinds()[Kind.REFRESH] == 0
 
@@ -160,19 +160,19 @@ class TestHeartbeatsIn:
 class TestRefusals:
     def test_counted_always_told_once_a_minute_for_each_sender_and_cause(self):
         bench = Bench()
-        for now in (0.0, 1.0, TOLD_EVERY - JUST, TOLD_EVERY, TOLD_EVERY + 1):
-            bench.node.refuse("192.0.2.1", "short", now)
-        bench.node.refuse("192.0.2.1", "long", TOLD_EVERY + 1)
-        bench.node.refuse("192.0.2.2", "short", TOLD_EVERY + 1)
-        assert bench.node.snapshot(100.0).refused == {"short": 6, "long": 1}
+        for now in (0.0, 1.0, REPORT_INTERVAL - JUST, REPORT_INTERVAL, REPORT_INTERVAL + 1):
+            bench.node.drop("192.0.2.1", "short", now)
+        bench.node.drop("192.0.2.1", "long", REPORT_INTERVAL + 1)
+        bench.node.drop("192.0.2.2", "short", REPORT_INTERVAL + 1)
+        assert bench.node.snapshot(100.0).dropped == {"short": 6, "long": 1}
         told = [
-            (e.at, e.details["address"], e.reason, e.details["count"]) for e in bench.said(EventName.DATAGRAM_REFUSED)
+            (e.at, e.details["address"], e.reason, e.details["count"]) for e in bench.said(EventName.DATAGRAM_DROPPED)
         ]
         assert told == [
             (0.0, "192.0.2.1", "short", 1),
-            (TOLD_EVERY, "192.0.2.1", "short", 4),
-            (TOLD_EVERY + 1, "192.0.2.1", "long", 1),
-            (TOLD_EVERY + 1, "192.0.2.2", "short", 6),
+            (REPORT_INTERVAL, "192.0.2.1", "short", 4),
+            (REPORT_INTERVAL + 1, "192.0.2.1", "long", 1),
+            (REPORT_INTERVAL + 1, "192.0.2.2", "short", 6),
         ]
 
 
@@ -184,31 +184,31 @@ class TestBeats:
 
     def test_to_every_member_and_nobody_else(self):
         bench = Bench()
-        out = bench.node.beat(0.0)
+        out = bench.node.advert(0.0)
         assert sorted(out.targets) == [("host-a", 12345), ("host-z", 12345)]
         assert out.heartbeat == Heartbeat(10, EIP, instance_id("m"))
         members = {instance_id(name): (name, 7) for name in "mbc"}
         bench.node.set_members(members, 0.5)
-        assert sorted(bench.node.beat(1.0).targets) == [("b", 7), ("c", 7)]
+        assert sorted(bench.node.advert(1.0).targets) == [("b", 7), ("c", 7)]
 
     def test_nothing_between_and_when_to_ask_again(self):
         bench = Bench()
-        assert bench.node.beat(0.0).again == INTERVAL
-        out = bench.node.beat(0.5)
+        assert bench.node.advert(0.0).again == INTERVAL
+        out = bench.node.advert(0.5)
         assert (out.heartbeat, out.targets, out.again) == (None, (), INTERVAL)
 
     def test_a_late_beat_does_not_shift_the_next(self):
         bench = Bench()
-        bench.node.beat(0.0)
-        assert bench.node.beat(1.3).again == 2.0
-        assert bench.node.beat(2.0).heartbeat is not None
+        bench.node.advert(0.0)
+        assert bench.node.advert(1.3).again == 2.0
+        assert bench.node.advert(2.0).heartbeat is not None
 
     def test_missed_ones_are_not_made_up_for(self):
         bench = Bench()
-        bench.node.beat(0.0)
-        assert bench.node.beat(2.4).heartbeat is not None  # not yet a stall
-        assert bench.node.beat(2.5).heartbeat is None
-        assert bench.node.beat(2.5).again > 2.5
+        bench.node.advert(0.0)
+        assert bench.node.advert(2.4).heartbeat is not None  # not yet a stall
+        assert bench.node.advert(2.5).heartbeat is None
+        assert bench.node.advert(2.5).again > 2.5
 
     def test_at_once_when_the_priority_changed_and_the_rhythm_stays(self):
         bench = Bench()
@@ -262,7 +262,7 @@ class TestStall:
             case "heard":
                 bench.node.heard(beat("a", 5), "host-a", late)
             case "beat":
-                bench.node.beat(late)
+                bench.node.advert(late)
             case "tick":
                 bench.node.tick(late)
             case "read":
@@ -436,7 +436,7 @@ class TestMembers:
         bench = Bench()
         bench.node.set_members({}, 0.5)
         bench.heard("a", 5)
-        assert bench.view.refused == {"unknown": 1}
+        assert bench.view.dropped == {"unknown": 1}
 
 
 # Real threads
@@ -460,7 +460,7 @@ def sleepy_node(interval: float = 300.0, emit: Callable[[Event], None] = lambda 
     """A node whose next deadline is far away, and whose beat of the start is sent."""
     members = {instance_id(name): (f"host-{name}", 12345) for name in "az"}
     node = Node(ElectionConfig(instance_id("m"), 10, interval), EIP, members, time.monotonic(), emit=emit, **options)
-    assert node.beat(time.monotonic()).heartbeat is not None
+    assert node.advert(time.monotonic()).heartbeat is not None
     return node
 
 
@@ -468,24 +468,24 @@ class TestWaiting:
     def test_a_beat_that_is_due_does_not_wait(self):
         members = {instance_id("a"): ("host-a", 12345)}
         node = Node(ElectionConfig(instance_id("m")), EIP, members, time.monotonic(), emit=lambda event: None)
-        assert node.wait_beat(time.monotonic, FOREVER).heartbeat is not None
+        assert node.wait_advert(time.monotonic, FOREVER).heartbeat is not None
 
     def test_without_anything_to_do_it_returns_in_time(self):
         node = sleepy_node()
         started = time.monotonic()
-        assert node.wait_beat(time.monotonic, 0.05) is None
+        assert node.wait_advert(time.monotonic, 0.05) is None
         assert node.wait_call(Lane.MUTATIONS, time.monotonic, 0.05) is None
         assert time.monotonic() - started >= 0.1
 
     def test_the_interval_wakes_the_sender(self):
         node = sleepy_node(interval=0.05)
         for _ in range(3):
-            assert node.wait_beat(time.monotonic, FOREVER).heartbeat is not None
+            assert node.wait_advert(time.monotonic, FOREVER).heartbeat is not None
 
     @pytest.mark.parametrize("what", ["health", "leave", "terms"])
     def test_a_new_priority_wakes_the_sender(self, what):
         node = sleepy_node()
-        result = in_thread(lambda: node.wait_beat(time.monotonic, FOREVER))
+        result = in_thread(lambda: node.wait_advert(time.monotonic, FOREVER))
         now = time.monotonic()
         match what:
             case "health":
@@ -504,13 +504,13 @@ class TestWaiting:
         for step in range(1, 8):  # a listening that takes no time
             clock[0] = start + step
             node.heard(beat("a", 5), "host-a", clock[0])
-            node.beat(clock[0])
+            node.advert(clock[0])
             node.tick(clock[0])
         assert node.snapshot(clock[0]).role is Role.BACKUP
         result = in_thread(lambda: node.wait_call(Lane.MUTATIONS, lambda: clock[0], FOREVER))
         for step in range(8, 11):
             clock[0] = start + step
-            node.beat(clock[0])
+            node.advert(clock[0])
         node.tick(clock[0])
         assert result().kind is Kind.ATTACH
 
@@ -528,7 +528,7 @@ class TestWaiting:
         for _ in range(10):
             bench.advance_to(bench.node.next_death() - 1e-3)
             bench.heard("a", 5)
-            bench.node.beat(bench.now)
+            bench.node.advert(bench.now)
             woken: list[float] = []
             bench.node._wake.notify_all = lambda woken=woken: woken.append(bench.now)
             bench.now += 2e-3
@@ -540,11 +540,11 @@ class TestWaiting:
 
     def test_nobody_who_waits_keeps_others_out(self):
         node = sleepy_node()
-        ends = [in_thread(lambda: node.wait_beat(time.monotonic, FOREVER)) for _ in range(3)]
+        ends = [in_thread(lambda: node.wait_advert(time.monotonic, FOREVER)) for _ in range(3)]
         for _ in range(1000):
             node.snapshot(time.monotonic())
             node.heard(beat("a", 20), "host-a", time.monotonic())
-            node.refuse("x", "short", time.monotonic())
+            node.drop("x", "short", time.monotonic())
         node.leave(time.monotonic())
         assert any(end().heartbeat.priority == LEAVING for end in ends)
 
@@ -580,7 +580,7 @@ class TestWaiting:
             node.tick(now)
 
         jobs = [
-            lambda: node.wait_beat(time.monotonic, 0.05),
+            lambda: node.wait_advert(time.monotonic, 0.05),
             lambda: serve(Lane.MUTATIONS),
             lambda: serve(Lane.READS),
             trouble,

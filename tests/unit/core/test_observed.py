@@ -125,52 +125,52 @@ class TestInstance:
 
 class TestKnowledge:
     def test_never_oneself(self):
-        know = Observed("m")
-        know.set_members(frozenset("abm"), 0.0)
-        assert sorted(know.others) == ["a", "b"]
+        observed = Observed("m")
+        observed.set_members(frozenset("abm"), 0.0)
+        assert sorted(observed.others) == ["a", "b"]
 
     def test_who_left_stays_until_seen_not_to_hold(self):
-        know = Observed("m")
-        know.set_members(frozenset("ab"), 0.0)
-        know.set_members(frozenset("b"), 1.0)
-        assert not know.others["a"].listed
-        know.others["a"].seen(True, True, 2.0, 2.1)
-        know.forget_departed()
-        assert [other.instance_id for other in know.holders()] == ["a"]
-        know.others["a"].seen(False, True, 3.0, 3.1)
-        know.not_holding("a")
-        assert sorted(know.others) == ["b"]
+        observed = Observed("m")
+        observed.set_members(frozenset("ab"), 0.0)
+        observed.set_members(frozenset("b"), 1.0)
+        assert not observed.others["a"].listed
+        observed.others["a"].seen(True, True, 2.0, 2.1)
+        observed.forget_departed()
+        assert [other.instance_id for other in observed.holders()] == ["a"]
+        observed.others["a"].seen(False, True, 3.0, 3.1)
+        observed.not_holding("a")
+        assert sorted(observed.others) == ["b"]
 
     def test_who_is_presumed_to_hold_stays_too(self):
-        know = Observed("m")
-        know.set_members(frozenset("a"), 0.0)
-        know.others["a"].seen(False, True, 0.5, 0.6)
-        know.others["a"].presume(1.0)
-        know.set_members(frozenset(), 2.0)
-        assert sorted(know.others) == ["a"]
+        observed = Observed("m")
+        observed.set_members(frozenset("a"), 0.0)
+        observed.others["a"].seen(False, True, 0.5, 0.6)
+        observed.others["a"].presume(1.0)
+        observed.set_members(frozenset(), 2.0)
+        assert sorted(observed.others) == ["a"]
 
     def test_who_left_and_is_known_not_to_hold_is_forgotten_at_once(self):
-        know = Observed("m")
-        know.set_members(frozenset("a"), 0.0)
-        know.others["a"].seen(False, True, 0.5, 0.6)
-        know.set_members(frozenset(), 1.0)
-        assert know.others == {}
+        observed = Observed("m")
+        observed.set_members(frozenset("a"), 0.0)
+        observed.others["a"].seen(False, True, 0.5, 0.6)
+        observed.set_members(frozenset(), 1.0)
+        assert observed.others == {}
 
     def test_who_comes_back_is_known_again(self):
-        know = Observed("m")
-        know.set_members(frozenset("a"), 0.0)
-        know.others["a"].seen(True, True, 0.5, 0.6)
-        know.set_members(frozenset(), 1.0)
-        know.set_members(frozenset("a"), 2.0)
-        assert know.others["a"].listed
-        assert know.others["a"].holding
+        observed = Observed("m")
+        observed.set_members(frozenset("a"), 0.0)
+        observed.others["a"].seen(True, True, 0.5, 0.6)
+        observed.set_members(frozenset(), 1.0)
+        observed.set_members(frozenset("a"), 2.0)
+        assert observed.others["a"].listed
+        assert observed.others["a"].holding
 
     def test_a_baseline_holder_seen_not_to_hold_is_none_any_more(self):
-        know = Observed("m")
-        know.set_members(frozenset("a"), 0.0)
-        know.holders_at_attach.add("a")
-        know.not_holding("a")
-        assert know.holders_at_attach == set()
+        observed = Observed("m")
+        observed.set_members(frozenset("a"), 0.0)
+        observed.holders_at_attach.add("a")
+        observed.not_holding("a")
+        assert observed.holders_at_attach == set()
 
 
 @settings(max_examples=300, deadline=None)

@@ -49,7 +49,7 @@ class Cluster(RuleBasedStateMachine):
         for number, name in enumerate("abcd"[:count]):
             host = self.world.add(name, 10 if equal else 10 * (number + 1), preempt_delay=delay)
             host.api.latency, host.api.operation = (latency / 2, latency), (operation / 2, operation)
-            self.world.at(self.world.chance.uniform(0.0, 2.0), host.start)
+            self.world.at(self.world.rng.uniform(0.0, 2.0), host.start)
         self._let(8.0)
 
     def _let(self, seconds: float) -> None:

@@ -147,7 +147,7 @@ def test_a_peer_that_is_refused() -> None:
 def test_what_was_refused() -> None:
     bench = healthy()
     for _ in range(3):
-        bench.node.refuse("192.0.2.1", "short", bench.now)
+        bench.node.drop("192.0.2.1", "short", bench.now)
     assert line(bench, "refused") == "3 short (datagrams, by cause)"
 
 

@@ -361,7 +361,7 @@ class TestWorkers:
 
         def beat() -> None:
             while not end.is_set():
-                node.wait_beat(time.monotonic, 0.05)
+                node.wait_advert(time.monotonic, 0.05)
                 node.tick(time.monotonic())
 
         threads = [*workers, threading.Thread(target=beat, daemon=True)]

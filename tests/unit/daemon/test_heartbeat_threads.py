@@ -18,9 +18,9 @@ from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.daemon.heartbeat_threads import HeartbeatLink, Receiver, Sender
 from exoip.errors import ConfigError
-from exoip.heartbeat.authentication import AuthMode, Rules
-from exoip.heartbeat.flood_filter import CALM, FLOODED, program
-from exoip.heartbeat.udp import Channel
+from exoip.heartbeat.authentication import AuthMode, AuthPolicy
+from exoip.heartbeat.flood_filter import FILTER_TIME, FLOOD_THRESHOLD, bpf_program
+from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.heartbeat.wire import SIGNED, SIZE, Heartbeat, decode, encode
 from tests.simulation.world import EIP, instance_id
 
@@ -44,13 +44,13 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 @pytest.fixture
-def channel() -> Iterator[Channel]:
-    one = Channel("127.0.0.1", 0)
+def channel() -> Iterator[HeartbeatSocket]:
+    one = HeartbeatSocket("127.0.0.1", 0)
     yield one
     one.close()
 
 
-def port_of(channel: Channel) -> int:
+def port_of(channel: HeartbeatSocket) -> int:
     return int(channel.socket.getsockname()[1])
 
 
@@ -62,7 +62,7 @@ def udp(host: str = "127.0.0.1") -> socket.socket:
     return one
 
 
-def wait_readable(channel: Channel) -> None:
+def wait_readable(channel: HeartbeatSocket) -> None:
     assert select.select([channel.socket], (), (), PATIENCE)[0], "nothing arrived"
 
 
@@ -70,7 +70,7 @@ class TestBinding:
     def test_port_in_use(self, channel):
         port = port_of(channel)
         with pytest.raises(ConfigError) as caught:
-            Channel("127.0.0.1", port)
+            HeartbeatSocket("127.0.0.1", port)
         text = str(caught.value)
         assert f"127.0.0.1:{port}" in text
         assert "in use" in text
@@ -78,27 +78,27 @@ class TestBinding:
 
     def test_port_in_use_by_an_address_that_overlaps(self, channel):
         with pytest.raises(ConfigError, match=f":{port_of(channel)} is in use"):
-            Channel("", port_of(channel))
+            HeartbeatSocket("", port_of(channel))
 
     def test_an_address_of_another_machine(self):
         with pytest.raises(ConfigError, match=r"192\.0\.2\.1:12345 is no address of this machine: name one that is"):
-            Channel("192.0.2.1", 12345)
+            HeartbeatSocket("192.0.2.1", 12345)
 
     @pytest.mark.skipif(not HAS_V6, reason="this machine has no IPv6")
     def test_a_v6_address_is_told_in_brackets(self):
         with pytest.raises(ConfigError, match=r"\[2001:db8::1\]:12345"):
-            Channel("2001:db8::1", 12345)
+            HeartbeatSocket("2001:db8::1", 12345)
 
     @pytest.mark.parametrize("host", ["no.such.host.invalid", "127.0.0.1.5", "::zz"])
     def test_an_address_that_is_none(self, host):
         with pytest.raises(ConfigError, match="--bind-address"):
-            Channel(host, 0)
+            HeartbeatSocket(host, 0)
 
     def test_no_socket_is_left_behind(self, channel):
         """A warning of an unclosed socket would be an error here."""
         for _ in range(20):
             with pytest.raises(ConfigError):
-                Channel("127.0.0.1", port_of(channel))
+                HeartbeatSocket("127.0.0.1", port_of(channel))
 
     def test_the_datagrams_are_marked_as_network_control(self, channel):
         assert channel.socket.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 0xC0
@@ -106,7 +106,7 @@ class TestBinding:
 
 class TestBothFamilies:
     def test_v4_on_every_address_is_told_as_v4(self):
-        channel, peer = Channel("", 0), udp()
+        channel, peer = HeartbeatSocket("", 0), udp()
         peer.sendto(HEARTBEAT, ("127.0.0.1", port_of(channel)))
         wait_readable(channel)
         assert channel.receive() == (HEARTBEAT, "127.0.0.1")
@@ -118,7 +118,7 @@ class TestBothFamilies:
     @pytest.mark.skipif(not HAS_V6, reason="this machine has no IPv6")
     @pytest.mark.parametrize("host", ["", "::1"])
     def test_v6(self, host):
-        channel, peer = Channel(host, 0), udp("::1")
+        channel, peer = HeartbeatSocket(host, 0), udp("::1")
         peer.sendto(HEARTBEAT, ("::1", port_of(channel)))
         wait_readable(channel)
         assert channel.receive() == (HEARTBEAT, "::1")
@@ -132,7 +132,7 @@ class TestBothFamilies:
             channel.send(b"x", "::1", 9)
 
     def test_one_address_of_loopback_only(self):
-        channel, peer = Channel("127.0.0.9", 0), udp()
+        channel, peer = HeartbeatSocket("127.0.0.9", 0), udp()
         peer.sendto(b"x", ("127.0.0.1", port_of(channel)))
         peer.sendto(HEARTBEAT, ("127.0.0.9", port_of(channel)))
         wait_readable(channel)
@@ -182,7 +182,7 @@ class Fixture:
     """A node m beside the member a, which is master: both alive, the next beat of m far away."""
 
     def __init__(
-        self, channel: Any, address: str = "127.0.0.1", interval: float = 1000.0, rules: Rules | None = None
+        self, channel: Any, address: str = "127.0.0.1", interval: float = 1000.0, auth_policy: AuthPolicy | None = None
     ) -> None:
         self.clock = Clock()
         self.events: list[Event] = []
@@ -190,9 +190,11 @@ class Fixture:
         self.config = ElectionConfig(OWN, 10, interval, 3.0)
         self.node = Node(self.config, EIP, members, self.clock.now, emit=self.events.append)
         wall = NOW_STAMP / 1e6
-        self.link = HeartbeatLink(channel, self.node, self.events.append, rules or Rules(), self.clock, lambda: wall)
+        self.link = HeartbeatLink(
+            channel, self.node, self.events.append, auth_policy or AuthPolicy(), self.clock, lambda: wall
+        )
         self.receiver = Receiver(self.link, ROUND)
-        self.node.beat(self.clock.now)
+        self.node.advert(self.clock.now)
         self.node.heard(Heartbeat(5, EIP, PEER), address, self.clock.now)
         self.heard_at = self.clock.now
         self.death = self.node.next_death()
@@ -201,14 +203,14 @@ class Fixture:
         """Let time pass without a stall."""
         while self.clock.now < end:
             self.clock.now = min(end, self.clock.now + self.config.interval)
-            self.node.beat(self.clock.now)
+            self.node.advert(self.clock.now)
 
     @property
     def alive(self) -> bool:
         return self.node.snapshot(self.clock.now).peers[0].alive
 
     def refused(self) -> dict[str, int]:
-        return dict(self.node.snapshot(self.clock.now).refused)
+        return dict(self.node.snapshot(self.clock.now).dropped)
 
 
 class TestReceiver:
@@ -243,26 +245,26 @@ class TestReceiver:
             wait_readable(channel)
             one.receiver.turn()
         assert one.refused() == {cause: 1}
-        (told,) = [event for event in one.events if event.name is EventName.DATAGRAM_REFUSED]
+        (told,) = [event for event in one.events if event.name is EventName.DATAGRAM_DROPPED]
         assert told.details["address"] == "127.0.0.1"
 
     @pytest.mark.parametrize(
-        ("rules", "datagram", "cause"),
+        ("auth_policy", "datagram", "cause"),
         [
-            (Rules((KEY,)), Rules((KEY,)).sign(HEARTBEAT, NOW_STAMP), ""),
-            (Rules((KEY,)), HEARTBEAT, "unsigned"),
-            (Rules((KEY,)), HEARTBEAT * 2, "signature"),
-            (Rules((KEY,)), Rules((KEY[1:],)).sign(HEARTBEAT, NOW_STAMP), "signature"),
-            (Rules((KEY,)), Rules((KEY,)).sign(HEARTBEAT, NOW_STAMP - 61_000_000), "clock"),
-            (Rules((KEY,)), Rules((KEY,)).sign(HEARTBEAT, NOW_STAMP) + b"x", "long"),
-            (Rules((KEY,)), Rules((KEY,)).sign(b"\3" + HEARTBEAT[1:], NOW_STAMP), "version"),
-            (Rules((KEY,), AuthMode.ACCEPT), HEARTBEAT, ""),
-            (Rules((KEY,), AuthMode.SEND), HEARTBEAT * 2, ""),
-            (Rules(), HEARTBEAT * 2, ""),
+            (AuthPolicy((KEY,)), AuthPolicy((KEY,)).sign(HEARTBEAT, NOW_STAMP), ""),
+            (AuthPolicy((KEY,)), HEARTBEAT, "unsigned"),
+            (AuthPolicy((KEY,)), HEARTBEAT * 2, "signature"),
+            (AuthPolicy((KEY,)), AuthPolicy((KEY[1:],)).sign(HEARTBEAT, NOW_STAMP), "signature"),
+            (AuthPolicy((KEY,)), AuthPolicy((KEY,)).sign(HEARTBEAT, NOW_STAMP - 61_000_000), "clock"),
+            (AuthPolicy((KEY,)), AuthPolicy((KEY,)).sign(HEARTBEAT, NOW_STAMP) + b"x", "long"),
+            (AuthPolicy((KEY,)), AuthPolicy((KEY,)).sign(b"\3" + HEARTBEAT[1:], NOW_STAMP), "version"),
+            (AuthPolicy((KEY,), AuthMode.ACCEPT), HEARTBEAT, ""),
+            (AuthPolicy((KEY,), AuthMode.SEND), HEARTBEAT * 2, ""),
+            (AuthPolicy(), HEARTBEAT * 2, ""),
         ],
     )
-    def test_signed_ones(self, channel, rules, datagram, cause):
-        one = Fixture(channel, rules=rules)
+    def test_signed_ones(self, channel, auth_policy, datagram, cause):
+        one = Fixture(channel, auth_policy=auth_policy)
         one.clock.now += 7.0
         with udp() as peer:
             peer.sendto(datagram, channel.socket.getsockname())
@@ -273,13 +275,13 @@ class TestReceiver:
         assert view.last_seen == one.clock.now - (7.0 if cause else 0.0)
 
     def test_another_key_counts_from_the_next_datagram_on(self, channel):
-        one = Fixture(channel, rules=Rules((KEY,)))
+        one = Fixture(channel, auth_policy=AuthPolicy((KEY,)))
         with udp() as peer:
             for stamp in range(3):
-                peer.sendto(Rules((KEY[1:],)).sign(HEARTBEAT, NOW_STAMP + stamp), channel.socket.getsockname())
+                peer.sendto(AuthPolicy((KEY[1:],)).sign(HEARTBEAT, NOW_STAMP + stamp), channel.socket.getsockname())
                 wait_readable(channel)
                 one.receiver.turn()
-                one.link.rules = Rules((KEY[1:],))
+                one.link.auth_policy = AuthPolicy((KEY[1:],))
         assert one.refused() == {"signature": 1}
 
     def test_a_stranger_is_refused(self, channel):
@@ -327,8 +329,8 @@ class TestReceiver:
         events: list[Event] = []
         config = ElectionConfig(OWN, 10, 0.2, 1.0)
         node = Node(config, EIP, {PEER: ("127.0.0.1", 9)}, time.monotonic(), emit=events.append)
-        receiver = Receiver(HeartbeatLink(channel, node, events.append, Rules(), time.monotonic), PATIENCE)
-        node.beat(time.monotonic())
+        receiver = Receiver(HeartbeatLink(channel, node, events.append, AuthPolicy(), time.monotonic), PATIENCE)
+        node.advert(time.monotonic())
         node.heard(Heartbeat(5, EIP, PEER), "127.0.0.1", time.monotonic())
         started = time.monotonic()
         receiver.turn()
@@ -342,7 +344,7 @@ class TestReceiver:
         one.receiver.turn()  # returns after ROUND
 
 
-class Flood:
+class FloodDetector:
     """A channel in which there is always another datagram: nonsense, and after `hidden` of it one heartbeat of the peer."""
 
     def __init__(self, capacity: int, hidden: int | None = None, on_take: Callable[[], None] = lambda: None) -> None:
@@ -353,7 +355,7 @@ class Flood:
         self.filters: list[bytes | None] = []
         self.longest = 4096
 
-    def sift(self, steps: bytes | None) -> bool:
+    def set_filter(self, steps: bytes | None) -> bool:
         self.filters.append(steps)
         return steps is None or len(steps) < self.longest
 
@@ -374,8 +376,8 @@ class TestFlood:
     CAPACITY = 500
 
     @pytest.fixture
-    def flood(self) -> Iterator[Flood]:
-        one = Flood(self.CAPACITY)
+    def flood(self) -> Iterator[FloodDetector]:
+        one = FloodDetector(self.CAPACITY)
         yield one
         one.close()
 
@@ -413,22 +415,22 @@ class TestFlood:
         for _ in range(5):
             one.receiver.turn()
         assert one.refused() == {"short": 5 * self.CAPACITY}
-        assert len([event for event in one.events if event.name is EventName.DATAGRAM_REFUSED]) == 1
+        assert len([event for event in one.events if event.name is EventName.DATAGRAM_DROPPED]) == 1
 
     def test_the_kernel_sifts_until_it_is_over_and_by_the_members_of_now(self, flood):
         one = Fixture(flood)
         for _ in range(5):
             one.receiver.turn()
         (first,) = flood.filters
-        assert first == program(EIP, {PEER: ("127.0.0.1", 9)}, signed=False)
+        assert first == bpf_program(EIP, {PEER: ("127.0.0.1", 9)}, signed=False)
         one.node.set_members({PEER: ("127.0.0.2", 9)}, one.clock.now)
         one.receiver.turn()
-        second = program(EIP, {PEER: ("127.0.0.2", 9)}, signed=False)
+        second = bpf_program(EIP, {PEER: ("127.0.0.2", 9)}, signed=False)
         assert flood.filters == [first, second]
         flood.hidden = flood.taken + 1  # the flood has ended
         flood.receive = lambda: None
         for _ in range(4):
-            one.walk(one.clock.now + CALM / 2)
+            one.walk(one.clock.now + FILTER_TIME / 2)
             one.receiver.turn()
         assert flood.filters == [first, second, None]
         told = [
@@ -437,7 +439,7 @@ class TestFlood:
             if event.name in (EventName.FLOODED, EventName.FLOOD_OVER)
         ]
         assert told == [
-            (EventName.FLOODED, f"{FLOODED} datagrams were dropped within a second"),
+            (EventName.FLOODED, f"{FLOOD_THRESHOLD} datagrams were dropped within a second"),
             (EventName.FLOOD_OVER, "the kernel dropped 21 datagrams"),
         ]
 
@@ -446,12 +448,14 @@ class TestFlood:
         flood.longest = 100
         for _ in range(5):
             one.receiver.turn()
-        assert flood.filters == [program(EIP, members, signed=False) for members in ({PEER: ("127.0.0.1", 9)}, None)]
+        assert flood.filters == [
+            bpf_program(EIP, members, signed=False) for members in ({PEER: ("127.0.0.1", 9)}, None)
+        ]
 
     def test_what_members_say_is_no_flood(self, channel):
         one = Fixture(channel)
         with udp() as peer:
-            for _ in range(3 * FLOODED):
+            for _ in range(3 * FLOOD_THRESHOLD):
                 peer.sendto(HEARTBEAT, channel.socket.getsockname())
                 one.receiver.turn()
         assert not [event for event in one.events if event.name is EventName.FLOODED]
@@ -461,7 +465,7 @@ class TestSifting:
     """The real kernel."""
 
     def test_the_kernel_counts_what_it_drops(self, channel):
-        assert channel.sift(program(EIP, {PEER: ("127.0.0.1", 9)}, signed=False))
+        assert channel.set_filter(bpf_program(EIP, {PEER: ("127.0.0.1", 9)}, signed=False))
         before = channel.dropped()
         with udp() as peer:
             for data in (HEARTBEAT, b"?", HEARTBEAT[:-1] + b"x", HEARTBEAT):
@@ -469,18 +473,18 @@ class TestSifting:
             wait_readable(channel)
         assert [channel.receive(), channel.receive(), channel.receive()] == [(HEARTBEAT, "127.0.0.1")] * 2 + [None]
         assert channel.dropped() == before + 2
-        assert channel.sift(None)
+        assert channel.set_filter(None)
         with udp() as peer:
             peer.sendto(b"?", channel.socket.getsockname())
             wait_readable(channel)
         assert channel.receive() == (b"?", "127.0.0.1")
 
     def test_a_kernel_that_can_not_is_no_trouble(self, channel):
-        assert channel.sift(None) is False  # there is none to take away
-        assert channel.sift(b"\0" * 8 * 5000) is False
-        assert channel.sift(b"\xff" * 8) is False
+        assert channel.set_filter(None) is False  # there is none to take away
+        assert channel.set_filter(b"\0" * 8 * 5000) is False
+        assert channel.set_filter(b"\xff" * 8) is False
         channel.close()
-        assert channel.sift(program(EIP, {}, signed=True)) is False
+        assert channel.set_filter(bpf_program(EIP, {}, signed=True)) is False
         assert channel.dropped() == 0
 
 
@@ -502,7 +506,7 @@ class TestSender:
         clock, events = Clock(), list[Event]()
         members = {instance_id(f"p{n}"): (address, port) for n, address in enumerate(addresses)}
         node = Node(ElectionConfig(OWN, 10), EIP, members, clock.now, emit=lambda event: None)
-        return Sender(HeartbeatLink(channel, node, events.append, Rules(), clock), ROUND), clock, events
+        return Sender(HeartbeatLink(channel, node, events.append, AuthPolicy(), clock), ROUND), clock, events
 
     def test_to_every_member(self, channel):
         with udp() as peer:
@@ -517,7 +521,7 @@ class TestSender:
         channel = Sendings()
         sender, clock, _ = self.sender(channel, ["192.0.2.1", "192.0.2.2"])
         walls = [1e9, 1e9 + 1, 5.0, 5.0]  # the clock is set back
-        sender._link.rules, sender._link.wall = Rules((KEY,)), lambda: walls[0]
+        sender._link.auth_policy, sender._link.wall = AuthPolicy((KEY,)), lambda: walls[0]
         stamps = []
         while walls:
             channel.sent.clear()
@@ -526,7 +530,7 @@ class TestSender:
             walls.pop(0)
             (datagram,) = {datagram for datagram, _, _ in channel.sent}
             assert len(channel.sent) == 2
-            proof = Rules((KEY,)).verify(datagram[:SIZE], datagram[SIZE:], 0.0)
+            proof = AuthPolicy((KEY,)).verify(datagram[:SIZE], datagram[SIZE:], 0.0)
             assert proof.cause == ""
             stamps.append(proof.stamp)
         last = 1_000_000_001_000_000
@@ -608,7 +612,9 @@ class TestThreads:
     def test_two_nodes_hear_each_other_and_one_is_master(self):
         """Both loops of both nodes as threads: loopback, real time, a short interval."""
         with contextlib.ExitStack() as stack:
-            channels = [stack.enter_context(contextlib.closing(Channel(f"127.0.0.{host}", 0))) for host in (21, 22)]
+            channels = [
+                stack.enter_context(contextlib.closing(HeartbeatSocket(f"127.0.0.{host}", 0))) for host in (21, 22)
+            ]
             nodes, threads = [], []
             for number, name in enumerate("am"):
                 other = channels[1 - number]
@@ -616,7 +622,7 @@ class TestThreads:
                 config = ElectionConfig(instance_id(name), 10, 0.05, 10.0)
                 node = Node(config, EIP, members, time.monotonic(), emit=lambda event: None)
                 nodes.append(node)
-                link = HeartbeatLink(channels[number], node, lambda event: None, Rules(), time.monotonic)
+                link = HeartbeatLink(channels[number], node, lambda event: None, AuthPolicy(), time.monotonic)
                 threads += [Sender(link, ROUND), Receiver(link, ROUND)]
             for thread in threads:
                 thread.start()

@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exoip.heartbeat.authentication import (
-    LONG,
-    QUICK,
+    QUICK_TRIAL,
     TRAILER,
+    TRIAL,
     UNPROVEN,
     WINDOW,
     AuthMode,
+    AuthPolicy,
     Proof,
-    Rules,
-    Stamper,
-    Stamps,
+    ReplayGuard,
+    StampSource,
 )
 from exoip.heartbeat.wire import SIGNED, SIZE, Heartbeat, encode, split
 
@@ -36,53 +36,53 @@ beats = st.binary(min_size=SIZE, max_size=SIZE)
 stamps = st.integers(0, 2**64 - 1)
 
 
-def verified(rules: Rules, datagram: bytes, wall: float = NOW) -> Proof:
+def verified(rules: AuthPolicy, datagram: bytes, wall: float = NOW) -> Proof:
     return rules.verify(*split(datagram), wall)
 
 
 class TestTheTrailer:
     def test_it_is_the_stamp_and_half_an_hmac_over_all_before(self):
-        datagram = Rules((KEY,)).sign(BEAT, 0x0102030405060708)
+        datagram = AuthPolicy((KEY,)).sign(BEAT, 0x0102030405060708)
         text = BEAT + bytes.fromhex("0102030405060708")
         assert datagram == text + hmac.new(KEY, text, hashlib.sha256).digest()[:16]
         assert len(datagram) == SIGNED == SIZE + TRAILER
 
     @given(st.lists(keys, min_size=1, max_size=2, unique=True), beats, stamps, st.floats(0, 4e9))
     def test_what_is_signed_verifies_and_says_how_far_off_the_clock_it_is(self, ring, beat, stamp, wall):
-        proof = verified(Rules(tuple(ring)), Rules((ring[-1],)).sign(beat, stamp), wall)
+        proof = verified(AuthPolicy(tuple(ring)), AuthPolicy((ring[-1],)).sign(beat, stamp), wall)
         assert (proof.cause, proof.stamp) == ("", stamp)
         assert math.isclose(proof.ahead, stamp / 1e6 - wall, abs_tol=1e-3)
 
     @given(beats, stamps, st.integers(0, SIGNED - 1), st.integers(1, 255))
     def test_one_changed_byte_anywhere_is_noticed(self, beat, stamp, place, flip):
-        damaged = bytearray(Rules((KEY,)).sign(beat, stamp))
+        damaged = bytearray(AuthPolicy((KEY,)).sign(beat, stamp))
         damaged[place] ^= flip
-        assert verified(Rules((KEY,)), bytes(damaged)).cause == "signature"
+        assert verified(AuthPolicy((KEY,)), bytes(damaged)).cause == "signature"
 
     @given(beats, st.binary(min_size=TRAILER, max_size=TRAILER))
     def test_nobody_guesses_one(self, beat, trailer):
         for mode in (AuthMode.ACCEPT, AuthMode.REQUIRE):
-            assert Rules((KEY, OLD), mode).verify(beat, trailer, NOW) == Proof("signature")
+            assert AuthPolicy((KEY, OLD), mode).verify(beat, trailer, NOW) == Proof("signature")
 
     def test_no_key_no_trailer(self):
-        assert Rules().sign(BEAT, 1) == BEAT
+        assert AuthPolicy().sign(BEAT, 1) == BEAT
 
     def test_the_key_is_not_shown(self):
-        assert KEY.decode() not in repr(Rules((KEY,)))
+        assert KEY.decode() not in repr(AuthPolicy((KEY,)))
 
 
-SIGNED_BEAT, FOREIGN, BARE = Rules((KEY,)).sign(BEAT, 7), Rules((OTHER,)).sign(BEAT, 7), BEAT
+SIGNED_BEAT, FOREIGN, BARE = AuthPolicy((KEY,)).sign(BEAT, 7), AuthPolicy((OTHER,)).sign(BEAT, 7), BEAT
 
 
 @pytest.mark.parametrize(
     ("rules", "bare", "signed", "foreign"),
     [
-        (Rules(), "", "", ""),
-        (Rules((KEY,), AuthMode.SEND), "", "", ""),
-        (Rules((KEY,), AuthMode.ACCEPT), "", "", "signature"),
-        (Rules((KEY,), AuthMode.REQUIRE), "unsigned", "", "signature"),
-        (Rules((OLD, KEY), AuthMode.REQUIRE), "unsigned", "", "signature"),
-        (Rules((OLD,), AuthMode.REQUIRE), "unsigned", "signature", "signature"),
+        (AuthPolicy(), "", "", ""),
+        (AuthPolicy((KEY,), AuthMode.SEND), "", "", ""),
+        (AuthPolicy((KEY,), AuthMode.ACCEPT), "", "", "signature"),
+        (AuthPolicy((KEY,), AuthMode.REQUIRE), "unsigned", "", "signature"),
+        (AuthPolicy((OLD, KEY), AuthMode.REQUIRE), "unsigned", "", "signature"),
+        (AuthPolicy((OLD,), AuthMode.REQUIRE), "unsigned", "signature", "signature"),
     ],
 )
 def test_what_each_mode_takes_in(rules, bare, signed, foreign):
@@ -90,15 +90,20 @@ def test_what_each_mode_takes_in(rules, bare, signed, foreign):
 
 
 def test_where_no_proof_is_asked_for_no_stamp_counts():
-    for rules in (Rules(), Rules((KEY,), AuthMode.SEND)):
+    for rules in (AuthPolicy(), AuthPolicy((KEY,), AuthMode.SEND)):
         assert verified(rules, SIGNED_BEAT) is verified(rules, FOREIGN) is UNPROVEN
 
 
 STEPS = {
-    "begin": [Rules(), Rules((KEY,), AuthMode.ACCEPT), Rules((KEY,))],
-    "begin carefully": [Rules(), Rules((KEY,), AuthMode.SEND), Rules((KEY,), AuthMode.ACCEPT), Rules((KEY,))],
-    "change the key": [Rules((OLD,)), Rules((OLD, KEY)), Rules((KEY, OLD)), Rules((KEY,))],
-    "end": [Rules((KEY,)), Rules((KEY,), AuthMode.ACCEPT), Rules()],
+    "begin": [AuthPolicy(), AuthPolicy((KEY,), AuthMode.ACCEPT), AuthPolicy((KEY,))],
+    "begin carefully": [
+        AuthPolicy(),
+        AuthPolicy((KEY,), AuthMode.SEND),
+        AuthPolicy((KEY,), AuthMode.ACCEPT),
+        AuthPolicy((KEY,)),
+    ],
+    "change the key": [AuthPolicy((OLD,)), AuthPolicy((OLD, KEY)), AuthPolicy((KEY, OLD)), AuthPolicy((KEY,))],
+    "end": [AuthPolicy((KEY,)), AuthPolicy((KEY,), AuthMode.ACCEPT), AuthPolicy()],
 }
 
 
@@ -113,9 +118,9 @@ def test_each_step_may_be_taken_by_one_node_after_the_other(steps):
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (Rules(), Rules((KEY,))),
-        (Rules((OLD,)), Rules((KEY, OLD))),
-        (Rules((OLD,)), Rules((KEY,))),
+        (AuthPolicy(), AuthPolicy((KEY,))),
+        (AuthPolicy((OLD,)), AuthPolicy((KEY, OLD))),
+        (AuthPolicy((OLD,)), AuthPolicy((KEY,))),
     ],
 )
 def test_a_step_that_is_left_out_is_a_gap(one, other):
@@ -126,27 +131,27 @@ def test_a_step_that_is_left_out_is_a_gap(one, other):
 class TestStamper:
     @given(st.lists(st.floats(-1e9, 4e9), min_size=1, max_size=50))
     def test_whatever_the_clock_does_stamps_rise(self, walls):
-        stamper = Stamper()
+        stamper = StampSource()
         given_ = [stamper.next(wall) for wall in walls]
         assert all(one < other for one, other in pairwise(given_))
         assert all(stamp >= wall * 1e6 - 1 for stamp, wall in zip(given_, walls, strict=True))
 
     def test_it_follows_a_right_clock(self):
-        stamper = Stamper()
+        stamper = StampSource()
         assert [stamper.next(NOW + n) for n in range(3)] == [int((NOW + n) * 1e6) for n in range(3)]
 
     def test_the_last_one_fits_into_its_bytes(self):
-        stamper = Stamper()
-        assert len(Rules((KEY,)).sign(BEAT, stamper.next(1e300))) == SIGNED
-        assert len(Rules((KEY,)).sign(BEAT, stamper.next(1e300))) == SIGNED
-        assert struct.unpack(">Q", Rules((KEY,)).sign(BEAT, stamper.next(0))[SIZE:32]) == (2**64 - 1,)
+        stamper = StampSource()
+        assert len(AuthPolicy((KEY,)).sign(BEAT, stamper.next(1e300))) == SIGNED
+        assert len(AuthPolicy((KEY,)).sign(BEAT, stamper.next(1e300))) == SIGNED
+        assert struct.unpack(">Q", AuthPolicy((KEY,)).sign(BEAT, stamper.next(0))[SIZE:32]) == (2**64 - 1,)
 
 
 class Receiver:
     """Stamps as one receiver judges them; `wrong`: seconds that its wall clock is ahead of the right time."""
 
     def __init__(self, wrong: float = 0.0) -> None:
-        self.stamps, self.wrong = Stamps(), wrong
+        self.stamps, self.wrong = ReplayGuard(), wrong
 
     def __call__(self, seconds: float, now: float, sender: str = "a") -> str:
         """What is said of the stamp of that Unix time, less NOW, `now` seconds after NOW."""
@@ -231,7 +236,7 @@ class TestKnownSenders:
         """The dead one is silent for longer than a dead time: who takes over has noticed."""
         one = Receiver()
         said = [(n * 0.1, one(n * 0.1 - 100.0, n * 0.1)) for n in range(1, 1000)]
-        died = [(at, cause) for at, cause in said if at <= LONG * DEAD]
+        died = [(at, cause) for at, cause in said if at <= TRIAL * DEAD]
         assert {cause for _, cause in died[1:]} == {"clock"}
         known = Receiver()
         assert known(0.0, 0.0) == ""
@@ -258,10 +263,10 @@ class TestProperties:
         one, now = Receiver(wrong=receivers), 0.0
         for count, (wrong, down) in enumerate([(senders, 0.0), *restarts]):
             now += down
-            stamper, started = Stamper(), now
+            stamper, started = StampSource(), now
             while one(stamper.next(now + wrong + 2e8) / 1e6, now) != "":
                 now += interval
-            assert now - started <= DEAD * LONG * 2**count + interval + 1e-6
+            assert now - started <= DEAD * TRIAL * 2**count + interval + 1e-6
             one(stamper.next(now + interval + wrong + 2e8) / 1e6, now + interval)
             now += interval
 
@@ -284,17 +289,17 @@ class TestProperties:
     @given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.floats(0, 2.0)), max_size=60))
     def test_nothing_is_believed_twice_without_a_trial(self, packets):
         """Any stamps at any times: a stamp that is not the highest so far is believed only after a trial, and little is kept."""
-        stamps, now, last, since_believed = Stamps(), 0.0, -1, 0.0
+        stamps, now, last, since_believed = ReplayGuard(), 0.0, -1, 0.0
         for stamp, wait in packets:
             now += wait
             if stamps.judge("a", stamp, stamp / 1e6 - NOW, DEAD, now) == "":
-                assert stamp > last or now - since_believed >= LONG * DEAD
+                assert stamp > last or now - since_believed >= TRIAL * DEAD
                 last, since_believed = stamp, now
         assert len(stamps._senders) <= 1
 
     def test_the_quick_trial_is_for_the_first_contact_only(self):
         one = Receiver()
         assert one(1000.0, 0.0) == "clock"
-        assert one(1001.0, DEAD * QUICK) == ""
+        assert one(1001.0, DEAD * QUICK_TRIAL) == ""
         assert one(500.0, DEAD) == "replay"
-        assert one(501.0, DEAD + DEAD * QUICK) == "replay"
+        assert one(501.0, DEAD + DEAD * QUICK_TRIAL) == "replay"

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from exoip.core.admission import Admission
 from exoip.errors import WireError
-from exoip.heartbeat.authentication import UNPROVEN, Rules
-from exoip.heartbeat.flood_filter import CALM, FLOODED, Flood, program
-from exoip.heartbeat.udp import Channel
+from exoip.heartbeat.authentication import UNPROVEN, AuthPolicy
+from exoip.heartbeat.flood_filter import FILTER_TIME, FLOOD_THRESHOLD, FloodDetector, bpf_program
+from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.heartbeat.wire import SIGNED, SIZE, Heartbeat, decode, encode, split
 
 EIP, DEAD = "198.51.100.50", 3.0
@@ -89,7 +89,7 @@ datagrams = st.builds(lambda beat, trailer: encode(beat) + trailer, beats, trail
 def test_it_drops_nothing_that_counts_and_passes_little_else(source, data, signed, present):
     """What passes and does not count has two different priorities at most: the filter does not look at those."""
     members = {name: MEMBERS[name] for name in present}
-    passed = passes(program(EIP, members, signed=signed), source, data)
+    passed = passes(bpf_program(EIP, members, signed=signed), source, data)
     if counts(source, data, members, signed=signed):
         assert passed
     elif passed:
@@ -99,7 +99,7 @@ def test_it_drops_nothing_that_counts_and_passes_little_else(source, data, signe
 @given(st.sampled_from(SOURCES[:5]), beats, st.integers(0, SIZE - 1), st.integers(1, 255))
 def test_one_changed_byte_does_not_pass_for_another(source, beat, place, flip):
     """But for the priority, which is free."""
-    steps = program(EIP, MEMBERS, signed=False)
+    steps = bpf_program(EIP, MEMBERS, signed=False)
     data = bytearray(encode(beat))
     if passes(steps, source, bytes(data)) and place not in (2, 3):
         data[place] ^= flip
@@ -112,14 +112,14 @@ def many(count: int) -> dict[str, tuple[str, int]]:
 
 def test_the_last_of_many_is_found():
     members = many(300)
-    steps = program(EIP, members, signed=False)
+    steps = bpf_program(EIP, members, signed=False)
     last = list(members)[-1]
     assert passes(steps, members[last][0], encode(Heartbeat(1, EIP, last)))
     assert not passes(steps, "10.0.0.1", encode(Heartbeat(1, EIP, last)))
 
 
 def test_without_members_nobody_is_looked_at():
-    steps = program(EIP, None, signed=False)
+    steps = bpf_program(EIP, None, signed=False)
     assert passes(steps, "10.0.0.1", encode(Heartbeat(1, EIP, A)))
     assert not passes(steps, "10.0.0.1", encode(Heartbeat(1, "192.0.2.7", A)))
     assert not passes(steps, "10.0.0.1", b"?")
@@ -133,7 +133,7 @@ class TestTheKernel:
         host, source = request.param
         if ":" in host + source and not socket.has_dualstack_ipv6():
             pytest.skip("this machine has no IPv6")
-        channel = Channel(host, 0)
+        channel = HeartbeatSocket(host, 0)
         sender = socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET, socket.SOCK_DGRAM)
         sender.bind((source, 0))
         sender.connect((source, channel.socket.getsockname()[1]))
@@ -145,12 +145,12 @@ class TestTheKernel:
     def test_it_says_what_we_say(self, ends, signed):
         channel, sender, source = ends
         members = {A: (source, 1), B: ("192.0.2.1", 1), C: ("2001:db8::c", 1)}
-        steps = program(EIP, members, signed=signed)
-        assert channel.sift(steps)
+        steps = bpf_program(EIP, members, signed=signed)
+        assert channel.set_filter(steps)
         good = encode(Heartbeat(1, EIP, A))
         tried = [
             good,
-            Rules((b"a key of sixteen",)).sign(good, 1),
+            AuthPolicy((b"a key of sixteen",)).sign(good, 1),
             good + b"x",
             good[:-1],
             b"",
@@ -170,55 +170,55 @@ class TestTheKernel:
 
     def test_it_takes_a_large_group(self, ends):
         channel, sender, source = ends
-        assert channel.sift(program(EIP, many(150) | {A: (source, 1)}, signed=False))
+        assert channel.set_filter(bpf_program(EIP, many(150) | {A: (source, 1)}, signed=False))
         sender.send(encode(Heartbeat(1, EIP, A)))
         assert channel.receive() is not None
         sender.send(encode(Heartbeat(1, EIP, B)))
         assert channel.receive() is None
 
     def test_one_that_is_too_large_for_it(self, ends):
-        assert not ends[0].sift(program(EIP, many(1000), signed=False))
-        assert ends[0].sift(program(EIP, None, signed=False))
+        assert not ends[0].set_filter(bpf_program(EIP, many(1000), signed=False))
+        assert ends[0].set_filter(bpf_program(EIP, None, signed=False))
 
 
 class TestFlood:
     def test_few_are_none(self):
-        flood = Flood()
+        flood = FloodDetector()
         for tenths in range(1000):
-            assert flood.look(FLOODED // 20, tenths / 10) is False
-        assert not flood.sifting
+            assert flood.look(FLOOD_THRESHOLD // 20, tenths / 10) is False
+        assert not flood.filtering
 
     def test_many_within_a_second_are_one_until_a_second_without(self):
-        flood, now = Flood(), 100.0
+        flood, now = FloodDetector(), 100.0
         flood.look(0, now)
-        assert flood.look(FLOODED, now + 0.1)
-        assert (flood.sifting, flood.began) == (True, now + 0.1)
-        assert not flood.look(0, now + CALM)
-        assert flood.look(0, now + CALM + 0.2)
-        assert (flood.sifting, flood.began) == (False, now + 0.1)
-        assert flood.look(5, now + CALM + 1.3)
-        assert (flood.sifting, flood.began) == (False, None)
+        assert flood.look(FLOOD_THRESHOLD, now + 0.1)
+        assert (flood.filtering, flood.began) == (True, now + 0.1)
+        assert not flood.look(0, now + FILTER_TIME)
+        assert flood.look(0, now + FILTER_TIME + 0.2)
+        assert (flood.filtering, flood.began) == (False, now + 0.1)
+        assert flood.look(5, now + FILTER_TIME + 1.3)
+        assert (flood.filtering, flood.began) == (False, None)
 
     def test_one_that_lasts_is_one(self):
-        """It costs FLOODED datagrams every CALM seconds to see that it lasts, and it began when it began."""
-        flood, seen, sifted = Flood(), 0, 0
+        """It costs FLOOD_THRESHOLD datagrams every FILTER_TIME seconds to see that it lasts, and it began when it began."""
+        flood, seen, sifted = FloodDetector(), 0, 0
         for ms in range(100_000):
-            refused = 0 if flood.sifting else 100
-            seen, sifted = seen + refused, sifted + flood.sifting
+            refused = 0 if flood.filtering else 100
+            seen, sifted = seen + refused, sifted + flood.filtering
             flood.look(refused, ms / 1000)
             assert flood.began is None or flood.began < 0.1
-        assert seen <= (1 + 100 / CALM) * (FLOODED + 100)
+        assert seen <= (1 + 100 / FILTER_TIME) * (FLOOD_THRESHOLD + 100)
         assert sifted > 98_000
 
     @given(st.lists(st.tuples(st.integers(0, 3000), st.floats(0, 3)), max_size=50))
     def test_sifting_ends_without_a_flood(self, looks):
-        flood, now = Flood(), 0.0
+        flood, now = FloodDetector(), 0.0
         for refused, wait in looks:
             now += wait
-            before = (flood.sifting, flood.began)
-            assert flood.look(refused, now) is ((flood.sifting, flood.began) != before)
-            assert not flood.sifting or flood.began is not None
+            before = (flood.filtering, flood.began)
+            assert flood.look(refused, now) is ((flood.filtering, flood.began) != before)
+            assert not flood.filtering or flood.began is not None
         for _ in range(20):
             now += 1.5
             flood.look(0, now)
-        assert (flood.sifting, flood.began) == (False, None)
+        assert (flood.filtering, flood.began) == (False, None)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exoip.errors import WireError
-from exoip.heartbeat.wire import KNOWN, SIGNED, SIZE, Heartbeat, decode, encode, split
+from exoip.heartbeat.wire import DECODE_CACHE_SIZE, SIGNED, SIZE, Heartbeat, decode, encode, split
 
 ID = "01234567-89ab-cdef-0123-456789abcdef"
 GOLDEN = bytes.fromhex("0201 0a0a c6336432 0123456789abcdef0123456789abcdef")
@@ -56,9 +56,9 @@ def test_a_trailer_is_taken_off_where_there_is_one(datagram):
 def test_the_same_bytes_are_taken_apart_once():
     """Nothing is made for each heartbeat, and whatever comes, little is kept."""
     assert decode(GOLDEN) is decode(bytes(bytearray(GOLDEN)))
-    for number in range(KNOWN + 100):
+    for number in range(DECODE_CACHE_SIZE + 100):
         decode(encode(Heartbeat(1, "192.0.2.1", str(UUID(int=number)))))
-    assert decode.cache_info().currsize == KNOWN
+    assert decode.cache_info().currsize == DECODE_CACHE_SIZE
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def _run_life(world: World) -> None:
         try:
             decode(b"?")
         except WireError as error:
-            host.node.refuse("192.0.2.77", error.cause, host.now)
+            host.node.drop("192.0.2.77", error.cause, host.now)
     world.advance(20)
 
 
@@ -248,7 +248,7 @@ class TestSentences:
         assert fields["EXOIP_REASON"] == "why"
         assert fields["EXOIP_PRIORITY"] == "10"
         assert fields["EXOIP_SILENT_MS"] == "3000"
-        assert "EXOIP_PEER" not in told.fields(Event(EventName.DATAGRAM_REFUSED, 1.0, "", "short"))
+        assert "EXOIP_PEER" not in told.fields(Event(EventName.DATAGRAM_DROPPED, 1.0, "", "short"))
 
 
 # The logger

@@ -119,8 +119,8 @@ def test_a_call_that_fails_in_another_way_fails_since_the_first() -> None:
 def test_of_one_that_is_drained_leaves_and_has_refused() -> None:
     bench = master()
     bench.node.set_unfit("operator", "drained", bench.now)
-    bench.node.refuse("192.0.2.1", "short", bench.now)
-    bench.node.refuse("192.0.2.1", "identity", bench.now)
+    bench.node.drop("192.0.2.1", "short", bench.now)
+    bench.node.drop("192.0.2.1", "identity", bench.now)
     status = told(bench)
     assert status["aside"] == [{"why": "drained", "until": None}]
     assert status["refused"] == {"identity": 1, "short": 1}
