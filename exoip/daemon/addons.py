@@ -17,8 +17,7 @@ from exoip.core.node import Node
 from exoip.core.snapshot import Health
 from exoip.daemon.supervisor import Worked
 from exoip.operator.child_process import environment
-from exoip.operator.hooks import Hooks
-from exoip.operator.stance import Stance
+from exoip.operator.hooks import HookCaller, HookState
 from exoip.telemetry import metrics
 from exoip.telemetry.counters import Counters
 from exoip.telemetry.journal import Journal
@@ -65,8 +64,8 @@ class Companions:
         secrets = (config.api_key, *(one.reveal() for one in (config.api_secret, *config.auth_keys)))
         self._own_id = around.node.config().instance_id
         self._seen = environment(around.environ, secrets) | {"EXOIP_EIP": around.eip, "EXOIP_INSTANCE": self._own_id}
-        self._stance = Stance(at=around.clock())
-        self._hooks: Hooks | None = None
+        self._hook_state = HookState(at=around.clock())
+        self._hooks: HookCaller | None = None
         self._checkers: list[Checker] = []
         self._metrics_server: MetricsServer | None = None
         if config.metrics is not None:
@@ -86,10 +85,10 @@ class Companions:
     def told(self, event: Event) -> None:
         """An event has been written to the journal; never waits."""
         self._around.counters.count_event(event)
-        if (stance := self._stance.after(event)) is not None:
-            self._stance = replace(stance, reason=self._around.journal.explain(event))
+        if (state := self._hook_state.after(event)) is not None:
+            self._hook_state = replace(state, reason=self._around.journal.explain(event))
             if self._hooks is not None:
-                self._hooks.put(self._stance)
+                self._hooks.put(self._hook_state)
 
     @property
     def busy(self) -> bool:
@@ -118,7 +117,7 @@ class Companions:
         former = {checker.check.name: checker for checker in self._checkers}
         for name, checker in former.items():
             if wanted.get(name) != checker.check:
-                checker.retire(forget=name not in wanted)
+                checker.stop(clear=name not in wanted)
                 self._checkers.remove(checker)
                 self._around.watched.remove(checker)
         for name, each in wanted.items():
@@ -127,18 +126,18 @@ class Companions:
         if self._hooks is None or self._hooks.hook != config.hook:
             self._drop_hook()
             if (told := self._hook(config.hook)) is not None:
-                told.put(replace(self._stance, reason="the configuration was read again"))
+                told.put(replace(self._hook_state, reason="the configuration was read again"))
                 told.start()
 
     def stop(self) -> None:
         """Leave no child behind, as far as STOP_TIME allows."""
         if self.busy:
             log(logging.WARNING, "stopped before the notify program was called for every change")
-        threads: list[Checker | Hooks] = [*self._checkers]
+        threads: list[Checker | HookCaller] = [*self._checkers]
         for checker in self._checkers:
-            checker.retire(forget=False)
+            checker.stop(clear=False)
         if self._hooks is not None:
-            self._hooks.retire()
+            self._hooks.stop()
             threads.append(self._hooks)
         if self._metrics_server is not None:
             self._metrics_server.stopping.set()
@@ -147,15 +146,15 @@ class Companions:
             if thread.ident is not None:
                 thread.join(max(0.0, until - self._around.clock()))
 
-    def _hook(self, hook: Hook) -> Hooks | None:
+    def _hook(self, hook: Hook) -> HookCaller | None:
         if hook.program is not None:
-            self._hooks = Hooks(hook, self._seen, self._around.emit, self._around.clock, self._around.wall)
+            self._hooks = HookCaller(hook, self._seen, self._around.emit, self._around.clock, self._around.wall)
             self._around.watched.append(self._hooks)
         return self._hooks
 
     def _drop_hook(self) -> None:
         if self._hooks is not None:
-            self._hooks.retire()
+            self._hooks.stop()
             self._around.watched.remove(self._hooks)
             self._hooks = None
 

@@ -36,7 +36,7 @@ from exoip.exoscale.client import Client
 from exoip.exoscale.discovery import Topology
 from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.operator import control_server
-from exoip.operator.control_commands import Steered, Steering
+from exoip.operator.control_commands import ControlCommands, ControlledNode
 from exoip.telemetry.counters import Counters
 from exoip.telemetry.journal import Journal
 from exoip.telemetry.log import log, set_verbose
@@ -65,7 +65,7 @@ class Daemon:
         self._companions: Companions | None = None
         self._starts = StartHistory(environ)
         self._cache = TopologyCache(environ)
-        self._steering = Steering(config, DrainedFile(environ), clock, wall)
+        self._control = ControlCommands(config, DrainedFile(environ), clock, wall)
 
     def run(self) -> int:
         """Watch until told to stop."""
@@ -78,7 +78,7 @@ class Daemon:
         socket = None
         try:
             self._wait_for_stop(start.pause_until)
-            socket = control_server.start(self._config.control_socket, self._environ, self._steering.answer)
+            socket = control_server.start(self._config.control_socket, self._environ, self._control.answer)
             remembered = self._cache.load(self._config)
             self._topology = remembered or self._discover()
             self._node = self._make_node(start.unfit_until, 0.0 if remembered else REFRESH_INTERVAL)
@@ -115,8 +115,8 @@ class Daemon:
                 if str(error) != last:
                     last = str(error)
                     log(logging.WARNING, "waiting for the API: %s", error)
-                self._steering.waiting = f"waiting for the API: {error}"
-                self._systemd.status(self._steering.waiting)
+                self._control.waiting = f"waiting for the API: {error}"
+                self._systemd.status(self._control.waiting)
                 self._systemd.notify(f"EXTEND_TIMEOUT_USEC={int(2 * LONGEST_RETRY * 1e6)}")
                 backoff.wait_longer(clock())
                 self._wait_for_stop(backoff.at)
@@ -158,7 +158,7 @@ class Daemon:
             verify_interval=self._config.verify_interval,
             refresh_in=min(refresh_in, self._refresh_every()) if self._config.peer_group else math.inf,
             quarantined_until=stand_aside_until,
-            drained=self._steering.drained.load(),
+            drained=self._control.drained.load(),
         )
 
     def _start(self, channel: HeartbeatSocket, *, again: bool) -> Sequence[Worked]:
@@ -179,7 +179,7 @@ class Daemon:
         for thread in threads:
             thread.start()
         self._companions.start()
-        self._steering.serve(Steered(self._node, self._facts, self._label, self._companions.metrics))
+        self._control.serve(ControlledNode(self._node, self._facts, self._label, self._companions.metrics))
         return watched
 
     def _facts(self) -> StatusInput:

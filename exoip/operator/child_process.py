@@ -1,11 +1,13 @@
-"""One program of the operator's as a child process: what it said last, and an end to all that it started.
+"""Run one of the operator's programs as a child process and end everything that it started.
 
-It gets a session and a process group of its own, nothing to read, and none of what the daemon knows: no credential, no variable of
-exoip's or systemd's, no open file. Every program is started through /bin/sh: the daemon's threads stand still while a program
-is being loaded, so what is loaded then must be a small local file, even where the program itself is on a disk that hangs.
+The child gets a session and a process group of its own, nothing to read, and nothing that is the
+daemon's: no credential, no variable of exoip or systemd, no open file. Every program starts through
+/bin/sh: the daemon's threads stand still while a program is loaded, so the program that is loaded
+then must be a small local file, even if the operator's own is on a disk that hangs.
 
-After a program's end whatever is left of its process group is killed. Who leaves the group (setsid) is out of reach; under systemd
-the unit's TasksMax bounds them, and they end with the service.
+When a program ends, the rest of its process group is killed. A process that left the group
+(setsid) is out of reach; under systemd the unit's TasksMax bounds these, and they end with the
+service. Shown by tests/unit/operator/test_child_process.py.
 """
 
 from __future__ import annotations
@@ -21,88 +23,105 @@ from collections.abc import Mapping, Sequence
 
 SHELL = "/bin/sh"
 GRACE = 1.0  # seconds between SIGTERM and SIGKILL
-SLICE = 0.1  # seconds after which a waiting thread looks whether it shall stop
-LONGEST_LINE = 200  # characters that are told of a line
-_TAIL, _PIECE = 4096, 1 << 16  # bytes kept of the output, and read at once
-_BREATH = 0.01  # seconds between two looks at the output: a program that floods must not keep the daemon busy
+SLICE = 0.1  # seconds after which a waiting thread checks whether it shall stop
+LONGEST_LINE = 200  # characters that are reported of a line of output
+READ_PAUSE = 0.01  # seconds after each read: a program that floods must not keep the daemon busy
+_TAIL = 4096  # bytes kept of the output
+_PIECE = 1 << 16  # bytes read at once
 
 # The daemon is hard to kill when memory runs out; its children need not be.
-_ENTER = '{ echo 0 >/proc/self/oom_score_adj; } 2>/dev/null; exec "$@"'
-_OURS = re.compile(r"(IF_|EXOSCALE_|EXOIP_|NOTIFY_|WATCHDOG_|LISTEN_|JOURNAL_|CREDENTIALS_|RUNTIME_|PYTHON|MALLOC_)")
+_LAUNCHER = '{ echo 0 >/proc/self/oom_score_adj; } 2>/dev/null; exec "$@"'
+_PRIVATE = re.compile(r"(IF_|EXOSCALE_|EXOIP_|NOTIFY_|WATCHDOG_|LISTEN_|JOURNAL_|CREDENTIALS_|RUNTIME_|PYTHON|MALLOC_)")
 
 
 def environment(environ: Mapping[str, str], secrets: Sequence[str]) -> dict[str, str]:
-    """Return what a child may see of an environment: nothing that is the daemon's own, nothing in which a secret is."""
+    """Return the part of an environment that a child may see.
+
+    It has none of the daemon's own variables and none with a secret in it.
+    """
     return {
         name: text
         for name, text in environ.items()
-        if not _OURS.match(name) and not any(secret in text for secret in secrets if secret)
+        if not _PRIVATE.match(name) and not any(secret in text for secret in secrets if secret)
     }
 
 
 def last_line(output: bytes) -> str:
-    """Return the last line that is not empty, printable and not endless."""
+    """Return the last line that is not empty, printable and at most LONGEST_LINE characters long."""
     lines = [line.strip() for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
     text = "".join(letter if letter.isprintable() else " " for letter in lines[-1]) if lines else ""
     return text if len(text) <= LONGEST_LINE else text[: LONGEST_LINE - 3] + "..."
 
 
 class Child:
-    """A program that runs. Whoever made one has to call `end` until it returns True. Raises OSError when it can not be started."""
+    """A running program. Its owner calls `end` until that returns True.
+
+    `code` is its exit status once `end` has returned True, negative after a signal. Raises OSError
+    if it cannot be started.
+    """
 
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
-        import subprocess  # here, for the memory of all who start none
+        import subprocess  # here, to save memory in daemons that start no program
 
         self._process = subprocess.Popen(  # noqa: S603  the operator's own command
-            [SHELL, "-c", _ENTER, "exoip", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            [SHELL, "-c", _LAUNCHER, "exoip", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, bufsize=0, env=dict(environ), cwd="/", umask=0o077, start_new_session=True,
         )  # fmt: skip
         assert self._process.stdout is not None  # noqa: S101  it is a pipe
         self._output = self._process.stdout
         os.set_blocking(self._output.fileno(), False)
-        with contextlib.suppress(OSError):
-            os.setpriority(
-                os.PRIO_PGRP, self._process.pid, 0
-            )  # the daemon goes before all others; its children need not
-        self._lives = os.pidfd_open(self._process.pid)
+        with contextlib.suppress(OSError):  # the daemon runs at a high priority; its children need not
+            os.setpriority(os.PRIO_PGRP, self._process.pid, 0)
+        self._pidfd = os.pidfd_open(self._process.pid)
         self._poll = select.poll()
-        self._poll.register(self._lives, select.POLLIN)
+        self._poll.register(self._pidfd, select.POLLIN)
         self._poll.register(self._output, select.POLLIN)
         self._tail = b""
-        self._told_to_end = 0.0
+        self._killed = False
         self.ended = False
-        self.code: int | None = None  # once `end` has returned True; of a signal, negative
+        self.code: int | None = None
 
     @property
-    def said(self) -> str:
+    def last_line(self) -> str:
         """The last line of its output so far."""
         return last_line(self._tail)
 
+    def problem(self, *, timeout: float | None = None) -> str:
+        """Return "" if it exited with 0, else what went wrong. With `timeout`: it did not end within those seconds."""
+        if timeout is not None:
+            what = f"no end within {timeout:g} s"
+        elif not self.code:
+            return ""
+        else:
+            what = f"exit status {self.code}" if self.code > 0 else f"signal {-self.code}"
+        return f"{what}: {self.last_line}" if self.last_line else what
+
     def wait(self, seconds: float, stop: threading.Event) -> bool:
-        """Wait for its end, `seconds` at most and no longer than until `stop`; return whether it has ended."""
+        """Wait until it ends, `stop` is set or the time is over; return whether it has ended."""
         until = time.monotonic() + seconds
         while not self.ended and (left := until - time.monotonic()) > 0 and not stop.is_set():
-            self._look(min(left, SLICE))
+            self._watch(min(left, SLICE))
         return self.ended
 
     def end(self, stop: threading.Event) -> bool:
-        """See to its end, for GRACE seconds at most: SIGTERM, then SIGKILL, to all of its group; True when nothing is left of it.
+        """End it and its process group, first with SIGTERM, a second later with SIGKILL; return whether nothing is left.
 
-        False: the kernel does not let go of it yet (a disk that hangs); call again. When `stop` is set there is no SIGTERM.
+        Waits 2 * GRACE at most. If the kernel does not release it yet (a disk that hangs), the
+        result is False: call again. If `stop` is set there is no SIGTERM.
         """
-        if not self.ended and not self._told_to_end and not stop.is_set():
+        if not self.ended and not self._killed and not stop.is_set():
             self._signal(signal.SIGTERM)
             self.wait(GRACE, stop)
-        self._told_to_end = self._told_to_end or time.monotonic()
-        self._signal(signal.SIGKILL)  # not yet waited for, so nobody else has its number
+        self._killed = True
+        self._signal(signal.SIGKILL)  # it is not reaped yet, so no other process has its number
         until = time.monotonic() + GRACE
         while not self.ended and (left := until - time.monotonic()) > 0:
-            self._look(left)
+            self._watch(left)
         if self.ended and self.code is None:
             self._read()
             self.code = self._process.wait()
             self._output.close()
-            os.close(self._lives)
+            os.close(self._pidfd)
         return self.code is not None
 
     def _signal(self, number: signal.Signals) -> None:
@@ -110,23 +129,21 @@ class Child:
             with contextlib.suppress(OSError):
                 os.killpg(self._process.pid, number)
 
-    def _look(self, seconds: float) -> None:
-        """Take in what it says, and whether it has ended, for that many seconds at most."""
+    def _watch(self, seconds: float) -> None:
+        """Wait for output or its end, that many seconds at most."""
         for which, _ in self._poll.poll(max(1, int(seconds * 1000))):
-            if which == self._lives:
+            if which == self._pidfd:
                 self.ended = True
             else:
                 self._read()
-                time.sleep(_BREATH)  # whatever it writes, line by line or in a flood, it does not keep the daemon busy
+                time.sleep(READ_PAUSE)
 
-    def _read(self) -> int:
-        """Read a piece of its output; return how much that was."""
+    def _read(self) -> None:
         try:
             piece = os.read(self._output.fileno(), _PIECE)
         except BlockingIOError:
-            return 0
+            return
         if not piece:
             with contextlib.suppress(KeyError):
                 self._poll.unregister(self._output)
         self._tail = (self._tail + piece)[-_TAIL:]
-        return len(piece)

@@ -1,7 +1,8 @@
-"""Carries out what the control socket asks: tells the state, and gives the node an operator's orders.
+"""Carry out the requests of the control socket: return the state, or change the node as an operator asks.
 
-Everything goes through the node, whose lock is held for a moment only; every order is a line in the log that says who gave it. It is
-called from the control socket's thread alone, so a disk that is slow delays an operator and nothing else.
+Everything goes through the node, whose lock is held only for a moment, and every change is logged
+with the user who asked for it. The control socket answers one request at a time, so a slow disk
+delays operators and nothing else. Shown by tests/process/test_control_commands.py.
 """
 
 from __future__ import annotations
@@ -15,32 +16,21 @@ from typing import Any, Protocol
 
 from exoip.config.parse import Config
 from exoip.core.node import Node
-from exoip.core.snapshot import Snapshot
+from exoip.core.snapshot import PeerView, Snapshot
 from exoip.core.unfit import FAILOVER, OPERATOR
 from exoip.errors import ConfigError, ControlRequestError
-from exoip.operator import successor
-from exoip.operator.control_protocol import (
-    VERSION,
-    Drain,
-    Failover,
-    Metrics,
-    Order,
-    Priority,
-    Status,
-    Undrain,
-    parse,
-    refusal,
-)
-from exoip.telemetry import status
+from exoip.operator import control_protocol
+from exoip.operator.control_protocol import Change, Drain, Failover, Metrics, Priority, Status, Undrain
+from exoip.operator.successor import afterwards, obstacle, successor
 from exoip.telemetry.log import log
-from exoip.telemetry.status import StatusInput
+from exoip.telemetry.status import StatusInput, describe_running, describe_starting
 
 Answer = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Steered:
-    """A node that takes part: `facts` gives what is known beside it at present, `label` a person's words for an instance id."""
+class ControlledNode:
+    """A node that takes part. `facts` returns what is known beside it now, `label` the name of an instance id for people."""
 
     node: Node
     facts: Callable[[], StatusInput]
@@ -49,22 +39,22 @@ class Steered:
 
 
 class DrainFile(Protocol):
-    """Keeps across restarts that an operator drained this node. `save` and `forget` return why that failed, or ""."""
+    """Remembers across restarts that an operator drained this node. `save` and `forget` return why that failed, or ""."""
 
     def load(self) -> str:
         """Return why this node is drained, or ""."""
 
     def save(self, why: str, /) -> str:
-        """Keep the reason."""
+        """Remember the reason."""
 
     def forget(self) -> str:
-        """Keep it no longer."""
+        """Forget it."""
 
 
-class Steering:
-    """Answers requests. Until `serve` only the state is told; `waiting` is why it does not serve yet.
+class ControlCommands:
+    """Answers requests. Before `serve` only the status is available; `waiting` is why.
 
-    `clock` is the node's clock, `wall` gives Unix time for a moment of it.
+    `clock` is the node's clock, `wall` turns a moment of it into Unix time.
     """
 
     def __init__(
@@ -72,103 +62,97 @@ class Steering:
     ) -> None:
         self._config, self.drained, self._clock, self._wall = config, drained, clock, wall
         self._started = time.time()
-        self._steered: Steered | None = None
+        self._served: ControlledNode | None = None
         self.waiting = ""
 
-    def serve(self, steered: Steered) -> None:
-        """Give orders to this node from now on."""
-        self._steered = steered
+    def serve(self, served: ControlledNode) -> None:
+        """Carry out requests on this node from now on."""
+        self._served = served
 
     def answer(self, line: bytes, uid: int) -> bytes:
-        """Return the answer, a line, to a request of that user. Whatever was sent, it raises nothing."""
+        """Return the answer, a line, to a request of that user. Raises nothing, whatever was sent."""
         try:
-            answer = {"version": VERSION, "ok": True, **self._carry_out(parse(line), uid)}
+            answer = {"version": control_protocol.VERSION, "ok": True, **self._carry_out(line, uid)}
             return json.dumps(answer, allow_nan=False).encode() + b"\n"
         except ControlRequestError as error:
-            return refusal(str(error))
+            return control_protocol.rejection(str(error))
         except Exception as error:  # our bug, but an operator's question must not end a daemon that works
             log(logging.ERROR, "a request on the control socket failed: %r", error)
-            return refusal(f"the daemon could not do it: {type(error).__name__}")
+            return control_protocol.rejection(f"the daemon failed to do it: {type(error).__name__}")
 
-    def _carry_out(self, request: Status | Metrics | Order, uid: int) -> Answer:
-        steered = self._steered
-        if steered is None:
+    def _carry_out(self, line: bytes, uid: int) -> Answer:
+        request, served = control_protocol.parse(line), self._served
+        if served is None:
             if isinstance(request, Status):
-                return {"status": status.describe_starting(self._config, self.waiting, self._started, time.time())}
-            raise ControlRequestError(
-                f"this node takes no part yet, ask again: {self.waiting or 'it has just been started'}"
-            )
-        if isinstance(request, Status):
-            now = steered.node.snapshot(self._clock())
-            return {"status": status.describe_running(now, steered.facts(), steered.label, self._started, self._wall)}
+                return {"status": describe_starting(self._config, self.waiting, self._started, time.time())}
+            why = self.waiting or "it has just been started"
+            raise ControlRequestError(f"this node takes no part yet, ask again: {why}")
         if isinstance(request, Metrics):
             try:
-                return {"metrics": steered.metrics()}
+                return {"metrics": served.metrics()}
             except ConfigError as error:  # a package is missing
                 raise ControlRequestError(str(error)) from error
-        said, rest = self._order(steered, request, f"{request.by or 'somebody'} (uid {uid})")
-        return {"said": said, **rest}
+        view, facts = served.node.snapshot(self._clock()), served.facts()
+        if isinstance(request, Status):
+            return {"status": describe_running(view, facts, served.label, self._started, self._wall)}
+        return self._change(served, view, facts, request, f"{request.by or 'somebody'} (uid {uid})")
 
-    def _order(self, steered: Steered, order: Order, who: str) -> tuple[list[str], Answer]:
-        facts, now = steered.facts(), self._clock()
-        view = steered.node.snapshot(now)
-        match order:
+    def _change(self, served: ControlledNode, view: Snapshot, facts: StatusInput, request: Change, who: str) -> Answer:
+        match request:
             case Drain():
-                return self._drain(steered, view, f"drained by {who}" + (f": {order.why}" if order.why else ""))
+                return self._drain(served, view, f"drained by {who}" + (f": {request.why}" if request.why else ""))
             case Undrain():
-                return self._undrain(steered, view, who)
+                return self._undrain(served, view, who)
             case Failover():
-                why = successor.obstacle(view, facts.topology.eip, steered.label)
-                if why and not order.force:
-                    raise ControlRequestError(f"not handed over: {why}")
-                return self._failover(steered, view, order, who, why)
+                return self._failover(served, view, request, who, obstacle(view, facts.topology.eip, served.label))
             case Priority():
-                before = steered.node.set_priority(order.priority, now)
-                log(logging.INFO, "the configured priority %d is now %d, requested by %s", before, order.priority, who)
-                said = f"the priority {before} is now {order.priority}, until the next reload or restart"
-                return [f"{said}; the file says {facts.config.host_priority}"], {"before": before}
+                before = served.node.set_priority(request.priority, self._clock())
+                log(
+                    logging.INFO, "the configured priority %d is now %d, requested by %s", before, request.priority, who
+                )
+                said = f"priority {request.priority} (was {before}) until the next reload or restart"
+                return {"said": [f"{said}; the file says {facts.config.host_priority}"], "before": before}
 
-    def _drain(self, steered: Steered, view: Snapshot, why: str) -> tuple[list[str], Answer]:
+    def _drain(self, served: ControlledNode, view: Snapshot, why: str) -> Answer:
         problem = self.drained.save(why)
         log(logging.WARNING, "%s", why)
-        steered.node.set_unfit(OPERATOR, why, self._clock())
-        said = ["this node steps aside until it is undrained"]
+        served.node.set_unfit(OPERATOR, why, self._clock())
+        said = ["this node steps aside until `exoipctl undrain`"]
         if view.holds:
-            other = successor.taker(view)
-            said.append(
-                f"{steered.label(other.instance_id)} is expected to take over"
-                if other
-                else "it goes on to serve, for nobody else can"
-            )
+            other = successor(view)
+            said.append(_expected(served, other) if other else "it keeps serving, because no other node can")
         if problem:
-            said.append(f"this does not outlive a restart: {problem}")
-        return said, {"lasting": not problem}
+            said.append(f"a restart ends this: {problem}")
+        return {"said": said, "lasting": not problem}
 
-    def _undrain(self, steered: Steered, view: Snapshot, who: str) -> tuple[list[str], Answer]:
+    def _undrain(self, served: ControlledNode, view: Snapshot, who: str) -> Answer:
         problem = self.drained.forget()
         log(logging.INFO, "undrained by %s", who)
         for source in (OPERATOR, FAILOVER):
-            steered.node.set_unfit(source, "", self._clock())
-        left = steered.node.snapshot(self._clock()).unfit_reasons
-        said = ["this node takes part again" if view.unfit_reasons else "this node was not drained"]
-        said = [f"this node still steps aside: {left[0].why}"] if left else said
+            served.node.set_unfit(source, "", self._clock())
+        if left := served.node.snapshot(self._clock()).unfit_reasons:
+            said = [f"this node still steps aside: {left[0].why}"]
+        else:
+            said = ["this node takes part again" if view.unfit_reasons else "this node was not drained"]
         if problem:
-            said.append(f"it is drained again at the next start: {problem}")
-        return said, {"lasting": not problem}
+            said.append(f"the next start drains it again: {problem}")
+        return {"said": said, "lasting": not problem}
 
-    def _failover(
-        self, steered: Steered, view: Snapshot, order: Failover, who: str, obstacle: str
-    ) -> tuple[list[str], Answer]:
-        now, other = self._clock(), successor.taker(view)
-        own_id = steered.node.config().instance_id
-        why = f"failover asked for by {who}"
-        log(logging.WARNING, "%s, for %g s%s", why, order.seconds, f" in spite of this: {obstacle}" if obstacle else "")
-        steered.node.set_unfit(FAILOVER, why, now, now + order.seconds)
-        said = [f"this node steps aside for {order.seconds:g} s"]
+    def _failover(self, served: ControlledNode, view: Snapshot, request: Failover, who: str, obstacle: str) -> Answer:
+        if obstacle and not request.force:
+            raise ControlRequestError(f"no failover: {obstacle}")
+        until, why = self._clock() + request.seconds, f"failover requested by {who}"
+        forced = f"forced, although {obstacle}"
+        log(logging.WARNING, "%s, for %g s%s", why, request.seconds, f", {forced}" if obstacle else "")
+        served.node.set_unfit(FAILOVER, why, self._clock(), until)
+        said = [f"this node steps aside for {request.seconds:g} s"]
         if obstacle:
-            said.append(f"forced, in spite of this: {obstacle}")
-        if other:
-            said.append(f"{steered.label(other.instance_id)} is expected to take over")
-        said.append(successor.afterwards(view, own_id, order.seconds, steered.label))
-        rest = {"expected": other and other.instance_id, "until": round(self._wall(now + order.seconds), 3)}
-        return said, rest
+            said.append(forced)
+        if other := successor(view):
+            said.append(_expected(served, other))
+        said.append(afterwards(view, served.node.config().instance_id, request.seconds, served.label))
+        return {"said": said, "expected": other and other.instance_id, "until": round(self._wall(until), 3)}
+
+
+def _expected(served: ControlledNode, other: PeerView) -> str:
+    return f"{served.label(other.instance_id)} is expected to take over"

@@ -1,4 +1,4 @@
-"""What may be asked on the control socket: requests as data. Pure.
+"""Parse the requests of the control socket. Pure.
 
 A request is one line with one JSON object, and so is its answer. Version 1:
 
@@ -9,8 +9,9 @@ A request is one line with one JSON object, and so is its answer. Version 1:
     {"version": 1, "request": "failover", "for": 600, "force": false, "by": "ann"}
     {"version": 1, "request": "priority", "priority": 30, "by": "ann"}
 
-`by` is who asks, as the asker says; the daemon logs it beside the user id that the kernel tells. An answer is
-{"version": 1, "ok": true, …} or {"version": 1, "ok": false, "error": "…"}.
+`by` is the user's name as the client gives it; the daemon logs it beside the user id from the
+kernel. An answer is {"version": 1, "ok": true, …} or {"version": 1, "ok": false, "error": "…"}.
+Shown by tests/unit/operator/test_control_protocol.py.
 """
 
 from __future__ import annotations
@@ -26,21 +27,19 @@ from exoip.errors import ControlRequestError
 
 VERSION = 1
 LONGEST_TEXT = 200  # characters of `why` and `by`
-SHORTEST_FAILOVER, FAILOVER_TIME, LONGEST_FAILOVER = (
-    10.0,
-    600.0,
-    86400.0,
-)  # seconds that a failover keeps the node aside
+SHORTEST_FAILOVER = 10.0  # seconds that a failover keeps the node aside, at least …
+FAILOVER_TIME = 600.0  # … by default …
+LONGEST_FAILOVER = 86400.0  # … and at most
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Tell the state."""
+    """Return the state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Tell the metrics, in the text format of Prometheus."""
+    """Return the metrics in the text format of Prometheus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class Undrain:
 
 @dataclass(frozen=True, slots=True)
 class Failover:
-    """Hand over now and stay aside for so many seconds; `force`: though nobody could take it, as far as is known."""
+    """Hand over now and stay aside for `seconds`; `force`: even if no other node seems able to take over."""
 
     seconds: float = FAILOVER_TIME
     force: bool = False
@@ -69,15 +68,16 @@ class Failover:
 
 @dataclass(frozen=True, slots=True)
 class Priority:
-    """Go by this configured priority until the next reload or restart."""
+    """Use this priority until the next reload or restart."""
 
     priority: int
     by: str = ""
 
 
-Order = Drain | Undrain | Failover | Priority
+Change = Drain | Undrain | Failover | Priority
+Request = Status | Metrics | Change
 
-_KINDS: dict[str, type[Status | Metrics | Order]] = {
+_KINDS: dict[str, type[Request]] = {
     "status": Status,
     "metrics": Metrics,
     "drain": Drain,
@@ -87,8 +87,8 @@ _KINDS: dict[str, type[Status | Metrics | Order]] = {
 }
 
 
-def refusal(why: str) -> bytes:
-    """Return the answer, a line, to a request that is not carried out."""
+def rejection(why: str) -> bytes:
+    """Return the answer, a line, that rejects a request."""
     return json.dumps({"version": VERSION, "ok": False, "error": why}).encode() + b"\n"
 
 
@@ -117,42 +117,38 @@ def _priority(value: object) -> int:
     return value
 
 
-_READERS: Mapping[str, Callable[[object], object]] = {
-    "why": _text,
-    "by": _text,
-    "for": _seconds,
-    "force": _flag,
-    "priority": _priority,
+# name in a request: field of its class, and the function that reads the value
+_READERS: Mapping[str, tuple[str, Callable[[object], object]]] = {
+    "why": ("why", _text),
+    "by": ("by", _text),
+    "for": ("seconds", _seconds),
+    "force": ("force", _flag),
+    "priority": ("priority", _priority),
 }
-_FIELDS: Mapping[str, str] = {"for": "seconds"}  # what is called otherwise here: `for` is a word of Python's
 
 
-def parse(line: bytes) -> Status | Metrics | Order:
+def parse(line: bytes) -> Request:
     """Return the request in a line. Raises ControlRequestError, and nothing else."""
     try:
         asked: Any = json.loads(line)
     except (ValueError, RecursionError):
-        raise ControlRequestError("a request is one line with one JSON object") from None
+        asked = None
     if not isinstance(asked, dict):
         raise ControlRequestError("a request is one line with one JSON object")
-    if asked.get("version") != VERSION or isinstance(asked["version"], bool):
-        raise ControlRequestError(
-            f"this daemon speaks version {VERSION} of the requests: ask with an exoipctl of its own version"
-        )
-    name = asked.get("request")
+    version, name = asked.pop("version", None), asked.pop("request", None)
+    if version != VERSION or isinstance(version, bool):
+        raise ControlRequestError(f"this daemon speaks version {VERSION}: use the exoipctl that belongs to it")
     kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise ControlRequestError(f"there is no such request; there are {', '.join(_KINDS)}")
+        raise ControlRequestError(f"unknown request; there are {', '.join(_KINDS)}")
     known = {field.name for field in fields(kind)}
     values: dict[str, object] = {}
     for key, value in asked.items():
-        if key in ("version", "request"):
-            continue
-        into: str = _FIELDS.get(key, key)
-        if key not in _READERS or into not in known:
-            raise ControlRequestError(f"{name} does not know one of the names in the request")
+        field, read = _READERS.get(key, ("", _text))
+        if field not in known:
+            raise ControlRequestError(f"{name}: unknown name in the request")
         try:
-            values[into] = _READERS[key](value)
+            values[field] = read(value)
         except (ValueError, OverflowError) as error:
             raise ControlRequestError(f"{name}: {key} {error}") from None
     if kind is Priority and "priority" not in values:

@@ -1,8 +1,15 @@
-"""Health checks of the service behind the address: a thread each, that asks again and again and lets the node step aside.
+"""Run health checks of the service behind the Elastic IP, each in a thread of its own.
 
-A check is a shell line, a TCP connection, or an HTTP request. `rise` has when it counts as failing; then the node is set aside with the
-check as the source, and no longer once it passes again. Nothing here is waited for by anybody: a check that hangs is over at its time-out,
-and told of as failing then; only then its processes are killed, however long that takes, and only after that it is asked again.
+A check is a shell line, a TCP connection or an HTTP request. As in keepalived and HAProxy it fails
+after `fall` bad results in a row and passes after `rise` good ones; while it fails, the node is
+unfit, with the check as the source. Before its first result a check is pending, which counts as
+failing: a node that starts with a broken service must not take over from a working one. The first
+result decides alone, good or bad, so that a start costs one result and not several. A check that
+replaces an earlier one (a reload, a daemon that crashed) starts as passing or failing instead.
+
+Nothing blocks on these threads. A check that hangs has failed at its timeout, and that is reported
+first; then its processes are killed, however long that takes, and it runs again only after that.
+Shown by tests/unit/operator/test_health.py and tests/process/test_addons.py.
 """
 
 from __future__ import annotations
@@ -12,7 +19,6 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
 
 import requests
 
@@ -22,57 +28,78 @@ from exoip.core.events import Event, EventName
 from exoip.core.snapshot import CheckView, Health
 from exoip.exoscale.transport import new_session
 from exoip.operator.child_process import SHELL, Child
-from exoip.operator.rise import Rise
 from exoip.telemetry.log import log
+from exoip.thread import SupervisedThread
 
 LARGEST_PAGE = 1 << 20  # bytes of an answer to an HTTP check
-_ROUND = 2.0  # seconds after which a resting thread shows that it lives
 
 
-class Probe(Protocol):
-    """How one check asks."""
+class RiseFallCounter:
+    """The state of one check: `rise` good results in a row end a failure, `fall` bad ones begin it."""
+
+    def __init__(self, rise: int, fall: int, health: Health = Health.PENDING) -> None:
+        self._rise, self._fall = rise, fall
+        self.health = health
+        self._contrary = 0  # results in a row that contradict `health`
+
+    def add(self, good: bool) -> bool:
+        """Count a result; return whether `health` changed."""
+        says = Health.PASSING if good else Health.FAILING
+        if says is self.health:
+            self._contrary = 0
+            return False
+        self._contrary += 1
+        if self.health is not Health.PENDING and self._contrary < (self._rise if good else self._fall):
+            return False
+        self.health, self._contrary = says, 0
+        return True
+
+
+class Probe:
+    """One way to ask whether a service works."""
 
     def ask(self, seconds: float, stop: threading.Event) -> str:
-        """Return "" when the service is well, else why not; within `seconds`, and soon after `stop` is set."""
+        """Return "" if the service works, else why not; within `seconds`, and soon after `stop` is set."""
+        raise NotImplementedError
 
-    def tidy(self, stop: threading.Event) -> bool:
+    def clean_up(self, stop: threading.Event) -> bool:  # noqa: ARG002
         """Return whether nothing is left of the last time."""
+        return True
 
 
-class CommandProbe:
-    """A shell line: well when it ends with 0."""
+class CommandProbe(Probe):
+    """Runs a shell line: the service works if it exits with 0."""
 
     def __init__(self, line: str, environ: Mapping[str, str]) -> None:
         self._line, self._environ = line, environ
         self._child: Child | None = None
 
     def ask(self, seconds: float, stop: threading.Event) -> str:
-        """Run it."""
+        """Run the line."""
         try:
             child = self._child = Child([SHELL, "-c", self._line], self._environ)
         except OSError as error:
-            return f"can not be started: {error.strerror or error}"
+            return f"cannot be started: {error.strerror or error}"
         if not child.wait(seconds, stop):
-            return _with(f"no end within {seconds:g} s", child.said)
+            return child.problem(timeout=seconds)
         child.end(stop)  # it has ended: this takes no time
-        code = child.code or 0
-        return "" if code == 0 else _with(f"exit status {code}" if code > 0 else f"signal {-code}", child.said)
+        return child.problem()
 
-    def tidy(self, stop: threading.Event) -> bool:
-        """Kill what is left."""
+    def clean_up(self, stop: threading.Event) -> bool:
+        """Kill what is left of it."""
         if self._child is not None and self._child.end(stop):
             self._child = None
         return self._child is None
 
 
-class TcpProbe:
-    """A TCP connection: well when it opens."""
+class TcpProbe(Probe):
+    """Opens a TCP connection: the service works if it accepts it."""
 
     def __init__(self, host: str, port: int) -> None:
         self._place = (host, port)
 
     def ask(self, seconds: float, stop: threading.Event) -> str:  # noqa: ARG002
-        """Open it and close it."""
+        """Open the connection and close it."""
         try:
             socket.create_connection(self._place, timeout=seconds).close()
         except TimeoutError:
@@ -81,13 +108,12 @@ class TcpProbe:
             return error.strerror or str(error)
         return ""
 
-    def tidy(self, stop: threading.Event) -> bool:  # noqa: ARG002
-        """Nothing ever is left."""
-        return True
 
+class HttpProbe(Probe):
+    """Sends a GET request on a new connection: the service works if it answers 2xx or 3xx.
 
-class HttpProbe:
-    """A GET request on a connection of its own: well when the answer is 2xx or 3xx. A redirect is not followed, TLS is verified."""
+    Redirects are not followed. The TLS certificate is verified.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -95,7 +121,7 @@ class HttpProbe:
         self._session.headers.update({"User-Agent": f"exoip/{__version__} (health check)", "Connection": "close"})
 
     def ask(self, seconds: float, stop: threading.Event) -> str:  # noqa: ARG002
-        """Ask for it."""
+        """Send the request."""
         try:
             status = self._session.get(self._url, timeout=seconds, allow_redirects=False).status_code
         except requests.RequestException as error:
@@ -104,19 +130,19 @@ class HttpProbe:
             self._session.close()
         return "" if 200 <= status < 400 else f"answered {status}"
 
-    def tidy(self, stop: threading.Event) -> bool:  # noqa: ARG002
-        """Nothing ever is left."""
-        return True
+
+def probe_for(check: HealthCheck, environ: Mapping[str, str]) -> Probe:
+    """Return the probe of a check."""
+    if check.kind == "tcp":
+        return TcpProbe(check.host, check.port)
+    return HttpProbe(check.target) if check.kind == "http" else CommandProbe(check.target, environ)
 
 
-def _with(why: str, said: str) -> str:
-    return f"{why}: {said}" if said else why
+class Checker(SupervisedThread):
+    """The thread of one check. `view` is its state, replaced as a whole.
 
-
-class Checker(threading.Thread):
-    """The thread of one check. `progress` is when it last went round; `view` its state, replaced as a whole.
-
-    `set_unfit(source, why, now)` is the node's. A pending check sets the node aside as soon as this is made.
+    `set_unfit(source, why, now)` is the node's; "" as the reason ends it. A pending check makes the
+    node unfit as soon as this is made.
     """
 
     def __init__(
@@ -128,63 +154,55 @@ class Checker(threading.Thread):
         emit: Callable[[Event], None],
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(name=f"exoip-check-{check.kind}", daemon=True)
+        super().__init__(f"check-{check.kind}", clock)
         self.check = check
         self.source = f"health check {check.name}"
-        self._set_unfit, self._emit, self._clock = set_unfit, emit, clock
-        self._rise = Rise(check.rise, check.fall, health)
+        self._set_unfit, self._emit = set_unfit, emit
+        self._counter = RiseFallCounter(check.rise, check.fall, health)
         self._probe = probe_for(check, environ)
-        self.stopping = threading.Event()
-        self._telling = threading.Lock()  # so that nothing is told any more after `retire`
-        self.progress = clock()
+        self._reporting = threading.Lock()  # so that nothing is reported after `stop`
+        self._due = self.progress
         self.view = CheckView(check.name, health, self.progress)
         if health is Health.PENDING:
             set_unfit(self.source, f"{self.source} has no result yet", self.progress)
 
-    def run(self) -> None:
-        """Ask until told to stop."""
-        while not self.stopping.is_set():
-            began = self.progress = self._clock()
-            why = self._probe.ask(self.check.timeout, self.stopping)
-            with self._telling:
-                if not self.stopping.is_set():
-                    self._take(why, began)
-            while not self._probe.tidy(self.stopping) and not self.stopping.is_set():
-                self.progress = self._clock()
-            while (left := began + self.check.interval - self._clock()) > 0 and not self.stopping.wait(
-                min(left, _ROUND)
-            ):
-                self.progress = self._clock()
+    def turn(self) -> None:
+        """Ask if it is time, and nothing is left of the last time."""
+        if not self._probe.clean_up(self.stopping):
+            return
+        if (left := self._due - self._clock()) > 0:
+            self.stopping.wait(min(left, self._round_time))
+            return
+        began = self._clock()
+        self._due = began + self.check.interval
+        problem = self._probe.ask(self.check.timeout, self.stopping)
+        with self._reporting:
+            if not self.stopping.is_set():
+                self._report(problem, began)
+        self._probe.clean_up(self.stopping)
 
-    def retire(self, *, forget: bool) -> None:
-        """Ask no more, kill what runs, and with `forget` set the node aside no longer. Does not wait for the thread."""
-        with self._telling:
+    def stop(self, *, clear: bool) -> None:
+        """End the check and kill what runs. With `clear` it no longer makes the node unfit. Does not wait for the thread."""
+        with self._reporting:
             self.stopping.set()
-            if forget:
+            if clear:
                 self._set_unfit(self.source, "", self._clock())
 
-    def _take(self, why: str, began: float) -> None:
-        now, before, view = self._clock(), self._rise.health, self.view
-        changed = self._rise.take(not why)
+    def _report(self, problem: str, began: float) -> None:
+        now, before, view = self._clock(), self._counter.health, self.view
+        changed = self._counter.add(not problem)
         self.view = replace(
-            view, health=self._rise.health, since=now if changed else view.since, why=why or view.why,
-            runs=view.runs + 1, bad=view.bad + bool(why), took=now - began,
+            view, health=self._counter.health, since=now if changed else view.since, why=problem or view.why,
+            runs=view.runs + 1, bad=view.bad + bool(problem), took=now - began,
         )  # fmt: skip
         if not changed:
-            if why:
-                log(logging.DEBUG, "%s: bad result: %s", self.source, why)
+            if problem:
+                log(logging.DEBUG, "%s: bad result: %s", self.source, problem)
             return
-        if why:
-            self._emit(Event(EventName.CHECK_FAILING, now, "", why, {"check": self.check.name}))
-            self._set_unfit(self.source, f"{self.source} fails: {why}", now)
+        if problem:
+            name, reason, unfit = EventName.CHECK_FAILING, problem, f"{self.source} fails: {problem}"
         else:
-            often = "the first result" if before is Health.PENDING else f"well {self.check.rise} times in a row"
-            self._emit(Event(EventName.CHECK_PASSING, now, "", often, {"check": self.check.name}))
-            self._set_unfit(self.source, "", now)
-
-
-def probe_for(check: HealthCheck, environ: Mapping[str, str]) -> Probe:
-    """Return what asks for this check."""
-    if check.kind == "tcp":
-        return TcpProbe(check.host, check.port)
-    return HttpProbe(check.target) if check.kind == "http" else CommandProbe(check.target, environ)
+            name, unfit = EventName.CHECK_PASSING, ""
+            reason = "first result" if before is Health.PENDING else f"{self.check.rise} good results in a row"
+        self._emit(Event(name, now, "", reason, {"check": self.check.name}))
+        self._set_unfit(self.source, unfit, now)

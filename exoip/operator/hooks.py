@@ -1,11 +1,14 @@
-"""The operator's program that is told of each change of role or holding: in order, one call at a time, in a thread of its own.
+"""Call the operator's program at each change of role or holding: in order, one call at a time, in a thread of its own.
 
-    PROGRAM ROLE EIP REASON     with EXOIP_ROLE, EXOIP_OLD_ROLE, EXOIP_HOLDS, EXOIP_EIP, EXOIP_INSTANCE, EXOIP_REASON, EXOIP_TIME,
-                                EXOIP_SKIPPED and EXOIP_ATTEMPT in its environment
+    PROGRAM ROLE EIP REASON     with EXOIP_ROLE, EXOIP_OLD_ROLE, EXOIP_HOLDS, EXOIP_EIP,
+                                EXOIP_INSTANCE, EXOIP_REASON, EXOIP_TIME, EXOIP_SKIPPED and
+                                EXOIP_ATTEMPT in its environment
 
-Nobody waits for it. When it is slower than the changes, the oldest that it was not told of yet are left out, and it is told how many: the
-newest state is never lost. A call that fails is made once more, unless a newer state waits. A call that takes longer than the
-time-out has failed, and its process group is killed before the next.
+Nothing waits for the program. If the changes come faster than it runs, the oldest waiting ones are
+skipped and the next call says how many: the newest state is never lost. A call that fails is
+repeated once, unless a newer state waits. A call that exceeds its timeout has failed, and its process
+group is killed before the next call. Shown by tests/unit/operator/test_hooks.py and
+tests/process/test_addons.py.
 """
 
 from __future__ import annotations
@@ -14,34 +17,58 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from exoip.config.model import Hook
 from exoip.core.events import Event, EventName
+from exoip.core.peers import Role
 from exoip.core.snapshot import HookView
 from exoip.errors import ConfigError
 from exoip.operator.child_process import Child
-from exoip.operator.stance import Stance
+from exoip.thread import SupervisedThread
 
-WAITING = 8  # states that may wait
-AGAIN = 1.0  # seconds before the second call
-_ROUND = 2.0  # seconds after which the thread shows that it lives
+MOST_WAITING = 8  # states that may wait
+RETRY_AFTER = 1.0  # seconds between a failed call and its repetition
+
+_HOLDS = {EventName.ATTACHED: True, EventName.HOLDS: True, EventName.LET_GO: False, EventName.LOST: False}
+
+
+@dataclass(frozen=True, slots=True)
+class HookState:
+    """The state that the program is told: role and holding from `at` on, and why. Pure."""
+
+    role: str = Role.LISTENING
+    holds: bool = False
+    at: float = 0.0
+    reason: str = "started"
+
+    def after(self, event: Event) -> HookState | None:
+        """Return the state after an event of this node, or None if the event does not change it."""
+        role = str(event.details["role"]) if event.name is EventName.ROLE else self.role
+        holds = _HOLDS.get(event.name, self.holds)
+        if (role, holds) == (self.role, self.holds):
+            return None
+        return replace(self, role=role, holds=holds, at=event.at, reason=event.reason)
+
+    @property
+    def description(self) -> str:
+        """Role and holding in words."""
+        return f"{self.role}, {'holding' if self.holds else 'not holding'}"
 
 
 def check(hook: Hook) -> None:
-    """Raise ConfigError when its program is not there or can not be executed by this user."""
+    """Raise ConfigError if its program does not exist or this user cannot execute it."""
     if hook.program is None:
         return
     if not os.path.isfile(hook.program):
-        raise ConfigError(
-            f"--notify {hook.program}: there is no such file (for this user, below the unit's protection)"
-        )
+        raise ConfigError(f"--notify {hook.program}: there is no such file (as this user sees it, inside the unit)")
     if not os.access(hook.program, os.X_OK):
         cure = "give it the mode 0755, and a place that the unit's ExecPaths allow, see exoip(8)"
-        raise ConfigError(f"--notify {hook.program}: can not be executed by this user: {cure}")
+        raise ConfigError(f"--notify {hook.program}: this user cannot execute it: {cure}")
 
 
-class Hooks(threading.Thread):
-    """The thread. `environ`: what the program may see, EXOIP_EIP and EXOIP_INSTANCE among it. `progress` is when it last went round."""
+class HookCaller(SupervisedThread):
+    """The thread that calls the program. `environ` is what the program may see, with EXOIP_EIP and EXOIP_INSTANCE."""
 
     def __init__(
         self,
@@ -51,116 +78,110 @@ class Hooks(threading.Thread):
         clock: Callable[[], float],
         wall: Callable[[float], float],
     ) -> None:
-        super().__init__(name="exoip-notify", daemon=True)
+        super().__init__("notify", clock)
         self.hook = hook
-        self._environ = environ
-        self._emit, self._clock, self._wall = emit, clock, wall
-        self._changed = threading.Condition()
-        self._waiting: deque[Stance] = deque()
+        self._environ, self._emit, self._wall = environ, emit, wall
+        self._changed = threading.Condition()  # guards what waits, and the counters
+        self._waiting: deque[HookState] = deque()
         self._calling = False
         self._skipped = 0  # since the last call
-        self._last = Stance()  # that it was called with
-        self._counts = [0, 0, 0]  # done, failed, skipped
-        self.stopping = threading.Event()
-        self.progress = clock()
+        self._last = HookState()  # of the last call
+        self._view = HookView(0, 0, 0, 0)
 
-    def put(self, stance: Stance) -> None:
-        """Tell the program of it; never waits."""
+    def put(self, state: HookState) -> None:
+        """Queue a state for the program; never waits."""
         with self._changed:
-            self._waiting.append(stance)
-            if len(self._waiting) > WAITING:
+            self._waiting.append(state)
+            if len(self._waiting) > MOST_WAITING:
                 self._waiting.popleft()
                 self._skipped += 1
-                self._counts[2] += 1
+                self._count(skipped=1)
             self._changed.notify()
 
     @property
     def busy(self) -> bool:
-        """Whether there is something that the program was not told of."""
+        """Whether the program has not been told of everything."""
         with self._changed:
             return self._calling or bool(self._waiting)
 
     @property
     def view(self) -> HookView:
-        """What came of the calls so far."""
+        """The results of the calls so far."""
         with self._changed:
-            done, failed, skipped = self._counts
-            return HookView(done, failed, skipped, len(self._waiting))
+            return replace(self._view, waiting=len(self._waiting))
 
-    def retire(self) -> None:
-        """Call no more, and kill what runs. Does not wait for the thread."""
+    def stop(self) -> None:
+        """Make no more calls and kill what runs. Does not wait for the thread."""
         self.stopping.set()
         with self._changed:
             self._changed.notify()
 
-    def run(self) -> None:
-        """Call until told to stop."""
-        while not self.stopping.is_set():
-            self.progress = self._clock()
-            with self._changed:
-                if not self._waiting and not self.stopping.is_set():
-                    self._changed.wait(_ROUND)
-                if not self._waiting:
-                    continue
-                stance, skipped = self._waiting.popleft(), self._skipped
-                self._calling, self._skipped = True, 0
-            self._tell(stance, skipped)
-            self._last = stance
-            with self._changed:
-                self._calling = False
+    def turn(self) -> None:
+        """Wait for a state and call the program with it."""
+        if not self._newer_state(self._round_time) or self.stopping.is_set():
+            return
+        with self._changed:
+            state, skipped = self._waiting.popleft(), self._skipped
+            self._calling, self._skipped = True, 0
+        self._report(state, skipped)
+        self._last = state
+        with self._changed:
+            self._calling = False
 
-    def _tell(self, stance: Stance, skipped: int) -> None:
-        """Call the program, and once more if that fails and nothing newer waits."""
-        reason = stance.words + (f", {skipped} older states were left out" if skipped else "")
-        for attempt in (1, 2):
-            began = self._clock()
-            why = self._call(stance, skipped, attempt)
-            if self.stopping.is_set() and why:
-                return
-            now = self._clock()
-            details = {"role": stance.role, "duration": now - began}
-            if not why:
-                self._counts[0] += 1
-                self._emit(Event(EventName.HOOK_DONE, now, "", reason, details))
-                return
-            self._counts[1] += 1
-            then = "not again" if attempt == 2 else "again with the next state" if self._newer(0.0) else "once more"
-            self._emit(Event(EventName.HOOK_FAILED, now, "", reason, details | {"detail": why, "then": then}))
-            if self._newer(AGAIN):
-                return
+    def _count(self, *, done: int = 0, failed: int = 0, skipped: int = 0) -> None:
+        with self._changed:
+            view = self._view
+            self._view = HookView(view.done + done, view.failed + failed, view.skipped + skipped, 0)
 
-    def _newer(self, seconds: float) -> bool:
-        """Wait that long for a newer state; whether there is one, or the end is near."""
+    def _newer_state(self, seconds: float) -> bool:
+        """Wait up to `seconds` for a state; return whether one waits, or the thread shall end."""
         with self._changed:
             if not self._waiting and not self.stopping.is_set() and seconds > 0:
                 self._changed.wait(seconds)
             return bool(self._waiting) or self.stopping.is_set()
 
-    def _call(self, stance: Stance, skipped: int, attempt: int) -> str:
+    def _report(self, state: HookState, skipped: int) -> None:
+        """Call the program, and once more if that fails and no newer state waits."""
+        reason = state.description + (f", {skipped} older states skipped" if skipped else "")
+        for attempt in (1, 2):
+            began = self._clock()
+            problem = self._call(state, skipped, attempt)
+            if problem and self.stopping.is_set():
+                return
+            now = self._clock()
+            details = {"role": state.role, "duration": now - began}
+            if not problem:
+                self._count(done=1)
+                self._emit(Event(EventName.HOOK_DONE, now, "", reason, details))
+                return
+            self._count(failed=1)
+            newer = self._newer_state(0.0)
+            then = "not again" if attempt == 2 else "again with the next state" if newer else "once more"
+            self._emit(Event(EventName.HOOK_FAILED, now, "", reason, details | {"detail": problem, "then": then}))
+            if attempt == 2 or self._newer_state(RETRY_AFTER):
+                return
+
+    def _call(self, state: HookState, skipped: int, attempt: int) -> str:
         """Call the program; return "" or what went wrong."""
-        told = {
-            "ROLE": stance.role,
+        variables = {
+            "ROLE": state.role,
             "OLD_ROLE": self._last.role,
-            "HOLDS": "yes" if stance.holds else "no",
-            "REASON": stance.reason,
-            "TIME": f"{self._wall(stance.at):.6f}",
+            "HOLDS": "yes" if state.holds else "no",
+            "REASON": state.reason,
+            "TIME": f"{self._wall(state.at):.6f}",
             "SKIPPED": str(skipped),
             "ATTEMPT": str(attempt),
         }
-        environ = {**self._environ, **{f"EXOIP_{name}": text for name, text in told.items()}}
+        environ = {**self._environ, **{f"EXOIP_{name}": text for name, text in variables.items()}}
         try:
-            child = Child([self.hook.program or "", stance.role, self._environ["EXOIP_EIP"], stance.reason], environ)
+            child = Child([self.hook.program or "", state.role, self._environ["EXOIP_EIP"], state.reason], environ)
         except OSError as error:
-            return f"can not be started: {error.strerror or error}"
+            return f"cannot be started: {error.strerror or error}"
         until = self._clock() + self.hook.timeout
         while not child.ended and (left := until - self._clock()) > 0 and not self.stopping.is_set():
-            self.progress = self._clock()
-            child.wait(min(left, _ROUND), self.stopping)
+            self.show_progress()
+            child.wait(min(left, self._round_time), self.stopping)
         in_time = child.ended
         while not child.end(self.stopping) and not self.stopping.is_set():
-            self.progress = self._clock()
-        said = f": {child.said}" if child.said else ""
-        if not in_time:
-            return f"no end within {self.hook.timeout:g} s{said}"
-        code = child.code or 0
-        return "" if code == 0 else (f"exit status {code}" if code > 0 else f"signal {-code}") + said
+            self.show_progress()
+        return child.problem(timeout=None if in_time else self.hook.timeout)

@@ -102,7 +102,7 @@ def test_drained_where_nobody_else_can_serve(site: Site) -> None:
     drain, gone, *_ = commands("Drain a node for maintenance")
     site.cluster["n2"].kill()
     until(lambda: "is not heard" in site.run("exoipctl status eip", code=None), "n2 is missed")
-    assert "for nobody else can" in site.run(drain)
+    assert "because no other node can" in site.run(drain)
     short = gone.replace("--timeout 60", "--timeout 2")
     assert short != gone
     assert "does not hold" not in site.ctl(*shlex.split(short)[1:], code=1, errors=True)
@@ -130,8 +130,8 @@ def test_why_did_it_move_last_night(tmp_path: Path) -> None:
     night.step(night["a"].kill, 3600)
     night["a"].up = True
     night.step(night["a"].start, 3600)
-    night.step(lambda: night.unfit_reasons("a", "operator", "drained by ann (uid 0): new kernel"), 3600)
-    night.step(lambda: night.unfit_reasons("a", "operator", ""), 3600)
+    night.step(lambda: night.aside("a", "operator", "drained by ann (uid 0): new kernel"), 3600)
+    night.step(lambda: night.aside("a", "operator", ""), 3600)
     for name in "abc":
         (tmp_path / name).write_text("".join(json.dumps(entry) + "\n" for entry in night.entries[name]))
     ctl = Ctl(tmp_path)

@@ -78,7 +78,7 @@ def test_a_program_that_the_unit_does_not_let_run_is_refused_with_the_cure_and_a
     c.write(FILE, good.replace(HOOK, "/opt/monitoring/notify"))
     since = now()
     c.ask("systemctl", "restart", UNIT)
-    served.line("c", "--notify /opt/monitoring/notify: can not be executed by this user: .*ExecPaths", since)
+    served.line("c", "--notify /opt/monitoring/notify: this user cannot execute it: .*ExecPaths", since)
     until(lambda: c.show("ExecMainStatus", UNIT) == "78", "it ends with 78", SETTLES)
 
     folder = "/etc/systemd/system/exoip@.service.d"

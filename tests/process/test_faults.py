@@ -49,7 +49,7 @@ BREAKS: dict[str, str] = {
     "mutations.Mutations._relief = lambda self: None": f"not quiet within {HELD_ON:.0f} s: ",
     "mutations.Mutations._relief = lambda self: ('why not', {'successor': ''})": "a detach in spell 2 left nobody that lives for ",
     f"client.Client.attach = lambda self, eip, _: attach(self, eip, '{plan.instance_id('n1')}')": f"n2 asks for {ATTACH} of n1",
-    "Hooks.put = lambda self, stance: stance.role == 'MASTER' and put(self, stance)": "and its program was told ('MASTER', ",
+    "HookCaller.put = lambda self, state: state.role == 'MASTER' and put(self, state)": "and its program was told ('MASTER', ",
     "os._exit(4)": "ended unasked, with 4",
     "print('Traceback (most recent call last):', flush=True)": "logs: Traceback",
     "kept.append(open('/dev/null'))": "open files, and had",
@@ -62,8 +62,8 @@ from tests.support.node import main
 from exoip.core import mutations
 from exoip.daemon import reload
 from exoip.exoscale import client
-from exoip.operator.hooks import Hooks
-kept, start, attach, put = [], reload.start, client.Client.attach, Hooks.put
+from exoip.operator.hooks import HookCaller
+kept, start, attach, put = [], reload.start, client.Client.attach, HookCaller.put
 def broken(*words):
     {}
     start(*words)

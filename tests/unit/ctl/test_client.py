@@ -16,7 +16,7 @@ import pytest
 from exoip.ctl import client
 from exoip.ctl.client import Daemon, Refused, Unanswered, ask, asker, daemon, daemons
 from exoip.ctl.levels import CRITICAL, UNKNOWN
-from exoip.operator.control_server import Control
+from exoip.operator.control_server import ControlServer
 from tests.support.waiting import PATIENCE
 
 
@@ -28,8 +28,7 @@ class Answering:
         self.daemon = Daemon(name, folder / name / "control")
         self.says = b'{"version": 1, "ok": true, "said": ["done"]}\n'
         self.asked: list[dict[str, Any]] = []
-        self.control = Control(str(self.daemon.path), self._answer)
-        self.control.start()
+        self.control = ControlServer(str(self.daemon.path), self._answer)
 
     def _answer(self, line: bytes, _uid: int) -> bytes:
         self.asked.append(json.loads(line))

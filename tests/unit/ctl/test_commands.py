@@ -150,7 +150,7 @@ class TestOrders:
         mark = cluster.mark
         said = ctl("drain", "n1", "--why", "new kernel")
         assert said == (
-            f"this node steps aside until it is undrained\nn2 ({cluster['n2'].address}) is expected to take over\n"
+            f"this node steps aside until `exoipctl undrain`\nn2 ({cluster['n2'].address}) is expected to take over\n"
         )
         assert ctl("wait", "n1", "--holds", "no").startswith(f"n1 is BACKUP and does not hold {cluster.eip}, after ")
         cluster.settle("n2")
@@ -163,12 +163,12 @@ class TestOrders:
         cluster.settle("n1")
 
     def test_failed_over_and_refused(self, cluster, ctl):
-        assert "not handed over: this node does not hold" in ctl("failover", "n2", code=1, errors=True)
+        assert "no failover: this node does not hold" in ctl("failover", "n2", code=1, errors=True)
         assert "takes it back after 600 s" in ctl("failover", "n1")
         ctl("wait", "n2", "--role", "master")
         cluster.settle("n2")
-        assert "nobody could take it: n1" in ctl("failover", "n2", code=1, errors=True)
-        assert "forced, in spite of this: nobody could take it" in ctl("failover", "n2", "--force", "--for", "10")
+        assert "no node can take over: n1" in ctl("failover", "n2", code=1, errors=True)
+        assert "forced, although no node can take over" in ctl("failover", "n2", "--force", "--for", "10")
         assert cluster.holders() == {"n2"}
 
     def test_another_priority(self, cluster, ctl):

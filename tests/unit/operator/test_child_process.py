@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exoip.operator.child_process import _BREATH, LONGEST_LINE, Child, environment, last_line
+from exoip.operator.child_process import LONGEST_LINE, READ_PAUSE, Child, environment, last_line
 from tests.support.waiting import PATIENCE, until
 
 NEVER = threading.Event()
@@ -67,24 +67,24 @@ class TestEnds:
     def test_a_program_that_is_not_there_is_an_exit_status_with_words(self):
         child = Child(["/nowhere/program"], PATH)
         assert finished(child) == 127
-        assert "/nowhere/program" in child.said
+        assert "/nowhere/program" in child.last_line
 
     def test_it_is_asked_to_end_first(self, start, tmp_path):
         child = start(f"trap 'echo asked >{tmp_path}/asked; exit 3' TERM; echo ready; while :; do sleep 0.05; done")
-        until(lambda: child.wait(0.05, NEVER) or child.said == "ready", "it is ready")
+        until(lambda: child.wait(0.05, NEVER) or child.last_line == "ready", "it is ready")
         assert child.end(NEVER)
         assert (tmp_path / "asked").read_text() == "asked\n"
         assert child.code == 3
 
     def test_who_ignores_sigterm_is_killed(self, start):
         child = start("trap '' TERM; echo ready; while :; do sleep 0.05; done")
-        until(lambda: child.wait(0.05, NEVER) or child.said == "ready", "it is ready")
+        until(lambda: child.wait(0.05, NEVER) or child.last_line == "ready", "it is ready")
         assert child.end(NEVER)
         assert child.code == -signal.SIGKILL
 
     def test_when_the_daemon_stops_nothing_is_asked(self, start, tmp_path):
         child = start(f"trap 'echo asked >{tmp_path}/asked; exit 3' TERM; echo ready; while :; do sleep 0.05; done")
-        until(lambda: child.wait(0.05, NEVER) or child.said == "ready", "it is ready")
+        until(lambda: child.wait(0.05, NEVER) or child.last_line == "ready", "it is ready")
         stop = threading.Event()
         stop.set()
         assert not child.wait(PATIENCE, stop)
@@ -151,7 +151,7 @@ class TestSees:
         assert numbers <= {0, 1, 2, 3}  # 3 is that of ls itself
         assert (tmp_path / "fds").stat().st_mode & 0o777 == 0o600
         pid = said(tmp_path / "pid")
-        assert child.said == f"{pid} {pid}"
+        assert child.last_line == f"{pid} {pid}"
 
     def test_what_is_the_daemons_own_is_not_shown(self):
         foreign = {"PATH": "/bin", "LANG": "C.UTF-8", "HTTP_PROXY": "http://p", "MY_IF_X": "1"}
@@ -167,14 +167,14 @@ class TestSees:
     def test_it_has_what_it_is_given_and_nothing_else(self, start):
         child = start("env | cut -d= -f1 | grep -v -e PWD -e SHLVL -e '^_$' | sort | tr '\\n' ' '", EXTRA="1")
         assert finished(child) == 0
-        assert child.said == "EXTRA PATH"
+        assert child.last_line == "EXTRA PATH"
 
 
 class TestSays:
     def test_the_last_line(self, start):
         child = start("echo first; echo 'last one' >&2; echo")
         assert finished(child) == 0
-        assert child.said == "last one"
+        assert child.last_line == "last one"
 
     @pytest.mark.parametrize("pause", ["", "sleep 0.001; "])
     def test_a_flood_is_read_slowly_and_ends_in_time(self, start, pause, monkeypatch):
@@ -182,14 +182,14 @@ class TestSays:
         reads, read, began = [], os.read, time.monotonic()
         monkeypatch.setattr(os, "read", lambda *words: reads.append(words) or read(*words))
         assert not child.wait(1.0, NEVER)
-        assert len(reads) <= (time.monotonic() - began) / _BREATH + 1, "it keeps the daemon busy"
+        assert len(reads) <= (time.monotonic() - began) / READ_PAUSE + 1, "it keeps the daemon busy"
         assert child.end(NEVER)
-        assert set(child.said) <= {"y"}
+        assert set(child.last_line) <= {"y"}
 
     def test_megabytes_do_not_hold_it_up(self, start):
         child = start("head -c 3000000 /dev/zero | tr '\\0' 'a'; echo; echo done")
         assert finished(child) == 0
-        assert child.said == "done"
+        assert child.last_line == "done"
 
     @given(st.binary(max_size=600))
     def test_any_output_is_one_printable_line_of_some_length(self, output):

@@ -20,7 +20,7 @@ from exoip.operator.control_protocol import (
     Status,
     Undrain,
     parse,
-    refusal,
+    rejection,
 )
 
 
@@ -43,7 +43,7 @@ def line(**fields: Any) -> bytes:
         (b' { "request" : "status", "version": 1 } \r', Status()),
     ],
 )
-def test_what_may_be_asked(asked: bytes, request_: object) -> None:
+def test_good_requests(asked: bytes, request_: object) -> None:
     assert parse(asked) == request_
 
 
@@ -61,12 +61,12 @@ def test_what_may_be_asked(asked: bytes, request_: object) -> None:
         (line(request="status", version=2), "speaks version 1"),
         (line(request="status", version=True), "speaks version 1"),
         (line(request="status", version="1"), "speaks version 1"),
-        (line(), "there are status, metrics, drain, undrain, failover, priority"),
-        (line(request="reboot"), "there are status, metrics, drain"),
-        (line(request=["status"]), "there are status, metrics, drain"),
-        (line(request="status", by="ann"), "status does not know one of the names"),
-        (line(request="undrain", why="x"), "undrain does not know"),
-        (line(request="failover", seconds=20), "failover does not know"),
+        (line(), "unknown request; there are status, metrics, drain, undrain, failover, priority"),
+        (line(request="reboot"), "unknown request"),
+        (line(request=["status"]), "unknown request"),
+        (line(request="status", by="ann"), "status: unknown name in the request"),
+        (line(request="undrain", why="x"), "undrain: unknown name"),
+        (line(request="failover", seconds=20), "failover: unknown name"),
         (line(request="drain", why=1), "drain: why must be a printable text"),
         (line(request="drain", why="a\nb"), "drain: why must be a printable text"),
         (line(request="drain", by="\x1b[2J"), "drain: by must be a printable text"),
@@ -85,12 +85,12 @@ def test_what_may_be_asked(asked: bytes, request_: object) -> None:
         (line(request="priority", priority=True), "from 1 to 252"),
     ],
 )
-def test_what_is_refused_and_how(asked: bytes, words: str) -> None:
-    with pytest.raises(ControlRequestError) as refused:
+def test_bad_requests_are_rejected_with_a_reason(asked: bytes, words: str) -> None:
+    with pytest.raises(ControlRequestError) as rejected:
         parse(asked)
-    assert words in str(refused.value)
-    answer = json.loads(refusal(str(refused.value)))
-    assert answer == {"version": VERSION, "ok": False, "error": str(refused.value)}
+    assert words in str(rejected.value)
+    answer = json.loads(rejection(str(rejected.value)))
+    assert answer == {"version": VERSION, "ok": False, "error": str(rejected.value)}
 
 
 _JSON = st.recursive(
@@ -107,10 +107,10 @@ _REQUESTS = st.sampled_from(["status", "drain", "undrain", "failover", "priority
     | st.dictionaries(_NAMES, _JSON | _REQUESTS).map(lambda fields: json.dumps({"version": 1, **fields}).encode())
 )
 @example(b'{"version": 1, "request": {}}')
-def test_nothing_but_a_request_or_its_error_comes_out(asked: bytes) -> None:
+def test_any_bytes_give_a_request_or_its_error(asked: bytes) -> None:
     try:
         found = parse(asked)
     except ControlRequestError as error:
-        assert str(error).isprintable()  # whatever was sent, the answer shows nothing of it
+        assert str(error).isprintable()  # the answer repeats nothing of what was sent
         return
     assert isinstance(found, Status | Drain | Undrain | Failover | Priority)

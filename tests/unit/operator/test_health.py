@@ -1,4 +1,4 @@
-"""Health checks: what each kind takes for well, and the thread around it. Real programs and sockets; `test_companions.py` has daemons."""
+"""Health checks: rise and fall, when each kind of probe is content, and the thread around it. Real programs and sockets."""
 
 from __future__ import annotations
 
@@ -13,101 +13,78 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exoip.config.model import HealthCheck
 from exoip.core.events import Event, EventName
 from exoip.core.snapshot import Health
 from exoip.daemon.clock import clock
-from exoip.operator.health import Checker, CommandProbe, HttpProbe, TcpProbe
+from exoip.operator.health import Checker, CommandProbe, HttpProbe, RiseFallCounter, TcpProbe
 from tests.support.waiting import until
 
 NEVER = threading.Event()
 SECONDS = 5.0  # of a check that has no reason to take long
 PATH = {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}
+DEAF = "trap '' TERM; while :; do sleep 0.05; done"
 
 
-class Asides:
-    """Stands for the node: the reasons in force, and each that there was."""
+class TestRiseAndFall:
+    def test_fails_after_fall_in_a_row_and_passes_after_rise_in_a_row(self):
+        counter = RiseFallCounter(2, 3, Health.PASSING)
+        assert [counter.add(good) for good in (False, False, True, False, False, False)] == [False] * 5 + [True]
+        assert counter.health is Health.FAILING
+        assert [counter.add(good) for good in (True, False, True, True)] == [False, False, False, True]
+        assert counter.health is Health.PASSING
 
-    def __init__(self) -> None:
-        self.now: dict[str, str] = {}
-        self.all: list[tuple[str, str]] = []
-
-    def set(self, source: str, why: str, at: float) -> None:
-        self.all.append((source, why))
-        if why:
-            self.now[source] = why
-        else:
-            self.now.pop(source, None)
-
-
-Start = Callable[..., Checker]
-
-
-@pytest.fixture
-def asides() -> Asides:
-    return Asides()
-
-
-@pytest.fixture
-def events() -> list[Event]:
-    return []
-
-
-@pytest.fixture
-def start(asides, events) -> Iterator[Start]:
-    """Starts a check of a shell line, often."""
-    made: list[Checker] = []
-
-    def make(line: str, health: Health = Health.PENDING, *, interval=0.05, timeout=SECONDS, rise=2, fall=3) -> Checker:
-        check = HealthCheck("command", line, interval, timeout, rise, fall)
-        made.append(Checker(check, health, PATH, asides.set, events.append, clock))
-        made[-1].start()
-        return made[-1]
-
-    yield make
-    for checker in made:
-        checker.retire(forget=False)
-        checker.join(SECONDS)
-        assert not checker.is_alive(), "a check's thread does not end"
-
-
-def told(events: list[Event]) -> list[EventName]:
-    return [event.name for event in events]
+    @given(st.lists(st.booleans(), max_size=40), st.integers(1, 5), st.integers(1, 5), st.sampled_from(Health))
+    def test_against_a_model_that_looks_back_over_all_results(self, results, rise, fall, start):
+        """Too simple to be wrong: it looks at the whole history each time. The first result decides alone."""
+        counter, health = RiseFallCounter(rise, fall, start), start
+        for number in range(1, len(results) + 1):
+            history = results[:number]
+            before = health
+            if health is Health.PENDING:
+                health = Health.PASSING if history[-1] else Health.FAILING
+            elif health is Health.PASSING and len(history) >= fall and not any(history[-fall:]):
+                health = Health.FAILING
+            elif health is Health.FAILING and len(history) >= rise and all(history[-rise:]):
+                health = Health.PASSING
+            assert counter.add(history[-1]) is (health is not before)
+            assert counter.health is health
 
 
 class TestCommand:
-    def test_zero_is_well(self):
-        assert CommandProbe("true", PATH).ask(SECONDS, NEVER) == ""
-
     @pytest.mark.parametrize(
-        ("line", "why"),
+        ("line", "problem"),
         [
+            ("true", ""),
             ("exit 7", "exit status 7"),
             ("echo checking; echo 'no route' >&2; false", "exit status 1: no route"),
             ("kill -9 $$", "signal 9"),
-            ("/no/such/program", "exit status 127: "),
             ("if", "exit status 2: "),
         ],
     )
-    def test_anything_else_is_not(self, line, why):
-        assert CommandProbe(line, PATH).ask(SECONDS, NEVER).startswith(why)
+    def test_zero_is_good_and_anything_else_bad(self, line, problem):
+        found = CommandProbe(line, PATH).ask(SECONDS, NEVER)
+        assert found.startswith(problem)
+        assert bool(found) == bool(problem)
 
-    def test_no_end_in_time_is_told_before_it_is_killed(self):
-        probe = CommandProbe("trap '' TERM; echo deaf; while :; do sleep 0.05; done", PATH)
+    def test_a_timeout_is_reported_before_the_kill(self):
+        probe = CommandProbe(f"echo deaf; {DEAF}", PATH)
         began = time.monotonic()
         assert probe.ask(0.5, NEVER) == "no end within 0.5 s: deaf"
         assert time.monotonic() - began < 0.5 + 0.5, "it waited for the kill"
-        assert probe.tidy(NEVER)
+        assert probe.clean_up(NEVER)
 
-    def test_what_can_not_be_started_is_bad(self, monkeypatch):
+    def test_a_line_that_cannot_be_started_is_bad(self, monkeypatch):
         monkeypatch.setattr("exoip.operator.child_process.SHELL", "/no/such/shell")
-        assert CommandProbe("true", PATH).ask(SECONDS, NEVER) == "can not be started: No such file or directory"
+        assert CommandProbe("true", PATH).ask(SECONDS, NEVER) == "cannot be started: No such file or directory"
 
 
 class TestTcp:
     @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
-    def test_a_listener_is_well_and_none_is_not(self, family, host):
+    def test_a_listener_is_good_and_none_is_bad(self, family, host):
         with socket.socket(family, socket.SOCK_STREAM) as listener:
             try:
                 listener.bind((host, 0))
@@ -118,7 +95,7 @@ class TestTcp:
             listener.listen()
             assert TcpProbe(host, port).ask(SECONDS, NEVER) == ""
 
-    def test_a_listener_that_takes_nobody_more(self):
+    def test_a_listener_with_a_full_queue(self):
         with socket.socket() as listener, contextlib.ExitStack() as stack:
             listener.bind(("127.0.0.1", 0))
             listener.listen(0)
@@ -130,7 +107,7 @@ class TestTcp:
 
 
 class Page(BaseHTTPRequestHandler):
-    """Answers /N with the status N, /slow never."""
+    """Answers /N with the status N, /slow too late."""
 
     asked: list[str]
 
@@ -165,22 +142,22 @@ def pages() -> Iterator[str]:
 
 class TestHttp:
     @pytest.mark.parametrize("status", [200, 204, 301, 302, 399])
-    def test_2xx_and_3xx_are_well_and_no_redirect_is_followed(self, pages, status):
+    def test_2xx_and_3xx_are_good_and_no_redirect_is_followed(self, pages, status):
         assert HttpProbe(f"{pages}/{status}").ask(SECONDS, NEVER) == ""
 
     @pytest.mark.parametrize("status", [400, 404, 500, 503])
-    def test_other_answers_are_not(self, pages, status):
+    def test_other_answers_are_bad(self, pages, status):
         assert HttpProbe(f"{pages}/{status}").ask(SECONDS, NEVER) == f"answered {status}"
 
-    def test_no_answer_in_time_no_answer_at_all_and_one_without_end(self, pages):
+    def test_a_late_an_endless_and_no_answer_are_bad(self, pages):
         assert HttpProbe(f"{pages}/slow").ask(0.2, NEVER) == "no complete answer within 0.2 s"
         assert "too long" in HttpProbe(f"{pages}/200long").ask(SECONDS, NEVER)
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
             assert "refused" in HttpProbe(f"http://127.0.0.1:{nobody.getsockname()[1]}/").ask(SECONDS, NEVER)
 
-    def test_each_time_on_a_connection_of_its_own(self, pages):
-        """A service that no longer accepts connections is not well, however long an old one stays open."""
+    def test_each_request_uses_a_new_connection(self, pages):
+        """A service that no longer accepts connections is bad, however long an old one stays open."""
         probe = HttpProbe(f"{pages}/200")
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(3):
@@ -188,89 +165,117 @@ class TestHttp:
         assert len(os.listdir("/proc/self/fd")) <= before + 1  # the server's end may be a moment later
 
 
+class Node:
+    """Stands for the node: the reasons in force that make it unfit, and every call. Keeps the events too."""
+
+    def __init__(self) -> None:
+        self.unfit: dict[str, str] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.events: list[Event] = []
+
+    def set_unfit(self, source: str, why: str, _now: float) -> None:
+        self.calls.append((source, why))
+        self.unfit.pop(source, None)
+        if why:
+            self.unfit[source] = why
+
+    @property
+    def names(self) -> list[EventName]:
+        return [event.name for event in self.events]
+
+
+Start = Callable[..., Checker]
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node()
+
+
+@pytest.fixture
+def start(node) -> Iterator[Start]:
+    """Starts a check of a shell line that runs often."""
+    made: list[Checker] = []
+
+    def make(line: str, health: Health = Health.PENDING, *, interval=0.05, timeout=SECONDS, rise=2, fall=3) -> Checker:
+        check = HealthCheck("command", line, interval, timeout, rise, fall)
+        made.append(Checker(check, health, PATH, node.set_unfit, node.events.append, clock))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for checker in made:
+        checker.stop(clear=False)
+        checker.join(SECONDS)
+        assert not checker.is_alive(), "a check's thread does not end"
+
+
 class TestChecker:
-    def test_pending_sets_aside_before_the_thread_runs(self, asides, events):
+    def test_a_pending_check_makes_unfit_before_the_thread_runs(self, node):
         check = HealthCheck("tcp", "127.0.0.1:1", 1.0, 1.0, 1, 1, "127.0.0.1", 1)
-        checker = Checker(check, Health.PENDING, PATH, asides.set, events.append, clock)
-        assert asides.now == {"health check tcp 127.0.0.1:1": "health check tcp 127.0.0.1:1 has no result yet"}
+        checker = Checker(check, Health.PENDING, PATH, node.set_unfit, node.events.append, clock)
+        assert node.unfit == {"health check tcp 127.0.0.1:1": "health check tcp 127.0.0.1:1 has no result yet"}
         assert checker.view.health is Health.PENDING
-        assert events == []
+        assert node.events == []
 
-    def test_the_first_good_result_lets_it_take_part(self, start, asides, events):
-        start("true", rise=99)
-        until(lambda: told(events) == [EventName.CHECK_PASSING], "it passes")
-        until(lambda: asides.now == {}, "no longer aside")
+    @pytest.mark.parametrize(
+        ("line", "name", "reason", "unfit"),
+        [
+            ("true", EventName.CHECK_PASSING, "first result", {}),
+            ("echo broken; false", EventName.CHECK_FAILING, "exit status 1: broken",
+             {"health check command": "health check command fails: exit status 1: broken"}),
+        ],
+    )  # fmt: skip
+    def test_the_first_result_decides_alone(self, start, node, line, name, reason, unfit):
+        start(line, rise=99, fall=99)
+        until(lambda: node.events and node.unfit == unfit, "it is reported")
+        (event,) = node.events
+        assert (event.name, event.reason, event.details) == (name, reason, {"check": "command"})
 
-    def test_the_first_bad_result_keeps_it_aside(self, start, asides, events):
-        start("echo broken; false", fall=99)
-        until(lambda: told(events) == [EventName.CHECK_FAILING], "it fails")
-        assert events[0].reason == "exit status 1: broken"
-        assert events[0].details == {"check": "command"}
-        until(
-            lambda: asides.now == {"health check command": "health check command fails: exit status 1: broken"}, "aside"
-        )
-
-    def test_fails_and_passes_again(self, start, asides, events, tmp_path):
-        flag = tmp_path / "well"
+    def test_it_fails_and_passes_again(self, start, node, tmp_path):
+        flag = tmp_path / "good"
         flag.touch()
         checker = start(f"test -e {flag}", Health.PASSING)
         until(lambda: checker.view.runs >= 3, "some good results")
-        assert asides.all == []
+        assert node.calls == []
         flag.unlink()
-        until(lambda: asides.now, "aside")
+        until(lambda: node.unfit, "unfit")
         assert checker.view.bad >= 3
         flag.touch()
-        until(lambda: not asides.now, "no longer")
-        assert told(events) == [EventName.CHECK_FAILING, EventName.CHECK_PASSING]
-        assert events[1].reason == "well 2 times in a row"
+        until(lambda: not node.unfit, "fit again")
+        assert node.names == [EventName.CHECK_FAILING, EventName.CHECK_PASSING]
+        assert node.events[1].reason == "2 good results in a row"
 
-    def test_one_bad_result_in_three_is_nothing(self, start, asides, tmp_path):
-        count = tmp_path / "count"
-        checker = start(f"echo >>{count}; test $(($(wc -l <{count}) % 3)) != 0", Health.PASSING)
-        until(lambda: checker.view.bad >= 4, "some bad results")
-        assert asides.all == []
-
-    def test_a_hanging_check_fails_shows_that_it_lives_and_never_piles_up(self, start, asides, tmp_path):
-        """Deaf to SIGTERM, as is what it starts: each is killed a second after its time-out, before the next."""
-        line = f"trap '' TERM; echo $$ >>{tmp_path}/pids; (while :; do sleep 0.05; done) & while :; do sleep 0.05; done"
-        checker = start(line, Health.PASSING, timeout=0.2, fall=2)
+    def test_a_hanging_check_fails_and_never_piles_up(self, start, node, tmp_path):
+        """It and its child ignore SIGTERM: reported at the timeout, killed a second later, before the next run."""
+        checker = start(f"echo $$ >>{tmp_path}/pids; ({DEAF}) & {DEAF}", Health.PASSING, timeout=0.2, fall=2)
         most, worst = 0, 0.0
 
-        def looked() -> bool:
+        def seen() -> bool:
             nonlocal most, worst
             pids = (tmp_path / "pids").read_text().split() if (tmp_path / "pids").exists() else []
             most = max(most, sum(Path(f"/proc/{pid}").exists() for pid in pids))
             worst = max(worst, clock() - checker.progress)
-            return len(pids) >= 3 and bool(asides.now)
+            return len(pids) >= 3 and bool(node.unfit)
 
-        until(looked, "it fails, and was asked three times")
+        until(seen, "it fails, and runs three times")
         assert most == 1
         assert worst < 20, "its thread seems to hang"
-        assert asides.now == {"health check command": "health check command fails: no end within 0.2 s"}
+        assert checker.view.took < 0.2 + 0.8, "reported after the kill"
+        assert node.unfit == {"health check command": "health check command fails: no end within 0.2 s"}
 
-    def test_what_hangs_is_told_of_at_the_timeout_not_after_the_kill(self, start, asides):
-        checker = start("trap '' TERM; while :; do sleep 0.05; done", Health.PASSING, timeout=0.2, fall=1)
-        until(lambda: asides.now, "aside")
-        assert checker.view.took < 0.2 + 0.8
-
-    def test_nothing_is_told_after_it_has_retired(self, start, asides, events):
-        checker = start("sleep 0.3; false", fall=1)
-        time.sleep(0.1)
-        checker.retire(forget=True)
-        checker.join(SECONDS)
-        assert asides.now == {}
-        assert events == []
-
-    def test_it_retires_at_once_though_its_child_hangs(self, start):
-        checker = start("trap '' TERM; while :; do sleep 0.05; done", timeout=30.0)
-        time.sleep(0.2)
-        checker.retire(forget=False)
+    def test_a_stop_is_immediate_even_if_it_hangs_and_nothing_is_reported_after_it(self, start, node, tmp_path):
+        checker = start(f"echo >{tmp_path}/runs; {DEAF}", timeout=30.0, fall=1)
+        until((tmp_path / "runs").exists, "it runs")
+        checker.stop(clear=True)
         checker.join(SECONDS)
         assert not checker.is_alive()
+        assert node.unfit == {}
+        assert node.events == []
 
-    def test_the_interval_is_between_beginnings(self, start, tmp_path):
-        start(f"date +%s.%N >>{tmp_path}/times; sleep 0.1", Health.PASSING, interval=0.3)
+    def test_the_interval_is_from_start_to_start(self, start, tmp_path):
         times = tmp_path / "times"
-        until(lambda: times.exists() and len(times.read_text().split()) >= 5, "five results")
+        start(f"date +%s.%N >>{times}; sleep 0.1", Health.PASSING, interval=0.3)
+        until(lambda: times.exists() and len(times.read_text().split()) >= 4, "four results")
         stamps = [float(word) for word in times.read_text().split()]
         assert min(later - earlier for earlier, later in pairwise(stamps)) > 0.2
