@@ -1,4 +1,4 @@
-"""From the text of one option to its value: addresses, peers and URLs. The rules are those of `values`."""
+"""Reads the text of one option: addresses, peers and URLs. `values` has the rules for readers."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-from exoip.config.values import instance_id, quote
+from exoip.config.values import Like, Several, instance_id, quote
 from exoip.heartbeat.socket_address import SocketAddress
 
 DEFAULT_PORT = 12345
-_ENDPOINT = "must be a URL like https://api-ch-gva-2.exoscale.com/v2"
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
     """One node given by `-p`.
 
-    `address`: an IPv4 or IPv6 literal in its canonical form. `port`: None means the port we bind.
-    `instance_id`: a lower-case UUID, or None when it is to be asked of the API.
+    `address`: an IPv4 or IPv6 literal in its canonical form. `port`: None for the port that we bind.
+    `instance_id`: a lower-case UUID, or None to ask the API for it.
     """
 
     address: str
@@ -36,85 +35,54 @@ class Peer:
         return where + (f"={self.instance_id}" if self.instance_id else "")
 
 
-def elastic_ip(text: str) -> str:
-    """An IPv4 address: the 24 bytes of a heartbeat have no room for another."""
+def _elastic_ip(text: str) -> str:
     host, slash, mask = text.partition("/")
-    example = "must be the Elastic IP, an IPv4 address like 198.51.100.50"
     if slash and mask not in ("32", "255.255.255.255"):
-        raise ValueError(f"{example}: one address, so /32 or nothing behind it")
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        raise ValueError(example) from None
+        raise ValueError("one address, so /32 or nothing after it")
+    address = ipaddress.ip_address(host)
     if address.version == 6:
-        raise ValueError(f"{example}: heartbeats can not carry an IPv6 Elastic IP")
+        raise ValueError("heartbeats cannot carry an IPv6 Elastic IP")
     if address.is_unspecified or address.is_multicast or address.is_reserved:
-        raise ValueError(f"{example}: no instance can have this one")
+        raise ValueError("no instance can have this one")
     return str(address)
 
 
-def bind_address(text: str) -> tuple[str, int]:
-    """`host:port`, `[v6]:port`, `:port` or a bare address; the host is "" for every address."""
-    example = f"must be :{DEFAULT_PORT}, 192.0.2.7:{DEFAULT_PORT} or [2001:db8::7]:{DEFAULT_PORT}"
-    try:
-        host, port = _host_and_port(text)
-        address = "" if host == "" and port is not None else str(_ip(host))
-    except ValueError as error:
-        raise ValueError(f"{example}: {error}") from None
-    return address, DEFAULT_PORT if port is None else port
+def _bind_address(text: str) -> SocketAddress:
+    host, port = _host_and_port(text)
+    if port is None:
+        return SocketAddress(str(_ip(host)), DEFAULT_PORT)
+    return SocketAddress(str(_ip(host)) if host else "", port)
 
 
-def places(text: str) -> tuple[tuple[str, int], ...]:
-    """Where to connect to: `host:port`, `[v6]:port`, or `:port` on this host; several with commas or blanks between."""
-    found = []
-    for entry in filter(None, re.split(r"[,\s]+", text)):
-        try:
-            host, port = _host_and_port(entry)
-            if port is None:
-                raise ValueError("the port is missing")
-            address = _ip(host or "127.0.0.1")
-            if address.is_unspecified or address.is_multicast:
-                raise ValueError("nothing listens there")
-        except ValueError as error:
-            raise ValueError(
-                f"must be an address and a port, like 127.0.0.1:443, which {quote(entry)} is not: {error}"
-            ) from None
-        found.append((str(address), port))
-    if not found or len(set(found)) < len(found):
-        raise ValueError("must be an address and a port, like 127.0.0.1:443, each once, with commas between several")
-    return tuple(found)
+def _listen_address(text: str) -> SocketAddress:
+    host, port = _host_and_given_port(text)
+    return SocketAddress(str(_ip(host)) if host else "", port)
 
 
-def listen(text: str) -> tuple[str, int]:
-    """Where to listen: `host:port`, `[v6]:port` or `:port`; the host is "" for every address."""
-    example = "must be an address and a port, like 127.0.0.1:9479 or :9479"
-    try:
-        host, port = _host_and_port(text)
-        if port is None:
-            raise ValueError("the port is missing")
-        return (str(_ip(host)) if host else "", port)
-    except ValueError as error:
-        raise ValueError(f"{example}: {error}") from None
-
-
-def peers(text: str) -> tuple[Peer, ...]:
-    """Entries of the form `address[:port][=instance-id]`, between commas or blanks."""
-    entries = tuple(_peer(entry) for entry in re.split(r"[,\s]+", text) if entry)
-    if not entries:
-        raise ValueError("must be address[:port][=instance-id], several with commas between: there is none")
-    return entries
+def _tcp_target(entry: str) -> SocketAddress:
+    host, port = _host_and_given_port(entry)
+    return SocketAddress(_unicast(host or "127.0.0.1", "nothing listens there"), port)
 
 
 def _peer(entry: str) -> Peer:
     where, equals, instance = entry.partition("=")
-    try:
-        host, port = _host_and_port(where)
-        address = _ip(host)
-        if address.is_unspecified or address.is_multicast:
-            raise ValueError("no instance can have this address")
-        return Peer(str(address), port, instance_id(instance) if equals else None)
-    except ValueError as error:
-        raise ValueError(f"must be address[:port][=instance-id], which {quote(entry)} is not: {error}") from None
+    host, port = _host_and_port(where)
+    address = _unicast(host, "no instance can have this address")
+    return Peer(address, port, instance_id(instance) if equals else None)
+
+
+def _unicast(host: str, why_not: str) -> str:
+    address = _ip(host)
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(why_not)
+    return str(address)
+
+
+def _host_and_given_port(text: str) -> tuple[str, int]:
+    host, port = _host_and_port(text)
+    if port is None:
+        raise ValueError("the port is missing")
+    return host, port
 
 
 def _host_and_port(text: str) -> tuple[str, int | None]:
@@ -151,52 +119,53 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return address
 
 
-def api_endpoint(text: str) -> str:
-    """The URL with `/v2` at its end and no slash after it. Plain http is for a simulated zone on loopback only."""
-    url = _url(text, _ENDPOINT)
+def _api_endpoint(text: str) -> str:
+    url = _url(text)
     path = url.path.rstrip("/")
     if path not in ("", "/v2"):
         old = "; this is API v1, which Exoscale has switched off" if path in ("/compute", "/v1") else ""
-        raise ValueError(f"{_ENDPOINT}, or be left out: its path is /v2{old}")
+        raise ValueError(f"its path is /v2{old}")
     if url.scheme != "https" and not re.fullmatch(r"localhost|::1|127(\.[0-9]{1,3}){3}", url.hostname or ""):
-        raise ValueError(f"{_ENDPOINT}: https, plain http is for loopback only")
+        raise ValueError("https, plain http is for loopback only")  # a simulated zone
     return f"{url.scheme}://{url.netloc.lower()}/v2"
 
 
-def check_urls(text: str) -> tuple[str, ...]:
-    """URLs that a health check may ask for, with commas or blanks between; a comma in a URL is written %2C."""
-    found = []
-    for entry in filter(None, re.split(r"[,\s]+", text)):
-        bare, _, query = entry.partition("?")
-        url = _url(bare, "must be a URL like http://127.0.0.1:8080/healthz")
-        if "#" in query or not re.fullmatch(r"[!-~]*", query):
-            raise ValueError("must be a URL like http://127.0.0.1:8080/healthz: no fragment, no blank in it")
-        found.append(f"{url.scheme}://{url.netloc.lower()}{url.path or '/'}{'?' if query else ''}{query}")
-    if not found or len(set(found)) < len(found):
-        raise ValueError("must be a URL like http://127.0.0.1:8080/healthz, each once, with commas between several")
-    return tuple(found)
+def _http_target(entry: str) -> str:
+    """Read a URL for a health check, in normal form; a comma in it is written %2C."""
+    bare, _, query = entry.partition("?")
+    url = _url(bare)
+    if "#" in query or not re.fullmatch(r"[!-~]*", query):
+        raise ValueError("no fragment or blank in it")
+    return f"{url.scheme}://{url.netloc.lower()}{url.path or '/'}{'?' if query else ''}{query}"
 
 
-def metadata_url(text: str) -> str:
-    """The URL before `/latest/meta-data/…`, without a slash at its end."""
-    url = _url(text, "must be a URL like http://metadata.exoscale.com")
+def _metadata_url(text: str) -> str:
+    url = _url(text)
     return f"{url.scheme}://{url.netloc.lower()}{url.path.rstrip('/')}"
 
 
-def _url(text: str, example: str) -> SplitResult:
-    try:
-        if not re.fullmatch(r"[!-~]+", text):
-            raise ValueError("a blank or another character that a URL can not have")
-        url = urlsplit(text)
-        host, port = url.hostname or "", url.port
-        if url.scheme not in ("http", "https"):
-            raise ValueError("it must begin with https:// (or http://)")
-        if "@" in url.netloc or "?" in text or "#" in text:
-            raise ValueError("no user, query or fragment in it")
-        bare = str(_ip(host)) if ":" in host else host
-        usable = re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]+", bare) and port != 0
-        if not usable or ("[" in url.netloc and ":" not in host):
-            raise ValueError("no usable host and port in it")
-    except ValueError as error:
-        raise ValueError(f"{example}: {error}") from None
+def _url(text: str) -> SplitResult:
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("a blank or another character that a URL cannot have")
+    url = urlsplit(text)
+    host, port = url.hostname or "", url.port
+    if url.scheme not in ("http", "https"):
+        raise ValueError("it must begin with https:// (or http://)")
+    if "@" in url.netloc or "?" in text or "#" in text:
+        raise ValueError("no user, query or fragment in it")
+    bare = str(_ip(host)) if ":" in host else host
+    usable = re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]+", bare) and port != 0
+    if not usable or ("[" in url.netloc and ":" not in host):
+        raise ValueError("no usable host and port in it")
     return url
+
+
+# What the option table reads with. The result is in canonical form; a host of "" is every address.
+elastic_ip = Like(_elastic_ip, "the Elastic IP, an IPv4 address like 198.51.100.50")
+bind_address = Like(_bind_address, f":{DEFAULT_PORT}, 192.0.2.7:{DEFAULT_PORT} or [2001:db8::7]:{DEFAULT_PORT}")
+listen_address = Like(_listen_address, "an address and a port, like 127.0.0.1:9479 or :9479")
+peers = Several(_peer, "address[:port][=instance-id]")
+tcp_targets = Several(_tcp_target, "an address and a port, like 127.0.0.1:443")
+http_targets = Several(_http_target, "a URL like http://127.0.0.1:8080/healthz")
+api_endpoint = Like(_api_endpoint, "a URL like https://api-ch-gva-2.exoscale.com/v2, or be left out")
+metadata_url = Like(_metadata_url, "a URL like http://metadata.exoscale.com")

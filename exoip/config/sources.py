@@ -1,144 +1,198 @@
-"""Collects the texts of the options from the command line, the environment, systemd's credentials and the file.
+"""Collects the text of each option from command line, environment, credentials and file.
 
-configargparse decides which of them wins. What it would not tell well at 3 a.m. is done before it sees anything:
-the command line comes in the form `--name=text`, so that no message of argparse can quote a secret; variables are
-reduced to one an option; the file is read strictly. No message here contains a value.
+configargparse parses them and decides which wins. It is helped twice: credentials are given to it as
+variables, and a value is joined to its option, because argparse takes one with a dash for an option.
+No message here contains a value, because it might be a secret; those of argparse are never shown.
 """
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 import configargparse
 
-from exoip.config.commandline import is_harmless, nearest, walk
-from exoip.config.options import BY_NAME, OPTIONS
+from exoip import __version__
+from exoip.config.help import help_text
+from exoip.config.options import BY_NAME, BY_SPELLING, OPTIONS, Kind, Option
 from exoip.config.values import quote
 from exoip.errors import ConfigError, UsageError
 
 COMMAND_LINE = "command line"
 DEFAULT = "default"
 _LARGEST_FILE = 1 << 20  # bytes; so that -c /dev/zero comes to an end
-_OURS = "IF_EXOSCALE_"  # other IF_* variables may be ifupdown's own, so a misspelt one can not be told
+_OURS = "IF_EXOSCALE_"  # other unknown IF_* variables may be ifupdown's own
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The text of one option, stripped and not empty, and where it came from."""
+    """The text of one option, stripped and not empty, and where it comes from."""
 
     text: str
     source: str
 
-    @property
-    def error(self) -> type[ConfigError]:
-        """What to raise about it: exit status 2 or 78."""
-        return UsageError if self.source == COMMAND_LINE else ConfigError
+
+def error_for(*sources: str) -> type[ConfigError]:
+    """Return what to raise about values from there: UsageError if one is the command line."""
+    return UsageError if COMMAND_LINE in sources else ConfigError
 
 
 @dataclass(slots=True)
 class Collected:
-    """What was found: `settings` by option name, defaults included.
+    """What was found. `settings`: by option name, defaults included.
 
-    `secrets` holds every secret seen, also those that do not win, and is filled first: whoever catches an error takes
-    them out of its message.
+    `secrets`: every secret seen, also those that do not win. It is filled first, so that whoever catches an
+    error can take them out of its message.
     """
 
     settings: dict[str, Setting] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
 
-    def hide(self, text: str) -> None:
-        """Take note of a secret, or of several with commas between."""
-        self.secrets |= {text, *(part.strip() for part in text.split(",") if part.strip())}
+    def note(self, option: Option, text: str) -> None:
+        """Note the text if it is a secret, or several with commas between."""
+        if option.secret and text:
+            self.secrets |= {text, *(part.strip() for part in text.split(",") if part.strip())}
 
 
 def collect(argv: Sequence[str], environ: Mapping[str, str], found: Collected) -> None:
-    """Fill `found`.
+    """Fill `found`. SystemExit(0): --help or --version was given and has been printed.
 
-    UsageError: an unknown option, a missing value, a stray word. ConfigError: a file or credential that can not be
+    UsageError: an unknown option, a missing value, a stray word. ConfigError: a file or credential that cannot be
     read, or a line of the file that is not understood.
     """
-    given: dict[str, str] = {}
-    for option, text in walk(argv):
-        if option.secret:
-            found.hide(text)
-        given[option.name] = f"{given[option.name]},{text}" if option.repeats and option.name in given else text
+    words = list(_join(argv, found))
+    given = _parse(words)
     variables, origins = _environment(environ, given, found)
-    path = given.get("config")
+    path = given["config"]
     file = _File(path or "", found)
-    namespace = _parser(file).parse_args(
-        [f"--{name}={text}" for name, text in given.items()],
-        config_file_contents=None if path is None else _read(Path(path)),
-        env_vars=variables,
-    )
-    origins.update(dict.fromkeys(given, COMMAND_LINE))
-    for name, option in BY_NAME.items():
-        winner: str | None = getattr(namespace, name.replace("-", "_"))
-        if winner is not None:
-            found.settings[name] = Setting(winner, origins.get(name) or file.source(name))
-        elif option.default is not None:
-            found.settings[name] = Setting(option.default, DEFAULT)
+    content = _read(Path(path)) if path else None
+    texts = _parse(words, file, env_vars=variables, config_file_contents=content)
+    origins |= {name: COMMAND_LINE for name, text in given.items() if text is not None}
+    for name, text in texts.items():
+        if text is not None:
+            found.settings[name] = Setting(text, origins.get(name) or file.source(name))
+        elif (default := BY_NAME[name].default) is not None:
+            found.settings[name] = Setting(default, DEFAULT)
     if path and any(BY_NAME[name].secret for name in file.lines) and _is_public(Path(path)):
-        found.warnings.append(f"{file.name} holds a secret and every user may read it: chmod 0640 it")
+        found.warnings.append(f"{file.name} holds a secret and every user can read it: chmod 0640 it")
 
 
-def _parser(file: _File) -> _Parser:
-    class Reader(configargparse.ConfigFileParser):  # type: ignore[misc]
-        def parse(self, stream: TextIO) -> dict[str, str]:
-            return file.parse(stream)
+# -- the command line -------------------------------------------------------------------------------------------------
 
-    parser = _Parser(
-        prog="exoip",
-        add_help=False,
-        allow_abbrev=False,
-        add_config_file_help=False,
-        add_env_var_help=False,
-        config_file_parser_class=Reader,
-    )
-    for option in OPTIONS:
-        parser.add_argument(f"--{option.name}", env_var=next(iter(option.variables), None))
-    return parser
+
+def _join(argv: Sequence[str], found: Collected) -> Iterator[str]:
+    """Join each option and its value with "=".
+
+    As in Go, a value may begin with a dash, and a flag takes no value from the next word.
+    """
+    words = list(argv)
+    while words:
+        spelling, equals, text = words.pop(0).partition("=")
+        option = BY_SPELLING.get(spelling)
+        if option is None or option.kind is Kind.PRINT:
+            yield spelling + equals + text if option is None else spelling
+            continue
+        if not equals and option.kind is not Kind.VALUE:
+            text = "yes"
+        elif not equals and words and words[0].partition("=")[0] not in BY_SPELLING:
+            text = words.pop(0)
+        if not text.strip():
+            raise UsageError(
+                f"{spelling} has no value (a variable that is not set?): write {option.usual} {option.metavar}"
+            )
+        found.note(option, text.strip())
+        yield f"{spelling}={text.strip()}"
+
+
+class _Store(argparse.Action):
+    """Keeps the last text of an option, or all of them with commas between if it repeats."""
+
+    def __call__(self, _: Any, namespace: argparse.Namespace, values: Any, *__: Any) -> None:
+        before, text = getattr(namespace, self.dest), values or "--"  # argparse takes the value -- away
+        joined = f"{before},{text}" if before and BY_NAME[self.dest].repeats else text
+        setattr(namespace, self.dest, joined)
 
 
 class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
+    def format_help(self) -> str:
+        return help_text()
+
     def error(self, *_: object) -> NoReturn:
-        """No command line that `walk` has passed comes here; argparse's own message might quote a secret."""
-        raise UsageError("the command line can not be understood: exoip --help lists the options")
+        """Show none of argparse's own messages: they quote values."""
+        raise UsageError("the command line is not understood: exoip --help lists the options")
+
+    def _get_option_tuples(self, _: str) -> list[object]:
+        return []  # exact spellings only: argparse's allow_abbrev does not cover options with one dash
+
+
+def _parse(words: list[str], file: _File | None = None, **sources: Any) -> dict[str, str | None]:
+    """Return the text of each option by name, None if no source has one."""
+    parser = _Parser(prog="exoip", add_help=False, config_file_parser_class=lambda: file)
+    for option in OPTIONS:
+        if option.kind is Kind.PRINT:
+            version = {"version": f"exoip {__version__}"} if option.name == "version" else {}
+            parser.add_argument(*option.spellings, action=option.name, **version)
+        else:
+            variable = next(iter(option.variables), None)
+            parser.add_argument(*option.spellings, dest=option.name, action=_Store, env_var=variable)
+    namespace, unknown = parser.parse_known_args(words, **{"env_vars": {}, **sources})
+    if unknown:
+        raise UsageError(f"{_unknown(unknown[0].partition('=')[0])}: exoip --help lists the options")
+    return dict(vars(namespace))
+
+
+def _unknown(spelling: str) -> str:
+    """Name an unknown option, unless it might be a secret in the wrong place."""
+    secret = any(option.secret and spelling.startswith(option.spellings) for option in OPTIONS)
+    if secret or not spelling.startswith("-") or not _is_harmless(spelling) or not spelling.strip("-"):
+        return "an argument belongs to no option (it is not shown, as it might be a secret)"
+    return f"unknown option {spelling}{_hint(spelling, (f'--{name}' for name in BY_NAME))}"
+
+
+def _is_harmless(name: str) -> bool:
+    """Return whether it is rather a misspelt option than a secret: short, of letters and dashes."""
+    return bool(re.fullmatch(r"[A-Za-z_-]{1,32}", name))
+
+
+def _hint(wrong: str, known: Iterable[str]) -> str:
+    bare = {name.replace("exoscale-", ""): name for name in known}  # the part that is easily forgotten
+    match = difflib.get_close_matches(wrong.replace("exoscale-", ""), bare, n=1)
+    return f", did you mean {bare[match[0]]}?" if match else ""
+
+
+# -- the environment and credentials ----------------------------------------------------------------------------------
 
 
 def _environment(
-    environ: Mapping[str, str], given: Mapping[str, str], found: Collected
+    environ: Mapping[str, str], given: Mapping[str, str | None], found: Collected
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """One variable an option, under its first name, and by option name where it came from."""
+    """Return the first variable of each option, and by option name the source."""
     variables, origins = {}, {}
     for option in OPTIONS:
         texts = [(environ.get(each, "").strip(), f"environment {each}") for each in option.variables]
-        if option.credential and option.name not in given and not any(text for text, _ in texts):
+        if option.credential and given[option.name] is None and not any(text for text, _ in texts):
             directory = environ.get("CREDENTIALS_DIRECTORY", "")
-            texts.append((_credential(directory, option.credential), f"credential {option.credential}"))
+            text = _read(Path(directory, option.credential), optional=True).strip() if directory else ""
+            texts.append((text, f"credential {option.credential}"))
         for text, origin in texts:
-            if text and option.secret:
-                found.hide(text)
+            found.note(option, text)
             if text and option.name not in origins:
                 variables[option.variables[0]], origins[option.name] = text, origin
     known = {variable for option in OPTIONS for variable in option.variables}
     for variable in sorted(set(environ) - known):
-        if variable.startswith(_OURS) and environ[variable] and is_harmless(variable):
-            match = difflib.get_close_matches(variable, known, n=1)
-            cure = f": did you mean {match[0]}?" if match else ""
-            found.warnings.append(f"the variable {variable} is not known and not used{cure}")
+        if variable.startswith(_OURS) and environ[variable] and _is_harmless(variable):
+            found.warnings.append(f"the variable {variable} is unknown and not used{_hint(variable, known)}")
     return variables, origins
 
 
-def _credential(directory: str, name: str) -> str:
-    path = Path(directory, name)
-    return _read(path, optional=True).strip() if directory else ""
+# -- files ------------------------------------------------------------------------------------------------------------
 
 
 def _read(path: Path, *, optional: bool = False) -> str:
@@ -148,17 +202,15 @@ def _read(path: Path, *, optional: bool = False) -> str:
         if len(content) > _LARGEST_FILE:
             raise ConfigError(f"{quote(str(path))} is larger than {_LARGEST_FILE} bytes: not a configuration file")
         return content.decode("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if optional:
-            return ""
-        raise ConfigError(f"{quote(str(path))} can not be read: {error.strerror} (option --config)") from error
     except OSError as error:
-        raise ConfigError(f"{quote(str(path))} can not be read: {error.strerror or 'input/output error'}") from error
+        if optional and isinstance(error, FileNotFoundError | NotADirectoryError):
+            return ""
+        raise ConfigError(f"{quote(str(path))} cannot be read: {error.strerror or 'input/output error'}") from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{quote(str(path))}, line {line}: is not UTF-8 text") from None
     except ValueError:  # a NUL or a lone surrogate in the name
-        raise ConfigError(f"{quote(str(path))} can not be the name of a file") from None
+        raise ConfigError(f"{quote(str(path))} cannot be the name of a file") from None
 
 
 def _is_public(path: Path) -> bool:
@@ -168,9 +220,12 @@ def _is_public(path: Path) -> bool:
         return False
 
 
-class _File:
-    """`name = value` lines. A `#` or `;` at the beginning of a line, or a `#` after a blank, begins a comment; quotes
-    around a value keep a `#` in it."""
+class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
+    """Parses `name = value` lines and keeps the line of each name.
+
+    A `#` or `;` at the beginning of a line, or a `#` after a blank, begins a comment; quotes around a value keep a
+    `#` in it.
+    """
 
     def __init__(self, path: str, found: Collected) -> None:
         self.name = f"file {path if path.isprintable() else quote(path)}"
@@ -178,9 +233,11 @@ class _File:
         self._found = found
 
     def source(self, name: str) -> str:
+        """Return where the option is first, for messages."""
         return f"{self.name}, line {self.lines[name]}"
 
     def parse(self, stream: TextIO) -> dict[str, str]:
+        """Return the texts by option name. Raises ConfigError, which names the line."""
         texts: dict[str, str] = {}
         for number, line in enumerate(stream, 1):
             line = line.strip()
@@ -190,29 +247,26 @@ class _File:
             where = f"{self.name}, line {number}"
             option = BY_NAME.get(name)
             if option is None or not option.in_file:
-                raise ConfigError(f"{where}: {self._not_an_option(name)}")
-            text = _text(rest)
+                raise ConfigError(f"{where}: {_not_in_file(name)}")
+            text = _value(rest)
             if not text:
                 raise ConfigError(f"{where}: {name} has no value; write {name} = {option.metavar or 'yes'}")
-            if option.secret:
-                self._found.hide(text)
+            self._found.note(option, text)
             if name in texts and not option.repeats:
                 raise ConfigError(f"{where}: {name} is there a second time, first on line {self.lines[name]}")
             texts[name] = f"{texts[name]},{text}" if name in texts else text
             self.lines.setdefault(name, number)
         return texts
 
-    @staticmethod
-    def _not_an_option(name: str) -> str:
-        if not is_harmless(name):
-            return "is not of the form 'name = value' with the name of an option (not shown, as it might be a secret)"
-        if name in BY_NAME:
-            return f"{name} belongs on the command line, as {BY_NAME[name].usual}"
-        if name in {option.short for option in OPTIONS}:
-            return f"{name} is a short option, the file takes the long names only"
-        return f"there is no option {name}{nearest(name, in_file=True)}"
+
+def _not_in_file(name: str) -> str:
+    if not _is_harmless(name):
+        return "is not of the form 'name = value' with the name of an option (not shown, as it might be a secret)"
+    if name in BY_NAME:
+        return f"{name} belongs on the command line, as {BY_NAME[name].usual}"
+    return f"there is no option {name}{_hint(name, [option.name for option in OPTIONS if option.in_file])}"
 
 
-def _text(rest: str) -> str:
+def _value(rest: str) -> str:
     quoted = re.fullmatch(r"""(["'])(?P<text>.*?)\1\s*(#.*)?""", rest)
     return (quoted["text"] if quoted else re.split(r"(?:^|\s)#", rest, maxsplit=1)[0]).strip()

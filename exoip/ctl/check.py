@@ -214,7 +214,7 @@ def _of_the_cluster(config: Config, client: Client, topology: Topology) -> Itera
 
 
 def _of_the_port(group: SecurityGroup, config: Config, topology: Topology) -> Finding:
-    port, name = config.bind_port, group.name or group.id
+    port, name = config.bind_address.port, group.name or group.id
     cure = f"exo compute security-group rule add {name} --protocol udp --port {port} --security-group {name}"
     if group.rules is None:
         show = f"exo compute security-group show {name}"

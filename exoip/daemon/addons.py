@@ -68,11 +68,11 @@ class Companions:
         self._hooks: HookCaller | None = None
         self._checkers: list[Checker] = []
         self._metrics_server: MetricsServer | None = None
-        if config.metrics is not None:
+        if config.metrics_listen is not None:
             from exoip.telemetry.exporter import MetricsServer  # here, for the memory of all who have no metrics
 
-            self._metrics_server = MetricsServer(*config.metrics, self.metrics)
-        for each in config.health.each():
+            self._metrics_server = MetricsServer(*config.metrics_listen, self.metrics)
+        for each in config.health_checks:
             self._add(each, Health.PASSING if again else Health.PENDING)
         self._hook(config.hook)
 
@@ -113,7 +113,7 @@ class Companions:
 
     def reload(self, config: Config) -> None:
         """Go by another configuration. A check that stays the same is not disturbed; a new one begins as passing, to move nothing."""
-        wanted = {check.name: check for check in config.health.each()}
+        wanted = {check.name: check for check in config.health_checks}
         former = {checker.check.name: checker for checker in self._checkers}
         for name, checker in former.items():
             if wanted.get(name) != checker.check:

@@ -74,7 +74,7 @@ class Daemon:
         threading.excepthook = lambda died: self._inbox.put(died.exc_value or RuntimeError("no reason given"))
         start = self._starts.record(clock())
         requisites.check(self._config)
-        channel = HeartbeatSocket(self._config.bind_host, self._config.bind_port)
+        channel = HeartbeatSocket(*self._config.bind_address)
         socket = None
         try:
             self._wait_for_stop(start.pause_until)

@@ -12,25 +12,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from exoip.config.parse import Config
+from exoip.config.options import OPTIONS, Config
 from exoip.daemon import requisites
 from exoip.errors import ConfigError, ExoipError
 from exoip.exoscale import discovery
 from exoip.exoscale.discovery import Topology
-
-_FIXED = {
-    "mode": "mode",
-    "address": "address",
-    "bind_host": "bind-address",
-    "bind_port": "bind-address",
-    "instance_id": "exoscale-instance-id",
-    "api_endpoint": "exoscale-api-endpoint",
-    "zone": "exoscale-zone",
-    "metadata_url": "exoscale-metadata-url",
-    "log_stdout": "log-stdout",
-    "metrics": "metrics-listen",
-    "control_socket": "control-socket",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +36,11 @@ class NotReloaded:
 
 def check(old: Config, new: Config) -> None:
     """Raise ConfigError when `new` differs from `old` in what can not be changed while the daemon runs."""
-    fixed = sorted({option for name, option in _FIXED.items() if getattr(old, name) != getattr(new, name)})
+    fixed = [
+        option.name
+        for option in OPTIONS
+        if not option.reload and getattr(old, option.field) != getattr(new, option.field)
+    ]
     if fixed:
         raise ConfigError(f"{', '.join(fixed)} can not be changed by a reload: restart instead")
 

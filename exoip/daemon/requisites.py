@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exoip.config.model import Config
+from exoip.config.options import Config
 from exoip.operator import hooks
 from exoip.telemetry import metrics
 
@@ -10,5 +10,5 @@ from exoip.telemetry import metrics
 def check(config: Config) -> None:
     """Raise ConfigError, which names what is missing and the cure."""
     hooks.check(config.hook)
-    if config.metrics is not None:
+    if config.metrics_listen is not None:
         metrics.require_prometheus_client()

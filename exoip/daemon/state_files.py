@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from exoip.config.parse import Config
+from exoip.config.options import OPTIONS, Config
 from exoip.exoscale.discovery import Member, Topology
 from exoip.telemetry.log import log
 
@@ -26,17 +26,6 @@ PAUSE = 1.0  # seconds of that pause
 DRAINED_FOR_UNKNOWN_REASON = "drained, reason unknown"
 
 _LONGEST_REASON = 1000  # bytes that are read of the file `drained`
-_DECIDES = (
-    "address",
-    "bind_host",
-    "bind_port",
-    "instance_id",
-    "peers",
-    "peer_group",
-    "api_endpoint",
-    "zone",
-    "metadata_url",
-)
 
 
 class StateFile:
@@ -179,5 +168,5 @@ class DrainedFile(StateFile):
 
 
 def _fingerprint(config: Config) -> str:
-    decides = [str(getattr(config, name)) for name in _DECIDES]
+    decides = [str(getattr(config, option.field)) for option in OPTIONS if option.discovery]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()

@@ -166,7 +166,7 @@ def _members(
             continue
         if instance.id in members:
             raise ConfigError(f"-p names instance {instance} twice: as {members[instance.id].address} and as {peer}")
-        members[instance.id] = Member(instance.id, peer.address, peer.port or config.bind_port, instance.name)
+        members[instance.id] = Member(instance.id, peer.address, peer.port or config.bind_address.port, instance.name)
     alone = bool(config.peers) and not members
     return _sorted(members.values()), ("-p names no node but this one: it has no peers",) if alone else ()
 
@@ -204,9 +204,9 @@ def _from_group(
         if instance.id == own_id:
             own_is_in = True
         elif instance.running:
-            addresses = [address for address in instance.addresses if _in_reach(config.bind_host, address)]
+            addresses = [address for address in instance.addresses if _in_reach(config.bind_address.host, address)]
             if addresses:
-                members.append(Member(instance.id, addresses[0], config.bind_port, instance.name))
+                members.append(Member(instance.id, addresses[0], config.bind_address.port, instance.name))
             else:
                 warnings.append(
                     f"instance {instance} of group {wanted} has no public address that heartbeats can reach"

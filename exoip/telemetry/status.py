@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from exoip import __version__
-from exoip.config.parse import Config
+from exoip.config.options import OPTIONS, Config
 from exoip.core.calls import Trouble
 from exoip.core.events import replace_ids
 from exoip.core.snapshot import PeerView, Snapshot
 from exoip.exoscale.discovery import Topology
-from exoip.heartbeat.socket_address import SocketAddress
 from exoip.telemetry.assessment import Level, assess
 
 if TYPE_CHECKING:
@@ -148,17 +147,13 @@ def _peer(peer: PeerView, name: str | None, wall: Wall) -> dict[str, Any]:
 
 
 def _configuration(config: Config) -> dict[str, Any]:
-    return {
-        "file": config.config_file,
-        "bind_address": str(SocketAddress(config.bind_host, config.bind_port)),
-        "auth_mode": None if config.auth_mode is None else str(config.auth_mode),
-        "peer_group": config.peer_group,
-        "peers": [str(peer) for peer in config.peers],
-        "host_priority": config.host_priority,
-        "advertisement_interval": config.advertisement_interval,
-        "dead_ratio": config.dead_ratio,
-        "preempt_delay": None if config.preempt_delay == math.inf else config.preempt_delay,
-        "flap_damping": config.flap_damping,
-        "verify_interval": config.verify_interval,
-        "leave_timeout": config.leave_timeout,
-    }
+    shown = {option.field: _json(getattr(config, option.field)) for option in OPTIONS if option.status}
+    return {"file": config.config_file} | shown
+
+
+def _json(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if type(value) is tuple:
+        return [str(each) for each in value]
+    return value if isinstance(value, bool | int | float | None) else str(value)

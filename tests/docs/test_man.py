@@ -16,7 +16,7 @@ from exoip.config.options import BY_NAME, OPTIONS, Kind, Option
 from exoip.config.parse import parse
 from exoip.ctl.levels import CODES
 from exoip.ctl.options import build_parser as build_ctl_parser
-from exoip.daemon import reload, supervisor
+from exoip.daemon import supervisor
 from exoip.errors import ConfigError
 from exoip.sandbox.options import build_parser
 from tests.support.paths import ROOT
@@ -72,7 +72,7 @@ def test_the_configuration_page_says_all_that_the_help_says(option: Option) -> N
 
 def test_the_bounds_stand_in_the_configuration_page() -> None:
     for option in IN_FILE:
-        for number in re.findall(r"\d[\d.]*", option.meaning):
+        for number in re.findall(r"\d[\d.]*", option.help):
             assert number in configuration_items()[option.name], option.name
 
 
@@ -97,7 +97,7 @@ def test_the_command_page_has_every_exit_status_and_signal() -> None:
 def test_the_configuration_page_names_what_a_reload_can_not_change() -> None:
     chapter = text_of("exoip.conf.5").partition(".Sh RELOAD")[2].partition(".Sh ")[0]
     named = re.findall(r"^\.Cm (\S+)", chapter, re.MULTILINE)
-    assert set(named) == set(reload._FIXED.values()) - {"mode"}
+    assert set(named) == {option.name for option in OPTIONS if not option.reload}
 
 
 def test_the_command_page_names_every_journal_field() -> None:

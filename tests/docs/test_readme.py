@@ -81,7 +81,7 @@ def option_row(option: Option) -> str:
     credential = [f"credential `{option.credential}`"] if option.credential else []
     default = f"{option.default} {option.unit}".strip() if option.default is not None else option.otherwise
     variables = ", ".join([f"`{name}`" for name in option.variables] + credential)
-    return f"| {', '.join(spelt)} | {variables} | {default} | {option.meaning} |"
+    return f"| {', '.join(spelt)} | {variables} | {default} | {option.help} |"
 
 
 def test_the_options_are_those_of_the_program(request: pytest.FixtureRequest) -> None:

@@ -118,7 +118,7 @@ def test_a_file_that_is_wrong_ends_it(place: Place) -> None:
     assert (found.level, found.about) == (PROBLEM, "file")
     assert "host-priority 900" in found.text.replace("'", "").replace("-P/--", "")
     (found,) = Checkup(Daemon("web", Path("/x")), Path("/nowhere/web.conf"), Path("/x")).run()
-    assert "can not be read: No such file" in found.text
+    assert "cannot be read: No such file" in found.text
 
 
 def test_what_is_odd_in_a_file_is_a_warning(place: Place) -> None:
@@ -329,4 +329,4 @@ def test_the_command_beside_daemons(tmp_path: Path) -> None:
 
 
 def test_the_command_without_a_file(tmp_path: Path) -> None:
-    assert "can not be read" in Ctl(tmp_path)("check", f"web-{uuid4().hex[:8]}", code=2)
+    assert "cannot be read" in Ctl(tmp_path)("check", f"web-{uuid4().hex[:8]}", code=2)
