@@ -6,11 +6,12 @@ MESSAGE_ID, a priority and a sentence.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+
+from exoip.heartbeat.wire import UUID_PATTERN
 
 
 class EventName(StrEnum):
@@ -67,7 +68,6 @@ class Cause(StrEnum):
     SILENT_RIVAL = "silent-rival"  # a holder is silent, and came to hold later
 
 
-_INSTANCE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
@@ -87,4 +87,4 @@ class Event:
 
 def replace_ids(text: str, label: Callable[[str], str]) -> str:
     """Put people's words in the place of the instance ids in a text."""
-    return _INSTANCE_ID.sub(lambda found: label(found[0]), text)
+    return UUID_PATTERN.sub(lambda found: label(found[0]), text)

@@ -6,19 +6,19 @@ None here; but one of the wrong type, or an id that is no UUID, raises ValueErro
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from exoip.heartbeat.wire import UUID_PATTERN
+
 TEXT_LIMIT = 300  # characters
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def uuid(text: object) -> str:
     """Return `text` in lower case; raise ValueError when it is no UUID."""
-    if isinstance(text, str) and _UUID.fullmatch(text.lower()):
+    if isinstance(text, str) and UUID_PATTERN.fullmatch(text.lower()):
         return text.lower()
     raise ValueError(f"{_shown(text)} is no UUID")
 

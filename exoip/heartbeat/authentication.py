@@ -1,56 +1,63 @@
-"""Heartbeats that only a holder of the cluster's key can make: the trailer, the stamps, and who is believed. Pure.
+"""Sign heartbeats, verify them, and reject replayed ones. Pure.
 
-Behind the 24 bytes of a heartbeat (see `wire`) stand 24 more, which the Go tool takes no notice of:
+A signed heartbeat has 24 more bytes behind the 24 of `wire`; the Go tool ignores them:
 
     offset  24                   32                                        48
             +--------------------+-----------------------------------------+
             | stamp              | HMAC-SHA256, its first 16 bytes         |
             +--------------------+-----------------------------------------+
 
-The stamp is an unsigned big-endian number, the HMAC is over all 32 bytes before it. The first key signs, every key verifies: so a key
-can be exchanged node by node. The Elastic IP is among the signed bytes, so two clusters may share a key.
+The stamp is an unsigned big-endian number. The HMAC covers all 32 bytes before it, the Elastic IP
+included, so two clusters may share a key. The first key signs and every key verifies, so a key can be
+exchanged node by node.
 
-`AuthPolicy` judges what a datagram proves by itself, without a lock and without memory:
+`AuthPolicy` says what a single datagram proves. It has no state and needs no lock:
 
-    mode     a node with a key    takes in
-    -        (has none)           anything; a trailer is not looked at, so that keys can be given node by node
+    mode     a node with a key    accepts
+    -        (has no key)         anything; it ignores trailers, so keys can be rolled out node by node
     send     signs                anything
-    accept   signs                what is not signed ("unsigned" is fine), or signed with one of the keys
-    require  signs                only what is signed with one of the keys
+    accept   signs                unsigned heartbeats, and those signed with one of the keys
+    require  signs                only heartbeats signed with one of the keys
 
-Refused are "unsigned" and "signature" (another key, or damaged). What was signed once can be sent again by whoever has heard it, which
-would keep a dead node alive and so nobody in its place. Stamps are against that, and `ReplayGuard` has the memory.
+It drops a datagram as "unsigned" or as "signature" (another key, or damaged). An attacker could still
+replay a recorded heartbeat to keep a dead node alive. Stamps prevent that, and `ReplayGuard`
+remembers them.
 
-**A stamp only rises.** The sender takes microseconds of its wall clock, or one more than its last stamp if the clock has not gone on
-(`StampSource`). A receiver that has heard a sender takes a higher stamp only, whatever any clock says: an NTP step, a clock that is a year
-wrong or one that stands still change nothing between nodes that run. Clocks matter in two moments, and there they may cost time but
-never the Elastic IP:
+**A stamp only rises.** The sender uses the microseconds of its wall clock, or its last stamp plus one
+if the clock has not advanced (`StampSource`). A receiver accepts a higher stamp from a known sender
+whatever any clock says. So an NTP step, a clock that is a year wrong or a clock that stands still has
+no effect between running nodes. Clocks matter in two cases; there they may cost time, but never the
+Elastic IP:
 
-- *First contact* (the receiver has just started, or the sender is a new member): a stamp within WINDOW of the receiver's own clock is
-  believed at once. So an old recording is not.
-- *A stamp that does not rise*: the sender was restarted and its clock set back.
+- *First contact* (the receiver has just started, or the sender is a new member): a stamp within
+  WINDOW of the receiver's clock is accepted at once. An old recording is not.
+- *A stamp that does not rise*: the sender restarted after its clock was set back.
 
-In both cases the stream is put **on trial**: it is believed when its stamps have risen, with no break of a dead time and with nothing
-believed of that sender meanwhile, for
+In both cases the stream is put **on trial**. It is accepted after its stamps have risen without a
+break of a dead time, and with no other stamp of that sender accepted meanwhile, for
 
-    a third of a dead time      at first contact, with stamps ahead of the receiver's clock
+    a third of a dead time      at first contact, if the stamps are ahead of the receiver's clock
     2 dead times                otherwise; doubled by each trial that this sender has passed before
 
-Until then it is refused, as "clock" (first contact) or "replay". Why these:
+Until then its heartbeats are dropped as "clock" (first contact) or "replay". The reasons:
 
-- Ahead of the clock no recording can be, unless the sender's clock was wrong when it was made. So a receiver whose own clock is behind
-  hears the others before its own listening is over, and nothing moves.
-- Two dead times are longer than one: a recording that is played from the moment of a death on can not hide that death, and who takes
-  over has taken over. (The sender who really restarts with a clock set back by less than that is heard when its clock has caught up.)
-- It must end some time: two nodes that refuse each other for as long as a clock is wrong both hold, as in a cut network.
-- The doubling: each pass of one recording of length R costs twice the last, so it can be of use some log2(R / dead time) times and not
-  for ever. A sender whose clock is set back at each restart waits longer each time; the journal says why, and setting its clock heals it.
+- No recording is ahead of the clock, unless the sender's clock was wrong when it was made. So a
+  receiver whose own clock is behind hears the others before its LISTENING is over, and nothing moves.
+- Two dead times are longer than one. A recording that is played from the moment of a death cannot
+  hide the death, and the successor has taken over by then. (A sender that really restarts with its
+  clock set back by less than that is heard once its clock has caught up.)
+- A trial must end: two nodes that dropped each other's heartbeats for as long as a clock is wrong
+  would both hold, as in a split.
+- Doubling: each pass of one recording of length R costs twice the last, so it helps an attacker about
+  log2(R / dead time) times. A sender whose clock is set back at each restart waits longer each time;
+  the journal says why, and setting its clock fixes it.
 
-What this leaves to an attacker who can forge a member's address and has recorded it: against a node that heard this member after the
-recording, to pretend after two dead times that it is alive, fewer and fewer times, each for R x dead ratio at most (a packet is good for
-a dead time); against one that has just started, the same. A holder never lets go of the Elastic IP to a node that the API does not show
-to hold it, so what is at stake is a *second* failure during that time. An attacker who can also hold packets back can play them later
-like such a recording.
+An attacker who can forge a member's address and has a recording can still do this: against a node
+that heard the member after the recording, pretend after two dead times that the member is alive,
+fewer and fewer times, each for R x dead ratio at most (one packet is good for a dead time); against a
+node that has just started, the same. A holder detaches itself only after the API shows that the
+successor holds, so only a *second* failure during that time is at stake. Packets that an attacker
+holds back and plays later are such a recording.
 """
 
 from __future__ import annotations
@@ -64,13 +71,14 @@ from enum import StrEnum
 
 TRAILER = 24  # bytes
 WINDOW = 60.0  # seconds that a first stamp may be off the receiver's clock
-TRIAL, QUICK_TRIAL = 2.0, 1 / 3  # dead times that a trial takes
+TRIAL = 2.0  # dead times that a trial takes
+QUICK_TRIAL = 1 / 3  # the same, at first contact, for stamps ahead of the receiver's clock
 _STAMP = struct.Struct(">Q")
-_HIGHEST = 2**64 - 1
+_HIGHEST = 2**64 - 1  # the largest stamp that fits
 
 
 class AuthMode(StrEnum):
-    """What a node with a key takes in; see above."""
+    """Which heartbeats a node with a key accepts; see above."""
 
     SEND = "send"
     ACCEPT = "accept"
@@ -79,9 +87,9 @@ class AuthMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a datagram proves by itself: nothing if refused for `cause`; else that a holder of a key made it.
+    """What one datagram proves: nothing if dropped for `cause`, else that the sender has a key.
 
-    `stamp`: None where no proof was asked for. `ahead`: the seconds that it is ahead of the receiver's clock.
+    `stamp`: None if no proof was required. `ahead`: seconds that it is ahead of the receiver's clock.
     """
 
     cause: str = ""
@@ -89,32 +97,32 @@ class Proof:
     ahead: float = 0.0
 
 
-UNPROVEN = Proof()  # fine where no proof is asked for
+UNPROVEN = Proof()  # accepted where no proof is required
 _UNSIGNED = Proof("unsigned")
 _FORGED = Proof("signature")
 
 
 @dataclass(frozen=True, slots=True)
 class AuthPolicy:
-    """The keys, the first of which signs, and the mode. Without a key nothing is signed and nothing verified."""
+    """The keys, the first of which signs, and the mode. Without keys nothing is signed or verified."""
 
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     mode: AuthMode = AuthMode.REQUIRE
 
     @property
     def strict(self) -> bool:
-        """Whether nothing that is unsigned counts."""
+        """Whether unsigned heartbeats are dropped."""
         return bool(self.keys) and self.mode is AuthMode.REQUIRE
 
     def sign(self, heartbeat: bytes, stamp: int) -> bytes:
-        """Return the datagram to send: the 24 bytes of `heartbeat`, and the trailer where there is a key."""
+        """Return the datagram to send: the 24 bytes of `heartbeat`, with a trailer if there is a key."""
         if not self.keys:
             return heartbeat
         text = heartbeat + _STAMP.pack(stamp)
         return text + _mac(self.keys[0], text)
 
     def verify(self, heartbeat: bytes, trailer: bytes, wall: float) -> Proof:
-        """Return what a datagram proves whose trailer has 24 bytes, or none where it is unsigned. `wall`: the Unix time."""
+        """Return what a datagram proves. `trailer`: 24 bytes, or none; `wall`: Unix time in seconds."""
         if not self.keys or self.mode is AuthMode.SEND:
             return UNPROVEN
         if not trailer:
@@ -132,59 +140,60 @@ def _mac(key: bytes, text: bytes) -> bytes:
 
 
 class StampSource:
-    """Gives the stamps of one sender, each higher than the last."""
+    """Produces the stamps of one sender, each higher than the last."""
 
     def __init__(self) -> None:
         self._last = 0
 
     def next(self, wall: float) -> int:
-        """Return a stamp for something that is sent at the Unix time `wall`."""
+        """Return the stamp of a heartbeat sent at Unix time `wall`."""
         self._last = min(max(self._last + 1, int(wall * 1e6)), _HIGHEST)
         return self._last
 
 
 @dataclass(slots=True)
 class _Sender:
-    """What is known of one sender. On trial: since when, the highest stamp, and when that came."""
+    """The stamps of one sender, and its trial if one is under way."""
 
-    last: int | None = None  # the highest stamp that was believed
-    passed: int = 0  # trials
-    since: float = -math.inf
-    risen: int = -1
-    at: float = -math.inf
+    last: int | None = None  # the highest accepted stamp
+    passed: int = 0  # trials passed so far
+    trial_since: float = -math.inf
+    trial_stamp: int = -1  # the highest stamp of the trial
+    trial_heard: float = -math.inf  # when that stamp came
 
 
 class ReplayGuard:
-    """The memory of one receiver: which stamps it believed, by sender. It keeps the members only."""
+    """Remembers which stamps of which sender one receiver has accepted. It keeps members only."""
 
     def __init__(self) -> None:
         self._senders: dict[str, _Sender] = {}
 
     def keep(self, senders: Collection[str]) -> None:
-        """Forget all but these."""
-        self._senders = {name: one for name, one in self._senders.items() if name in senders}
+        """Forget all senders but these."""
+        self._senders = {name: sender for name, sender in self._senders.items() if name in senders}
 
-    def judge(self, sender: str, stamp: int, ahead: float, dead_time: float, now: float) -> str:
-        """Take in the stamp of a verified heartbeat, `ahead` seconds off this machine's clock; return why it is refused, or ""."""
-        one = self._senders.get(sender)
-        if one is None:
-            one = self._senders[sender] = _Sender()
-        if stamp > one.last if one.last is not None else abs(ahead) <= WINDOW:
-            pass
-        elif self._passes(one, stamp, ahead, dead_time, now):
-            one.passed += 1
-        else:
-            return "clock" if one.last is None else "replay"
-        one.last = stamp
-        one.at = -math.inf  # a trial that was under way is void
+    def judge(self, name: str, stamp: int, ahead: float, dead_time: float, now: float) -> str:
+        """Accept or drop a verified heartbeat by its stamp; return the cause of a drop, or "".
+
+        `ahead`: seconds between the stamp and this machine's clock. `dead_time` and `now` in seconds.
+        """
+        sender = self._senders.get(name)
+        if sender is None:
+            sender = self._senders[name] = _Sender()
+        if not (stamp > sender.last if sender.last is not None else abs(ahead) <= WINDOW):
+            if not self._passes_trial(sender, stamp, ahead, dead_time, now):
+                return "clock" if sender.last is None else "replay"
+            sender.passed += 1
+        sender.last = stamp
+        sender.trial_heard = -math.inf  # ends a trial that was under way
         return ""
 
     @staticmethod
-    def _passes(one: _Sender, stamp: int, ahead: float, dead_time: float, now: float) -> bool:
-        if now - one.at >= dead_time:
-            one.since = now
-        elif stamp <= one.risen:
+    def _passes_trial(sender: _Sender, stamp: int, ahead: float, dead_time: float, now: float) -> bool:
+        if now - sender.trial_heard >= dead_time:
+            sender.trial_since = now
+        elif stamp <= sender.trial_stamp:
             return False
-        one.risen, one.at = stamp, now
-        quick = one.last is None and ahead > 0
-        return now - one.since >= dead_time * (QUICK_TRIAL if quick else TRIAL * 2.0**one.passed)
+        sender.trial_stamp, sender.trial_heard = stamp, now
+        quick = sender.last is None and ahead > 0
+        return now - sender.trial_since >= dead_time * (QUICK_TRIAL if quick else TRIAL * 2.0**sender.passed)

@@ -1,9 +1,7 @@
-"""The sender and the receiver: two threads on one plain blocking UDP socket.
+"""The one UDP socket for heartbeats: plain, blocking, for both address families.
 
-Neither waits for anything but the socket and the node. The receiver is also the one that lets deaths happen: a peer dies at its
-deadline, unless a datagram still waits in the socket. The kernel holds a bounded number of datagrams, so after
-taking that many out, everything that waited at the start of a round has been read, even under a flood. During one the kernel sifts
-(`sieve`).
+The kernel holds a bounded number of datagrams (`capacity`). After reading that many, a receiver has
+read everything that waited when it began, even during a flood.
 """
 
 from __future__ import annotations
@@ -15,21 +13,21 @@ import struct
 from exoip.heartbeat.socket_address import SocketAddress, bind_error
 from exoip.heartbeat.wire import SIGNED
 
-RECEIVE_BUFFER = 1 << 20
+RECEIVE_BUFFER = 1 << 20  # bytes asked of the kernel
 SMALLEST_COST = 256  # bytes of the receive buffer that even an empty datagram takes
 NETWORK_CONTROL = 0xC0  # the DSCP class CS6, as VRRP daemons mark their adverts
 _V4_MAPPED = "::ffff:"
-_SO_MEMINFO, _MEMINFO = (
-    55,
-    struct.Struct("9I"),
-)  # Linux; the module `socket` has no names for these. The last is what was dropped
-_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
+# Linux; the module `socket` has no names for these.
+_SO_MEMINFO = 55
+_MEMINFO = struct.Struct("9I")  # the last number is the count of dropped datagrams
+_SO_ATTACH_FILTER = 26
+_SO_DETACH_FILTER = 27
 
 
 class HeartbeatSocket:
-    """A UDP socket bound to `host` ("" for every address, both families where the machine has both) and `port`.
+    """A UDP socket bound to `host` and `port`; "" stands for every address, of both families if possible.
 
-    Raises ConfigError when it can not be bound, naming the address and the cure.
+    Raises ConfigError if it cannot be bound.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -39,8 +37,10 @@ class HeartbeatSocket:
         try:
             if dual:
                 self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            if self._v6:
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, NETWORK_CONTROL)
+            self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, NETWORK_CONTROL)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            self._mark()
             self.socket.bind((host, port))
         except OSError as error:
             self.socket.close()
@@ -48,19 +48,17 @@ class HeartbeatSocket:
         room = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self.capacity = room // SMALLEST_COST  # more datagrams than the kernel can hold for us
 
-    def _mark(self) -> None:
-        if self._v6:
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, NETWORK_CONTROL)
-        self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, NETWORK_CONTROL)
-
     def send(self, datagram: bytes, address: str, port: int) -> None:
-        """Send to an IP literal; raises OSError."""
+        """Send to an IP literal. Raises OSError."""
         if self._v6 and ":" not in address:
             address = _V4_MAPPED + address
         self.socket.sendto(datagram, (address, port))
 
     def receive(self) -> tuple[bytes, str] | None:
-        """Return a waiting datagram (its first bytes: enough to see that it is too long) and who sent it; None when none waits."""
+        """Return the first bytes of a waiting datagram and its sender's address, or None if none waits.
+
+        It reads one byte more than a signed heartbeat has: enough to see that a datagram is too long.
+        """
         try:
             datagram, source = self.socket.recvfrom(SIGNED + 1, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -68,7 +66,7 @@ class HeartbeatSocket:
         return datagram, str(source[0]).removeprefix(_V4_MAPPED)
 
     def set_filter(self, steps: bytes | None) -> bool:
-        """Have the kernel drop what does not pass this filter (`sieve.program`), or nothing; return whether it does as asked."""
+        """Attach the filter (`flood_filter.bpf_program`), or detach it (None); return whether that worked."""
         try:
             if steps is None:
                 self.socket.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
@@ -81,7 +79,7 @@ class HeartbeatSocket:
         return True
 
     def dropped(self) -> int:
-        """How many datagrams the kernel dropped so far, since they did not pass the filter or no longer fitted (it wraps at 2**32)."""
+        """Return how many datagrams the kernel has dropped, by the filter or for lack of room, modulo 2**32."""
         try:
             return int(_MEMINFO.unpack(self.socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[-1])
         except (OSError, struct.error):

@@ -1,20 +1,22 @@
-"""The heartbeat on the wire: 24 bytes, the same ones that the Go exoip sends.
+"""Encode and decode heartbeats: the same 24 bytes that the Go exoip sends.
 
     offset  0    2     3     4                    8                                     24
             +----+-----+-----+--------------------+-------------------------------------+
             |0201| prio| prio| Elastic IP (IPv4)  | instance id (a UUID, 16 bytes)      |
             +----+-----+-----+--------------------+-------------------------------------+
 
-Big-endian. The first two bytes are the protocol (2) and its version (1). The priority, 0 (best) to 255, stands twice and
-must be the same both times. The Go tool wrote the id of a network interface into the last 16 bytes; API v2 has no
-such ids, so exoip writes the instance's own. A signed heartbeat has a trailer of 24 bytes more, see `authentication`.
+Integers are big-endian. The first two bytes are the protocol (2) and its version (1). The priority,
+0 (best) to 255, stands twice and must be the same both times. The Go tool put the id of a network
+interface in the last 16 bytes; API v2 has no such ids, so exoip puts the instance id there. A signed
+heartbeat has a trailer of 24 more bytes, see `authentication`.
 
-`decode` takes any bytes at all and raises nothing but `WireError`. A node says the same 24 bytes again and again: they are taken apart
-and checked when they first come, and known from then on.
+`decode` accepts any bytes and raises only `WireError`. A node repeats the same 24 bytes, so decoded
+heartbeats are cached.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,16 +25,21 @@ from uuid import UUID
 
 from exoip.errors import WireError
 
-SIZE = 24
-SIGNED = 48  # with its trailer
-PROTOCOL = b"\x02\x01"
-DECODE_CACHE_SIZE = 2048  # heartbeats that are told apart without another look: more than a group has; whoever sends, it is 1 MiB at most
+SIZE = 24  # bytes of a heartbeat
+SIGNED = 48  # bytes with the trailer
+PROTOCOL = b"\x02\x01"  # protocol 2, version 1
+DECODE_CACHE_SIZE = 2048  # decoded heartbeats: more than a group has; 1 MiB at most
+UUID_PATTERN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # an id as the API writes it
 _LAYOUT = struct.Struct(">2sBB4s16s")
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """What one node says: `priority` 0..255 (lowest wins), `eip` in dotted decimals, `instance_id` a lower-case UUID."""
+    """One heartbeat.
+
+    `priority`: 0..255, the lowest wins. `eip`: dotted decimals. `instance_id`: a lower-case UUID.
+    Raises ValueError for anything else.
+    """
 
     priority: int
     eip: str
@@ -54,15 +61,15 @@ def encode(heartbeat: Heartbeat) -> bytes:
 
 
 def split(datagram: bytes) -> tuple[bytes, bytes]:
-    """Return the heartbeat and the trailer of a signed datagram; any other as it is, with no trailer."""
+    """Split a signed datagram into heartbeat and trailer; the trailer of any other is empty."""
     return (datagram[:SIZE], datagram[SIZE:]) if len(datagram) == SIGNED else (datagram, b"")
 
 
 @lru_cache(DECODE_CACHE_SIZE)
 def decode(datagram: bytes) -> Heartbeat:
-    """Return the heartbeat in `datagram`, of which `split` took the trailer off.
+    """Decode a datagram without its trailer.
 
-    Raise `WireError` when it is none, whose `cause` is short, long, version or priority.
+    Raises WireError, whose `cause` is short, long, version or priority.
     """
     if len(datagram) != SIZE:
         cause = "short" if len(datagram) < SIZE else "long"
