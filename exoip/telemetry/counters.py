@@ -1,4 +1,4 @@
-"""What happened since the start, counted for the metrics: events, moves, failovers, calls to the API. Costs nothing per heartbeat."""
+"""Count events, failovers and API calls since the start, for the metrics. Costs nothing per heartbeat."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from exoip.core.calls import Call, Failure, Kind, Outcome
 from exoip.core.events import Event, EventName
 from exoip.core.peers import Role
 
-DONE = "done"  # the outcome of a call that gave what was asked
+DONE = "done"  # the outcome of a successful call
 
 
 @dataclass(frozen=True, slots=True)
 class CounterSnapshot:
-    """A copy. `calls`: by kind and outcome (DONE or a failure's name), how many and how many seconds in all."""
+    """The counters at one moment. `calls`: number and total seconds, by kind and outcome (DONE or a failure)."""
 
     events: dict[EventName, int]
     failovers: int
@@ -33,20 +33,20 @@ class Counters:
         self._calls = {(kind, str(outcome)): (0, 0.0) for kind in Kind for outcome in outcomes}
 
     def count_event(self, event: Event) -> None:
-        """Count an event. A failover is this node's becoming master after it was a backup."""
+        """Count an event. A failover is a change of this node from backup to master."""
         with self._lock:
             self._events[event.name] += 1
             if event.name is EventName.ROLE and event.details["role"] == Role.MASTER:
                 self._failovers += event.details["old_role"] == Role.BACKUP
 
     def count_call(self, call: Call, outcome: Outcome) -> None:
-        """Count a call to the API."""
+        """Count an API call."""
         key = (call.kind, DONE if outcome.failure is None else str(outcome.failure))
         with self._lock:
             count, seconds = self._calls[key]
             self._calls[key] = count + 1, seconds + outcome.ended - outcome.began
 
     def snapshot(self) -> CounterSnapshot:
-        """Return the counts so far."""
+        """Return a copy of the counters."""
         with self._lock:
             return CounterSnapshot(dict(self._events), self._failovers, dict(self._calls))

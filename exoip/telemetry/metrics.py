@@ -1,15 +1,15 @@
-"""The metrics of a node, in the text format of Prometheus, through the optional package prometheus_client.
+"""Render a node's metrics in the text format of Prometheus, with the optional package prometheus_client.
 
-Names follow Prometheus' conventions: base units, `_total` for what only grows, `_timestamp_seconds` for a moment in Unix time. The
-package is imported when metrics are asked for and not before, for it takes memory.
+Names follow Prometheus' conventions: base units, `_total` for what only grows, `_timestamp_seconds`
+for a moment in Unix time. The package is imported only when metrics are asked for, to save memory.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from exoip import __version__
 from exoip.core.events import EventName
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MOVES = {EventName.ATTACHED: "attach", EventName.CLEARED: "clear", EventName.LET_GO: "let-go"}
 
+Labels = Mapping[str, str]
+Samples = Iterable[tuple[Labels, float | tuple[float, float]]]
+
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatCounts:
-    """Datagrams since the start: sent, not sent for an error, received."""
+    """Datagrams since the start: sent, not sent because of an error, received."""
 
     sent: int
     failed: int
@@ -36,167 +39,167 @@ class HeartbeatCounts:
 
 @dataclass(frozen=True, slots=True)
 class MetricsInput:
-    """All that the metrics tell of. `wall` gives the Unix time of a moment of the node's clock; `name` a person's words for a peer."""
+    """All that the metrics are made from.
+
+    `unix_time` gives the Unix time of a moment of the node's clock, `display_name` the name and
+    address of an instance id.
+    """
 
     node: Snapshot
     eip: str
     instance_id: str
-    beats: HeartbeatCounts
-    counts: CounterSnapshot
+    heartbeats: HeartbeatCounts
+    counters: CounterSnapshot
     checks: tuple[CheckView, ...]
     hook: HookView | None
-    wall: Callable[[float], float]
-    name: Callable[[str], str]
+    unix_time: Callable[[float], float]
+    display_name: Callable[[str], str]
+
+
+class Family(NamedTuple):
+    """A metric with its samples. `kind`: gauge, counter, or summary, whose samples are (count, sum)."""
+
+    kind: str
+    name: str
+    meaning: str
+    samples: Samples
 
 
 def require_prometheus_client() -> None:
-    """Raise ConfigError when the package is not there."""
+    """Raise ConfigError if the package is missing."""
     try:
         import prometheus_client  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            "metrics (--metrics-listen, exoipctl metrics) need the Python package prometheus_client, which is not installed: "
-            "apt install python3-prometheus-client"
+            "metrics (--metrics-listen, exoipctl metrics) need the Python package prometheus_client, "
+            "which is not installed: apt install python3-prometheus-client"
         ) from error
 
 
-def render(facts: MetricsInput) -> str:
-    """Return all metrics. Raises ConfigError where the package is missing."""
+def render(given: MetricsInput) -> str:
+    """Return all metrics, those of the process included. Raises ConfigError if the package is missing."""
     require_prometheus_client()
     from prometheus_client import ProcessCollector
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
     from prometheus_client.exposition import generate_latest
 
-    nowhere: Any = None  # it registers itself where it is told to
+    kinds = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily, "summary": SummaryMetricFamily}
+    nowhere: Any = None  # the collector is not registered anywhere
     process = ProcessCollector(registry=nowhere)
 
     class Collected:
         def collect(self) -> Iterator[Any]:
-            yield from families(facts)
+            for kind, name, meaning, samples in families(given):
+                found = list(samples)
+                family: Any = kinds[kind](f"exoip_{name}", meaning, labels=list(found[0][0]) if found else ())
+                for labels, value in found:
+                    family.add_metric(list(labels.values()), *(value if isinstance(value, tuple) else (value,)))
+                yield family
             yield from process.collect()
 
     collected: Any = Collected()
     return str(generate_latest(collected).decode())
 
 
-def families(facts: MetricsInput) -> Iterator[Any]:
-    """Each metric with its samples, as the package has them."""
-    yield from _node(facts)
-    yield from _peers(facts)
-    yield from _traffic(facts)
-    yield from _checks(facts.checks)
-    if facts.hook is not None:
-        yield from _hook(facts.hook)
+def families(given: MetricsInput) -> Iterator[Family]:
+    """Return the metrics of the node. Pure."""
+    yield from _node(given)
+    yield from _peers(given)
+    yield from _counters(given)
+    yield from _checks(given.checks)
+    if given.hook is not None:
+        yield from _hook(given.hook)
 
 
-def _gauge(name: str, meaning: str, value: float) -> Any:
-    from prometheus_client.core import GaugeMetricFamily
-
-    return GaugeMetricFamily(f"exoip_{name}", meaning, value=value)
+def _gauge(name: str, meaning: str, value: float | Samples) -> Family:
+    return Family("gauge", name, meaning, [({}, value)] if isinstance(value, int | float) else value)
 
 
-def _labelled(
-    kind: str, name: str, meaning: str, labels: Iterable[str], samples: Iterable[tuple[Iterable[str], float]]
-) -> Any:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-    made = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily}[kind]
-    family = made(f"exoip_{name}", meaning, labels=list(labels))
-    for values, value in samples:
-        family.add_metric(list(values), value)
-    return family
+def _counter(name: str, meaning: str, value: float | Samples) -> Family:
+    return _gauge(name, meaning, value)._replace(kind="counter")
 
 
-def _counter(name: str, meaning: str, value: float) -> Any:
-    return _labelled("counter", name, meaning, (), [((), value)])
-
-
-def _node(facts: MetricsInput) -> Iterator[Any]:
-    node = facts.node
-    yield _labelled("gauge", "build_info", "The version that runs; always 1", ["version"], [([__version__], 1)])
-    who = [([facts.eip, facts.instance_id], 1.0)]
-    yield _labelled("gauge", "node_info", "The Elastic IP and this instance; always 1", ["eip", "instance_id"], who)
-    yield _labelled("gauge", "role", "1 for the role of this node, 0 for the others", ["role"],
-                    [([role], role is node.role) for role in Role])  # fmt: skip
-    yield _gauge("role_since_timestamp_seconds", "When this node came to that role", facts.wall(node.since))
+def _node(given: MetricsInput) -> Iterator[Family]:
+    node, own = given.node, {"eip": given.eip, "instance_id": given.instance_id}
+    causes = sorted({reason.cause for reason in node.unfit_reasons})
+    yield _gauge("build_info", "Running version, always 1", [({"version": __version__}, 1)])
+    yield _gauge("node_info", "Elastic IP and instance of this node, always 1", [(own, 1)])
+    yield _gauge("role", "1 for the role of this node, 0 for the others", [({"role": r}, r is node.role) for r in Role])
+    yield _gauge("role_since_timestamp_seconds", "When this node took its role", given.unix_time(node.since))
     yield _gauge("holds", "Whether this node holds the Elastic IP, as far as it knows", node.holds)
-    yield _gauge("holding_in_doubt", "Whether it has yet to read that anew", node.in_doubt)
-    yield _gauge("advertised_priority", "The priority in its heartbeats", node.advertised)
-    yield _gauge("unfit", "Whether it steps aside if another can serve", node.unfit)
-    causes = [([cause], 1) for cause in sorted({reason.cause for reason in node.unfit_reasons})]
-    yield _labelled("gauge", "unfit_reason", "1 for each reason to step aside, by its cause", ["reason"], causes)
-    yield _gauge("yielded", "Whether it stands back from a holder that it can not hear", node.yielded)
-    yield _gauge("leaving", "Whether it hands over to stop", node.leaving)
-    yield _gauge("api_degraded", "Whether calls to the API fail at present", bool(node.degraded))
-    yield _gauge(
-        "preempt_delay_seconds",
-        "How long a better node has to wait at present, flap damping included",
-        node.preempt_delay,
-    )
-    yield _gauge("outsiders", "Instances that are no members and hold the Elastic IP", len(node.outsiders))
+    yield _gauge("holding_in_doubt", "Whether this node has to read again whether it holds", node.in_doubt)
+    yield _gauge("advertised_priority", "Priority in the heartbeats of this node", node.advertised)
+    yield _gauge("unfit", "Whether this node steps aside if another node can serve", node.unfit)
+    yield _gauge("unfit_reason", "1 for each reason to step aside, by cause", [({"reason": one}, 1) for one in causes])
+    yield _gauge("yielded", "Whether this node stands back from a holder that it cannot hear", node.yielded)
+    yield _gauge("leaving", "Whether this node is stopping and hands over", node.leaving)
+    yield _gauge("api_degraded", "Whether API calls are failing", bool(node.degraded))
+    waits = "How long a better node has to wait before it takes over, flap damping included"
+    yield _gauge("preempt_delay_seconds", waits, node.preempt_delay)
+    yield _gauge("outsiders", "Instances that hold the Elastic IP and are not members", len(node.outsiders))
 
 
-def _peers(facts: MetricsInput) -> Iterator[Any]:
-    peers = facts.node.peers
-    yield _gauge("peers", "The other nodes", len(peers))
-    yield _gauge("peers_alive", "Those of them that are alive", sum(peer.alive for peer in peers))
+def _peers(given: MetricsInput) -> Iterator[Family]:
+    peers = given.node.peers
 
-    def each(name: str, meaning: str, value: Callable[[PeerView], float | None]) -> Any:
-        found = [([facts.name(peer.instance_id), peer.address], value(peer)) for peer in peers]
-        samples = [(labels, number) for labels, number in found if number is not None]
-        return _labelled("gauge", name, meaning, ["peer", "address"], samples)
+    def each(name: str, meaning: str, value: Callable[[PeerView], float | None]) -> Family:
+        samples = [
+            ({"peer": given.display_name(peer.instance_id), "address": peer.address}, number)
+            for peer in peers
+            if (number := value(peer)) is not None
+        ]
+        return _gauge(name, meaning, samples)
 
     def heard(peer: PeerView) -> float | None:
-        return facts.wall(peer.last_seen) if peer.last_seen > -math.inf else None
+        return given.unix_time(peer.last_seen) if peer.last_seen > -math.inf else None
 
+    yield _gauge("peers", "Number of other nodes", len(peers))
+    yield _gauge("peers_alive", "Number of other nodes that are alive", sum(peer.alive for peer in peers))
     yield each("peer_alive", "Whether this peer is alive", lambda peer: peer.alive)
-    yield each("peer_advertised_priority", "The priority in its last heartbeat", lambda peer: peer.priority)
-    yield each("peer_last_heard_timestamp_seconds", "When its last heartbeat came", heard)
-    yield each("peer_holds", "Whether it holds the Elastic IP, where that was read", lambda peer: peer.holds)
+    yield each("peer_advertised_priority", "Priority in the last heartbeat of this peer", lambda peer: peer.priority)
+    yield each("peer_last_heard_timestamp_seconds", "When the last heartbeat of this peer arrived", heard)
+    yield each("peer_holds", "Whether this peer holds the Elastic IP, if that was read", lambda peer: peer.holds)
 
 
-def _traffic(facts: MetricsInput) -> Iterator[Any]:
-    from prometheus_client.core import SummaryMetricFamily
+def _counters(given: MetricsInput) -> Iterator[Family]:
+    counters, heartbeats = given.counters, given.heartbeats
 
-    counts, beats = facts.counts, facts.beats
-    yield _counter("heartbeats_sent", "Heartbeats sent, one for each peer", beats.sent)
-    yield _counter("heartbeat_send_failures", "Heartbeats that could not be sent", beats.failed)
-    yield _counter("datagrams_received", "Datagrams received, the refused ones too", beats.received)
-    yield _labelled("counter", "datagrams_refused", "Datagrams that were no heartbeats of a member, by cause", ["cause"],
-                    [([cause], number) for cause, number in sorted(facts.node.dropped.items())])  # fmt: skip
-    yield _labelled("counter", "events", "Events, as EXOIP_EVENT in the journal", ["event"],
-                    [([what], number) for what, number in sorted(counts.events.items())])  # fmt: skip
-    moves = [([move], counts.events[what]) for what, move in MOVES.items()]
-    yield _labelled(
-        "counter", "moves", "Attaches of this node and detaches of others or itself that were done", ["move"], moves
-    )
-    yield _counter("failovers", "How often this node became master after it was a backup", counts.failovers)
-    calls = [([kind, outcome], number) for (kind, outcome), (number, _) in counts.calls.items()]
-    yield _labelled(
-        "counter", "api_calls", "Calls to the API by what they ask and what came of it", ["call", "outcome"], calls
-    )
-    durations = SummaryMetricFamily(
-        "exoip_api_call_duration_seconds", "How long calls to the API took", labels=["call"]
-    )
-    for kind in dict.fromkeys(kind for kind, _ in counts.calls):
-        each = [took for (of, _), took in counts.calls.items() if of is kind]
-        durations.add_metric([kind], sum(number for number, _ in each), sum(seconds for _, seconds in each))
-    yield durations
+    def each(label: str, values: Mapping[Any, int]) -> Samples:
+        return [({label: str(name)}, number) for name, number in sorted(values.items())]
+
+    yield _counter("heartbeats_sent", "Heartbeats sent, one per peer", heartbeats.sent)
+    yield _counter("heartbeat_send_failures", "Heartbeats that could not be sent", heartbeats.failed)
+    yield _counter("datagrams_received", "Datagrams received, dropped ones included", heartbeats.received)
+    yield _counter("datagrams_refused", "Datagrams dropped, by cause", each("cause", given.node.dropped))
+    yield _counter("events", "Events by their name, see EXOIP_EVENT in the journal", each("event", counters.events))
+    moves = {move: counters.events[event] for event, move in MOVES.items()}
+    yield _counter("moves", "Attaches and detaches that this node completed", each("move", moves))
+    yield _counter("failovers", "How often this node went from backup to master", counters.failovers)
+    calls = [({"call": kind, "outcome": outcome}, number) for (kind, outcome), (number, _) in counters.calls.items()]
+    yield _counter("api_calls", "API calls by kind and outcome", calls)
+    spent: dict[str, tuple[float, float]] = {}
+    for (kind, _), (number, seconds) in counters.calls.items():
+        count, total = spent.get(kind, (0, 0.0))
+        spent[kind] = count + number, total + seconds
+    durations = [({"call": kind}, both) for kind, both in spent.items()]
+    yield Family("summary", "api_call_duration_seconds", "Duration of API calls", durations)
 
 
-def _checks(checks: tuple[CheckView, ...]) -> Iterator[Any]:
-    state = [([check.name, health], check.health is health) for check in checks for health in Health]
-    yield _labelled(
-        "gauge", "check_state", "1 for the state of this health check, 0 for the others", ["check", "state"], state
-    )
-    results = [([check.name, word], number) for check in checks
-               for word, number in (("good", check.runs - check.bad), ("bad", check.bad))]  # fmt: skip
-    yield _labelled("counter", "check_results", "Results of this health check", ["check", "result"], results)
-    took = [([check.name], check.took) for check in checks if check.runs]
-    yield _labelled("gauge", "check_duration_seconds", "How long its last result took", ["check"], took)
+def _checks(checks: tuple[CheckView, ...]) -> Iterator[Family]:
+    state = [({"check": one.name, "state": health}, one.health is health) for one in checks for health in Health]
+    results = [
+        ({"check": one.name, "result": word}, number)
+        for one in checks
+        for word, number in (("good", one.runs - one.bad), ("bad", one.bad))
+    ]
+    took = [({"check": one.name}, one.took) for one in checks if one.runs]
+    yield _gauge("check_state", "1 for the state of this health check, 0 for the others", state)
+    yield _counter("check_results", "Results of this health check", results)
+    yield _gauge("check_duration_seconds", "Duration of the last run of this health check", took)
 
 
-def _hook(hook: HookView) -> Iterator[Any]:
-    calls = [(["done"], hook.done), (["failed"], hook.failed)]
-    yield _labelled("counter", "hook_calls", "Calls of the notify program", ["outcome"], calls)
-    yield _counter("hook_skipped", "Changes that it was not told of, for it was too slow", hook.skipped)
-    yield _gauge("hook_waiting", "Changes that wait to be told", hook.waiting)
+def _hook(hook: HookView) -> Iterator[Family]:
+    calls = [({"outcome": "done"}, hook.done), ({"outcome": "failed"}, hook.failed)]
+    yield _counter("hook_calls", "Calls of the notify program", calls)
+    yield _counter("hook_skipped", "Changes left out because the notify program was too slow", hook.skipped)
+    yield _gauge("hook_waiting", "Changes that wait for the notify program", hook.waiting)
