@@ -74,7 +74,7 @@ def once(config: Config) -> int:
     words = ("attached to", "attach") if attach else ("detached from", "detach")
 
     def as_wished() -> bool:
-        return (topology.eip_id in (client.instance(topology.instance_id).elastic_ip_ids or ())) is attach
+        return client.instance(topology.instance_id).holds(topology.eip_id) is attach
 
     if as_wished():
         log(logging.INFO, "%s is already %s %s", topology.eip, words[0], topology.instance_id)

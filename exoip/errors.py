@@ -55,15 +55,10 @@ class MetadataUnavailable(ConfigError):
 
 
 class ApiError(ExoipError):
-    """Report an API request that failed.
+    """Report an API request that failed. `retry_after`: seconds that the API asks us to wait, or None."""
 
-    `call` names it ("PUT /elastic-ip/…:attach"); `retry_after` is how many seconds the API asked us
-    to wait, or None.
-    """
-
-    def __init__(self, message: str, *, call: str = "", retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.call = call
         self.retry_after = retry_after
 
 
@@ -101,6 +96,6 @@ class OperationFailed(ApiError):
     `reason` is the API's word for it ("busy", "not-found", ...).
     """
 
-    def __init__(self, message: str, *, call: str = "", reason: str = "") -> None:
-        super().__init__(message, call=call)
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
         self.reason = reason

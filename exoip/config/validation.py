@@ -64,7 +64,7 @@ def _check_addresses(values: Values, settings: Settings) -> None:
     for peer in values["peers"]:
         if peer.address == elastic_ip:
             _reject(settings, "exoscale-peers", "address", f"both name {elastic_ip}: a peer has an address of its own")
-        if not _in_reach(host, peer.address):
+        if not in_reach(host, peer.address):
             _reject(settings, "exoscale-peers", "bind-address", f"cannot meet: {host} does not reach {peer.address}")
         for key in filter(None, ((peer.address, peer.port or port), peer.instance_id)):
             if key in seen:
@@ -72,7 +72,7 @@ def _check_addresses(values: Values, settings: Settings) -> None:
             seen[key] = peer
 
 
-def _in_reach(bind_host: str, peer: str) -> bool:
+def in_reach(bind_host: str, peer: str) -> bool:
     """Return whether a socket bound there can send to the peer at all."""
     if bind_host in ("", "::"):
         return True

@@ -21,9 +21,10 @@ from exoip.ctl.client import Daemon, Refused, Unanswered, ask
 from exoip.ctl.permissions import Right, rights
 from exoip.ctl.status import called
 from exoip.errors import ApiError, ConfigError
-from exoip.exoscale import discovery, metadata
-from exoip.exoscale.client import Client, SecurityGroup
-from exoip.exoscale.discovery import Topology
+from exoip.exoscale import discovery
+from exoip.exoscale.client import Client
+from exoip.exoscale.models import SecurityGroup
+from exoip.exoscale.topology import Topology
 
 WELL, WARNING, PROBLEM, OPEN = "well", "warning", "problem", "not checked"
 GROUP = "exoip"  # as which the unit's daemon runs
@@ -130,9 +131,8 @@ def _whereabouts(config: Config) -> tuple[str, str, list[Finding]]:
     """This instance's id and the API's URL, each "" when it is not to be known, and the findings."""
     findings, own_id, endpoint = [], config.instance_id or "", config.api_endpoint or ""
     try:
-        own_id = own_id or metadata.instance_id(config.metadata_url)
-        zone = config.zone or ("" if endpoint else metadata.zone(config.metadata_url))
-        endpoint = endpoint or f"https://api-{zone}.exoscale.com/v2"
+        own_id = discovery.own_instance_id(config)
+        _, endpoint = discovery.zone_and_endpoint(config)
         asked = "" if config.instance_id else ", as the metadata service says"
         findings.append(Finding(WELL, "instance", f"{own_id}{asked}"))
     except ConfigError as error:
@@ -145,7 +145,7 @@ def _whereabouts(config: Config) -> tuple[str, str, list[Finding]]:
 
 def _of_the_api(config: Config, client: Client, own_id: str) -> Iterator[Finding]:
     try:
-        client.ping()
+        client.zones()
     except ApiError as error:
         yield Finding(
             PROBLEM, "API", str(error), "look at the network, the name server, the firewall, and the API's status page"
@@ -164,7 +164,7 @@ def _of_the_api(config: Config, client: Client, own_id: str) -> Iterator[Finding
     ):
         return
     try:
-        topology = discovery.discover(config, lambda endpoint: discovery.client_for(config, endpoint))
+        topology = discovery.discover(config)
     except ConfigError as error:
         yield Finding(PROBLEM, "cluster", str(error))
     except ApiError as error:

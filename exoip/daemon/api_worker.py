@@ -27,7 +27,8 @@ from exoip.errors import (
     ExoipError,
     OperationFailed,
 )
-from exoip.exoscale.client import Client, OperationRecord
+from exoip.exoscale.client import Client
+from exoip.exoscale.models import OperationRecord
 from exoip.thread import ROUND_TIME, SupervisedThread
 
 _FAILURES: tuple[tuple[type[ExoipError], Failure], ...] = (  # the first that matches counts
@@ -128,7 +129,7 @@ class ApiCaller:
             instance = client.instance(instance_id)
         except ApiNotFound:
             return Outcome(began, self._clock())  # an instance that is gone holds nothing
-        holds = self._eip_id in (instance.elastic_ip_ids or ())
+        holds = instance.holds(self._eip_id)
         return Outcome(began, self._clock(), holds=holds, running=instance.running, name=instance.name)
 
 

@@ -33,7 +33,7 @@ from exoip.daemon.systemd import Systemd
 from exoip.errors import ApiError, ApiForbidden, MetadataUnavailable
 from exoip.exoscale import discovery
 from exoip.exoscale.client import Client
-from exoip.exoscale.discovery import Topology
+from exoip.exoscale.topology import Topology
 from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.operator import control_server
 from exoip.operator.control_commands import ControlCommands, ControlledNode
@@ -156,7 +156,7 @@ class Daemon:
             clock(),
             emit=self._inbox.put,
             verify_interval=self._config.verify_interval,
-            refresh_in=min(refresh_in, self._refresh_every()) if self._config.peer_group else math.inf,
+            refresh_in=refresh_in if discovery.members_change(self._config) else math.inf,
             quarantined_until=stand_aside_until,
             drained=self._control.drained.load(),
         )
@@ -196,7 +196,7 @@ class Daemon:
         return discovery.client_for(self._config, endpoint), discovery.client_for(self._config, endpoint)
 
     def _refresh_every(self) -> float:
-        return REFRESH_INTERVAL if self._config.peer_group is not None else math.inf
+        return REFRESH_INTERVAL if discovery.members_change(self._config) else math.inf
 
     def _refresh(self, client: Client) -> None:
         """Read the group anew; called by a worker."""

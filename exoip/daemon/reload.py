@@ -16,7 +16,7 @@ from exoip.config.options import OPTIONS, Config
 from exoip.daemon import requisites
 from exoip.errors import ConfigError, ExoipError
 from exoip.exoscale import discovery
-from exoip.exoscale.discovery import Topology
+from exoip.exoscale.topology import Topology
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exoip.config.options import OPTIONS, Config
-from exoip.exoscale.discovery import Member, Topology
+from exoip.exoscale.topology import Member, Topology
 from exoip.telemetry.log import log
 
 WINDOW = 60.0  # seconds that a start counts as recent

@@ -1,6 +1,7 @@
-"""The signed API client, and discovery: who and where this instance is, and who the members are.
+"""The signed API client, and discovery: what and where this instance is, and who the members are.
 
-In: a `Config` and calls. Out: typed answers, or an `ApiError` that says what failed. `signing` owns
-the signature, `connection` and `transport` one HTTP exchange under one deadline, `error_mapping` how
-answers become errors, `models` what is read from a body, and `client` the calls.
+In: a `Config` and calls. Out: typed answers and a `Topology`, or an error of `errors.py`. `signing`
+owns the signature, `connection` and `transport` one HTTP exchange within one deadline, `error_mapping`
+how failures become errors, `models` what is read from a body, `client` the calls, `metadata` which
+instance this is, `member_sources` how members are found (`security_group`, `static_peers`).
 """

@@ -1,14 +1,14 @@
-"""The client of the Exoscale API v2: nine calls, typed answers, and no exception but those of `errors.py`.
+"""Call the Exoscale API v2: nine calls with typed answers, which raise only the errors of `errors.py`.
 
     client = Client("https://api-ch-gva-2.exoscale.com/v2", key, secret)
     operation = client.attach(eip_id, instance_id)      # 0.25 s later
     operation = client.operation(operation.id)
 
-Every call has a time-out for all of it (read: 2 s, attach and detach: 10 s) and runs on one kept-alive connection,
-which `ping` opens and keeps open; see `transport.py`. All calls are idempotent. A mutation that ends in ApiTimeout may
-still take effect, and so may one that ends in ApiUnreachable or ApiUnavailable: read back. No proxy is used, no .netrc.
+Each call has one time-out for all of it (reads 2 s, attach and detach 10 s) and uses one kept-alive
+connection, see `transport.py`. All calls are idempotent. A mutation that raises ApiTimeout,
+ApiUnreachable or ApiUnavailable may still take effect: read back. No proxy and no .netrc is used.
 
-A Client is not thread-safe: each thread owns one.
+A Client is not thread-safe: each thread needs its own.
 """
 
 from __future__ import annotations
@@ -17,31 +17,40 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import requests
 
 from exoip import __version__
 from exoip.errors import ApiError, ApiTimeout, ApiUnavailable, ApiUnreachable, ConfigError, OperationFailed
-from exoip.exoscale.error_mapping import from_exception, from_response
-from exoip.exoscale.models import ElasticIp, InstanceRecord, OperationRecord, SecurityGroup, Zone, items, one_line, uuid
+from exoip.exoscale.error_mapping import error_from_exception, error_from_response
+from exoip.exoscale.models import (
+    ElasticIp,
+    InstanceRecord,
+    OperationRecord,
+    SecurityGroup,
+    Zone,
+    items,
+    json_object,
+    uuid,
+)
 from exoip.exoscale.signing import authorization
-from exoip.exoscale.transport import new_session
+from exoip.exoscale.transport import Transport
 
-__all__ = ["Client", "ElasticIp", "InstanceRecord", "OperationRecord", "SecurityGroup", "Zone"]
-
-SIGNATURE_LIFETIME = 600  # seconds, as the official clients
-FIRST_POLL, LONGEST_POLL = 0.25, 3.0  # seconds between two looks at an operation
+SIGNATURE_LIFETIME = 600  # seconds, as in the official clients
+FIRST_POLL = 0.25  # seconds until the first look at an operation; each further wait is twice as long
+LONGEST_POLL = 3.0  # seconds between two looks at an operation
 
 _URL = re.compile(r"https?://[\w.:\[\]-]+(/[\w.~/-]*)?", re.ASCII)
-_Answer = TypeVar("_Answer")
-_Found = TypeVar("_Found", InstanceRecord, OperationRecord)
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"exoip/{__version__}"}
+_Parsed = TypeVar("_Parsed")
+_Record = TypeVar("_Record", InstanceRecord, OperationRecord)
 
 
 @dataclass(frozen=True, slots=True)
 class _ApiCall:
-    """One call; `permission`: its name in the API's description and in the rules of a key's role."""
+    """One call. `permission`: its name in the API's description and in the rules of a key's role."""
 
     permission: str
     method: str
@@ -64,10 +73,11 @@ _OPERATION = _ApiCall("get-operation", "GET", "/operation/{}")
 
 
 class Client:
-    """The API of one zone. `endpoint`: its URL with `/v2`; time-outs in seconds; `wall_clock`: Unix time in seconds.
+    """The API of one zone.
 
-    Raises ConfigError for a malformed endpoint or key. Its methods raise ApiError, and ValueError for an id that is no
-    UUID: such a one is never sent.
+    `endpoint`: its URL with `/v2`; time-outs in seconds; `wall_clock`: Unix time in seconds. Raises
+    ConfigError for a malformed endpoint or key. The methods raise ApiError, and ValueError for an id
+    that is not a UUID, which is never sent.
     """
 
     def __init__(
@@ -84,63 +94,59 @@ class Client:
         self._key, self._secret = key, secret
         self._timeouts = {"GET": read_timeout, "PUT": mutation_timeout}
         self._wall_clock = wall_clock
-        self._session = new_session()
+        self._transport = Transport()
         if not re.fullmatch(r"[!-+\--~]+", key) or not secret:  # it goes into a header, before a comma
             raise ConfigError("the API key must be one word of plain letters and digits, and the secret not empty")
         try:
             if not _URL.fullmatch(endpoint):
-                raise ValueError("that is no plain http or https URL")
+                raise ValueError("not a plain http or https URL")
             self._prepare(_ZONES, _ZONES.path, {}, b"")
         except (requests.RequestException, ValueError) as error:
             example = "https://api-ch-gva-2.exoscale.com/v2"
             raise ConfigError(f"API endpoint {endpoint!r} must be a URL like {example}: {error}") from error
 
-    def __repr__(self) -> str:
-        return f"Client({self.endpoint!r})"
-
     def close(self) -> None:
         """Close the connection. A later call opens it again."""
-        self._session.close()
-
-    def ping(self) -> None:
-        """Open the connection to the API, or keep it open, by the cheapest call; it needs no right."""
-        self._send(_ZONES)
+        self._transport.close()
 
     def zones(self) -> tuple[Zone, ...]:
-        return self._list(_ZONES, "zones", Zone.from_answer)
+        """Return all zones: the cheapest call, which needs no permission."""
+        return self._list(_ZONES, "zones", Zone.from_json)
 
     def elastic_ips(self) -> tuple[ElasticIp, ...]:
-        return self._list(_ELASTIC_IPS, "elastic-ips", ElasticIp.from_answer)
+        """Return the zone's Elastic IPs, without their holders."""
+        return self._list(_ELASTIC_IPS, "elastic-ips", ElasticIp.from_json)
 
     def security_groups(self) -> tuple[SecurityGroup, ...]:
-        return self._list(_SECURITY_GROUPS, "security-groups", SecurityGroup.from_answer)
+        """Return the security groups with their rules, without their members."""
+        return self._list(_SECURITY_GROUPS, "security-groups", SecurityGroup.from_json)
 
     def instances(self, ip_address: str | None = None) -> tuple[InstanceRecord, ...]:
         """Return the zone's instances, without their Elastic IPs.
 
-        With `ip_address` those that have or hold it; an older service ignores it and answers all: confirm each.
+        With `ip_address`, return those that have it as their own or hold it. An old service ignores
+        that and returns all, so confirm each.
         """
         query = {"ip-address": ip_address} if ip_address else {}
-        return self._list(_INSTANCES, "instances", InstanceRecord.from_answer, query)
+        return self._list(_INSTANCES, "instances", InstanceRecord.from_json, query)
 
     def instance(self, instance_id: str) -> InstanceRecord:
-        """Return one instance with the Elastic IPs that it holds (`elastic_ip_ids` is never None here)."""
-
-        def parse(answer: Any) -> InstanceRecord:
-            found = InstanceRecord.from_answer(answer)  # which says nothing of Elastic IPs when it holds none
-            return found if found.elastic_ip_ids is not None else replace(found, elastic_ip_ids=frozenset())
-
-        return self._get(_INSTANCE, instance_id, parse)
+        """Return one instance with the Elastic IPs that it holds."""
+        return self._get(_INSTANCE, instance_id, InstanceRecord.from_json)
 
     def operation(self, operation_id: str) -> OperationRecord:
-        return self._get(_OPERATION, operation_id, OperationRecord.from_answer)
+        """Return the present state of an operation."""
+        return self._get(_OPERATION, operation_id, OperationRecord.from_json)
 
     def attach(self, eip_id: str, instance_id: str) -> OperationRecord:
-        """Attach the Elastic IP to the instance; other holders keep it. Answers at once, mostly as pending."""
+        """Attach the Elastic IP to the instance; other holders keep it. Returns at once, mostly as pending."""
         return self._mutate(_ATTACH, eip_id, instance_id)
 
     def detach(self, eip_id: str, instance_id: str) -> OperationRecord:
-        """Detach the Elastic IP from the instance. One that does not hold it: ApiNotFound, ApiConflict or a failure."""
+        """Detach the Elastic IP from the instance.
+
+        If it does not hold it, the result is ApiNotFound, ApiConflict or an operation that fails.
+        """
         return self._mutate(_DETACH, eip_id, instance_id)
 
     def wait(
@@ -152,73 +158,75 @@ class Client:
     ) -> OperationRecord:
         """Poll until the operation has succeeded and return it; `timeout` is in seconds.
 
-        Raises OperationFailed when it has failed, ApiTimeout when it is still pending or the API still does not
-        answer at the end; ApiForbidden and the other errors of a read at once.
+        Raises OperationFailed if it has failed, ApiTimeout if it is still pending or the API still
+        does not answer at the end, and any other error of a read at once.
         """
         deadline, pause = clock() + timeout, FIRST_POLL
-        trouble: ApiError | None = None
+        last_error: ApiError | None = None
         while not operation.succeeded:
             if operation.failed:
-                why = operation.reason or operation.state
-                text = f": {operation.message}" if operation.message else ""
-                raise OperationFailed(
-                    f"the operation ended as {operation.state}, reason {why}{text}", call=_OPERATION.label, reason=why
-                )
+                raise _operation_failed(operation)
             left = deadline - clock()
             if left <= 0:
-                text = f"; last: {trouble}" if trouble else ""
-                raise ApiTimeout(
-                    f"the operation {operation.id} is not done after {timeout:g} s{text}", call=_OPERATION.label
-                ) from trouble
-            sleep(min(max(pause, (trouble and trouble.retry_after) or 0.0), left))
+                text = f"the operation {operation.id} is not done after {timeout:g} s"
+                text += f"; last error: {last_error}" if last_error else ""
+                raise ApiTimeout(text) from last_error
+            sleep(min(max(pause, (last_error and last_error.retry_after) or 0.0), left))
             pause = min(2 * pause, LONGEST_POLL)
             try:
-                operation, trouble = self.operation(operation.id), None
+                operation, last_error = self.operation(operation.id), None
             except (ApiUnreachable, ApiUnavailable) as error:
-                trouble = error
+                last_error = error
         return operation
 
     def _list(
-        self, call: _ApiCall, name: str, parse: Callable[[Any], _Answer], query: Mapping[str, str] | None = None
-    ) -> tuple[_Answer, ...]:
-        answer = self._send(call, query=query)
-        if answer and name not in answer:  # an empty answer may stand for an empty list; another is none of this call
-            raise ApiUnavailable(f"{call.label}: no {name!r} in the answer", call=call.label)
-        return _parsed(call, lambda: tuple(parse(item) for item in items(answer, name) or ()))
+        self, call: _ApiCall, name: str, parse: Callable[[object], _Parsed], query: Mapping[str, str] | None = None
+    ) -> tuple[_Parsed, ...]:
+        def parse_list(answer: dict[str, Any]) -> tuple[_Parsed, ...]:
+            if answer and name not in answer:  # an empty object may stand for an empty list, but no other may
+                raise ValueError(f"{name!r} is missing")
+            return tuple(map(parse, items(answer.get(name)) or ()))
 
-    def _get(self, call: _ApiCall, wanted: str, parse: Callable[[Any], _Found]) -> _Found:
-        answer = self._send(call, wanted)
-        found = _parsed(call, lambda: parse(answer))
+        return self._send(call, parse_list, query=query)
+
+    def _get(self, call: _ApiCall, wanted: str, parse: Callable[[object], _Record]) -> _Record:
+        found = self._send(call, parse, wanted)
         if found.id != wanted.lower():
-            raise ApiUnavailable(f"{call.label}: asked for {wanted}, got {found.id}", call=call.label)
+            raise ApiUnavailable(f"{call.label}: asked for {wanted}, got {found.id}")
         return found
 
     def _mutate(self, call: _ApiCall, eip_id: str, instance_id: str) -> OperationRecord:
         body = json.dumps({"instance": {"id": uuid(instance_id)}}).encode()
-        answer = self._send(call, eip_id, body=body)
-        return _parsed(call, lambda: OperationRecord.from_answer(answer))
+        return self._send(call, OperationRecord.from_json, eip_id, body=body)
 
     def _send(
-        self, call: _ApiCall, *ids: str, query: Mapping[str, str] | None = None, body: bytes = b""
-    ) -> dict[str, Any]:
-        """Carry out `call` and return the object that the API answers; ValueError for an id that is no UUID."""
+        self,
+        call: _ApiCall,
+        parse: Callable[[dict[str, Any]], _Parsed],
+        *ids: str,
+        query: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> _Parsed:
+        """Send `call` and return what `parse` makes of the object that the API answers."""
         request = self._prepare(call, call.path.format(*map(uuid, ids)), query or {}, body)
         try:
-            response = self._session.send(request, timeout=self._timeouts[call.method], allow_redirects=False)
+            response = self._transport.send(request, self._timeouts[call.method])
         except requests.RequestException as error:
-            raise from_exception(error, call.label, self.endpoint) from error
+            raise error_from_exception(error, call.label, self.endpoint) from error
         if not 200 <= response.status_code < 300:
-            raise from_response(response, call.label, call.permission, self._wall_clock())
-        return _parsed(call, lambda: _json_object(response.content))
+            raise error_from_response(response, call.label, call.permission, self._wall_clock())
+        try:
+            return parse(json_object(response.content))
+        except ValueError as error:
+            text = f"{call.label}: the answer does not fit the API's description: {error}"
+            raise ApiUnavailable(text) from error
 
     def _prepare(self, call: _ApiCall, path: str, query: Mapping[str, str], body: bytes) -> requests.PreparedRequest:
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"exoip/{__version__}"}
-        if body:
-            headers["Content-Type"] = "application/json"
+        headers = _HEADERS | ({"Content-Type": "application/json"} if body else {})
         request = requests.Request(
             call.method, self.endpoint + path, headers=headers, params=dict(query), data=body or None
         ).prepare()
-        if call.signed:  # what is signed is what was prepared: the path and the body exactly as they will be sent
+        if call.signed:  # sign what was prepared: the path and the body exactly as they will be sent
             signed_path = request.path_url.partition("?")[0]
             expires = int(self._wall_clock()) + SIGNATURE_LIFETIME
             request.headers["Authorization"] = authorization(
@@ -227,19 +235,8 @@ class Client:
         return request
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        raise ValueError(f"no JSON: {one_line(body[:200].decode('utf-8', 'replace'), 100)!r}") from None
-    if not isinstance(answer, dict):
-        raise ValueError("no JSON object")
-    return answer
-
-
-def _parsed(call: _ApiCall, parse: Callable[[], _Answer]) -> _Answer:
-    try:
-        return parse()
-    except ValueError as error:
-        text = f"{call.label}: the answer is not what the API's description promises: {error}"
-        raise ApiUnavailable(text, call=call.label) from error
+def _operation_failed(operation: OperationRecord) -> OperationFailed:
+    reason = operation.reason or operation.state
+    text = f"the operation ended as {operation.state}, reason {reason}"
+    text += f": {operation.message}" if operation.message else ""
+    return OperationFailed(text, reason=reason)

@@ -1,7 +1,7 @@
-"""From a call that went wrong to one of the exceptions of `errors.py`.
+"""Map failed API calls to the exceptions of `errors.py`.
 
-The texts come from whoever answered: they are shown as one printable line of limited length, and nothing else is done
-with them. Never in there: the API secret, the Authorization header.
+Texts from the API appear in messages as one printable line of limited length, and are used for
+nothing else. The API secret and the Authorization header never appear.
 """
 
 from __future__ import annotations
@@ -25,63 +25,68 @@ from exoip.errors import (
 )
 from exoip.exoscale.models import one_line
 
-LONGEST_RETRY_AFTER = 300.0  # seconds; who asks for more is asked again sooner
-CLOCK_TOLERANCE = 60.0  # seconds that our clock may differ from the API's before a refusal is blamed on it
-_REFUSED = (401, 403)
-_BY_STATUS: dict[int, type[ApiError]] = {401: ApiForbidden, 403: ApiForbidden, 404: ApiNotFound, 409: ApiConflict}
+CLOCK_TOLERANCE = 60.0  # seconds that our clock may differ from the API's before a 401 or 403 is blamed on it
+_BY_STATUS: dict[int, type[ApiError]] = {
+    401: ApiForbidden,
+    403: ApiForbidden,
+    404: ApiNotFound,
+    409: ApiConflict,
+    429: ApiUnavailable,
+}
 
 
-def from_exception(error: requests.RequestException, label: str, endpoint: str) -> ApiError:
-    """Return the error for a call, named `label`, that got no answer from `endpoint` or one that is no HTTP."""
+def error_from_exception(error: requests.RequestException, label: str, endpoint: str) -> ApiError:
+    """Return the error for the call `label`, to which `endpoint` gave no answer, or not one in HTTP."""
     kind: type[ApiError] = ApiUnavailable
     if isinstance(error, requests.Timeout):
         kind = ApiTimeout
     elif isinstance(error, requests.ConnectionError):
         kind = ApiUnreachable
-    return kind(f"{label} at {endpoint}: {one_line(str(error))}", call=label)
+    return kind(f"{label} at {endpoint}: {one_line(str(error))}")
 
 
-def from_response(response: requests.Response, label: str, operation: str, now: float) -> ApiError:
-    """Return the error for an answer that is no 2xx.
+def error_from_response(response: requests.Response, label: str, permission: str, now: float) -> ApiError:
+    """Return the error for an answer whose status is not 2xx.
 
-    `operation`: the call's name in the rules of a key's role; `now`: Unix time in seconds by our clock.
+    `permission`: the call's name in the rules of a role; `now`: our clock, in seconds of Unix time.
     """
     status = response.status_code
-    kind = _BY_STATUS.get(status)
-    if kind is None:
-        kind = ApiInvalid if 400 <= status < 500 and status != 429 else ApiUnavailable
-    said = error_text(response.content) or one_line(response.reason or "", 60)
+    kind = _BY_STATUS.get(status) or (ApiInvalid if 400 <= status < 500 else ApiUnavailable)
+    reason = error_text(response.content) or one_line(response.reason or "", 60)
     if 300 <= status < 400:
-        said = f"a redirect to {one_line(response.headers.get('Location', 'nowhere'))}, which is not followed"
-    text = f"{label}: status {status}: {said}" if said else f"{label}: status {status}"
-    if status in _REFUSED:
-        text += f"; check the API key, its secret, and that its role allows {operation}" + _clock_text(response, now)
-    return kind(text, call=label, retry_after=_retry_after(response, now))
+        reason = f"a redirect to {one_line(response.headers.get('Location', 'nowhere'))}, which is not followed"
+    text = f"{label}: status {status}: {reason}" if reason else f"{label}: status {status}"
+    if kind is ApiForbidden:
+        text += f"; check the API key, its secret, and that its role allows {permission}" + _clock_text(response, now)
+    return kind(text, retry_after=_retry_after(response, now))
 
 
 def error_text(body: bytes) -> str:
-    """Return what an error's body says: its message, error, title, detail and errors, else the body as text."""
+    """Return what an error's body says: its message, error, title, detail and errors, or else its text."""
+    text = one_line(body[:4096].decode("utf-8", "replace"))
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
-        return one_line(body[:4096].decode("utf-8", "replace"))
+        return text
+    if isinstance(answer, str):
+        return one_line(answer)
     if not isinstance(answer, dict):
-        return one_line(str(answer)) if isinstance(answer, str) else one_line(body[:4096].decode("utf-8", "replace"))
+        return text
     errors = answer.get("errors")
     candidates = [answer.get(name) for name in ("message", "error", "title", "detail")]
     candidates += errors[:10] if isinstance(errors, list) else []
     texts = (one_line(_text_of(candidate)) for candidate in candidates)
-    return one_line(": ".join(dict.fromkeys(filter(None, texts)))) or one_line(body[:4096].decode("utf-8", "replace"))
+    return one_line(": ".join(dict.fromkeys(filter(None, texts)))) or text
 
 
 def _text_of(value: Any) -> str:
-    if isinstance(value, dict):  # {"message": …}
+    if isinstance(value, dict):  # {"message": ...}
         value = value.get("message")
     return value if isinstance(value, str) else ""
 
 
 def _date(text: str | None) -> float | None:
-    """Return an HTTP date as Unix time in seconds, None for anything else."""
+    """Return an HTTP date as Unix time in seconds, or None for any other text."""
     try:
         date = parsedate_to_datetime(text or "")
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
@@ -90,15 +95,15 @@ def _date(text: str | None) -> float | None:
 
 
 def _retry_after(response: requests.Response, now: float) -> float | None:
-    """Return the seconds to wait, at most LONGEST_RETRY_AFTER. A date there counts from the answer's own Date."""
+    """Return the seconds to wait. A date counts from the answer's own Date, as our clock may be wrong."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdecimal():
-        return min(float(text[:16]), LONGEST_RETRY_AFTER)
+        return float(text[:16])
     until = _date(text)
     if until is None:
         return None
     sent = _date(response.headers.get("Date"))
-    return min(max(until - (now if sent is None else sent), 0.0), LONGEST_RETRY_AFTER)
+    return max(until - (now if sent is None else sent), 0.0)
 
 
 def _clock_text(response: requests.Response, now: float) -> str:
@@ -106,7 +111,5 @@ def _clock_text(response: requests.Response, now: float) -> str:
     if sent is None or abs(now - sent) < CLOCK_TOLERANCE:
         return ""
     side = "ahead of" if now > sent else "behind"
-    return (
-        f"; this host's clock is {abs(now - sent):.0f} s {side} the API's, which makes signatures invalid: "
-        "set it right (NTP)"
-    )
+    text = f"this host's clock is {abs(now - sent):.0f} s {side} the API's"
+    return f"; {text}, which makes signatures invalid: set it (NTP)"

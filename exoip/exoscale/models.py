@@ -1,12 +1,15 @@
-"""What the API answers, as frozen dataclasses that can not be made from nonsense.
+"""Define the API's answers as frozen dataclasses that cannot be made from nonsense.
 
-`from_answer` takes any JSON value. No field of the API's description is required, so an absent one (or null) is "" or
-None here; but one of the wrong type, or an id that is no UUID, raises ValueError. Texts are one line and printable.
+Each field names its key in the JSON object and the function that parses its value. The API's
+description requires no field, so a field that is absent or null becomes "" or None. A value of the
+wrong type, or an id that is not a UUID, raises ValueError. Texts are cut and made one printable line.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from ipaddress import ip_address, ip_network
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -17,224 +20,232 @@ TEXT_LIMIT = 300  # characters
 
 
 def uuid(text: object) -> str:
-    """Return `text` in lower case; raise ValueError when it is no UUID."""
+    """Return `text` in lower case. Raises ValueError if it is not a UUID."""
     if isinstance(text, str) and UUID_PATTERN.fullmatch(text.lower()):
         return text.lower()
-    raise ValueError(f"{_shown(text)} is no UUID")
+    raise ValueError(f"{_shown(text)} is not a UUID")
+
+
+def check_uuid(text: str) -> None:
+    """Raise ValueError unless `text` is a UUID in lower case."""
+    if uuid(text) != text:
+        raise ValueError(f"an id is a lower-case UUID, not {text!r}")
 
 
 def one_line(text: str, limit: int = TEXT_LIMIT) -> str:
-    """Return `text` as one printable line of at most `limit` characters, whatever was in it."""
+    """Return any text as one printable line of at most `limit` characters."""
     line = " ".join(text[: 4 * limit].split())
     line = "".join(character if character.isprintable() else "?" for character in line)
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-@dataclass(frozen=True, slots=True)
-class ElasticIp:
-    """An Elastic IP. The API does not name its holders. `ip`: an address in canonical form, or "" when not said."""
+def json_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in `body`. Raises ValueError."""
+    try:
+        return _object(json.loads(body))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{error} in {one_line(body[:400].decode('utf-8', 'replace'), 100)!r}") from None
 
-    id: str
-    ip: str = ""
+
+def items(value: object) -> list[Any] | None:
+    """Return a list, or None for null. Raises ValueError."""
+    if value is not None and not isinstance(value, list):
+        raise ValueError(f"{_shown(value)} is not a list")
+    return value
+
+
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{_shown(value)} is not an object")
+    return value
+
+
+def _text(value: object) -> str:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{_shown(value)} is not a text")
+    return one_line(value or "")
+
+
+def _address(value: object) -> str:
+    text = _text(value)
+    return str(ip_address(text)) if text and not ip_address(text).is_unspecified else ""
+
+
+def _network(value: object) -> str:
+    text = _text(value)
+    return text if not text or ip_network(text, strict=False) else ""
+
+
+def _port(otherwise: int) -> Callable[[object], int]:
+    def parse(value: object) -> int:
+        if value is not None and not isinstance(value, int):
+            raise ValueError(f"{_shown(value)} is not a port")
+        return otherwise if value is None else value
+
+    return parse
+
+
+def _id(value: object) -> str:
+    """Return the id of an object that is named by its id alone, or "" for null."""
+    return "" if value is None else uuid(_object(value).get("id"))
+
+
+def _ids(value: object) -> frozenset[str] | None:
+    found = items(value)
+    return None if found is None else frozenset(uuid(_object(item).get("id")) for item in found)
+
+
+def _ingress(value: object) -> tuple[IngressRule, ...] | None:
+    """Return the rules that allow traffic in, or None if they are odd.
+
+    Only `exoipctl check` reads them: odd rules must not keep the daemon from its peers.
+    """
+    try:
+        found = items(value)
+        rules = [rule for rule in found or () if _object(rule).get("flow-direction") == "ingress"]
+        return None if found is None else tuple(map(IngressRule.from_json, rules))
+    except ValueError:
+        return None
+
+
+def _shown(value: object) -> str:
+    """Return `value` as a message shows it: short, because its repr can be huge or too deep."""
+    return repr(one_line(value, 60)) if isinstance(value, str) else f"a value of type {type(value).__name__}"
+
+
+def _key(key: str, parse: Callable[[object], object], default: object = "") -> Any:
+    """Return a field that `from_json` fills with what `parse` makes of the value of `key`."""
+    return field(default=default, metadata={"key": key, "parse": parse})
+
+
+@dataclass(frozen=True, slots=True)
+class _JsonObject:
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Return what the JSON `value` describes. Raises ValueError."""
+        given = _object(value)
+        parsed = {}
+        for each in fields(cls):
+            try:
+                parsed[each.name] = each.metadata["parse"](given.get(each.metadata["key"]))
+            except ValueError as error:
+                raise ValueError(f"{each.metadata['key']}: {error}") from None
+        return cls(**parsed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record(_JsonObject):
+    id: str = field(metadata={"key": "id", "parse": uuid})
 
     def __post_init__(self) -> None:
-        _same(self.id, uuid(self.id))
-
-    @classmethod
-    def from_answer(cls, answer: object) -> Self:
-        fields = _object(answer)
-        return cls(uuid(fields.get("id")), _address(fields, "ip") or "")
+        check_uuid(self.id)
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceRecord:
-    """An instance. `state`: "running", "stopped", … or "". Addresses are in canonical form; private ones the API hides.
+class ElasticIp(_Record):
+    """An Elastic IP, without its holders, which the API does not list.
 
-    `elastic_ip_ids`: what it holds; None when not said, as in every list. `security_group_ids`: None when not said.
+    `ip`: the address in canonical form, or "".
     """
 
-    id: str
-    name: str = ""
-    state: str = ""
-    public_ip: str | None = None
-    ipv6_address: str | None = None
-    elastic_ip_ids: frozenset[str] | None = None
-    security_group_ids: frozenset[str] | None = None
+    ip: str = _key("ip", _address)
 
-    def __post_init__(self) -> None:
-        _same(self.id, uuid(self.id))
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord(_Record):
+    """An instance, as the API describes it. The API does not know its private addresses.
+
+    `state`: "running", "stopped", ... or "". Addresses are in canonical form, or "". `elastic_ip_ids`:
+    the Elastic IPs that it holds, None if not said: lists of instances never do. `security_group_ids`:
+    None if not said.
+    """
+
+    name: str = _key("name", _text)
+    state: str = _key("state", _text)
+    public_ip: str = _key("public-ip", _address)
+    ipv6_address: str = _key("ipv6-address", _address)
+    elastic_ip_ids: frozenset[str] | None = _key("elastic-ips", _ids, None)
+    security_group_ids: frozenset[str] | None = _key("security-groups", _ids, None)
 
     @property
     def running(self) -> bool:
+        """Whether it runs."""
         return self.state == "running"
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """The public addresses, IPv4 first."""
-        return tuple(address for address in (self.public_ip, self.ipv6_address) if address)
+        return tuple(filter(None, (self.public_ip, self.ipv6_address)))
+
+    def holds(self, eip_id: str) -> bool:
+        """Return whether it holds the Elastic IP; only for an answer of `Client.instance`."""
+        return eip_id in (self.elastic_ip_ids or ())
 
     def __str__(self) -> str:
         return f"{self.name} ({self.id})" if self.name else self.id
 
-    @classmethod
-    def from_answer(cls, answer: object) -> Self:
-        fields = _object(answer)
-        return cls(
-            id=uuid(fields.get("id")),
-            name=_text(fields, "name"),
-            state=_text(fields, "state"),
-            public_ip=_address(fields, "public-ip"),
-            ipv6_address=_address(fields, "ipv6-address"),
-            elastic_ip_ids=_ids(fields, "elastic-ips"),
-            security_group_ids=_ids(fields, "security-groups"),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class OperationRecord:
-    """What became of an attach or a detach. `state`: "pending", "success", "failure" or "timeout".
+class OperationRecord(_Record):
+    """The state of an attach or a detach: "pending", "success", "failure" or "timeout".
 
-    A state that is not known counts as pending. `reason` and `message`: why it failed, in the API's words.
+    An unknown state counts as pending. `reason` and `message` say why it failed, in the API's words.
     """
 
-    id: str
-    state: str = "pending"
-    reason: str = ""
-    message: str = ""
-
-    def __post_init__(self) -> None:
-        _same(self.id, uuid(self.id))
+    state: str = _key("state", _text, "pending")
+    reason: str = _key("reason", _text)
+    message: str = _key("message", _text)
 
     @property
     def succeeded(self) -> bool:
+        """Whether it is done."""
         return self.state == "success"
 
     @property
     def failed(self) -> bool:
+        """Whether it has ended without success."""
         return self.state in ("failure", "timeout")
 
-    @classmethod
-    def from_answer(cls, answer: object) -> Self:
-        fields = _object(answer)
-        texts = (_text(fields, name) for name in ("state", "reason", "message"))
-        return cls(uuid(fields.get("id")), *texts)
-
 
 @dataclass(frozen=True, slots=True)
-class IngressRule:
-    """What a security group lets in: `protocol` ("udp", "all", …) to the ports from `first` to `last`, both included.
+class IngressRule(_JsonObject):
+    """What a security group allows in: `protocol` ("udp", "all", ...) to ports `first` to `last`.
 
-    From the members of the group with the id `group`, or from `network`, in CIDR notation; "" where it is the other.
+    Both ports are included. The source is either the members of the group with the id `group`, or
+    `network` in CIDR notation; the other one is "".
     """
 
-    protocol: str
-    first: int
-    last: int
-    group: str = ""
-    network: str = ""
-
-    @classmethod
-    def from_answer(cls, answer: object) -> Self:
-        fields = _object(answer)
-        source = _object(fields.get("security-group") or {}).get("id")
-        ports = [fields.get(name, default) for name, default in (("start-port", 1), ("end-port", 65535))]
-        if not all(isinstance(port, int) for port in ports):
-            raise ValueError("a port is a whole number")
-        network = _text(fields, "network")
-        if network:
-            ip_network(network, strict=False)
-        return cls(_text(fields, "protocol"), ports[0], ports[1], uuid(source) if source else "", network)
+    protocol: str = _key("protocol", _text)
+    first: int = _key("start-port", _port(1), 1)
+    last: int = _key("end-port", _port(65535), 65535)
+    group: str = _key("security-group", _id)
+    network: str = _key("network", _network)
 
 
 @dataclass(frozen=True, slots=True)
-class SecurityGroup:
-    """A security group. `rules`: what it lets in; None when that is not said, or not understood, for only exoipctl asks."""
+class SecurityGroup(_Record):
+    """A security group. `rules`: what it allows in; None if the API does not say, or not clearly."""
 
-    id: str
-    name: str = ""
-    rules: tuple[IngressRule, ...] | None = None
-
-    def __post_init__(self) -> None:
-        _same(self.id, uuid(self.id))
-
-    @classmethod
-    def from_answer(cls, answer: object) -> Self:
-        fields = _object(answer)
-        return cls(uuid(fields.get("id")), _text(fields, "name"), _rules(fields))
-
-
-def _rules(fields: dict[str, Any]) -> tuple[IngressRule, ...] | None:
-    try:
-        found = items(fields, "rules")
-        inward = [item for item in found or () if _object(item).get("flow-direction") == "ingress"]
-        return None if found is None else tuple(IngressRule.from_answer(item) for item in inward)
-    except ValueError:
-        return None
+    name: str = _key("name", _text)
+    rules: tuple[IngressRule, ...] | None = _key("rules", _ingress, None)
 
 
 @dataclass(frozen=True, slots=True)
-class Zone:
-    """A zone; `api_endpoint`: its URL with `/v2`, or ""."""
+class Zone(_JsonObject):
+    """A zone. `api_endpoint`: the URL of its API with `/v2`, or ""."""
 
-    name: str
-    api_endpoint: str = ""
+    name: str = _key("name", _text)
+    api_endpoint: str = _key("api-endpoint", _text)
 
     def same_operator_as(self, endpoint: str) -> bool:
-        """Whether its API may be sent what is signed: by as safe a way as `endpoint`, on a host of the same operator."""
+        """Return whether signed requests for `endpoint` may go to this zone too.
+
+        Its API must use the same scheme, and a host of the same operator. Shown by
+        unit/exoscale/test_discovery.py::test_what_is_signed_is_shown_to_no_stranger.
+        """
         try:
             own, other = urlsplit(self.api_endpoint), urlsplit(endpoint)
         except ValueError:
             return False
-        operators = all((url.hostname or "").endswith(".exoscale.com") for url in (own, other))
-        return own.scheme == other.scheme and (operators or own.hostname == other.hostname)
-
-    @classmethod
-    def from_answer(cls, answer: object) -> Self:
-        fields = _object(answer)
-        return cls(_text(fields, "name"), _text(fields, "api-endpoint"))
-
-
-def _shown(value: object) -> str:
-    """Return how a message shows `value`: never all of it, for its repr can be large beyond measure, or too deep."""
-    return repr(one_line(value, 60)) if isinstance(value, str) else f"a value of type {type(value).__name__}"
-
-
-def _same(given: str, canonical: str) -> None:
-    if given != canonical:
-        raise ValueError(f"an id is a lower-case UUID, not {given!r}")
-
-
-def _object(answer: object) -> dict[str, Any]:
-    if not isinstance(answer, dict):
-        raise ValueError(f"an object was expected, not {_shown(answer)}")
-    return answer
-
-
-def _text(fields: dict[str, Any], name: str) -> str:
-    value = fields.get(name)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise ValueError(f"{name!r} is {_shown(value)}, not a text")
-    return one_line(value)
-
-
-def _address(fields: dict[str, Any], name: str) -> str | None:
-    text = _text(fields, name)
-    if not text:
-        return None
-    address = ip_address(text)
-    return None if address.is_unspecified else str(address)
-
-
-def items(fields: dict[str, Any], name: str) -> list[Any] | None:
-    """Return the list `fields[name]`, None when it is absent or null."""
-    value = fields.get(name)
-    if value is not None and not isinstance(value, list):
-        raise ValueError(f"{name!r} is {_shown(value)}, not a list")
-    return value
-
-
-def _ids(fields: dict[str, Any], name: str) -> frozenset[str] | None:
-    found = items(fields, name)
-    return None if found is None else frozenset(uuid(_object(item).get("id")) for item in found)
+        exoscale = all((url.hostname or "").endswith(".exoscale.com") for url in (own, other))
+        return own.scheme == other.scheme and (exoscale or own.hostname == other.hostname)

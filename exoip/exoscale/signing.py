@@ -1,14 +1,14 @@
-"""The signature of an API request: EXO2-HMAC-SHA256. Pure: the expiry is passed in.
+"""Sign API requests: EXO2-HMAC-SHA256. Pure: the expiry is passed in.
 
-Signed are five segments, joined by a newline with none after the last:
+Five segments are signed, joined by newlines, with none at the end:
 
 1. ``METHOD path``: the path as sent (percent-escaped, with ``/v2``), without the query
 2. the exact bytes of the body, or nothing
-3. the decoded values of the query parameters in the order of their sorted names, joined by nothing
+3. the decoded values of the query parameters, sorted by parameter name, joined by nothing
 4. nothing (no header is signed)
 5. the expiry: Unix time in decimal
 
-Source: https://openapi-v2.exoscale.com, and the official clients, whose signatures these equal.
+Source: https://openapi-v2.exoscale.com, and the official clients, which make the same signatures.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def authorization(
 ) -> str:
     """Return the value of the Authorization header.
 
-    `method` in capitals; `path` and `body` exactly as sent; `query` decoded; `expires` in seconds of Unix time.
-    Raises ValueError for a blank parameter: the clients disagree on whether such a one is signed.
+    `method` in capitals; `path` and `body` exactly as sent; `query` decoded; `expires` in seconds of
+    Unix time. Raises ValueError for a blank parameter, because clients disagree on how to sign it.
     """
     names = sorted(query)
     blank = [name for name in names if not name or not query[name]]
     if blank:
-        raise ValueError(f"query parameter {blank[0]!r} is blank: leave it out, a blank one can not be signed reliably")
+        raise ValueError(f"query parameter {blank[0]!r} is blank and cannot be signed reliably: leave it out")
     values = "".join(query[name] for name in names)
     message = b"\n".join((f"{method} {path}".encode(), body, values.encode(), b"", str(expires).encode()))
     signature = base64.b64encode(hmac.digest(secret.encode(), message, hashlib.sha256)).decode()

@@ -26,12 +26,13 @@ from exoip import __version__
 from exoip.config.model import HealthCheck
 from exoip.core.events import Event, EventName
 from exoip.core.snapshot import CheckView, Health
-from exoip.exoscale.transport import new_session
+from exoip.exoscale.transport import Transport
 from exoip.operator.child_process import SHELL, Child
 from exoip.telemetry.log import log
 from exoip.thread import SupervisedThread
 
 LARGEST_PAGE = 1 << 20  # bytes of an answer to an HTTP check
+_HEADERS = {"User-Agent": f"exoip/{__version__} (health check)", "Accept": "*/*", "Connection": "close"}
 
 
 class RiseFallCounter:
@@ -117,17 +118,17 @@ class HttpProbe(Probe):
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._session = new_session(limit=LARGEST_PAGE)
-        self._session.headers.update({"User-Agent": f"exoip/{__version__} (health check)", "Connection": "close"})
+        self._transport = Transport(limit=LARGEST_PAGE)
 
     def ask(self, seconds: float, stop: threading.Event) -> str:  # noqa: ARG002
         """Send the request."""
         try:
-            status = self._session.get(self._url, timeout=seconds, allow_redirects=False).status_code
+            request = requests.Request("GET", self._url, headers=_HEADERS).prepare()
+            status = self._transport.send(request, seconds).status_code
         except requests.RequestException as error:
             return str(error)
         finally:
-            self._session.close()
+            self._transport.close()
         return "" if 200 <= status < 400 else f"answered {status}"
 
 

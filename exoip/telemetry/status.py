@@ -16,7 +16,7 @@ from exoip.config.options import OPTIONS, Config
 from exoip.core.calls import Trouble
 from exoip.core.events import replace_ids
 from exoip.core.snapshot import PeerView, Snapshot
-from exoip.exoscale.discovery import Topology
+from exoip.exoscale.topology import Topology
 from exoip.telemetry.assessment import Level, assess
 
 if TYPE_CHECKING:

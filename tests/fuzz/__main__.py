@@ -190,21 +190,21 @@ def answers() -> Target:
     """A body, as if it had come with status 200, to each call."""
     api = client.Client("http://127.0.0.1:1/v2", "EXOx", SECRET)
 
-    class Session:
-        def send(self, _request: object, **_how: object) -> Any:
+    class Transport:
+        def send(self, _request: object, _timeout: float) -> Any:
             return self
 
         status_code, content = 200, b""
 
-    session = Session()
-    api._session = session  # type: ignore[assignment]
+    transport = Transport()
+    api._transport = transport  # type: ignore[assignment]
     calls: list[Callable[[], object]] = [
         api.zones, api.elastic_ips, api.security_groups, api.instances,
         lambda: api.instance(IDS[0]), lambda: api.operation(IDS[0]), lambda: api.attach(IDS[1], IDS[0]),
     ]  # fmt: skip
 
     def target(data: bytes) -> None:
-        session.content = data
+        transport.content = data
         for call in calls:
             try:
                 call()

@@ -20,7 +20,7 @@ from exoip.config.parse import Config, parse
 from exoip.core.unfit import OPERATOR, UnfitReason
 from exoip.daemon.state_files import DrainedFile
 from exoip.errors import ConfigError
-from exoip.exoscale.discovery import Member, Topology
+from exoip.exoscale.topology import Member, Topology
 from exoip.operator.control_commands import ControlCommands, ControlledNode
 from exoip.operator.control_protocol import VERSION
 from exoip.telemetry.status import StatusInput

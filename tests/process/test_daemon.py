@@ -25,6 +25,7 @@ from exoip.daemon.supervisor import HANGS, Inbox, Watch
 from exoip.daemon.systemd import Systemd
 from exoip.errors import MetadataUnavailable
 from exoip.exoscale import discovery
+from exoip.exoscale.topology import Topology
 from exoip.telemetry.journal import Journal
 from tests.simulation.world import EIP, instance_id
 from tests.support.cluster import Cluster
@@ -523,7 +524,7 @@ class TestAMetadataServiceThatIsAway:
         return daemon.Daemon(config, environ or {}, lambda: config)
 
     def test_the_unit_waits(self, monkeypatch, tmp_path):
-        there = discovery.Topology(
+        there = Topology(
             "00000000-0000-0000-0000-000000000001", "z", "https://x/v2", "198.51.100.50",
             "00000000-0000-0000-0000-000000000002", (),
         )  # fmt: skip

@@ -18,7 +18,7 @@ from exoip.core.events import Event
 from exoip.core.snapshot import status as status_line
 from exoip.core.unfit import UnfitReason
 from exoip.ctl.__main__ import run as exoipctl
-from exoip.exoscale.discovery import Topology
+from exoip.exoscale.topology import Topology
 from exoip.telemetry import journal, metrics, status
 from exoip.telemetry.assessment import assess
 from exoip.telemetry.counters import Counters

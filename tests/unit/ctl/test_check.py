@@ -249,9 +249,8 @@ def test_an_elastic_ip_that_is_not_there(place: Place) -> None:
 def test_a_node_that_is_not_in_its_group(place: Place) -> None:
     with place.server.lock:
         place.zone.leave_group(place.a.id, "web", place.server.now())
-    assert [text for level, text, _ in place.of("cluster") if level == WARNING] == [
-        "this instance is not in group web: the nodes in there do not know it, add it"
-    ]
+    (warning,) = [text for level, text, _ in place.of("cluster") if level == WARNING]
+    assert warning.startswith("this instance is not in group web: ")
 
 
 @pytest.mark.parametrize(

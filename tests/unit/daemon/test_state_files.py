@@ -23,7 +23,7 @@ from exoip.daemon.state_files import (
     StateFile,
     TopologyCache,
 )
-from exoip.exoscale.discovery import Member, Topology
+from exoip.exoscale.topology import Member, Topology
 
 SECRET = "sEcReT-that-nobody-sees"
 A, B, EIP_ID = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "123")

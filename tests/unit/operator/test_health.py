@@ -150,7 +150,7 @@ class TestHttp:
         assert HttpProbe(f"{pages}/{status}").ask(SECONDS, NEVER) == f"answered {status}"
 
     def test_a_late_an_endless_and_no_answer_are_bad(self, pages):
-        assert HttpProbe(f"{pages}/slow").ask(0.2, NEVER) == "no complete answer within 0.2 s"
+        assert HttpProbe(f"{pages}/slow").ask(0.2, NEVER) == "no complete response within 0.2 s"
         assert "too long" in HttpProbe(f"{pages}/200long").ask(SECONDS, NEVER)
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))

@@ -12,7 +12,7 @@ import pytest
 from exoip.config.parse import parse
 from exoip.core.calls import Failure, Kind
 from exoip.core.snapshot import CheckView, Health
-from exoip.exoscale.discovery import Member, Topology
+from exoip.exoscale.topology import Member, Topology
 from exoip.telemetry import status as report
 from tests.simulation.world import EIP, instance_id
 from tests.support.paths import ROOT

@@ -1,0 +1,43 @@
+"""Choose how the other members of the cluster are found.
+
+A source is one module with one class, and one row of `SOURCES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from exoip.config.options import Config
+from exoip.exoscale.client import Client
+from exoip.exoscale.models import InstanceRecord
+from exoip.exoscale.security_group import SecurityGroupMembers
+from exoip.exoscale.static_peers import StaticPeers
+from exoip.exoscale.topology import Member
+
+
+class MemberSource(Protocol):
+    """Find the other members. `changes`: whether to look again while the daemon runs."""
+
+    @property
+    def changes(self) -> bool: ...
+
+    def find(self, client: Client, own: InstanceRecord, where: str) -> tuple[list[Member], list[str]]:
+        """Return the members in any order, without this instance, and warnings of one sentence each.
+
+        `own`: this instance, of which a refresh knows only the id. `where`: the zone, for messages.
+        Raises ConfigError if something that the configuration names does not exist, and ApiError.
+        """
+        ...
+
+
+# The field of Config that selects a source, and the source. The last one serves if none is set.
+SOURCES: tuple[tuple[str, Callable[[Config], MemberSource]], ...] = (
+    ("peer_group", SecurityGroupMembers),
+    ("peers", StaticPeers),
+)
+
+
+def member_source(config: Config) -> MemberSource:
+    """Return the source that `config` selects."""
+    return next((source for field, source in SOURCES if getattr(config, field)), SOURCES[-1][1])(config)

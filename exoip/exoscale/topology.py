@@ -1,0 +1,62 @@
+"""Define what discovery finds out: this instance, its zone and Elastic IP, and the other members."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from exoip.exoscale.models import check_uuid
+from exoip.heartbeat.socket_address import SocketAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Another node of the cluster, never this one.
+
+    `address`: the IP literal, in canonical form, to which heartbeats for it go.
+    """
+
+    instance_id: str
+    address: str
+    port: int
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        check_uuid(self.instance_id)
+        if str(ip_address(self.address)) != self.address:
+            raise ValueError(f"an address is an IP literal in canonical form, not {self.address!r}")
+        if not 1 <= self.port <= 65535:
+            raise ValueError(f"a port is 1 to 65535, not {self.port}")
+
+    def __str__(self) -> str:
+        return f"{self.name or self.instance_id} at {SocketAddress(self.address, self.port)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The result of discovery. `members` are sorted by instance id.
+
+    `zone` is "" if only the endpoint is known. `warnings` are sentences to log once; they do not
+    count in comparisons.
+    """
+
+    instance_id: str
+    zone: str
+    endpoint: str
+    eip: str
+    eip_id: str
+    members: tuple[Member, ...]
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        check_uuid(self.instance_id)
+        check_uuid(self.eip_id)
+        if str(ip_address(self.eip)) != self.eip:
+            raise ValueError(f"an Elastic IP is an IP literal in canonical form, not {self.eip!r}")
+        ids = [member.instance_id for member in self.members]
+        if self.instance_id in ids:
+            raise ValueError(f"{self.instance_id} is this instance and cannot be one of its peers")
+        if ids != sorted(set(ids)):
+            raise ValueError("members must be sorted by instance id, each once")
+        if len({(member.address, member.port) for member in self.members}) != len(ids):
+            raise ValueError("two members have the same address and port")
