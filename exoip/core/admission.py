@@ -1,6 +1,6 @@
-"""Whether a heartbeat counts: for our Elastic IP, from a member at its own address, and proven as the rules ask. Pure.
+"""Accept or drop heartbeats: for our Elastic IP, from a member at its own address, and authenticated. Pure.
 
-It knows the members, since they are who is admitted. A heartbeat that is not admitted changes nothing but what `denied` tells.
+A dropped heartbeat changes nothing but counts and `denied`. Shown by 42, 29a.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from exoip.core.events import Event, EventName
 from exoip.heartbeat.authentication import Proof, ReplayGuard
 from exoip.heartbeat.wire import Heartbeat
 
-REPORT_INTERVAL = 60.0  # seconds between two reports of one sender and cause
-MAX_STRANGERS = 100  # that are no members and are told apart
+REPORT_INTERVAL = 60.0  # seconds between two events for one address and cause
+MAX_STRANGERS = 100  # addresses of non-members for which events are emitted
 
-Endpoint = tuple[str, int]  # the address and port that a member beats from and is beaten to
+Endpoint = tuple[str, int]  # the address and port that a member sends from and receives at
 
 
 class Admission:
-    """`members`: the other nodes' places by instance id; replaced as a whole, so that any thread may read it.
+    """Decides which heartbeats count.
 
-    `denied`: whose heartbeats were refused last for want of a proof, and why.
+    `members`: the endpoints of the other nodes by instance id; replaced as a whole, so any thread may
+    read it. `denied`: members whose last heartbeat was not authenticated, with the cause.
     """
 
     def __init__(self, eip: str) -> None:
@@ -33,14 +34,14 @@ class Admission:
         self._stamps = ReplayGuard()
 
     def set_members(self, members: Mapping[str, Endpoint]) -> None:
-        """Admit these, whatever was before."""
+        """Replace the members."""
         self.members = dict(members)
         self.addresses = frozenset(address for address, _ in members.values())
         self.denied = {name: cause for name, cause in self.denied.items() if name in members}
         self._stamps.keep(members)
 
     def judge(self, heartbeat: Heartbeat, address: str, proof: Proof, dead_time: float, now: float) -> str:
-        """Return why a heartbeat that came from `address` is refused, or "" when it counts."""
+        """Return the cause for dropping a heartbeat that came from `address`, or "" to accept it."""
         if heartbeat.eip != self.eip:
             return "eip"
         sender = heartbeat.instance_id
@@ -58,30 +59,30 @@ class Admission:
 
 
 class DroppedDatagrams:
-    """Counts dropped datagrams by cause, and reports each sender and cause once a minute at most.
+    """Counts dropped datagrams by cause, and reports each address and cause at most once a minute.
 
-    What is kept stays small: at most `MAX_STRANGERS` that are no members are told apart. Members are as
-    many as the group has, so a flood of false senders never hides what a member does wrong.
+    Memory is bounded: at most MAX_STRANGERS addresses and causes of non-members are kept. Members have
+    their own table, so a flood of false senders never hides a member's fault.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._members: dict[tuple[str, str], float] = {}  # when a sender and cause was told of last
+        self._members: dict[tuple[str, str], float] = {}  # last reported at
         self._others: dict[tuple[str, str], float] = {}
         self._pruned = -math.inf
 
-    def note(self, address: str, cause: str, now: float, *, member: bool = False) -> Event | None:
-        """Count one refusal, of something that came from a member's address or not; return the event when it is time to tell of it."""
+    def count(self, address: str, cause: str, now: float, *, member: bool = False) -> Event | None:
+        """Count one datagram from `address`, a member's or not; return the event if it is time to report it."""
         self.counts[cause] += 1
-        told = self._members if member else self._others
-        if now - told.get((address, cause), -math.inf) < REPORT_INTERVAL:
+        reported = self._members if member else self._others
+        if now - reported.get((address, cause), -math.inf) < REPORT_INTERVAL:
             return None
-        if len(told) >= MAX_STRANGERS and (member or now - self._pruned >= REPORT_INTERVAL):
+        if len(reported) >= MAX_STRANGERS and (member or now - self._pruned >= REPORT_INTERVAL):
             self._pruned = now
-            for old in [key for key, at in told.items() if now - at >= REPORT_INTERVAL]:
-                del told[old]
-        if len(told) >= MAX_STRANGERS and not member:
+            for old in [key for key, at in reported.items() if now - at >= REPORT_INTERVAL]:
+                del reported[old]
+        if len(reported) >= MAX_STRANGERS and not member:
             return None
-        told[address, cause] = now
+        reported[address, cause] = now
         details = {"address": address, "count": self.counts[cause], "cause": cause}
         return Event(EventName.DATAGRAM_DROPPED, now, "", cause, details)

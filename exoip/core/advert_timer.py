@@ -1,6 +1,7 @@
-"""When this node beats: once an advertisement interval, at once when its advertised priority changes, and a leaver thrice. Pure.
+"""Time the heartbeats: one each interval, one when the priority changes, three when leaving. Pure.
 
-The schedule is also how a stall is noticed: a node that comes back to it late by half a dead time or more was not running.
+The timer also notices a stall: a node that is half a dead time or more late did not run meanwhile.
+Shown by 21a, 26c, 26d.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ from dataclasses import dataclass
 from exoip.core.peers import LEAVING, ElectionConfig
 from exoip.heartbeat.wire import Heartbeat
 
-FAREWELLS, FAREWELL_SPACING = 3, 0.02  # heartbeats with 255, and the seconds between them
+FAREWELLS = 3  # heartbeats with 255 that a leaver sends
+FAREWELL_SPACING = 0.02  # seconds between them
 
 
 @dataclass(frozen=True, slots=True)
 class Advert:
-    """What the sender is to do: send `heartbeat` to the members at `targets`, if it is not None; ask again at `again`."""
+    """What the sender has to do: send `heartbeat`, unless it is None, to each address and port in `targets`.
+
+    `again`: when to ask for the next one, in seconds.
+    """
 
     heartbeat: Heartbeat | None
     targets: tuple[tuple[str, int], ...]
@@ -23,7 +28,7 @@ class Advert:
 
 
 class AdvertTimer:
-    """`next_at`: when the next heartbeat is due, if the priority stays as it is."""
+    """`next_at`: when the next heartbeat is due if the priority does not change, in seconds."""
 
     def __init__(self, now: float) -> None:
         self.next_at = now
@@ -32,24 +37,24 @@ class AdvertTimer:
 
     @property
     def farewells_sent(self) -> bool:
-        """Whether a leaver has said so often enough."""
+        """Whether a leaver has sent all its farewells."""
         return self._farewells == 0
 
     def slept(self, config: ElectionConfig, now: float) -> float:
-        """Return by how many seconds the schedule was missed, 0 when that is no stall."""
+        """Return by how many seconds this node is late, or 0 if that is no stall."""
         late = now - self.next_at
         return late if late >= config.dead_time / 2 else 0.0
 
     def restart(self, now: float) -> None:
-        """After a stall the next heartbeat is due at once."""
+        """Make the next heartbeat due now, after a stall."""
         self.next_at = now
 
     def sooner(self, interval: float, now: float) -> None:
-        """The interval may have become shorter."""
+        """Do not wait longer than the new interval."""
         self.next_at = min(self.next_at, now + interval)
 
     def due(self, advertised: int, interval: float, now: float) -> bool:
-        """Return whether to send a heartbeat now, and count it as sent."""
+        """Return whether to send a heartbeat now; if so, count it as sent."""
         past_due = now >= self.next_at
         if not past_due and advertised == self._sent:
             return False

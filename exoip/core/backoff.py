@@ -1,10 +1,12 @@
-"""When to try again, and when to step aside: backoff and unfit times. Pure; `now` in seconds.
+"""Decide when to try a failed job again, and when this node is unfit for it. Pure; `now` in seconds.
 
-Backoff     after a failure 0.5 s, doubling to 30 s, with 20 % of jitter (on top, but never past 30 s); Retry-After is honoured.
-            A master that has to attach waits 5 s at most for an API that is away: nobody may hold meanwhile.
-            A refused key (401, 403) is tried again every 30 s.
-CircuitBreaker  three failed tries at one job (a time-out or a refusal counts as three) make the node unfit for 10 s,
-            doubling to 10 min, until the job is done once.
+Backoff         After a failure wait 0.5 s, doubling to 30 s, with up to 20 % of jitter (within the 30 s).
+                Retry-After is honored up to 5 minutes. A master that has to attach waits 5 s at most
+                for an API that is away, because nobody may hold meanwhile. A forbidden call (401, 403)
+                is tried again every 30 s. Shown by 02b, 19b, 19f, 34a.
+CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s, doubling to 10 min. One
+                success closes the breaker. A time-out or a forbidden call counts as three failures.
+                Shown by 02a, 02b, 02c, 17.
 """
 
 from __future__ import annotations
@@ -14,43 +16,49 @@ import random
 
 from exoip.core.calls import Failure
 
-FIRST_RETRY, LONGEST_RETRY, LONGEST_RETRY_AFTER = 0.5, 30.0, 300.0
-LONGEST_ATTACH_RETRY = 5.0  # the longest wait of a master that has to attach, for an API that is away
+FIRST_RETRY = 0.5  # seconds
+LONGEST_RETRY = 30.0  # seconds; also between two tries of a forbidden call
+LONGEST_RETRY_AFTER = 300.0  # seconds; a longer Retry-After is cut to this
+LONGEST_ATTACH_RETRY = 5.0  # seconds that a master which has to attach waits for an API that is away
 API_AWAY = (Failure.TIMEOUT, Failure.UNREACHABLE, Failure.UNAVAILABLE)
-JITTER = 0.2
-FIRST_UNFIT, LONGEST_UNFIT = 10.0, 600.0
-TRIES = 3
+JITTER = 0.2  # of the wait
+FIRST_UNFIT = 10.0  # seconds
+LONGEST_UNFIT = 600.0  # seconds
+TRIES = 3  # failures in a row that make unfit
 
 
 class Backoff:
-    """When one job may be tried again. `soon`: never wait longer than that for an API that is away, in seconds."""
+    """When one job may be tried again.
 
-    def __init__(self, rng: random.Random, soon: float = LONGEST_RETRY) -> None:
+    `at`: not before this second. `longest_away`: the longest wait for an API that is away, in seconds.
+    """
+
+    def __init__(self, rng: random.Random, longest_away: float = LONGEST_RETRY) -> None:
         self._rng = rng
-        self._soon = soon
+        self._longest_away = longest_away
         self._wait = FIRST_RETRY
-        self.at = -math.inf  # not before
+        self.at = -math.inf
 
     def failed(self, failure: Failure, retry_after: float, now: float) -> None:
-        """Wait longer than the last time."""
+        """Record a failure; wait longer than the last time. `retry_after`: seconds, as the API asks."""
         wait = LONGEST_RETRY if failure is Failure.FORBIDDEN else self._wait
         self._wait = min(2 * self._wait, LONGEST_RETRY)
         jitter = JITTER * self._rng.random()
-        longest = self._soon if failure in API_AWAY else LONGEST_RETRY
+        longest = self._longest_away if failure in API_AWAY else LONGEST_RETRY
         wait = min(wait * (1 + jitter), longest * (1 - jitter))
         self.at = now + max(wait, min(retry_after, LONGEST_RETRY_AFTER))
 
     def wait_longer(self, now: float) -> None:
-        """Wait longer than the last time, for no particular failure."""
+        """Wait longer than the last time, although no call failed."""
         self.failed(Failure.OPERATION, 0.0, now)
 
     def reset(self) -> None:
-        """The job is done, or it is a new one."""
+        """Start again: the job is done, or it is a new one."""
         self._wait, self.at = FIRST_RETRY, -math.inf
 
 
 class CircuitBreaker:
-    """Whether one job can be done by this node. Unfit until `until`."""
+    """Decides whether this node is unfit for one job: it is until `until`, in seconds."""
 
     def __init__(self) -> None:
         self.until = -math.inf
@@ -58,7 +66,7 @@ class CircuitBreaker:
         self._length = FIRST_UNFIT
 
     def failed(self, failure: Failure, now: float) -> None:
-        """Count a failed try; a time-out or a refusal counts as three. While unfit nothing is counted."""
+        """Count a failure, or three for a time-out or a forbidden call. Count none while unfit."""
         if now < self.until:
             return
         self._tries += TRIES if failure in (Failure.TIMEOUT, Failure.FORBIDDEN) else 1
@@ -67,10 +75,10 @@ class CircuitBreaker:
             self._length = min(2 * self._length, LONGEST_UNFIT)
             self._tries = 0
 
-    def done(self) -> None:
-        """The job is done: fit, and the next unfit time is short again."""
+    def succeeded(self) -> None:
+        """Close the breaker: the node is fit, and the next unfit time is short again."""
         self.until, self._tries, self._length = -math.inf, 0, FIRST_UNFIT
 
     def forget_tries(self) -> None:
-        """A new decision: earlier tries do not count, earlier unfit times do."""
+        """Count failures anew, because the role has changed. The length of the next unfit time stays."""
         self._tries = 0

@@ -1,7 +1,7 @@
-"""The vocabulary between the decision and the API: which call is wanted, and what came of it.
+"""Define API calls and their outcomes: the vocabulary between the decisions and the API.
 
-A `Call` is one HTTP request (REFRESH alone takes several, all of them reads): what follows from its answer is decided anew. So a node
-can be stopped between any two calls, and a test can do just that.
+A `Call` is one HTTP request (a REFRESH is several, all of them reads). The next call is decided only
+after its answer, so a node can be stopped between any two calls.
 """
 
 from __future__ import annotations
@@ -11,58 +11,58 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-OPERATION_TIMEOUT = 10.0  # seconds after its call: an operation that is not seen done has timed out
-POLL = 0.25  # seconds between two looks at an operation, at first
-POLL_STEADY = 5.0  # seconds after the call the looks become rarer
-LONGEST_POLL = 3.0  # seconds between two looks, at most
+OPERATION_TIMEOUT = 10.0  # seconds after its call; an operation that is not done by then has failed
+POLL = 0.25  # seconds between two polls of an operation, at first
+POLL_STEADY = 5.0  # seconds after the call; from then on polls become rarer
+LONGEST_POLL = 3.0  # seconds between two polls, at most
 
 
 class Lane(StrEnum):
-    """Calls of one lane go one after another; the two lanes do not wait for each other."""
+    """The calls of a lane run one after another; the lanes do not wait for each other."""
 
-    MUTATIONS = "mutations"  # attach, detach, and the look at their operations
+    MUTATIONS = "mutations"  # attach, detach, and polls of their operations
     READS = "reads"  # everything else
 
 
 class Kind(StrEnum):
-    """What a call asks of the API."""
+    """The kind of a call."""
 
-    ATTACH = "attach"  # the EIP to `instance_id`
-    DETACH = "detach"  # the EIP from `instance_id`
-    POLL = "poll"  # how far the operation of the last mutation is
-    READ = "read"  # does `instance_id` hold the EIP, and does it run
-    HOLDERS = "holders"  # which instances may hold the EIP
-    REFRESH = "refresh"  # who is in the group
+    ATTACH = "attach"  # attach the EIP to `instance_id`
+    DETACH = "detach"  # detach the EIP from `instance_id`
+    POLL = "poll"  # read the operation of the last attach or detach
+    READ = "read"  # read whether `instance_id` holds the EIP, and whether it runs
+    HOLDERS = "holders"  # list the instances that may hold the EIP
+    REFRESH = "refresh"  # read the members of the group
 
 
 class Purpose(StrEnum):
-    """The rule that wants a call, see `mutations` and `reads`."""
+    """The rule that wants a call; see `mutations` and `reads`."""
 
     ATTACH = "attach"  # a master that does not hold attaches the EIP to itself
-    CLEAR = "clear"  # a master detaches the EIP from another holder
-    RELEASE = "release"  # a backup or a leaver detaches the EIP from itself
-    KNOW = "know"  # does this node hold? It is in doubt, or about to clear
-    KEEP = "keep"  # does the successor hold yet?
-    ASK = "ask"  # who holds, now that this node does not?
-    VERIFY = "verify"  # routine, and the look at what has just changed
-    REFRESH = "refresh"  # who is in the group?
+    CLEAR = "clear"  # a master detaches another holder
+    RELEASE = "release"  # a backup or a leaver detaches itself
+    OWN_STATE = "own-state"  # a node in doubt, or about to clear, reads itself
+    SUCCESSOR = "successor"  # a holder that should not hold reads whether its successor holds
+    HOLDER = "holder"  # the question who holds, see `holder_query`
+    VERIFY = "verify"  # routine, and reads of what has just changed
+    REFRESH = "refresh"  # read the members of the group
 
 
 class Failure(StrEnum):
-    """Why a call gave nothing; the tree of `errors`, as data."""
+    """Why a call failed: the exceptions of `errors` as data."""
 
-    TIMEOUT = "timeout"  # it may still take effect
-    UNREACHABLE = "unreachable"  # it may have taken effect
+    TIMEOUT = "timeout"  # the call may still take effect
+    UNREACHABLE = "unreachable"  # the call may have taken effect
     UNAVAILABLE = "unavailable"  # 429, 5xx, garbage
     FORBIDDEN = "refused"  # 401 or 403; the value is in the journal and the metrics
-    NOT_SO = "not-so"  # 404, 409, an operation failed as not-found or conflict: perhaps it is already as wished
+    NOT_SO = "not-so"  # 404, 409, or an operation that failed so: it may already be as wished
     OPERATION = "operation"  # the operation failed
     INVALID = "invalid"  # anything else
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """One kind of call fails since that moment; how it did first, and in whose words."""
+    """A kind of call that fails: the first failure, since when (seconds), and what the API said."""
 
     failure: Failure
     since: float
@@ -71,7 +71,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One wanted call. `why` is for people only; `details` are those of its events."""
+    """One wanted call. `why`: a sentence for people. `details`: those of its events."""
 
     kind: Kind
     instance_id: str = ""
@@ -83,11 +83,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a call that began and ended at these monotonic seconds.
+    """The outcome of a call. `began`, `ended` and `retry_after` are seconds.
 
-    `failure` is None when the API answered what was asked. Then ATTACH, DETACH and POLL give `operation_id` while the
-    operation is pending and "" when it is done; READ gives `holds` and `running` (both False for an instance that is gone) and its
-    `name`; HOLDERS gives `candidates`, ids that a READ has to confirm.
+    `failure` is None if the API answered. Then ATTACH, DETACH and POLL set `operation_id` while the
+    operation is pending, and "" when it is done. READ sets `holds`, `running` (both False for an
+    instance that is gone) and `name`. HOLDERS sets `candidates`, ids that a READ has to confirm.
+    Raises ValueError if it ends before it begins.
     """
 
     began: float
@@ -103,12 +104,12 @@ class Outcome:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.began) and self.began <= self.ended):
-            raise ValueError(f"a call can not begin at {self.began} and end at {self.ended}")
+            raise ValueError(f"a call cannot begin at {self.began} and end at {self.ended}")
 
 
 @dataclass(slots=True)
 class Operation:
-    """What `call`, which began at `called`, has set going."""
+    """A pending operation of `call`, which began at `called` (seconds)."""
 
     call: Call
     called: float
@@ -118,10 +119,10 @@ class Operation:
 
     @property
     def deadline(self) -> float:
-        """When it has timed out."""
+        """When it times out, in seconds."""
         return self.called + OPERATION_TIMEOUT
 
-    def looked(self, now: float, retry_after: float) -> None:
-        """It is still pending, or could not be looked at."""
+    def polled(self, now: float, retry_after: float) -> None:
+        """Set the time of the next poll, because it is pending or could not be read."""
         self.wait = POLL if now - self.called < POLL_STEADY else min(1.5 * self.wait, LONGEST_POLL)
         self.poll_at = now + max(self.wait, min(retry_after, LONGEST_POLL))

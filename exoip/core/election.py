@@ -268,7 +268,7 @@ class Election:
         own, delay = self.local_state, self.preempt_delay
         if own.leaving:
             return LEAVING
-        if own.letting_go:
+        if own.releasing:
             return UNFIT
         if own.unfit:
             return HOLDING_UNFIT if own.last_held else UNFIT

@@ -1,8 +1,4 @@
-"""What happens inside a node, as data: the pure modules return it, `journal` tells it.
-
-One `Event` is one thing that a person may want to read of later. `EventName` names it; the journal gives each name a
-MESSAGE_ID, a priority and a sentence.
-"""
+"""Describe what happens inside a node as data: the pure modules return events, telemetry reports them."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from exoip.heartbeat.wire import UUID_PATTERN
 
 
 class EventName(StrEnum):
-    """The names of the events."""
+    """The names of events, as users see them in EXOIP_EVENT and metrics."""
 
     ROLE = "role"  # own role or master changed
     PEER_ALIVE = "peer-alive"  # heard for the first time, or again
@@ -24,48 +20,48 @@ class EventName(StrEnum):
     PEER_ADDED = "peer-added"  # new in the group
     PEER_REMOVED = "peer-removed"  # left the group
     ADVERTISED = "advertised"  # own advertised priority changed
-    STALLED = "stalled"  # this node slept past its own schedule
-    LEAVING = "leaving"  # stop was asked for
-    ATTACHING = "attaching"  # the attach of this node goes out
-    ATTACHED = "attached"  # it is seen done
-    CLEARING = "clearing"  # the detach of another node goes out
-    CLEARED = "cleared"  # it is seen done
-    LETTING_GO = "letting-go"  # the detach of this node goes out
-    LET_GO = "let-go"  # it is seen done
+    STALLED = "stalled"  # this node did not run for a while
+    LEAVING = "leaving"  # this node was asked to stop
+    ATTACHING = "attaching"  # this node sends its own attach
+    ATTACHED = "attached"  # that attach is done
+    CLEARING = "clearing"  # this node sends the detach of another
+    CLEARED = "cleared"  # that detach is done
+    LETTING_GO = "letting-go"  # this node sends its own detach
+    LET_GO = "let-go"  # that detach is done
     FAILED = "failed"  # a call or its operation failed
-    API_DEGRADED = "api-degraded"  # the first failure after good calls
-    API_RECOVERED = "api-recovered"  # the first good call after failures
-    UNFIT = "unfit"  # this node steps aside
-    FIT = "fit"  # and is back
-    HOLDS = "holds"  # a read shows that this node holds, which was not known
-    LOST = "lost"  # a read shows that this node does not hold what it held
-    YIELDED = "yielded"  # another node, cut off from this one, holds: stand back
-    STAND_BACK_OVER = "stand-back-over"
-    OUTSIDER_HOLDS = "outsider-holds"  # an instance that is no member holds
-    FLAPPING = "flapping"  # the role changed too often: a better node has to wait
-    CALM = "calm"  # and no longer
+    API_DEGRADED = "api-degraded"  # a kind of call begins to fail
+    API_RECOVERED = "api-recovered"  # that kind of call works again
+    UNFIT = "unfit"  # this node cannot do its job
+    FIT = "fit"  # this node can do its job again
+    HOLDS = "holds"  # a read shows that this node holds; it did not know
+    LOST = "lost"  # a read shows that this node no longer holds
+    YIELDED = "yielded"  # a node that cannot be heard holds; this one stands back
+    STAND_BACK_OVER = "stand-back-over"  # the node takes part again
+    OUTSIDER_HOLDS = "outsider-holds"  # an instance that is not a member holds
+    FLAPPING = "flapping"  # the role changed too often; a better node has to wait
+    CALM = "calm"  # a better node no longer has to wait
     CHECK_FAILING = "check-failing"  # a health check fails
-    CHECK_PASSING = "check-passing"  # and passes (again)
-    HOOK_DONE = "hook-done"  # the operator's program was told of a change
-    HOOK_FAILED = "hook-failed"  # and could not be, or said so
+    CHECK_PASSING = "check-passing"  # a health check passes, for the first time or again
+    HOOK_DONE = "hook-done"  # the operator's hook ran
+    HOOK_FAILED = "hook-failed"  # the hook could not run, or failed
     DATAGRAM_DROPPED = "datagram-refused"  # a datagram was dropped
-    FLOODED = "flooded"  # so many are dropped that the kernel does it from now on
-    FLOOD_OVER = "flood-over"
+    FLOODED = "flooded"  # too many datagrams are dropped; the kernel filters from now on
+    FLOOD_OVER = "flood-over"  # the kernel no longer filters
     SEND_FAILED = "send-failed"  # a heartbeat could not be sent to a peer
-    SEND_RECOVERED = "send-recovered"
+    SEND_RECOVERED = "send-recovered"  # heartbeats to that peer can be sent again
 
 
 class Cause(StrEnum):
-    """What caused an event, where that is no event itself."""
+    """What caused an event, if the cause is not an event itself."""
 
-    TIME = "time"  # a deadline: the end of LISTENING, of a preemption delay, of a stand-back …
-    DOUBT = "doubt"  # whether this node still holds is in doubt, or no longer
-    MEMBERS = "members"  # the group changed
+    TIME = "time"  # a deadline has passed: LISTENING, a preemption delay, a stand-back
+    DOUBT = "doubt"  # this node began or ceased to doubt whether it holds
+    MEMBERS = "members"  # the members changed
     CONFIGURATION = "configuration"  # a reload, or another priority
     NOBODY_HOLDS = "nobody-holds"  # no silent, running instance holds
-    HEARD = "heard"  # a holder is heard and has not let go
-    SILENT = "silent"  # a holder is silent, and held when this node attached
-    SILENT_RIVAL = "silent-rival"  # a holder is silent, and came to hold later
+    HEARD = "heard"  # a holder is heard and has not detached itself
+    SILENT = "silent"  # a holder is silent, and held before this node attached
+    SILENT_RIVAL = "silent-rival"  # a holder is silent, and attached later
 
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
@@ -73,9 +69,10 @@ _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event: what, at which monotonic second, about which instance (an id, or ""), why, and further details by name.
+    """One event.
 
-    `reason` is for people only. What a program goes by is a detail, which the journal gives a field.
+    `at`: seconds of the node's clock. `instance_id`: the instance it is about, or "". `reason`: a
+    sentence for people. `details`: values for programs, each of which becomes a journal field.
     """
 
     name: EventName
@@ -86,5 +83,5 @@ class Event:
 
 
 def replace_ids(text: str, label: Callable[[str], str]) -> str:
-    """Put people's words in the place of the instance ids in a text."""
+    """Replace each instance id in `text` by its label."""
     return UUID_PATTERN.sub(lambda found: label(found[0]), text)

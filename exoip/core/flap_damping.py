@@ -1,9 +1,12 @@
-"""Flap damping: a node whose role changed often lately makes a better node wait before it takes the Elastic IP back. Pure.
+"""Damp flapping: after many role changes a better node has to wait before it takes the Elastic IP back. Pure.
 
-A node that comes and goes (a health check on the edge, a machine that restarts again and again, a bad cable) would take the Elastic IP
-with it each time. So from the sixth change to or from MASTER within ten minutes on, the holder keeps a preemption delay of its own: 60 s,
-doubled by each further change, to 10 min. It ends, and never shrinks before, when the role did not change for ten minutes. Deaths,
-leaves and unfit holders never wait for it, as they never wait for the preemption delay: only a move that nobody needs is put off.
+A flapping node (a health check at its limit, a machine that restarts again and again, a bad cable)
+would move the Elastic IP each time. From the sixth change to or from MASTER within ten minutes, the
+holder keeps a preemption delay of 60 s, doubled by each further change, to 10 min. The delay never
+shrinks; it ends when the role has not changed for ten minutes. Deaths, leaves and unfit holders never
+wait, just as they never wait for the configured preemption delay.
+
+Shown by 13c, 07b.
 """
 
 from __future__ import annotations
@@ -11,12 +14,17 @@ from __future__ import annotations
 import math
 from collections import deque
 
-CHANGES, WINDOW = 6, 600.0  # so many changes of the role within so many seconds are too many
-FIRST_DELAY, LONGEST_DELAY = 60.0, 600.0
+CHANGES = 6  # role changes within WINDOW from which on a better node has to wait
+WINDOW = 600.0  # seconds
+FIRST_DELAY = 60.0  # seconds that a better node waits, at first
+LONGEST_DELAY = 600.0  # seconds that a better node waits, at most
 
 
 class Damping:
-    """The changes of one node's role. `delay`: seconds that a better node has to wait at present, `until`: the end of that."""
+    """The role changes of one node.
+
+    `delay`: seconds that a better node has to wait at present. `until`: when that ends, in seconds.
+    """
 
     def __init__(self) -> None:
         self._changes: deque[float] = deque(maxlen=CHANGES + 4)  # more do not lengthen the delay
@@ -25,11 +33,11 @@ class Damping:
 
     @property
     def changes(self) -> int:
-        """How often the role changed within the window before the last change; counted up to ten."""
+        """The number of role changes in the window before the last one, at most ten."""
         return len(self._changes)
 
     def changed(self, now: float) -> bool:
-        """The node became master, or ceased to be. Return whether the delay began, or grew."""
+        """Record that the node became master or ceased to be; return whether the delay began or grew."""
         while self._changes and self._changes[0] <= now - WINDOW:
             self._changes.popleft()
         self._changes.append(now)
@@ -39,7 +47,7 @@ class Damping:
         return self.delay > before
 
     def ended(self, now: float) -> bool:
-        """Whether the delay ends now, because the role did not change for a whole window."""
+        """End the delay if the role has not changed for a whole window; return whether it ended."""
         if now < self.until:
             return False
         self._changes.clear()

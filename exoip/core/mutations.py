@@ -72,7 +72,7 @@ class Mutations:
         return call is not None and call.instance_id == instance_id
 
     @property
-    def letting_go(self) -> bool:
+    def releasing(self) -> bool:
         """Whether the detach of this node itself is under way."""
         call = self._operation.call if self._operation else self._in_flight
         return call is not None and call.kind is Kind.DETACH and call.instance_id == self._observed.own_id
@@ -206,7 +206,7 @@ class Mutations:
                 self._operation = None
                 return self._failed(operation.call, outcome.failure, outcome, now)
             if outcome.failure is not None or outcome.operation_id:
-                operation.looked(now, outcome.retry_after)
+                operation.polled(now, outcome.retry_after)
                 return self.tick(now)
             self._operation = None
             return self._succeeded(operation.call, operation.called, outcome.began, now)
@@ -237,14 +237,14 @@ class Mutations:
         if call.kind is Kind.ATTACH:
             self._observed.own.attached(called, looked, now, ATTACH_TRUSTED)
             self.attached_at, self.attach_outcome_unknown = now, False
-            self.attach_breaker.done()
+            self.attach_breaker.succeeded()
             return [Event(EventName.ATTACHED, now, call.instance_id, call.why, details)]
         if call.instance_id == self._observed.own_id:
             self._observed.own.detached(called, now)
             self.release_backoff.reset()
             return [Event(EventName.LET_GO, now, call.instance_id, call.why, details)]
         self.clear_backoff.reset()
-        self.clear_breaker.done()
+        self.clear_breaker.succeeded()
         other = self._observed.others.get(call.instance_id)
         if other is not None:
             other.cleared(now)

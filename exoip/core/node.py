@@ -248,5 +248,5 @@ class Node:
         self._wake.notify_all()
 
     def _count(self, address: str, cause: str, now: float) -> None:
-        if (event := self._dropped.note(address, cause, now, member=address in self.admission.addresses)) is not None:
+        if (event := self._dropped.count(address, cause, now, member=address in self.admission.addresses)) is not None:
             self._emit(event)

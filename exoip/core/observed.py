@@ -1,11 +1,15 @@
-"""What a node knows of who holds the Elastic IP, how it knows, and since when. Pure; all times in seconds of one clock.
+"""Record what this node knows about who holds the Elastic IP, and since when. Pure; `now` in seconds.
 
-The API is the truth, and every answer of it is a little old: what a read shows was so at some moment after the read began.
-So each piece of knowledge carries the moment its read began, and a read that began before an own mutation
-of the same instance had ended tells nothing.
+The API is the truth, but every answer is a little old: what a read shows was true at some moment after
+the read began. So each fact carries the time its read began. A read that began before a mutation of
+the same instance by this node ended shows nothing.
 
-Of itself a node is *in doubt* at start, after a stall, when a peer is heard first or again (that peer may have cleared it meanwhile),
-and when an own attach or detach of itself timed out or was cut off. A read that began after the doubt did ends it.
+A node doubts whether it holds at start, after a stall, when a peer is heard first or again (that peer
+may have detached it meanwhile), and when an attach or detach of itself failed in a way that leaves its
+effect open. A read of itself that began after the doubt ends it. A node therefore knows that it holds
+from such a read, or from an attach that is done soon after its call.
+
+Shown by 11a, 28b, 43, 45.
 """
 
 from __future__ import annotations
@@ -16,32 +20,32 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class InstanceState:
-    """What was last seen of one other instance. `holds` None: never read, or no longer known."""
+    """What this node knows about one other instance. `holds` is None if unknown. Times in seconds."""
 
     instance_id: str
-    listed: bool = True  # in the group at present
+    listed: bool = True  # it is a member at present
     holds: bool | None = None
-    presumed: bool = False  # it was the master that was lost: taken to hold until it is seen not to
-    since: float = math.inf  # holding, as far as known, since then
+    presumed: bool = False  # it was the master before; assumed to hold until a read shows otherwise
+    since: float = math.inf  # since when it holds, as far as known
     running: bool = True
-    read_at: float = -math.inf  # the last good read of it began then
-    read_end: float = -math.inf  # and ended then
-    silent_since: float = -math.inf  # not heard since then, while it is not heard
-    changed_at: float = -math.inf  # an own mutation of it ended then
+    read_at: float = -math.inf  # when the last good read of it began
+    read_end: float = -math.inf  # when that read ended
+    silent_since: float = -math.inf  # since when it is not heard, if it is not
+    changed_at: float = -math.inf  # when a mutation of it by this node last ended
 
     @property
     def holding(self) -> bool:
-        """Whether it is known or presumed to hold."""
+        """Whether it is known or assumed to hold."""
         return self.presumed or self.holds is True
 
     def presume(self, now: float) -> None:
-        """Take it to hold: it was the master."""
+        """Assume that it holds, because it was the master."""
         if not self.holding:
             self.since = now
         self.presumed = True
 
     def seen(self, holds: bool, running: bool, began: float, ended: float) -> bool:
-        """Take a read in; False when the read is too old to tell anything."""
+        """Record a read that began and ended then; return False if it is too old to show anything."""
         if began < self.changed_at or began < self.read_at:
             return False
         if holds and not self.holding:
@@ -53,49 +57,52 @@ class InstanceState:
         return True
 
     def cleared(self, now: float) -> None:
-        """Its detach is seen done."""
+        """Record that its detach is done."""
         self.holds, self.presumed, self.since, self.changed_at = False, False, math.inf, now
 
 
 @dataclass(slots=True)
 class OwnState:
-    """What a node knows of itself."""
+    """What a node knows about itself. Times in seconds."""
 
     held: bool = False  # last known to hold
-    known_at: float = -math.inf  # what showed it began then
-    doubt_since: float | None = -math.inf  # in doubt since then
-    heard_only: bool = False  # for no other reason than that a peer was heard first or again
-    attach_may_land: bool = True  # an own attach may have taken, or may yet take effect unseen
-    changed_at: float = -math.inf
+    known_at: float = -math.inf  # when the call that showed it began
+    doubt_since: float | None = -math.inf  # since when it is in doubt; None if it is not
+    heard_only: bool = False  # the only cause of the doubt is a peer that was heard first or again
+    attach_may_land: bool = True  # an attach may have taken effect unseen, or still may
+    changed_at: float = -math.inf  # when a mutation of itself last ended
 
     @property
     def doubt(self) -> bool:
-        """Whether what is known may no longer be so."""
+        """Whether what is known may be out of date."""
         return self.doubt_since is not None
 
     @property
     def holds(self) -> bool:
-        """Known, without doubt, to hold."""
+        """Whether it is known, without doubt, to hold."""
         return self.held and self.doubt_since is None
 
     @property
     def may_hold(self) -> bool:
-        """Held last, or may hold unseen."""
+        """Whether it last held, or an attach may have taken effect unseen."""
         return self.held or self.attach_may_land
 
     @property
     def protected(self) -> bool:
-        """Held last, and in doubt at most because a peer was heard: the preemption delay goes on."""
+        """Whether it last held, and is in doubt at most because a peer was heard. The preemption delay goes on."""
         return self.held and (self.doubt_since is None or self.heard_only)
 
     def doubted(self, now: float, *, attach_may_land: bool = False, heard: bool = False) -> None:
-        """Be in doubt from now on."""
+        """Begin to doubt whether this node holds."""
         self.heard_only = heard and (self.doubt_since is None or self.heard_only)
         self.doubt_since = now
         self.attach_may_land = self.attach_may_land or attach_may_land
 
     def attached(self, called: float, looked: float, now: float, trusted_for: float) -> None:
-        """The own attach, called at `called`, is seen done by a look that began at `looked`."""
+        """Record that the attach called at `called` is done, by a poll that began at `looked`.
+
+        If it took longer than `trusted_for` seconds, the doubt begins now.
+        """
         self.held, self.attach_may_land, self.changed_at, self.known_at = True, False, now, looked
         if now - called > trusted_for:
             self.doubt_since = now
@@ -103,13 +110,13 @@ class OwnState:
             self.doubt_since = None
 
     def detached(self, called: float, now: float) -> None:
-        """The own detach is seen done."""
+        """Record that the detach called at `called` is done."""
         self.held, self.attach_may_land, self.changed_at, self.known_at = False, False, now, now
         if self.doubt_since is not None and self.doubt_since <= called:
             self.doubt_since = None
 
     def seen(self, holds: bool, began: float) -> bool:
-        """Take a read in; False when it is too old to tell anything."""
+        """Record a read that began then; return False if it is too old to show anything."""
         if began < self.changed_at or began < self.known_at:
             return False
         self.held, self.known_at = holds, began
@@ -119,20 +126,21 @@ class OwnState:
 
 
 class Observed:
-    """All that a node knows: of itself (`me`), and of every other instance that is or was a member (`others`, by id)."""
+    """All that a node knows.
+
+    `own`: about itself. `others`: about every other instance that is or was a member, by id.
+    """
 
     def __init__(self, own_id: str) -> None:
         self.own_id = own_id
         self.own = OwnState()
         self.others: dict[str, InstanceState] = {}
-        self.holders_at_attach: set[str] = set()  # those known or presumed to hold when this node attached
-        self.successors_while_holding: set[str] = (
-            set()
-        )  # those that were master while this node, as a backup, still held
-        self.masters: list[str] = []  # the other nodes that were master since this one was, the last one last
+        self.holders_at_attach: set[str] = set()  # known or assumed to hold when this node attached
+        self.successors_while_holding: set[str] = set()  # master while this node, as a backup, still held
+        self.masters: list[str] = []  # the other masters since this node was one, the last one last
 
     def set_members(self, instance_ids: frozenset[str], now: float) -> None:
-        """Take over the group. One that left stays until it is seen not to hold."""
+        """Set the members. An instance that has left stays until a read shows that it does not hold."""
         for instance_id in instance_ids - self.others.keys() - {self.own_id}:
             self.others[instance_id] = InstanceState(instance_id, silent_since=now)
         for instance in self.others.values():
@@ -140,18 +148,18 @@ class Observed:
         self.forget_departed()
 
     def forget_departed(self) -> None:
-        """Forget who is no longer a member and was seen not to hold."""
+        """Forget instances that are no longer members and do not hold."""
         for instance in list(self.others.values()):
             if not instance.listed and instance.holds is False and not instance.presumed:
                 del self.others[instance.instance_id]
                 self.holders_at_attach.discard(instance.instance_id)
 
     def holders(self) -> list[InstanceState]:
-        """The others that are known or presumed to hold, by id."""
+        """Return the others that are known or assumed to hold, by id."""
         return sorted((other for other in self.others.values() if other.holding), key=lambda other: other.instance_id)
 
     def not_holding(self, instance_id: str) -> None:
-        """An instance was seen not to hold: if it holds later, then by an attach after ours."""
+        """Record that an instance does not hold: if it holds later, it attached after this node."""
         self.holders_at_attach.discard(instance_id)
         self.successors_while_holding.discard(instance_id)
         self.forget_departed()

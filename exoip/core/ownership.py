@@ -141,7 +141,7 @@ class Ownership:
             holds=me.protected,
             last_held=me.held,
             unfit=self.unfit_reasons.unfit(now),
-            letting_go=self.mutations.letting_go,
+            releasing=self.mutations.releasing,
             yielded=self.stand_back.active,
             leaving=self.mutations.leaving,
         )
@@ -198,7 +198,7 @@ class Ownership:
             if event.name in (EventName.ATTACHED, EventName.CLEARED, EventName.HOLDS):
                 self.reads.schedule.verify_again(now)
             if event.name in (EventName.ATTACHED, EventName.HOLDS):
-                self.reads.breaker.done()
+                self.reads.breaker.succeeded()
             if event.name is EventName.LOST and self._election.role is Role.MASTER:
                 self._lost(now)
         me = self.observed.own
@@ -209,7 +209,7 @@ class Ownership:
         ):  # a read has told what became of the operation that was not seen done
             self.mutations.attach_outcome_unknown = False
             if me.held:
-                self.mutations.attach_breaker.done()
+                self.mutations.attach_breaker.succeeded()
             else:
                 self.mutations.attach_breaker.failed(Failure.TIMEOUT, now)
         return self.unfit_reasons.report_change(now)

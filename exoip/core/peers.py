@@ -1,4 +1,4 @@
-"""The words of the election: roles, terms, the state of the node itself, and a peer as it is heard. Pure."""
+"""Define the data of the election: roles, configuration, own state, and peers as they are heard. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from enum import StrEnum
 
 from exoip.core.events import Cause, EventName
 
-PROTECTED, HOLDING_UNFIT, UNFIT, LEAVING = 0, 253, 254, 255
+# Advertised priorities with a meaning of their own; see `election`.
+PROTECTED = 0
+HOLDING_UNFIT = 253
+UNFIT = 254
+LEAVING = 255
 _MEANINGS = {
     PROTECTED: "at priority 0 (protected)",
     HOLDING_UNFIT: "stepping aside while holding",
@@ -18,12 +22,12 @@ _MEANINGS = {
 
 
 def priority_meaning(priority: int) -> str:
-    """Say in words for people what a node that advertises this priority is."""
+    """Describe a node that advertises this priority, in words for people."""
     return _MEANINGS.get(priority, f"at priority {priority}")
 
 
 class Role(StrEnum):
-    """What a node is to its peers."""
+    """The role of a node."""
 
     LISTENING = "LISTENING"
     BACKUP = "BACKUP"
@@ -32,9 +36,11 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ElectionConfig:
-    """What the election goes by: own id, configured priority (1..252), interval in s, dead ratio, preemption delay in s (inf: never).
+    """The configuration of the election.
 
-    `flap_damping`: whether a node whose role changed often lately keeps a longer preemption delay, see `damping`.
+    `priority`: 1..252. `interval`: seconds between heartbeats. `dead_ratio`: intervals in a dead time.
+    `preempt_delay`: seconds; inf means never preempt. `flap_damping`: see that module. Raises
+    ValueError for values out of range.
     """
 
     instance_id: str
@@ -52,31 +58,31 @@ class ElectionConfig:
 
     @property
     def dead_time(self) -> float:
-        """Seconds of silence after which a peer is dead."""
+        """The seconds of silence after which a peer is dead."""
         return self.interval * self.dead_ratio
 
 
 @dataclass(frozen=True, slots=True)
 class LocalState:
-    """The state of the node itself, as ownership sees it: what its advertised priority follows from."""
+    """This node's own state as ownership sees it; the advertised priority follows from it."""
 
-    holds: bool = False  # holds the EIP, in doubt at most because a peer was just heard
-    last_held: bool = False  # last known to hold it; now perhaps in doubt
+    holds: bool = False  # holds the EIP; in doubt at most because a peer was just heard
+    last_held: bool = False  # last known to hold it, perhaps in doubt now
     unfit: bool = False
-    letting_go: bool = False
+    releasing: bool = False
     yielded: bool = False
     leaving: bool = False
 
     def trigger(self, before: LocalState) -> EventName | Cause:
-        """Name the event that made this state of the state `before`; "holds" stands for "attached" too."""
+        """Name the event that led here from the state `before`; HOLDS also stands for ATTACHED."""
         if self.leaving != before.leaving:
             return EventName.LEAVING
         if self.yielded != before.yielded:
             return EventName.YIELDED if self.yielded else EventName.STAND_BACK_OVER
         if self.unfit != before.unfit:
             return EventName.UNFIT if self.unfit else EventName.FIT
-        if self.letting_go != before.letting_go:
-            return EventName.LETTING_GO if self.letting_go else EventName.FAILED if self.last_held else EventName.LET_GO
+        if self.releasing != before.releasing:
+            return EventName.LETTING_GO if self.releasing else EventName.FAILED if self.last_held else EventName.LET_GO
         if self.last_held != before.last_held:
             return EventName.HOLDS if self.last_held else EventName.LOST
         return Cause.DOUBT
@@ -84,19 +90,19 @@ class LocalState:
 
 @dataclass(slots=True)
 class Peer:
-    """A member as it is heard. `priority` is what it last advertised, `effective_priority` what the election goes by."""
+    """A member as it is heard. `priority` is what it last advertised."""
 
     instance_id: str
     alive: bool = False
     last_seen: float = -math.inf
     priority: int = UNFIT
-    last_unfit_advert: float = -math.inf  # it last advertised 254 or 255 then: perhaps it was letting go
-    rise_effective_at: float | None = None  # a rise from 0 counts from then on
-    better_since: float | None = None  # fit and better than our configured rank since then
+    last_unfit_advert: float = -math.inf  # when it last advertised 254 or 255
+    rise_effective_at: float | None = None  # when a rise from 0 takes effect
+    better_since: float | None = None  # since when it is fit and better than our configured rank
 
     @property
     def effective_priority(self) -> int:
-        """The priority that the election goes by."""
+        """The priority that the election uses."""
         return self.priority if self.rise_effective_at is None else PROTECTED
 
     @property

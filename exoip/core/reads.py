@@ -102,17 +102,17 @@ class Reads:
     def _urgent(self, now: float) -> Call | None:
         me, own_id, question = self._observed.own, self._observed.own_id, self._question
         if question is not None and question.candidates is None and self._may(Kind.HOLDERS, now):
-            return Call(Kind.HOLDERS, purpose=Purpose.ASK)
+            return Call(Kind.HOLDERS, purpose=Purpose.HOLDER)
         if not self._may(Kind.READ, now):
             return None
         if (me.doubt or self._mutations.wants_fresh(now)) and not self._mutations.touching(own_id):
-            return Call(Kind.READ, own_id, purpose=Purpose.KNOW)
+            return Call(Kind.READ, own_id, purpose=Purpose.OWN_STATE)
         targets = self._successors() if self._mutations.wants_release and now >= self.schedule.release_read_at else []
         if targets:
             target = self.schedule.next_release_read(targets, self._mutations.leaving, now)
-            return Call(Kind.READ, target, purpose=Purpose.KEEP)
+            return Call(Kind.READ, target, purpose=Purpose.SUCCESSOR)
         if question is not None and question.candidates:
-            return Call(Kind.READ, question.candidates[0], purpose=Purpose.ASK)
+            return Call(Kind.READ, question.candidates[0], purpose=Purpose.HOLDER)
         return None
 
     def _successors(self) -> list[str]:
@@ -189,7 +189,7 @@ class Reads:
         if self._mutations.touching(self._observed.own_id) or not me.seen(outcome.holds, outcome.began):
             return []
         if doubted and not me.doubt:
-            self.breaker.done()
+            self.breaker.succeeded()
         if held == me.held:
             return []
         state = "running" if outcome.running else "not running"
@@ -225,7 +225,7 @@ class Reads:
             self.breaker.failed(failure, now)
         if call.kind is Kind.REFRESH:
             self.schedule.refresh_failed(now)
-        if question is None or call.purpose is not Purpose.ASK:
+        if question is None or call.purpose is not Purpose.HOLDER:
             return []
         question.failures += 1
         if question.failures < ASK_TRIES and failure not in (Failure.FORBIDDEN, Failure.INVALID, Failure.NOT_SO):

@@ -1,6 +1,8 @@
-"""Why a node steps aside: its own failed jobs, and what comes from outside (a health check, an operator, a crash loop). Pure.
+"""Collect the reasons why a node is unfit. Pure; `now` in seconds.
 
-A node that steps aside is unfit: it advertises 253 or 254, so any fit node goes before it, and it still serves when no other can.
+The reasons are its own failed jobs and causes from outside: a health check, an operator, a crash loop.
+An unfit node advertises 253 (holding) or 254. So any fit node takes over from it, and it still serves
+if no other node can. Shown by 20, 21c, 25, 33.
 """
 
 from __future__ import annotations
@@ -12,13 +14,18 @@ from dataclasses import dataclass
 from exoip.core.backoff import CircuitBreaker
 from exoip.core.events import Event, EventName
 
-OPERATOR, FAILOVER = "operator", "failover"  # sources of their own: a drain, and a hand-over on demand
+OPERATOR = "operator"  # the source of a drain
+FAILOVER = "failover"  # the source of a failover on demand
 _FAILED = {"attach": "attach failed", "detach": "detach of another node failed", "read": "cannot read its own state"}
 
 
 @dataclass(frozen=True, slots=True)
 class UnfitReason:
-    """One reason. `cause` is its source, or the node's own job that failed; `why` is for people; `until` inf: until taken back."""
+    """One reason.
+
+    `cause`: its source, or the job that failed (attach, detach, read). `why`: a sentence for people.
+    `until`: when it ends, in seconds; inf if it has to be withdrawn.
+    """
 
     cause: str
     why: str
@@ -26,22 +33,22 @@ class UnfitReason:
 
 
 class UnfitReasons:
-    """The reasons of one node. `jobs`: the fitness for each job that the node does itself: attach, detach (of another), read (itself)."""
+    """The reasons of one node. `jobs`: the breakers of attach, detach (of another node) and read (of itself)."""
 
     def __init__(self, own_id: str, jobs: Mapping[str, CircuitBreaker]) -> None:
         self._own_id, self._jobs = own_id, jobs
         self._outside: dict[str, UnfitReason] = {}
-        self._told = False
+        self._reported = False  # as unfit
 
     def set(self, source: str, why: str, until: float = math.inf) -> None:
-        """Step aside until then for a reason of `source`, which has one at a time; with "" as the reason, no longer."""
+        """Set the one reason of `source`, until then; withdraw it if `why` is empty."""
         if why:
             self._outside[source] = UnfitReason(source, why, until)
         else:
             self._outside.pop(source, None)
 
     def reasons(self, now: float) -> tuple[UnfitReason, ...]:
-        """Return each reason at `now`."""
+        """Return the reasons in force."""
         jobs = (UnfitReason(job, _FAILED[job], breaker.until) for job, breaker in self._jobs.items())
         return tuple(reason for reason in (*self._outside.values(), *jobs) if now < reason.until)
 
@@ -50,15 +57,15 @@ class UnfitReasons:
         return bool(self.reasons(now))
 
     def next_deadline(self, now: float) -> float:
-        """When the next reason ends; inf for never."""
+        """Return when the next reason ends; inf for never."""
         return min((reason.until for reason in self.reasons(now)), default=math.inf)
 
     def report_change(self, now: float) -> list[Event]:
-        """Tell when the first reason came or the last one went."""
+        """Return an event if the first reason has come or the last one has gone."""
         reasons = self.reasons(now)
-        if bool(reasons) == self._told:
+        if bool(reasons) == self._reported:
             return []
-        self._told = bool(reasons)
+        self._reported = bool(reasons)
         if not reasons:
             return [Event(EventName.FIT, now, self._own_id, "takes part again")]
         details = {"cause": reasons[0].cause, "for": max(reason.until for reason in reasons) - now}

@@ -73,7 +73,7 @@ MUTANTS = (
     Mutant(
         "no 254 while letting go",
         "core/election",
-        "        if own.letting_go:\n            return UNFIT\n",
+        "        if own.releasing:\n            return UNFIT\n",
         "",
         "25",
     ),

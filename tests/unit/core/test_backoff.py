@@ -102,7 +102,7 @@ class TestFitness:
         job = CircuitBreaker()
         for now in (0.0, 10.0, 30.0):
             job.failed(Failure.FORBIDDEN, now)
-        job.done()
+        job.succeeded()
         assert job.until == -math.inf
         job.failed(Failure.FORBIDDEN, 50.0)
         assert job.until == 60.0
@@ -111,7 +111,7 @@ class TestFitness:
         job = CircuitBreaker()
         job.failed(Failure.UNAVAILABLE, 0.0)
         job.failed(Failure.UNAVAILABLE, 0.0)
-        job.done()
+        job.succeeded()
         job.failed(Failure.UNAVAILABLE, 0.0)
         assert job.until == -math.inf
 

@@ -15,7 +15,7 @@ from exoip.core.events import Event, EventName
     ("began", "ended"), [(2.0, 1.0), (math.nan, 1.0), (1.0, math.nan), (math.inf, math.inf), (-math.inf, 0.0)]
 )
 def test_a_call_can_not_end_before_it_began(began, ended):
-    with pytest.raises(ValueError, match="a call can not begin at"):
+    with pytest.raises(ValueError, match="a call cannot begin at"):
         Outcome(began, ended)
 
 

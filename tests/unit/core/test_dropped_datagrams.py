@@ -14,23 +14,23 @@ def test_a_flood_of_strangers_hides_no_member():
     """What a member does wrong is told however many strangers were told of before."""
     dropped = DroppedDatagrams()
     for number in range(2 * MAX_STRANGERS):
-        dropped.note(f"10.0.{number // 256}.{number % 256}", "short", 0.0)
-    assert dropped.note("192.0.2.1", "signature", 1.0) is None
-    assert dropped.note("192.0.2.1", "signature", 1.0, member=True) is not None
-    assert dropped.note("192.0.2.1", "signature", 2.0, member=True) is None
+        dropped.count(f"10.0.{number // 256}.{number % 256}", "short", 0.0)
+    assert dropped.count("192.0.2.1", "signature", 1.0) is None
+    assert dropped.count("192.0.2.1", "signature", 1.0, member=True) is not None
+    assert dropped.count("192.0.2.1", "signature", 2.0, member=True) is None
 
 
 def test_members_that_come_and_go_are_forgotten():
     dropped = DroppedDatagrams()
     for number in range(20 * MAX_STRANGERS):
-        assert dropped.note(f"10.0.{number // 256}.{number % 256}", "signature", number * REPORT_INTERVAL, member=True)
+        assert dropped.count(f"10.0.{number // 256}.{number % 256}", "signature", number * REPORT_INTERVAL, member=True)
         assert len(dropped._members) <= MAX_STRANGERS
 
 
 def test_a_flood_of_false_senders_takes_little_memory():
     dropped, told = DroppedDatagrams(), 0
     for number in range(5 * MAX_STRANGERS):
-        told += dropped.note(f"10.0.{number // 256}.{number % 256}", "short", number * 1e-3) is not None
+        told += dropped.count(f"10.0.{number // 256}.{number % 256}", "short", number * 1e-3) is not None
     assert told == MAX_STRANGERS
     assert len(dropped._others) == MAX_STRANGERS
     assert dropped.counts["short"] == 5 * MAX_STRANGERS
@@ -39,9 +39,9 @@ def test_a_flood_of_false_senders_takes_little_memory():
 def test_after_the_flood_others_are_told_again():
     dropped = DroppedDatagrams()
     for number in range(2 * MAX_STRANGERS):
-        dropped.note(f"10.0.{number // 256}.{number % 256}", "short", 0.0)
-    assert dropped.note("192.0.2.1", "short", 1.0) is None
-    assert dropped.note("192.0.2.1", "short", 2 * REPORT_INTERVAL + 1) is not None
+        dropped.count(f"10.0.{number // 256}.{number % 256}", "short", 0.0)
+    assert dropped.count("192.0.2.1", "short", 1.0) is None
+    assert dropped.count("192.0.2.1", "short", 2 * REPORT_INTERVAL + 1) is not None
     assert len(dropped._others) == 1
 
 
@@ -52,7 +52,7 @@ def test_never_twice_within_a_minute(datagrams):
     last: dict[tuple[str, str], float] = {}
     for wait, address, cause in datagrams:
         now += wait
-        told = dropped.note(address, cause, now) is not None
+        told = dropped.count(address, cause, now) is not None
         assert told is (now - last.get((address, cause), -math.inf) >= REPORT_INTERVAL)
         if told:
             last[address, cause] = now

@@ -174,10 +174,10 @@ class TestAdvertised:
             (LocalState(unfit=True), math.inf, UNFIT),
             (LocalState(unfit=True, last_held=True), math.inf, HOLDING_UNFIT),
             (LocalState(unfit=True, last_held=True, holds=True), math.inf, HOLDING_UNFIT),
-            (LocalState(letting_go=True, holds=True, last_held=True), math.inf, UNFIT),
-            (LocalState(letting_go=True, unfit=True, holds=True, last_held=True), math.inf, UNFIT),
+            (LocalState(releasing=True, holds=True, last_held=True), math.inf, UNFIT),
+            (LocalState(releasing=True, unfit=True, holds=True, last_held=True), math.inf, UNFIT),
             (LocalState(leaving=True), 0.0, LEAVING),
-            (LocalState(leaving=True, unfit=True, letting_go=True, holds=True, last_held=True), math.inf, LEAVING),
+            (LocalState(leaving=True, unfit=True, releasing=True, holds=True, last_held=True), math.inf, LEAVING),
             (LocalState(yielded=True), 0.0, 10),
         ],
     )
@@ -740,7 +740,7 @@ def dumb(history: list[Happening], now: float, own: str, priority: int, delay: f
     mine = priority
     if state.leaving:
         mine = 255
-    elif state.letting_go:
+    elif state.releasing:
         mine = 254
     elif state.unfit:
         mine = 253 if state.last_held else 254
@@ -768,8 +768,8 @@ def dumb(history: list[Happening], now: float, own: str, priority: int, delay: f
 
 
 states = st.builds(
-    lambda held, doubt, unfit, letting_go, yielded, leaving: LocalState(
-        held and not doubt, held, unfit, letting_go, yielded, leaving
+    lambda held, doubt, unfit, releasing, yielded, leaving: LocalState(
+        held and not doubt, held, unfit, releasing, yielded, leaving
     ),
     *[st.booleans()] * 6,
 )

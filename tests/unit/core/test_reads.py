@@ -276,7 +276,7 @@ class TestAsk:
         bench.advance(40)
         bench.holding = {"b", "q"}  # b is heard; q is no member, but alive and silent
         bench.until(lambda: bench.said(EventName.YIELDED), 60)
-        asked = [call for _, call in bench.calls if call.purpose is Purpose.ASK]
+        asked = [call for _, call in bench.calls if call.purpose is Purpose.HOLDER]
         assert asked[0].kind is Kind.HOLDERS
         assert [name_of(call.instance_id) for call in asked[1:]] == ["a", "z", "b", "q"]
         assert bench.said(EventName.YIELDED)[0].instance_id == instance_id("q")
@@ -303,7 +303,7 @@ class TestAsk:
         bench.candidates = [*"bcdefghijklm", "a", "z"]
         bench.until(lambda: bench.said(EventName.YIELDED), 60)
         asked = [
-            name_of(call.instance_id) for _, call in bench.calls if call.purpose is Purpose.ASK and call.instance_id
+            name_of(call.instance_id) for _, call in bench.calls if call.purpose is Purpose.HOLDER and call.instance_id
         ]
         assert asked[:2] == ["a", "z"]  # the silent members first
 
