@@ -6,7 +6,8 @@ import argparse
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from exoip.config.options import OPTIONS, Kind
 from exoip.ctl import options as ctl
 from exoip.sandbox.options import build_parser
+from tests.docs.generated import check_generated
 from tests.support.paths import ROOT
 
 COMPLETIONS = ROOT / "packaging" / "completion"
@@ -39,6 +41,20 @@ def offered(*words: str) -> set[str]:
     done = subprocess.run([bash, "--norc", "--noprofile", "-euc", script], capture_output=True, text=True, timeout=10)
     assert (done.returncode, done.stderr) == (0, "")
     return set(done.stdout.split())
+
+
+def words(options: Iterable[str]) -> str:
+    return textwrap.indent(textwrap.fill(" ".join(options), 110, break_on_hyphens=False), " " * 8) + "\n"
+
+
+def test_the_words_are_those_of_the_option_table(request: pytest.FixtureRequest) -> None:
+    names = [(f"-{option.short}" if option.short else "", f"--{option.name}") for option in OPTIONS]
+    spelt = [
+        name for option, pair in zip(OPTIONS, names, strict=True) for name in pair[: 2 - (option.kind is Kind.MODE)]
+    ]
+    values = [each for option in OPTIONS if option.kind is Kind.VALUE for each in option.spellings if each[:2] != "--"]
+    for variable, found in (("options", filter(None, spelt)), ("values", values)):
+        check_generated(request, COMPLETIONS / "exoip", (f'local {variable}="\n', '    "\n'), words(found))
 
 
 def short_and_long() -> set[str]:

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from exoip.ctl.options import build_parser as build_ctl_parser
 from exoip.daemon import supervisor
 from exoip.errors import ConfigError
 from exoip.sandbox.options import build_parser
+from tests.docs.generated import check_generated
 from tests.support.paths import ROOT
 
 PAGES = sorted((ROOT / "man").iterdir())
@@ -37,53 +39,41 @@ def items(page: str) -> dict[str, str]:
     return {part.partition("\n")[0]: part.partition("\n")[2] for part in parts}
 
 
-def configuration_items() -> dict[str, str]:
-    found = {}
-    for head, body in items("exoip.conf.5").items():
-        if match := re.match(r"Cm (\S+) Ns = Ns Ar (\S+)$", head):
-            found[match[1]] = f"{match[2]}\n{body}"
-    return found
+def prose(text: str) -> str:
+    """Return a sentence as roff source."""
+    return "\n".join(textwrap.wrap(f"{text[0].upper()}{text[1:]}.", 100, break_on_hyphens=False))
 
 
-def test_the_configuration_page_has_every_option_in_the_order_of_the_help() -> None:
-    assert list(configuration_items()) == [option.name for option in IN_FILE]
+def configuration_item(option: Option, page: str) -> str:
+    """Return the item of an option in exoip.conf(5); what is below its first sentence in the page is kept."""
+    kept = re.search(
+        rf"^\.It Cm {option.name} Ns[^\n]*\n.*?\.\n(.*?)^\.Pp\n(?:Default|Required)", page, re.MULTILINE | re.DOTALL
+    )
+    amount = f" {option.unit.removesuffix('s') if option.default == '1' else option.unit}" if option.unit else ""
+    names = [name for name in (option.short, f"-{option.name}") if name]
+    credential = f"Credential:\n.Li {option.credential} .\n" if option.credential else ""
+    return (
+        f".It Cm {option.name} Ns = Ns Ar {option.metavar or 'yes'}\n{prose(option.help)}\n{kept[1] if kept else ''}.Pp\n"
+        f"{'Required' if option.required else f'Default: {option.default or option.otherwise}{amount}'}.\n"
+        f"Command line:\n.Fl {' , Fl '.join(names)} .\nEnvironment:\n.Ev {' , Ev '.join(option.variables)} .\n{credential}"
+    )
 
 
-@pytest.mark.parametrize("option", IN_FILE, ids=lambda option: str(option.name))
-def test_the_configuration_page_says_all_that_the_help_says(option: Option) -> None:
-    metavar, _, body = configuration_items()[option.name].partition("\n")
-    assert metavar == (option.metavar or "yes")
-    flags = re.search(r"^\.Fl (.*) \.$", body, re.MULTILINE)
-    assert flags
-    assert flags[1].split(" , Fl ") == [name for name in (option.short, f"-{option.name}") if name]
-    variables = re.search(r"^\.Ev (.*) \.$", body, re.MULTILINE)
-    assert variables
-    assert tuple(variables[1].split(" , Ev ")) == option.variables
-    credential = re.search(r"^Credential:\n\.Li (\S+) \.$", body, re.MULTILINE)
-    assert (credential[1] if credential else None) == option.credential
-    default = re.search(r"^(Required|Default: (.*))\.$", body, re.MULTILINE)
-    assert default
-    if option.otherwise == "required":
-        assert default[1] == "Required"
-    else:
-        amount = f" {option.unit.removesuffix('s') if option.default == '1' else option.unit}" if option.unit else ""
-        assert default[2] == (option.default or option.otherwise) + amount
+def command_item(option: Option) -> str:
+    names = [name for name in (option.short, None if option.kind is Kind.MODE else f"-{option.name}") if name]
+    metavar = f" Ar {option.metavar}" if option.metavar else ""
+    return f".It Fl {' , Fl '.join(names)}{metavar}\n{prose(option.help)}\n"
 
 
-def test_the_bounds_stand_in_the_configuration_page() -> None:
-    for option in IN_FILE:
-        for number in re.findall(r"\d[\d.]*", option.help):
-            assert number in configuration_items()[option.name], option.name
+def test_the_configuration_page_says_what_the_option_table_says(request: pytest.FixtureRequest) -> None:
+    page = (ROOT / "man" / "exoip.conf.5").read_text()
+    expected = "".join(configuration_item(option, page) for option in IN_FILE)
+    check_generated(request, ROOT / "man" / "exoip.conf.5", (".Bl -tag -width Ds\n", ".El\n"), expected)
 
 
-def test_the_command_page_has_every_option() -> None:
-    heads = list(items("exoip.8"))
-    for option in OPTIONS:
-        words = [
-            f"Fl {name}" for name in (option.short, None if option.kind is Kind.MODE else f"-{option.name}") if name
-        ]
-        expected = " , ".join(words) + (f" Ar {option.metavar}" if option.metavar else "")
-        assert heads.count(expected) == 1, expected
+def test_the_command_page_says_what_the_option_table_says(request: pytest.FixtureRequest) -> None:
+    expected = "".join(command_item(option) for option in OPTIONS)
+    check_generated(request, ROOT / "man" / "exoip.8", (".Sh OPTIONS\n.Bl -tag -width Ds\n", ".El\n"), expected)
 
 
 def test_the_command_page_has_every_exit_status_and_signal() -> None:
