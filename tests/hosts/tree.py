@@ -59,8 +59,8 @@ def made(tree: Path, release: str, packages: list[str]) -> Path:
         shutil.rmtree(unfinished, ignore_errors=True)
         options = [f"--aptopt={line}" for line in told("apt-config", "dump").splitlines() if SETTINGS.match(line)]
         source = f"deb {mirror()} {release} main"
-        include = f"--include={','.join(packages)}"
-        command = ["mmdebstrap", "--quiet", "--variant=minbase", include, *options, release, str(unfinished), source]
+        include = [f"--include={','.join(packages)}"] if packages else []
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", *include, *options, release, str(unfinished), source]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
         os.utime(unfinished)
         unfinished.rename(tree)

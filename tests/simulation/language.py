@@ -101,7 +101,8 @@ class Commands:
         self.world.after(seconds(after), lambda: host.start() if host.up and host.node is None else None)
 
     def do_able(self, *names: str) -> None:
-        """Heal these for good: they run, are healthy, reach the API, and hear each other."""
+        """Heal these for good: they run, are healthy, reach the API, and hear each other; no heartbeat is lost."""
+        self.world.loss = 0.0
         for host in self._hosts(names):
             host.api.modes, host.api.once, host.api.rate = {}, {}, {}
             host.api.operation = min(host.api.operation, (1.0, 1.0))

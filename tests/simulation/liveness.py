@@ -24,7 +24,8 @@ from dataclasses import dataclass, field
 from exoip.core.calls import Failure
 from tests.simulation.language import CommandError, Commands
 
-HOLE, DEAD = 35.0, 60.0  # seconds without a live holder; with a dead one beside a live one
+HOLE = 35.0  # seconds without a live holder
+DEAD = 70.0  # seconds with a dead holder beside a live one: the longer grace for a rival, and the clear
 STAGE = 1200.0  # seconds that each stage of the second phase is watched
 SETTLES = 600.0  # seconds of a stage, after which …
 MOVES = 4  # … the EIP moves at most so often
