@@ -87,7 +87,7 @@ class Child:
         return last_line(self._tail)
 
     def problem(self, *, timeout: float | None = None) -> str:
-        """Return "" if it exited with 0, else what went wrong. With `timeout`: it did not end within those seconds."""
+        """Return "" if it exited with 0, else what went wrong. With `timeout`: it did not end in time."""
         if timeout is not None:
             what = f"no end within {timeout:g} s"
         elif not self.code:
@@ -104,7 +104,7 @@ class Child:
         return self.ended
 
     def end(self, stop: threading.Event) -> bool:
-        """End it and its process group, first with SIGTERM, a second later with SIGKILL; return whether nothing is left.
+        """End it and its process group with SIGTERM, GRACE later with SIGKILL; return whether it is gone.
 
         Waits 2 * GRACE at most. If the kernel does not release it yet (a disk that hangs), the
         result is False: call again. If `stop` is set there is no SIGTERM.

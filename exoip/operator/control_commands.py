@@ -2,7 +2,7 @@
 
 Everything goes through the node, whose lock is held only for a moment, and every change is logged
 with the user who asked for it. The control socket answers one request at a time, so a slow disk
-delays operators and nothing else. Shown by tests/process/test_control_commands.py.
+delays operators and nothing else. Shown by tests/unit/operator/test_control_commands.py.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ControlledNode:
-    """A node that takes part. `facts` returns what is known beside it now, `label` the name of an instance id for people."""
+    """A node that takes part. `facts` returns what else is known now, `label` the name of an instance."""
 
     node: Node
     facts: Callable[[], StatusInput]
@@ -39,7 +39,10 @@ class ControlledNode:
 
 
 class DrainFile(Protocol):
-    """Remembers across restarts that an operator drained this node. `save` and `forget` return why that failed, or ""."""
+    """Remembers across restarts that an operator drained this node.
+
+    `save` and `forget` return why that failed, or "".
+    """
 
     def load(self) -> str:
         """Return why this node is drained, or ""."""

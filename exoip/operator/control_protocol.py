@@ -78,12 +78,7 @@ Change = Drain | Undrain | Failover | Priority
 Request = Status | Metrics | Change
 
 _KINDS: dict[str, type[Request]] = {
-    "status": Status,
-    "metrics": Metrics,
-    "drain": Drain,
-    "undrain": Undrain,
-    "failover": Failover,
-    "priority": Priority,
+    kind.__name__.lower(): kind for kind in (Status, Metrics, Drain, Undrain, Failover, Priority)
 }
 
 

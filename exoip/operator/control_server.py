@@ -21,7 +21,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from exoip.errors import ConfigError
@@ -38,25 +37,19 @@ _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 _POLL = 3600.0  # seconds between two looks of the accepting thread whether it shall end; `close` wakes it at once
 
 
-def default_path(environ: Mapping[str, str]) -> str:
-    """Return where the socket is without the option, "" without a runtime directory."""
-    folder = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    return str(Path(folder, "control")) if folder else ""
-
-
 def start(
     wanted: str | None, environ: Mapping[str, str], answer: Callable[[bytes, int], bytes]
 ) -> ControlServer | None:
-    """Serve at `wanted`, or else at the default path; return None without any.
+    """Serve at `wanted`, or else at `control` in the runtime directory; return None without any.
 
     Raises ConfigError if `wanted` cannot be bound. If the default cannot, that is only logged: the
     Elastic IP is worth more than its control.
     """
-    path = wanted or default_path(environ)
-    if not path:
+    directory = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    if not wanted and not directory:
         return None
     try:
-        return ControlServer(path, answer)
+        return ControlServer(wanted or f"{directory}/control", answer)
     except ConfigError as error:
         if wanted:
             raise
@@ -100,9 +93,10 @@ class _Connection(socketserver.BaseRequestHandler):
 
 
 class ControlServer(socketserver.ThreadingUnixStreamServer):
-    """Serves the socket at `path` from now on. `answer` returns the line that answers a line of a user; it raises nothing.
+    """Serves the socket at `path` from now on.
 
-    Raises ConfigError if the socket cannot be bound.
+    `answer` returns the line that answers a line of a user; it raises nothing. Raises ConfigError
+    if the socket cannot be bound.
     """
 
     daemon_threads = True
@@ -138,19 +132,13 @@ class ControlServer(socketserver.ThreadingUnixStreamServer):
 
     def server_bind(self) -> None:
         """Bind the socket, in the place of one that a crash left there."""
-        path = self._path
         try:
             os.fchmod(self.fileno(), MODE)  # so that it is never open to more than that, whatever the umask
-            try:
-                self.socket.bind(path)
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-                _remove_stale(path)
-                self.socket.bind(path)
-            os.chmod(path, MODE)  # the umask took the group's part away
+            _remove_stale(self._path)
+            self.socket.bind(self._path)
+            os.chmod(self._path, MODE)  # the umask took the group's part away
         except OSError as error:
-            raise ConfigError(f"--control-socket {path}: {error.strerror or error}") from error
+            raise ConfigError(f"--control-socket {self._path}: {error.strerror or error}") from error
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept the next client once there is room."""
@@ -173,9 +161,13 @@ class ControlServer(socketserver.ThreadingUnixStreamServer):
 
 
 def _remove_stale(path: str) -> None:
-    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
         raise ConfigError(f"--control-socket {path} exists and is no socket: name another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        if probe.connect_ex(path) in (0, errno.EAGAIN):  # somebody accepts there, or has a full queue
+        if probe.connect_ex(path) in (0, errno.EAGAIN):  # another process accepts there, or has a full queue
             raise ConfigError(f"--control-socket {path} is in use: each daemon needs one of its own")
-    Path(path).unlink(missing_ok=True)
+    os.unlink(path)

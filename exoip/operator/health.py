@@ -60,7 +60,7 @@ class Probe:
     """One way to ask whether a service works."""
 
     def ask(self, seconds: float, stop: threading.Event) -> str:
-        """Return "" if the service works, else why not; within `seconds`, and soon after `stop` is set."""
+        """Return "" if the service works, else why not, within `seconds` and soon after `stop` is set."""
         raise NotImplementedError
 
     def clean_up(self, stop: threading.Event) -> bool:  # noqa: ARG002
@@ -183,7 +183,7 @@ class Checker(SupervisedThread):
         self._probe.clean_up(self.stopping)
 
     def stop(self, *, clear: bool) -> None:
-        """End the check and kill what runs. With `clear` it no longer makes the node unfit. Does not wait for the thread."""
+        """End the check and kill what runs; with `clear` it no longer makes the node unfit. Does not wait."""
         with self._reporting:
             self.stopping.set()
             if clear:

@@ -1,4 +1,4 @@
-"""Call the operator's program at each change of role or holding: in order, one call at a time, in a thread of its own.
+"""Call the operator's program at each change of role or holding: in order, one call at a time.
 
     PROGRAM ROLE EIP REASON     with EXOIP_ROLE, EXOIP_OLD_ROLE, EXOIP_HOLDS, EXOIP_EIP,
                                 EXOIP_INSTANCE, EXOIP_REASON, EXOIP_TIME, EXOIP_SKIPPED and
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -68,7 +68,10 @@ def check(hook: Hook) -> None:
 
 
 class HookCaller(SupervisedThread):
-    """The thread that calls the program. `environ` is what the program may see, with EXOIP_EIP and EXOIP_INSTANCE."""
+    """The thread that calls the program.
+
+    `environ` is what the program may see, with EXOIP_EIP and EXOIP_INSTANCE.
+    """
 
     def __init__(
         self,
@@ -81,12 +84,12 @@ class HookCaller(SupervisedThread):
         super().__init__("notify", clock)
         self.hook = hook
         self._environ, self._emit, self._wall = environ, emit, wall
-        self._changed = threading.Condition()  # guards what waits, and the counters
+        self._changed = threading.Condition()  # guards what waits
         self._waiting: deque[HookState] = deque()
         self._calling = False
         self._skipped = 0  # since the last call
         self._last = HookState()  # of the last call
-        self._view = HookView(0, 0, 0, 0)
+        self._counts = Counter[str]()
 
     def put(self, state: HookState) -> None:
         """Queue a state for the program; never waits."""
@@ -95,7 +98,7 @@ class HookCaller(SupervisedThread):
             if len(self._waiting) > MOST_WAITING:
                 self._waiting.popleft()
                 self._skipped += 1
-                self._count(skipped=1)
+                self._counts["skipped"] += 1
             self._changed.notify()
 
     @property
@@ -108,7 +111,8 @@ class HookCaller(SupervisedThread):
     def view(self) -> HookView:
         """The results of the calls so far."""
         with self._changed:
-            return replace(self._view, waiting=len(self._waiting))
+            counts = self._counts
+            return HookView(counts["done"], counts["failed"], counts["skipped"], len(self._waiting))
 
     def stop(self) -> None:
         """Make no more calls and kill what runs. Does not wait for the thread."""
@@ -128,11 +132,6 @@ class HookCaller(SupervisedThread):
         with self._changed:
             self._calling = False
 
-    def _count(self, *, done: int = 0, failed: int = 0, skipped: int = 0) -> None:
-        with self._changed:
-            view = self._view
-            self._view = HookView(view.done + done, view.failed + failed, view.skipped + skipped, 0)
-
     def _newer_state(self, seconds: float) -> bool:
         """Wait up to `seconds` for a state; return whether one waits, or the thread shall end."""
         with self._changed:
@@ -151,10 +150,10 @@ class HookCaller(SupervisedThread):
             now = self._clock()
             details = {"role": state.role, "duration": now - began}
             if not problem:
-                self._count(done=1)
+                self._counts["done"] += 1
                 self._emit(Event(EventName.HOOK_DONE, now, "", reason, details))
                 return
-            self._count(failed=1)
+            self._counts["failed"] += 1
             newer = self._newer_state(0.0)
             then = "not again" if attempt == 2 else "again with the next state" if newer else "once more"
             self._emit(Event(EventName.HOOK_FAILED, now, "", reason, details | {"detail": problem, "then": then}))

@@ -16,7 +16,7 @@ import pytest
 
 from exoip.errors import ConfigError
 from exoip.operator import control_server
-from exoip.operator.control_server import LONGEST_REQUEST, MOST_CLIENTS, ControlServer, default_path, start
+from exoip.operator.control_server import LONGEST_REQUEST, MOST_CLIENTS, ControlServer, start
 from tests.support.waiting import PATIENCE, until
 
 
@@ -248,10 +248,12 @@ def test_a_file_that_is_no_longer_ours_stays(served: Served) -> None:
 # The path, and that the socket is worth less than the Elastic IP.
 
 
-def test_the_default_is_in_the_runtime_directory() -> None:
-    assert default_path({"RUNTIME_DIRECTORY": "/run/exoip/web:/run/other"}) == "/run/exoip/web/control"
-    assert default_path({}) == default_path({"RUNTIME_DIRECTORY": ""}) == ""
-    assert start(None, {}, echo) is None
+def test_the_default_is_in_the_runtime_directory(tmp_path: Path) -> None:
+    assert start(None, {}, echo) is start(None, {"RUNTIME_DIRECTORY": ""}, echo) is None
+    server = start(None, {"RUNTIME_DIRECTORY": f"{tmp_path}:/run/other"}, echo)
+    assert server is not None
+    assert (tmp_path / "control").exists()
+    server.close()
 
 
 def test_without_the_default_one_it_goes_on_and_without_the_named_one_it_does_not(tmp_path: Path) -> None:
