@@ -1,7 +1,8 @@
-"""The command `exoip`: the mode, and the exit code. The only place that exits.
+"""Runs the command `exoip` and turns errors into its exit code. Nothing else ends the process.
 
-0  done        1  the operation failed    2  usage
-69 the API can not be reached (-A, -D)    77 the API refuses the key    78 configuration
+0  done                                     69  the API is out of reach (-A, -D)
+1  the operation failed                     77  the API rejects the key
+2  the command line is wrong                78  the configuration is wrong
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from exoip.telemetry.log import log, open_log
 
 OPERATION_TIMEOUT = 60.0  # seconds that -A and -D wait for the operation
 
-_CODES: tuple[tuple[type[ExoipError], int], ...] = (  # the first that fits
+_CODES: tuple[tuple[type[ExoipError], int], ...] = (  # the first that matches
     (UsageError, 2),
     (ConfigError, 78),
     (ApiForbidden, 77),
@@ -41,7 +42,7 @@ _CODES: tuple[tuple[type[ExoipError], int], ...] = (  # the first that fits
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Do what the command line asks for and return the exit code."""
+    """Run the mode that the command line asks for, and return the exit code."""
     try:
         config = parse(argv, environ)
         if config.check_config and config.mode is Mode.WATCH:
@@ -56,9 +57,9 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         for warning in config.warnings:
             log(logging.WARNING, "%s", warning)
-        return (
-            Daemon(config, environ, lambda: parse(argv, environ)).run() if config.mode is Mode.WATCH else once(config)
-        )
+        if config.mode is Mode.WATCH:
+            return Daemon(config, environ, lambda: parse(argv, environ)).run()
+        return once(config)
     except ExoipError as error:
         log(logging.ERROR, "%s", error)
         return _code(error)
@@ -67,28 +68,28 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def once(config: Config) -> int:
-    """Attach the Elastic IP to this instance, or detach it, and wait until the API says that it is so."""
+    """Attach the Elastic IP to this instance, or detach it, and wait until the API shows the result."""
     topology = discovery.discover(config)
     client = discovery.client_for(config, topology.endpoint)
     attach = config.mode is Mode.ATTACH
-    words = ("attached to", "attach") if attach else ("detached from", "detach")
+    done = f"{'attached to' if attach else 'detached from'} {topology.instance_id}"
 
-    def as_wished() -> bool:
+    def is_done() -> bool:
         return client.instance(topology.instance_id).holds(topology.eip_id) is attach
 
-    if as_wished():
-        log(logging.INFO, "%s is already %s %s", topology.eip, words[0], topology.instance_id)
+    if is_done():
+        log(logging.INFO, "%s is already %s", topology.eip, done)
         return 0
     try:
         call = client.attach if attach else client.detach
         client.wait(call(topology.eip_id, topology.instance_id), OPERATION_TIMEOUT)
     except (ApiConflict, ApiNotFound, OperationFailed):
-        if not as_wished():  # somebody else may have done it meanwhile
+        if not is_done():  # another client may have done it meanwhile
             raise
-    if not as_wished():
-        log(logging.ERROR, "the %s of %s is done, but the API does not show it", words[1], topology.eip)
+    if not is_done():
+        log(logging.ERROR, "the operation succeeded, but the API does not show %s %s", topology.eip, done)
         return 1
-    log(logging.INFO, "%s is %s %s", topology.eip, words[0], topology.instance_id)
+    log(logging.INFO, "%s is %s", topology.eip, done)
     return 0
 
 
@@ -97,7 +98,7 @@ def _code(error: ExoipError) -> int:
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     memory.forbid_core_dumps()
     sys.exit(run(sys.argv[1:], os.environ))
 

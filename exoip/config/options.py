@@ -102,11 +102,8 @@ class Option:
 
 def option(name: str, short: str | None, read: Callable[[str], T], metavar: str, help: str, **rest: Any) -> T:
     """Declare an option that takes a value. The field's type is what `read` returns."""
-    return _field(Option(name, short, Kind.VALUE, help, read, metavar, **rest))  # type: ignore[no-any-return]
-
-
-def _field(row: Option) -> Any:
-    return field(metadata={"option": row})
+    row = Option(name, short, Kind.VALUE, help, read, metavar, **rest)
+    return field(metadata={"option": row})  # type: ignore[no-any-return]
 
 
 def seconds(name: str, short: str | None, low: float, high: float, help: str, default: str, **rest: Any) -> float:
@@ -118,7 +115,8 @@ def seconds(name: str, short: str | None, low: float, high: float, help: str, de
 
 def flag(name: str, short: str | None, help: str, default: str = "no", **rest: Any) -> bool:
     """Declare a yes-or-no option."""
-    return _field(Option(name, short, Kind.FLAG, help, default=default, **rest))  # type: ignore[no-any-return]
+    row = Option(name, short, Kind.FLAG, help, default=default, **rest)
+    return field(metadata={"option": row})  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +124,8 @@ class Config:
     """The configuration, checked and frozen. `parse.parse` makes it.
 
     Times are in seconds, `dead_ratio` in advertisement intervals. `preempt_delay`: inf if `no_preempt`.
-    `auth_mode`: None without a key. `warnings`: one sentence each. `sources`: by option name "command line",
-    "environment IF_X", "credential api-key", "file /etc/..., line 3" or "default".
+    `auth_mode`: None without a key. `warnings`: one sentence each. `sources`: by option name "command
+    line", "environment IF_X", "credential api-key", "file /etc/..., line 3" or "default".
     """
 
     # fmt: off

@@ -47,8 +47,8 @@ def error_for(*sources: str) -> type[ConfigError]:
 class Collected:
     """What was found. `settings`: by option name, defaults included.
 
-    `secrets`: every secret seen, also those that do not win. It is filled first, so that whoever catches an
-    error can take them out of its message.
+    `secrets`: every secret seen, also those that do not win. It is filled first, so that whoever catches
+    an error can take them out of its message.
     """
 
     settings: dict[str, Setting] = field(default_factory=dict)
@@ -64,8 +64,8 @@ class Collected:
 def collect(argv: Sequence[str], environ: Mapping[str, str], found: Collected) -> None:
     """Fill `found`. SystemExit(0): --help or --version was given and has been printed.
 
-    UsageError: an unknown option, a missing value, a stray word. ConfigError: a file or credential that cannot be
-    read, or a line of the file that is not understood.
+    UsageError: an unknown option, a missing value, a stray word. ConfigError: a file or credential that
+    cannot be read, or a line of the file that is not understood.
     """
     words = list(_join(argv, found))
     given = _parse(words)
@@ -94,10 +94,11 @@ def _join(argv: Sequence[str], found: Collected) -> Iterator[str]:
     """
     words = list(argv)
     while words:
-        spelling, equals, text = words.pop(0).partition("=")
+        word = words.pop(0)
+        spelling, equals, text = word.partition("=")
         option = BY_SPELLING.get(spelling)
         if option is None or option.kind is Kind.PRINT:
-            yield spelling + equals + text if option is None else spelling
+            yield word
             continue
         if not equals and option.kind is not Kind.VALUE:
             text = "yes"
@@ -223,8 +224,8 @@ def _is_public(path: Path) -> bool:
 class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
     """Parses `name = value` lines and keeps the line of each name.
 
-    A `#` or `;` at the beginning of a line, or a `#` after a blank, begins a comment; quotes around a value keep a
-    `#` in it.
+    A `#` or `;` at the beginning of a line, or a `#` after a blank, begins a comment; quotes around a
+    value keep a `#` in it.
     """
 
     def __init__(self, path: str, found: Collected) -> None:

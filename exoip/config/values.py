@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from exoip.config.model import HIGHEST_PRIORITY, LOWEST_PRIORITY
+from exoip.heartbeat.wire import UUID_PATTERN
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -182,11 +183,7 @@ def auth_keys(text: str) -> tuple[Secret, ...]:
 
 shell_line = Text(".{1,4096}", "one line for the shell: printable, up to 4096 characters")
 program = Text("/[^/].{0,1021}[^/]", "the absolute path of a program, like /etc/exoip/hooks/notify")
-instance_id = Text(
-    "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
-    "an instance's UUID, like 01234567-89ab-cdef-0123-456789abcdef",
-    lower=True,
-)
+instance_id = Text(UUID_PATTERN.pattern, "an instance's UUID, like 01234567-89ab-cdef-0123-456789abcdef", lower=True)
 zone = Text("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", "a zone's name, like ch-gva-2", lower=True)  # part of a host name
 peer_group = Text(".{1,255}", "the name of a security group: printable, up to 255 characters")
 api_key = Text("[A-Za-z0-9_.~+/-]{1,255}", "an API key, like EXO0123456789abcdef01234567")  # part of a header
