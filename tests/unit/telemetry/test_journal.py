@@ -157,7 +157,7 @@ class TestSentences:
     @pytest.mark.parametrize(
         ("cause", "trigger"),
         [
-            ({"cause": EventName.PEER_DEAD, "peer": OTHER}, "web-2 (192.0.2.2) is dead"),
+            ({"cause": EventName.PEER_DEAD, "peer": OTHER}, "web-2 (192.0.2.2) died"),
             ({"cause": EventName.FIT}, TRIGGERS[EventName.FIT]),
             ({"cause": EventName.LEAVING}, ""),
             ({"cause": Cause.TIME}, ""),
