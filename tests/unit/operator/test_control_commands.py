@@ -214,10 +214,13 @@ def test_until_it_serves_it_tells_why_and_takes_no_orders(tmp_path: Path) -> Non
     assert told["daemon"]["phase"] == "starting"
     assert told["health"] == {
         "level": "critical",
-        "reasons": ["this node takes no part yet: waiting for the API: 503"],
+        "reasons": ["this node does not take part yet: waiting for the API: 503"],
     }
     for request, fields in (("drain", {}), ("undrain", {}), ("failover", {}), ("priority", {"priority": 3})):
-        assert desk.rejected(request, **fields) == "this node takes no part yet, ask again: waiting for the API: 503"
+        assert (
+            desk.rejected(request, **fields)
+            == "this node does not take part yet; try again later: waiting for the API: 503"
+        )
     assert desk.drained.load() == ""
 
 
