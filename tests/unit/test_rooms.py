@@ -184,7 +184,7 @@ def test_imports_nothing_but_the_standard_library_and_the_run_time_dependencies(
 @by_module
 def test_only_main_ends_the_process(name: str) -> None:
     if not name.endswith("__main__"):
-        zero = name in {"config/parse", "config/commandline", "ctl/options", "sandbox/options"}
+        zero = name in {"ctl/options", "sandbox/options"}
         assert not ends_process(MODULES[name].read_text(), zero_allowed=zero), "raise, and let __main__ exit"
 
 

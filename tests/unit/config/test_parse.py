@@ -1,4 +1,4 @@
-"""The configuration: which text wins, what it becomes, and what is said when it can not work."""
+"""Reading the configuration: which source wins, what each text becomes, and what an error says."""
 
 import contextlib
 import copy
@@ -355,7 +355,7 @@ def test_a_credentials_directory_without_ours(tmp_path: Path) -> None:
     assert "exoscale-api-key" in str(refused(WATCH, bare))
 
 
-def test_a_credential_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+def test_a_credential_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "api-secret").mkdir()
     environ = without("IF_EXOSCALE_API_SECRET", CREDENTIALS_DIRECTORY=str(tmp_path))
     assert str(tmp_path / "api-secret") in str(refused(WATCH, environ))
@@ -418,7 +418,7 @@ def test_a_line_that_is_refused_is_named(content: str, line: int, needles: list[
         assert needle in str(error)
 
 
-def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, conf) -> None:
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, conf) -> None:
     (tmp_path / "loop.conf").symlink_to("loop.conf")
     for path in (
         str(tmp_path / "absent.conf"),
@@ -751,6 +751,23 @@ def test_version(word: str) -> None:
     assert printed(["-W", word]) == f"exoip {exoip.__version__}\n"
 
 
+def test_the_table_says_what_each_option_decides() -> None:
+    """What a reload cannot change, what voids a remembered topology, what is never shown."""
+
+    def named(attribute: str, wanted: bool) -> str:
+        return " ".join(each.name for each in OPTIONS if each.field and getattr(each, attribute) is wanted)
+
+    assert named("reload", False) == (
+        "address bind-address exoscale-instance-id exoscale-api-endpoint exoscale-zone exoscale-metadata-url "
+        "metrics-listen control-socket log-stdout"
+    )
+    assert named("discovery", True) == (
+        "address bind-address exoscale-peers exoscale-peer-group exoscale-instance-id exoscale-api-endpoint "
+        "exoscale-zone exoscale-metadata-url"
+    )
+    assert named("secret", True) == "exoscale-api-secret auth-key"
+
+
 def test_the_table_has_no_name_twice() -> None:
     spellings = [spelling for option in OPTIONS for spelling in option.spellings]
     variables = [variable for option in OPTIONS for variable in option.variables]
@@ -801,14 +818,14 @@ def test_describe_says_each_value_and_its_source(conf) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_an_impossible_config_can_not_be_made(change: dict[str, object]) -> None:
+def test_an_impossible_config_cannot_be_made(change: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         dataclasses.replace(parse(WATCH, ENV), **change)
 
 
 @pytest.mark.parametrize("arguments", [("web1", None, None), ("10.0.0.2", 0, None), ("10.0.0.2", 1, UUID.upper()),
                                        ("2001:DB8::1", None, None)])  # fmt: skip
-def test_an_impossible_peer_can_not_be_made(arguments: tuple) -> None:
+def test_an_impossible_peer_cannot_be_made(arguments: tuple) -> None:
     with pytest.raises(ValueError, match=r"peer|name"):
         Peer(*arguments)
 

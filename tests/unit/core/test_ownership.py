@@ -148,7 +148,9 @@ class TestStandBack:
         since = bench.now
         bench.advance(50)
         looks = [
-            at for at, call in bench.calls if call.kind is Kind.HOLDERS and call.purpose is Purpose.HOLDER and at > since
+            at
+            for at, call in bench.calls
+            if call.kind is Kind.HOLDERS and call.purpose is Purpose.HOLDER and at > since
         ]
         assert [later - earlier for earlier, later in pairwise(looks)] == pytest.approx([5.0] * 9)
 

@@ -96,6 +96,7 @@ def test_what_can_be_changed(server, words):
         (("-G", "web", "-xe", "https://example.com/v2"), "exoscale-api-endpoint"),
         (("-G", "web", "-xm", "http://192.0.2.9"), "exoscale-metadata-url"),
         (("-G", "web", "-O"), "log-stdout"),
+        (("-G", "web", "--metrics-listen", ":9479"), "metrics-listen"),
     ],
 )
 def test_what_needs_a_restart_is_named(server, words, named):
