@@ -47,7 +47,7 @@ def environment(environ: Mapping[str, str], secrets: Sequence[str]) -> dict[str,
 
 
 def last_line(output: bytes) -> str:
-    """Return the last line that is not empty, printable and at most LONGEST_LINE characters long."""
+    """Return the last line that is not empty, printable and at most LONGEST_LINE characters."""
     lines = [line.strip() for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
     text = "".join(letter if letter.isprintable() else " " for letter in lines[-1]) if lines else ""
     return text if len(text) <= LONGEST_LINE else text[: LONGEST_LINE - 3] + "..."
@@ -70,7 +70,7 @@ class Child:
         assert self._process.stdout is not None  # noqa: S101  it is a pipe
         self._output = self._process.stdout
         os.set_blocking(self._output.fileno(), False)
-        with contextlib.suppress(OSError):  # the daemon runs at a high priority; its children need not
+        with contextlib.suppress(OSError):  # the daemon has a high priority; its children need none
             os.setpriority(os.PRIO_PGRP, self._process.pid, 0)
         self._pidfd = os.pidfd_open(self._process.pid)
         self._poll = select.poll()
@@ -87,7 +87,7 @@ class Child:
         return last_line(self._tail)
 
     def problem(self, *, timeout: float | None = None) -> str:
-        """Return "" if it exited with 0, else what went wrong. With `timeout`: it did not end in time."""
+        """Return "" if it exited with 0, else what went wrong; `timeout`: it did not end in time."""
         if timeout is not None:
             what = f"no end within {timeout:g} s"
         elif not self.code:
@@ -104,9 +104,9 @@ class Child:
         return self.ended
 
     def end(self, stop: threading.Event) -> bool:
-        """End it and its process group with SIGTERM, GRACE later with SIGKILL; return whether it is gone.
+        """End it and its process group, with SIGTERM first; return whether it is gone.
 
-        Waits 2 * GRACE at most. If the kernel does not release it yet (a disk that hangs), the
+        SIGKILL follows after GRACE. Waits 2 * GRACE at most. If the kernel does not release it yet (a disk that hangs), the
         result is False: call again. If `stop` is set there is no SIGTERM.
         """
         if not self.ended and not self._killed and not stop.is_set():

@@ -1,4 +1,4 @@
-"""Carry out the requests of the control socket: return the state, or change the node as an operator asks.
+"""Carry out the requests of the control socket: return the state, or change the node.
 
 Everything goes through the node, whose lock is held only for a moment, and every change is logged
 with the user who asked for it. The control socket answers one request at a time, so a slow disk
@@ -30,7 +30,7 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ControlledNode:
-    """A node that takes part. `facts` returns what else is known now, `label` the name of an instance."""
+    """A node that takes part. `facts` returns what else is known, `label` an instance's name."""
 
     node: Node
     facts: Callable[[], StatusInput]
@@ -73,13 +73,13 @@ class ControlCommands:
         self._served = served
 
     def answer(self, line: bytes, uid: int) -> bytes:
-        """Return the answer, a line, to a request of that user. Raises nothing, whatever was sent."""
+        """Return the answer, a line, to a request of that user. Never raises."""
         try:
             answer = {"version": control_protocol.VERSION, "ok": True, **self._carry_out(line, uid)}
             return json.dumps(answer, allow_nan=False).encode() + b"\n"
         except ControlRequestError as error:
             return control_protocol.rejection(str(error))
-        except Exception as error:  # our bug, but an operator's question must not end a daemon that works
+        except Exception as error:  # our bug, but it must not end a daemon that works
             log(logging.ERROR, "a request on the control socket failed: %r", error)
             return control_protocol.rejection(f"the daemon failed to do it: {type(error).__name__}")
 

@@ -59,7 +59,7 @@ class Undrain:
 
 @dataclass(frozen=True, slots=True)
 class Failover:
-    """Hand over now and stay aside for `seconds`; `force`: even if no other node seems able to take over."""
+    """Hand over now and stay aside for `seconds`; `force`: even if no other node can take over."""
 
     seconds: float = FAILOVER_TIME
     force: bool = False

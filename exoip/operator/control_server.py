@@ -1,4 +1,4 @@
-"""Serve the control socket: a Unix stream socket on which root and the daemon's group send requests, a line each.
+"""Serve the control socket: a Unix stream socket for the requests of root and the daemon's group.
 
 Nobody who connects can delay anything. The socket has threads of its own; nothing waits for them
 and the watchdog does not watch them. At most MOST_CLIENTS are served at a time; others wait in the
@@ -34,7 +34,7 @@ MOST_WAITING = 64  # connections in the kernel's queue
 CLIENT_TIME = 10.0  # seconds that a client has, from its connection to the last byte of its answer
 PAUSE = 0.005  # seconds after an answer, for the rest of the daemon: a client may ask without end
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
-_POLL = 3600.0  # seconds between two looks of the accepting thread whether it shall end; `close` wakes it at once
+_POLL = 3600.0  # seconds between two checks whether to end; `close` does not wait for them
 
 
 def start(
@@ -133,7 +133,7 @@ class ControlServer(socketserver.ThreadingUnixStreamServer):
     def server_bind(self) -> None:
         """Bind the socket, in the place of one that a crash left there."""
         try:
-            os.fchmod(self.fileno(), MODE)  # so that it is never open to more than that, whatever the umask
+            os.fchmod(self.fileno(), MODE)  # so that it is never open to others, whatever the umask
             _remove_stale(self._path)
             self.socket.bind(self._path)
             os.chmod(self._path, MODE)  # the umask took the group's part away
@@ -168,6 +168,6 @@ def _remove_stale(path: str) -> None:
     if not stat.S_ISSOCK(mode):
         raise ConfigError(f"--control-socket {path} exists and is no socket: name another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        if probe.connect_ex(path) in (0, errno.EAGAIN):  # another process accepts there, or has a full queue
+        if probe.connect_ex(path) in (0, errno.EAGAIN):  # it has a process, maybe a busy one
             raise ConfigError(f"--control-socket {path} is in use: each daemon needs one of its own")
     os.unlink(path)

@@ -36,7 +36,7 @@ _HEADERS = {"User-Agent": f"exoip/{__version__} (health check)", "Accept": "*/*"
 
 
 class RiseFallCounter:
-    """The state of one check: `rise` good results in a row end a failure, `fall` bad ones begin it."""
+    """One check's state: `rise` good results in a row end a failure, `fall` bad ones begin it."""
 
     def __init__(self, rise: int, fall: int, health: Health = Health.PENDING) -> None:
         self._rise, self._fall = rise, fall
@@ -60,7 +60,7 @@ class Probe:
     """One way to ask whether a service works."""
 
     def ask(self, seconds: float, stop: threading.Event) -> str:
-        """Return "" if the service works, else why not, within `seconds` and soon after `stop` is set."""
+        """Return "" if the service works, else why not; within `seconds`, or once `stop` is set."""
         raise NotImplementedError
 
     def clean_up(self, stop: threading.Event) -> bool:  # noqa: ARG002
@@ -183,7 +183,7 @@ class Checker(SupervisedThread):
         self._probe.clean_up(self.stopping)
 
     def stop(self, *, clear: bool) -> None:
-        """End the check and kill what runs; with `clear` it no longer makes the node unfit. Does not wait."""
+        """End the check and kill what runs, without waiting; `clear` also ends its unfit reason."""
         with self._reporting:
             self.stopping.set()
             if clear:

@@ -1,6 +1,6 @@
-"""Predict who takes over the Elastic IP if this node steps aside, or why nobody can, and what happens afterwards. Pure.
+"""Predict who takes over if this node steps aside, or why no node can, and what happens afterwards.
 
-Shown by tests/unit/operator/test_successor.py.
+Pure. Shown by tests/unit/operator/test_successor.py.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _unable(peer: PeerView, label: Label) -> str:
 
 
 def afterwards(node: Snapshot, own_id: str, seconds: float, label: Label) -> str:
-    """Return what happens once this node has stood aside for `seconds`, if all nodes are configured alike."""
+    """Return what happens once this node has stood aside for `seconds`, if all nodes are alike."""
     other = successor(node)
     if other is None:
         return "it moves as soon as another node can take over"

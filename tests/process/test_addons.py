@@ -1,6 +1,6 @@
-"""Health checks, hooks and metrics of real daemons: a service that fails, hangs and comes back, a program that is slow, a reload.
+"""Health checks, hooks and metrics of real daemons: each edge once, in a process.
 
-The unit tests of health, hooks and the exporter have the details; here is each edge once, in a process.
+The unit tests of health, hooks and the exporter have the details.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def test_a_reload_adds_changes_and_removes_a_check(new: New) -> None:
         cluster.until(lambda: "n1" in cluster.holders(), "n1 takes it back")
 
 
-# -- hooks ------------------------------------------------------------------------------------------------------------
+# -- hooks
 
 
 class Calls:
@@ -264,7 +264,7 @@ def test_a_program_that_does_not_exist_ends_the_start(new: New) -> None:
         node.exits.clear()  # the cluster takes any other end than 0 for a failure
 
 
-# -- metrics ----------------------------------------------------------------------------------------------------------
+# -- metrics
 
 
 def scrape(node: Process, port: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The control socket of real daemons: a drain that outlives a crash, a start that waits, and clients that ask without end."""
+"""The control socket of real daemons: a drain and a crash, a start that waits, clients without end."""
 
 from __future__ import annotations
 

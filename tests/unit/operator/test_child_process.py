@@ -1,4 +1,4 @@
-"""A child process: what it may see, what it says, and that nothing of it is left. Real programs, real signals."""
+"""A child process: its end, what it may see, and its output. Real programs, real signals."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def finished(child: Child) -> int:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be waited for does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -56,44 +56,40 @@ def said(path: Path) -> int:
     return int(path.read_text())
 
 
-class TestEnds:
-    @pytest.mark.parametrize("code", [0, 1, 255])
-    def test_its_status(self, start, code):
-        assert finished(start(f"exit {code}")) == code
+class TestEnd:
+    @pytest.mark.parametrize(
+        ("line", "code"), [("exit 0", 0), ("exit 1", 1), ("exit 255", 255), ("kill -9 $$", -signal.SIGKILL)]
+    )
+    def test_the_code_is_its_exit_status_or_minus_its_signal(self, start, line, code):
+        child = start(line)
+        assert finished(child) == code
+        assert child.end(NEVER), "a second time"
+        assert child.code == code
 
-    def test_a_signal_is_negative(self, start):
-        assert finished(start("kill -9 $$")) == -signal.SIGKILL
-
-    def test_a_program_that_is_not_there_is_an_exit_status_with_words(self):
+    def test_a_program_that_does_not_exist_gives_an_exit_status_and_words(self):
         child = Child(["/nowhere/program"], PATH)
         assert finished(child) == 127
         assert "/nowhere/program" in child.last_line
 
-    def test_it_is_asked_to_end_first(self, start, tmp_path):
-        child = start(f"trap 'echo asked >{tmp_path}/asked; exit 3' TERM; echo ready; while :; do sleep 0.05; done")
-        until(lambda: child.wait(0.05, NEVER) or child.last_line == "ready", "it is ready")
-        assert child.end(NEVER)
-        assert (tmp_path / "asked").read_text() == "asked\n"
-        assert child.code == 3
-
-    def test_who_ignores_sigterm_is_killed(self, start):
-        child = start("trap '' TERM; echo ready; while :; do sleep 0.05; done")
-        until(lambda: child.wait(0.05, NEVER) or child.last_line == "ready", "it is ready")
-        assert child.end(NEVER)
-        assert child.code == -signal.SIGKILL
-
-    def test_when_the_daemon_stops_nothing_is_asked(self, start, tmp_path):
-        child = start(f"trap 'echo asked >{tmp_path}/asked; exit 3' TERM; echo ready; while :; do sleep 0.05; done")
+    @pytest.mark.parametrize(
+        ("on_term", "stopping", "code"),
+        [("echo asked; exit 3", False, 3), ("", False, -signal.SIGKILL), ("echo asked; exit 3", True, -signal.SIGKILL)],
+    )
+    def test_it_is_asked_to_end_and_then_killed_but_only_killed_if_the_daemon_stops(
+        self, start, on_term, stopping, code
+    ):
+        child = start(f"trap '{on_term}' TERM; echo ready; while :; do sleep 0.05; done")
         until(lambda: child.wait(0.05, NEVER) or child.last_line == "ready", "it is ready")
         stop = threading.Event()
-        stop.set()
-        assert not child.wait(PATIENCE, stop)
+        if stopping:
+            stop.set()
+            assert not child.wait(PATIENCE, stop)
         assert child.end(stop)
-        assert child.code == -signal.SIGKILL
-        assert not (tmp_path / "asked").exists()
+        assert child.code == code
+        assert child.last_line == ("asked" if code == 3 else "ready")
 
     @pytest.mark.parametrize("mine", ["exit 0", "sleep 1000", "kill -9 $$"])
-    def test_its_children_go_with_it_also_those_that_ignore_sigterm(self, start, tmp_path, mine):
+    def test_its_children_are_killed_with_it(self, start, tmp_path, mine):
         deaf = f"(trap '' TERM; sh -c 'echo $PPID' >{tmp_path}/pid; while :; do sleep 0.05; done) &"
         child = start(f"{deaf} while [ ! -s {tmp_path}/pid ]; do sleep 0.01; done; {mine}")
         pid = said(tmp_path / "pid")
@@ -102,8 +98,8 @@ class TestEnds:
         until(lambda: child.end(NEVER), "the child ends")
         until(lambda: not alive(pid), "its child is killed")
 
-    def test_a_tree_that_forks_without_end_is_gone_at_once(self, start, tmp_path):
-        """Each forks two more, up to sixty, and all ignore SIGTERM: bounded here, as the unit bounds it with TasksMax."""
+    def test_a_program_that_forks_without_end_is_killed_whole(self, start, tmp_path):
+        """Up to sixty processes that ignore SIGTERM: bounded here, as TasksMax bounds it in the unit."""
         bomb = tmp_path / "bomb"
         bomb.write_text(
             f"#!/bin/sh\ntrap '' TERM\necho $$ >>{tmp_path}/pids\n"
@@ -116,7 +112,7 @@ class TestEnds:
         assert child.end(NEVER)
         until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()), "all are gone")
 
-    def test_who_left_the_group_does_not_hold_it_up(self, start, tmp_path):
+    def test_a_process_that_left_the_group_does_not_delay_it(self, start, tmp_path):
         child = start(f"setsid sh -c 'echo $$ >{tmp_path}/pid; exec sleep 1000' & exit 0")
         pid = said(tmp_path / "pid")
         try:
@@ -131,15 +127,9 @@ class TestEnds:
             finished(start("echo a; sleep 0 & exit 1"))
         assert len(os.listdir("/proc/self/fd")) == before
 
-    def test_to_end_it_twice_is_as_good_as_once(self, start):
-        child = start("exit 4")
-        assert finished(child) == 4
-        assert child.end(NEVER)
-        assert child.code == 4
 
-
-class TestSees:
-    def test_nothing_to_read_no_file_no_terminal_a_group_of_its_own(self, start, tmp_path):
+class TestView:
+    def test_it_has_no_input_no_file_no_terminal_and_a_group_of_its_own(self, start, tmp_path):
         kept = (tmp_path / "kept").open("w")
         os.set_inheritable(kept.fileno(), False)
         child = start(
@@ -153,10 +143,11 @@ class TestSees:
         pid = said(tmp_path / "pid")
         assert child.last_line == f"{pid} {pid}"
 
-    def test_what_is_the_daemons_own_is_not_shown(self):
+    def test_variables_of_the_daemon_are_hidden(self):
         foreign = {"PATH": "/bin", "LANG": "C.UTF-8", "HTTP_PROXY": "http://p", "MY_IF_X": "1"}
-        names = """IF_EXOSCALE_API_SECRET IF_ADDRESS EXOSCALE_API_KEY EXOSCALE_API_SECRET NOTIFY_SOCKET WATCHDOG_USEC WATCHDOG_PID
-            CREDENTIALS_DIRECTORY RUNTIME_DIRECTORY JOURNAL_STREAM LISTEN_FDS PYTHONPATH PYTHONNODEBUGRANGES MALLOC_ARENA_MAX"""
+        names = """IF_EXOSCALE_API_SECRET IF_ADDRESS EXOSCALE_API_KEY EXOSCALE_API_SECRET NOTIFY_SOCKET
+            WATCHDOG_USEC WATCHDOG_PID CREDENTIALS_DIRECTORY RUNTIME_DIRECTORY JOURNAL_STREAM LISTEN_FDS PYTHONPATH
+            PYTHONNODEBUGRANGES MALLOC_ARENA_MAX"""
         own = dict.fromkeys(names.split(), "x")
         assert environment(foreign | own, ()) == foreign
 
@@ -164,13 +155,13 @@ class TestSees:
         environ = {"A": "s3cret", "B": "https://k:s3cret@host/", "C": "s3cre", "D": ""}
         assert environment(environ, ("s3cret", "")) == {"C": "s3cre", "D": ""}
 
-    def test_it_has_what_it_is_given_and_nothing_else(self, start):
+    def test_it_sees_the_variables_it_is_given_and_nothing_else(self, start):
         child = start("env | cut -d= -f1 | grep -v -e PWD -e SHLVL -e '^_$' | sort | tr '\\n' ' '", EXTRA="1")
         assert finished(child) == 0
         assert child.last_line == "EXTRA PATH"
 
 
-class TestSays:
+class TestOutput:
     def test_the_last_line(self, start):
         child = start("echo first; echo 'last one' >&2; echo")
         assert finished(child) == 0
@@ -186,7 +177,7 @@ class TestSays:
         assert child.end(NEVER)
         assert set(child.last_line) <= {"y"}
 
-    def test_megabytes_do_not_hold_it_up(self, start):
+    def test_megabytes_do_not_delay_it(self, start):
         child = start("head -c 3000000 /dev/zero | tr '\\0' 'a'; echo; echo done")
         assert finished(child) == 0
         assert child.last_line == "done"

@@ -25,7 +25,7 @@ def echo(line: bytes, uid: int) -> bytes:
 
 
 class Served:
-    """A socket that answers every line with the line itself and the user id, and keeps the lines."""
+    """A socket that answers every line with that line and the user id, and keeps the lines."""
 
     def __init__(self, folder: Path) -> None:
         self.path = str(folder / "control")
@@ -277,7 +277,7 @@ def test_our_own_bug_costs_one_connection_and_nothing_else(
 
 
 def test_a_flood_leaves_the_interpreter_to_others(served: Served) -> None:
-    """Clients that ask without a pause are answered no more often, all together, than the pauses allow."""
+    """All together, clients that never pause get no more answers than the pauses allow."""
 
     def flood() -> None:
         with served.connect() as client:

@@ -1,4 +1,4 @@
-"""Health checks: rise and fall, when each kind of probe is content, and the thread around it. Real programs and sockets."""
+"""Health checks: rise and fall, the kinds of probes, and the thread. Real programs and sockets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TestRiseAndFall:
 
     @given(st.lists(st.booleans(), max_size=40), st.integers(1, 5), st.integers(1, 5), st.sampled_from(Health))
     def test_against_a_model_that_looks_back_over_all_results(self, results, rise, fall, start):
-        """Too simple to be wrong: it looks at the whole history each time. The first result decides alone."""
+        """It looks at the whole history each time. The first result decides alone."""
         counter, health = RiseFallCounter(rise, fall, start), start
         for number in range(1, len(results) + 1):
             history = results[:number]
@@ -157,16 +157,16 @@ class TestHttp:
             assert "refused" in HttpProbe(f"http://127.0.0.1:{nobody.getsockname()[1]}/").ask(SECONDS, NEVER)
 
     def test_each_request_uses_a_new_connection(self, pages):
-        """A service that no longer accepts connections is bad, however long an old one stays open."""
+        """A service that accepts no connections is bad, however long an old one stays open."""
         probe = HttpProbe(f"{pages}/200")
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(3):
             assert probe.ask(SECONDS, NEVER) == ""
-        assert len(os.listdir("/proc/self/fd")) <= before + 1  # the server's end may be a moment later
+        assert len(os.listdir("/proc/self/fd")) <= before + 1  # the server's end closes later
 
 
 class Node:
-    """Stands for the node: the reasons in force that make it unfit, and every call. Keeps the events too."""
+    """Stands for the node: the reasons in force that make it unfit, all calls, and the events."""
 
     def __init__(self) -> None:
         self.unfit: dict[str, str] = {}
@@ -247,7 +247,7 @@ class TestChecker:
         assert node.events[1].reason == "2 good results in a row"
 
     def test_a_hanging_check_fails_and_never_piles_up(self, start, node, tmp_path):
-        """It and its child ignore SIGTERM: reported at the timeout, killed a second later, before the next run."""
+        """It ignores SIGTERM: reported at the timeout, killed a second later, before the next run."""
         checker = start(f"echo $$ >>{tmp_path}/pids; ({DEAF}) & {DEAF}", Health.PASSING, timeout=0.2, fall=2)
         most, worst = 0, 0.0
 

@@ -1,5 +1,4 @@
-"""The program that is called at changes: its state, order, one call at a time, timeout, retry, and that the newest state is
-never lost. Real programs."""
+"""The program that is called at changes: order, timeout, retry, and the newest state. Real programs."""
 
 from __future__ import annotations
 

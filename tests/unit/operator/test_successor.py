@@ -1,4 +1,4 @@
-"""Who would take over, why nobody could, and what comes after: of real nodes in virtual time."""
+"""Who would take over, why no node could, and what happens afterwards: nodes in virtual time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from exoip.operator.successor import afterwards, obstacle, successor
 from tests.simulation.world import EIP, instance_id
-from tests.support.virtual import Bench, backup, master
+from tests.support.virtual import Bench, backup
 
 
 def label(wanted: str) -> str:
@@ -16,7 +16,7 @@ def label(wanted: str) -> str:
 
 
 def holder(*, priority: int = 10, preempt_delay: float = 0.0, **peers: int) -> Bench:
-    """A master that holds, beside peers that beat these priorities."""
+    """A master that holds, beside peers that advertise these priorities."""
     bench = Bench(priority=priority, preempt_delay=preempt_delay)
     bench.until(lambda: bench.view.holds)
     bench.beating.update(peers)
@@ -24,25 +24,22 @@ def holder(*, priority: int = 10, preempt_delay: float = 0.0, **peers: int) -> B
     return bench
 
 
-def test_the_best_fit_peer_takes_over():
-    view = holder(a=30, z=20).view
+@pytest.mark.parametrize(
+    ("peers", "name"),
+    [
+        ({"a": 30, "z": 20}, "z"),
+        ({"a": 20, "z": 20}, "a"),  # of equal priorities the lower id, as in the election
+        ({"a": 253, "z": 90}, "z"),  # those that cannot are passed over
+        ({"a": 254, "z": 90}, "z"),
+        ({"a": 255, "z": 90}, "z"),
+    ],
+)
+def test_the_best_fit_peer_takes_over(peers, name):
+    view = holder(**peers).view
     found = successor(view)
     assert found is not None
-    assert label(found.instance_id) == "z"
+    assert label(found.instance_id) == name
     assert obstacle(view, EIP, label) == ""
-
-
-def test_of_equal_priorities_the_lower_id_as_the_election_has_it():
-    found = successor(holder(a=20, z=20).view)
-    assert found is not None
-    assert label(found.instance_id) == "a"
-
-
-@pytest.mark.parametrize("unable", [253, 254, 255])
-def test_who_can_not_is_passed_over(unable):
-    found = successor(holder(a=unable, z=90).view)
-    assert found is not None
-    assert label(found.instance_id) == "z"
 
 
 def test_a_dead_peer_takes_nothing():
@@ -57,23 +54,23 @@ def test_a_dead_peer_takes_nothing():
     ("priority", "why"),
     [(253, "holds it, but is unfit"), (254, "is unfit, drained, or releasing it"), (255, "is leaving")],
 )
-def test_why_nobody_could(priority, why):
+def test_why_no_node_could(priority, why):
     view = holder(a=priority).view
     assert obstacle(view, EIP, label).startswith(f"no node can take over: a {why}")
 
 
-def test_without_peers_nobody_could():
+def test_without_peers_no_node_could():
     bench = Bench(peers="")
     bench.until(lambda: bench.view.holds)
     assert obstacle(bench.view, EIP, label) == "no node can take over: no peer exists"
 
 
-def test_what_one_does_not_hold_one_can_not_hand_over():
+def test_a_node_that_does_not_hold_has_nothing_to_hand_over():
     assert obstacle(Bench().view, EIP, label) == f"this node does not hold {EIP}"
     assert obstacle(backup().view, EIP, label) == f"this node does not hold {EIP}; the master is a"
 
 
-def test_who_is_leaving_or_hands_over_already():
+def test_a_node_that_leaves_or_hands_over_already():
     bench = holder(a=20)
     bench.node.set_unfit("operator", "drained", bench.now)
     assert "this node is BACKUP and releases" in obstacle(bench.view, EIP, label)
@@ -82,23 +79,22 @@ def test_who_is_leaving_or_hands_over_already():
     assert obstacle(bench.view, EIP, label) == "this node is already leaving"
 
 
-def test_what_comes_after():
-    own = instance_id("m")
-    assert afterwards(master().view, own, 600.0, label) == "it moves as soon as another node can take over"
-    assert afterwards(holder(a=20).view, own, 600.0, label) == (
-        "this node is the better one (10 against 20) and takes it back after 600 s"
-    )
-    assert "takes it back after 60 s and the preemption delay of 9 s" in (
-        afterwards(holder(a=20, preempt_delay=9.0).view, own, 60.0, label)
-    )
-    assert afterwards(holder(a=20, preempt_delay=math.inf).view, own, 60.0, label) == (
-        "then it stays with a, because of --no-preempt"
-    )
+STAYS = "then it stays with a, "
+BACK = "this node is the better one (10 against 20) and takes it back after 60 s"
 
 
-def test_after_it_went_to_a_better_node_it_stays_there():
-    bench = holder(a=5, preempt_delay=math.inf)  # a is better, but the delay keeps it here
-    assert afterwards(bench.view, instance_id("m"), 600.0, label) == "then it stays with a, which is the better node"
-    assert "takes it back" in afterwards(holder(z=10).view, instance_id("m"), 600.0, label)
-    equal = holder(a=10, preempt_delay=60.0).view
-    assert afterwards(equal, instance_id("m"), 600.0, label) == "then it stays with a, which is the better node"
+@pytest.mark.parametrize(
+    ("delay", "peers", "text"),
+    [
+        (0.0, {}, "it moves as soon as another node can take over"),
+        (0.0, {"a": 20}, BACK),
+        (9.0, {"a": 20}, f"{BACK} and the preemption delay of 9 s"),
+        (math.inf, {"a": 20}, f"{STAYS}because of --no-preempt"),
+        (math.inf, {"a": 5}, f"{STAYS}which is the better node"),  # only the delay keeps it here
+        (60.0, {"a": 10}, f"{STAYS}which is the better node"),  # by its id
+        (0.0, {"z": 10}, BACK.replace("20", "10")),
+    ],
+)
+def test_what_happens_afterwards(delay, peers, text):
+    view = holder(preempt_delay=delay, **peers).view
+    assert afterwards(view, instance_id("m"), 60.0, label) == text
