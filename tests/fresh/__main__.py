@@ -80,7 +80,8 @@ def run(tree: Path, command: str) -> tuple[str, float]:
         return "ok", took
     lines = done.stdout.strip().splitlines()
     if done.returncode == CANNOT:
-        return f"cannot run here: {lines[-1] if lines else 'no reason given'}", took
+        reasons = [line for line in lines if line.startswith("script/")]
+        return f"cannot run here: {reasons[-1] if reasons else 'no reason given'}", took
     print("\n".join(lines[-TAIL:]), flush=True)
     return f"FAIL: exit {done.returncode}", took
 
