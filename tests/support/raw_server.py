@@ -1,4 +1,4 @@
-"""A server that sends whatever bytes a test wants, when it wants: for answers that no honest server gives."""
+"""Serve whatever bytes a test wants, when it wants: responses that no honest server sends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Peer:
         self.requests: list[bytes] = []
 
     def request(self) -> bytes:
-        """The next request, head and body; b"" when the client has gone."""
+        """Return the next request, head and body; b"" if the client has gone."""
         data = b""
         while b"\r\n\r\n" not in data:
             piece = self.sock.recv(65536)
@@ -45,7 +45,7 @@ class Peer:
         self.sock.sendall(data)
 
     def drip(self, data: bytes, pause: float) -> None:
-        """Send `data` over and over, a byte at a time, until the client has had enough."""
+        """Send `data` again and again, a byte at a time, until the client hangs up."""
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until and not self.stopping.is_set():
             for index in range(len(data)):
@@ -54,7 +54,7 @@ class Peer:
                     return
 
     def hold(self) -> None:
-        """Say nothing until the client hangs up."""
+        """Send nothing until the client hangs up."""
         with contextlib.suppress(OSError):
             while self.sock.recv(65536):
                 pass
@@ -64,11 +64,28 @@ class Peer:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
 
-class RawServer:
-    """Listens on loopback; each connection runs `handler(peer)` in a thread and is closed after it."""
+Handler = Callable[[Peer], object]
 
-    def __init__(self, handler: Callable[[Peer], None], tls: ssl.SSLContext | None = None) -> None:
-        self.handler = handler
+
+def each_with(*responses: bytes) -> Handler:
+    """Return a handler that sends one response for each request; b"" hangs up. The last one repeats."""
+    left = list(responses)
+
+    def handler(peer: Peer) -> None:
+        while peer.request() and (response := left.pop(0) if len(left) > 1 else left[0]):
+            peer.send(response)
+
+    return handler
+
+
+class RawServer:
+    """Listen on loopback; each connection runs `handler(peer)` in a thread and is closed after it.
+
+    Bytes in place of the handler are the response to each request.
+    """
+
+    def __init__(self, handler: Handler | bytes, tls: ssl.SSLContext | None = None) -> None:
+        self.handler = each_with(handler) if isinstance(handler, bytes) else handler
         self.peers: list[Peer] = []
         self._tls = tls
         self._stopping = threading.Event()
@@ -124,7 +141,7 @@ class RawServer:
 
 
 def answer(body: bytes, status: int = 200, **headers: str) -> bytes:
-    """A whole HTTP answer; underscores in the headers' names become dashes."""
+    """Return a whole HTTP response; underscores in the headers' names become dashes."""
     lines = [f"HTTP/1.1 {status} Because", f"Content-Length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
