@@ -1,4 +1,4 @@
-"""The catalog of the journal against the code: a text for every MESSAGE_ID, that uses fields which the entry has."""
+"""The journal's catalog: a text for every MESSAGE_ID, which uses only fields that the entry has."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 CATALOG = ROOT / "systemd" / "exoip.catalog"
 WIDTH = 80
 
-# Which fields each entry always has, beside EXOIP_EIP, EXOIP_INSTANCE, EXOIP_EVENT and EXOIP_REASON; as the code makes the events.
+# The fields that each entry always has beside EXOIP_EIP, EXOIP_INSTANCE, EXOIP_EVENT and EXOIP_REASON.
 PEER = ("EXOIP_PEER", "EXOIP_PEER_INSTANCE")
 ALWAYS: dict[EventName, tuple[str, ...]] = {
     EventName.ROLE: ("EXOIP_ROLE", "EXOIP_OLD_ROLE", "EXOIP_CAUSE"),
@@ -48,7 +48,7 @@ ALWAYS: dict[EventName, tuple[str, ...]] = {
 
 
 def entries() -> list[tuple[str, dict[str, str], str]]:
-    """The catalog's entries: MESSAGE_ID, header fields, text."""
+    """Return the catalog's entries: MESSAGE_ID, header fields, text."""
     found = []
     for part in re.split(r"^-- ", CATALOG.read_text(), flags=re.MULTILINE)[1:]:
         head, _, text = part.partition("\n\n")
@@ -68,7 +68,7 @@ def test_a_text_has_its_parts_and_fits_a_terminal(entry: tuple[str, dict[str, st
     assert list(header) == ["Subject", "Defined-By", "Documentation"]
     assert header["Defined-By"] == "exoip"
     assert text.isascii()
-    assert len(text) > len("Nothing is to be done.")
+    assert len(text) > len("No action is needed.")
     assert max(map(len, text.splitlines())) <= WIDTH
 
 
@@ -96,7 +96,7 @@ def test_a_text_uses_only_fields_that_its_entry_has(what: EventName) -> None:
     assert used <= Journal("198.51.100.50", "own-id", lambda name: name).fields(event).keys()
 
 
-def test_systemd_takes_the_catalog(tmp_path: Path) -> None:
+def test_systemd_accepts_the_catalog(tmp_path: Path) -> None:
     """journalctl compiles it without a complaint and finds every text again."""
     journalctl = shutil.which("journalctl")
     if journalctl is None:
