@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from exoip.config.parse import Config, Mode, describe, parse
-from exoip.daemon import memory, requisites
+from exoip.daemon import addons, memory
 from exoip.daemon.daemon import Daemon
 from exoip.errors import (
     ApiConflict,
@@ -46,7 +46,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         config = parse(argv, environ)
         if config.check_config and config.mode is Mode.WATCH:
-            requisites.check(config)
+            addons.require(config)
     except ConfigError as error:
         sys.stderr.write(f"exoip: {error}\n")
         return _code(error)

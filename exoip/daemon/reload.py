@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from exoip.config.options import OPTIONS, Config
-from exoip.daemon import requisites
+from exoip.daemon import addons
 from exoip.errors import ConfigError, ExoipError
 from exoip.exoscale import discovery
 from exoip.exoscale.topology import Topology
@@ -54,7 +54,7 @@ def start(
         try:
             new = reread()
             check(old, new)
-            requisites.check(new)
+            addons.require(new)
             found = discovery.discover(new)
             if (found.instance_id, found.eip_id) != ids:
                 raise ConfigError("this instance or the Elastic IP has another id than before: restart instead")

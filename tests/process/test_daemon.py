@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import queue
 import re
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from exoip.config.parse import parse
-from exoip.core.election import ElectionConfig
-from exoip.core.events import Event, EventName
-from exoip.core.node import Node
-from exoip.daemon import daemon
 from exoip.daemon.clock import clock
 from exoip.daemon.state_files import PAUSE, SLOW
-from exoip.daemon.supervisor import HANGS, Inbox, Watch
-from exoip.daemon.systemd import Systemd
-from exoip.errors import MetadataUnavailable
-from exoip.exoscale import discovery
-from exoip.exoscale.topology import Topology
-from exoip.telemetry.journal import Journal
-from tests.simulation.world import EIP, instance_id
 from tests.support.cluster import Cluster
 from tests.support.process import Process
 from tests.support.waiting import until
@@ -410,140 +395,3 @@ class TestCrashLoop:
         assert "READY=1" not in notified.lines
         assert [entry for entry in cluster.record() if entry.kind == "call"] == []
         assert not (tmp_path / "starts").exists()
-
-
-# The main loop alone
-
-
-class Thread:
-    """A thread that is found dead at the look number `dies_at`, and last went round `ago` seconds before each look."""
-
-    def __init__(self, dies_at: int, ago: float = 0.0) -> None:
-        self.name = "exoip-fake"
-        self._left, self._ago = dies_at, ago
-
-    @property
-    def progress(self) -> float:
-        return clock() - self._ago
-
-    def is_alive(self) -> bool:
-        self._left -= 1
-        return self._left > 0
-
-
-class TestSupervision:
-    @pytest.fixture
-    def systemd(self, notified, monkeypatch) -> Iterator[Systemd]:
-        monkeypatch.setenv("NOTIFY_SOCKET", notified.path)
-        one = Systemd()
-        yield one
-        one._notifier.socket.close()  # the library leaves that to the end of the process
-
-    @pytest.fixture
-    def watch(self, systemd) -> Any:
-        """What makes a main loop of threads and what waits in its inbox."""
-        config = parse(["-W", "-xi", EIP, "-xk", "EXOx", "-xs", "secret", "-p", "192.0.2.1"], {})
-
-        def make(threads: list[Thread], items: tuple[object, ...] = ()) -> Watch:
-            inbox: Inbox = queue.SimpleQueue()
-            for item in items:
-                inbox.put(item)  # type: ignore[arg-type]
-            node = Node(ElectionConfig(instance_id("m")), EIP, {}, clock(), emit=inbox.put)
-            journal = Journal(EIP, instance_id("m"), lambda one: one)
-
-            def never(*_: object) -> Any:
-                raise AssertionError("nobody asked for a reload")
-
-            return Watch(config, node, threads, journal.tell, inbox, systemd, 0.01, never, never, lambda: False)
-
-        return make
-
-    def test_all_is_well(self, watch, notified):
-        assert watch([Thread(6), Thread(99)]).run() == 1
-        assert notified.drain().count("WATCHDOG=1") == 5
-
-    def test_a_thread_that_hangs_stops_the_pings(self, watch, notified):
-        assert watch([Thread(99), Thread(6, ago=HANGS + 1)]).run() == 1
-        assert "WATCHDOG=1" not in notified.drain()
-
-    def test_a_slow_call_does_not(self, watch, notified):
-        assert watch([Thread(6, ago=11.0)]).run() == 1
-        assert notified.drain().count("WATCHDOG=1") == 5
-
-    def test_a_dead_thread_ends_it_at_the_first_look(self, watch, notified):
-        assert watch([Thread(99), Thread(1)]).run() == 1
-        assert "WATCHDOG=1" not in notified.drain()
-
-    def test_an_exception_of_a_thread_ends_it_at_once(self, watch, caplog):
-        assert watch([Thread(10**9)], (RuntimeError("it broke"),)).run() == 1
-
-    def test_many_events_do_not_starve_the_watchdog(self, watch, notified):
-        events = tuple(
-            Event(EventName.ADVERTISED, 0.0, instance_id("m"), "10 -> 0", {"priority": 0}) for _ in range(20_000)
-        )
-        assert watch([Thread(40)], events).run() == 1
-        assert notified.drain().count("WATCHDOG=1") >= 39
-
-    def test_a_status_is_sent_when_it_changed_only(self, notified, systemd):
-        for text in ("a", "a", "b\nREADY=1", "b\nREADY=1", "ä", "a"):
-            systemd.status(text)
-        assert notified.drain() == ["STATUS=a", "STATUS=b READY=1", "STATUS=?", "STATUS=a"]
-
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the library leaks its socket
-    def test_without_systemd_nothing_happens(self, monkeypatch):
-        monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-        Systemd().notify("READY=1")
-
-
-def test_the_clock_is_the_one_that_counts_a_suspension():
-    before = time.clock_gettime(time.CLOCK_BOOTTIME)
-    assert before <= clock() <= time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-class AskedAgain(Exception):
-    """It did not end, but asked once more."""
-
-
-class TestAMetadataServiceThatIsAway:
-    """What starts at boot waits for it; a person at a terminal is told at once."""
-
-    CONFIG = ("-W", "-xi", "198.51.100.50", "-p", "198.51.100.7", "-xk", "EXOtest", "-xs", "sEcReT")
-
-    @staticmethod
-    def made(monkeypatch, answers, environ=None):
-        asked = iter(answers)
-
-        def discover(config):
-            answer = next(asked)
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
-        monkeypatch.setattr(discovery, "discover", discover)
-        config = parse(TestAMetadataServiceThatIsAway.CONFIG, {})
-        return daemon.Daemon(config, environ or {}, lambda: config)
-
-    def test_the_unit_waits(self, monkeypatch, tmp_path):
-        there = Topology(
-            "00000000-0000-0000-0000-000000000001", "z", "https://x/v2", "198.51.100.50",
-            "00000000-0000-0000-0000-000000000002", (),
-        )  # fmt: skip
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-            systemd.bind(str(tmp_path / "notify"))
-            monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-            made = self.made(monkeypatch, [MetadataUnavailable("nobody there"), there])
-            assert made._discover() is there
-            assert b"STATUS=waiting" in systemd.recv(1000)
-            made._systemd.close()
-
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sdnotify leaves its socket open
-    def test_what_ifupdown_starts_waits(self, monkeypatch):
-        monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-        with pytest.raises(AskedAgain):
-            self.made(monkeypatch, [MetadataUnavailable("nobody there"), AskedAgain()], {"IFACE": "lo:1"})._discover()
-
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sdnotify leaves its socket open
-    def test_a_person_is_told(self, monkeypatch):
-        monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-        with pytest.raises(MetadataUnavailable, match="nobody there"):
-            self.made(monkeypatch, [MetadataUnavailable("nobody there")])._discover()

@@ -11,11 +11,11 @@ import functools
 import sys
 import time
 
-import exoip.daemon.daemon
+import exoip.daemon.running_node
 from tests.support.node import main
 
 if __name__ == "__main__":
     wrong = float(sys.argv.pop(1))
-    link = functools.partial(exoip.daemon.daemon.HeartbeatLink, wall=lambda: time.time() + wrong)
-    exoip.daemon.daemon.HeartbeatLink = link  # type: ignore[assignment,misc]
+    link = functools.partial(exoip.daemon.running_node.HeartbeatLink, wall=lambda: time.time() + wrong)
+    exoip.daemon.running_node.HeartbeatLink = link  # type: ignore[assignment,misc]
     main()

@@ -17,7 +17,7 @@ def test_the_daemon_loads_only_what_it_uses():
     loaded = set(done.stdout.split())
     assert {"requests", "exoip.daemon.daemon"} <= loaded
     assert not loaded & {
-        *("exoip.operator.health", "exoip.sandbox", "subprocess", "prometheus_client"),
+        *("exoip.sandbox", "subprocess", "prometheus_client"),
         *("asyncio", "ctypes", "unittest", "xml", "multiprocessing", "pkg_resources"),
     }
 

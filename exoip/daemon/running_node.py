@@ -1,0 +1,180 @@
+"""A node at work: its threads, clients and addons, from the moment that its topology is known."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+
+from exoip.config.options import Config
+from exoip.core.calls import Lane
+from exoip.core.election import ElectionConfig
+from exoip.core.events import Event
+from exoip.core.node import Node
+from exoip.core.read_schedule import REFRESH_INTERVAL
+from exoip.daemon.addons import Addons
+from exoip.daemon.api_worker import ApiCaller, ApiWorker, ClientPool
+from exoip.daemon.clock import clock, wall
+from exoip.daemon.heartbeat_threads import HeartbeatLink, Receiver, Sender
+from exoip.daemon.reload import Reloaded
+from exoip.daemon.state_files import TopologyCache
+from exoip.exoscale import discovery
+from exoip.exoscale.client import Client
+from exoip.exoscale.topology import Topology
+from exoip.heartbeat.udp import HeartbeatSocket
+from exoip.operator.control_commands import ControlledNode
+from exoip.operator.health import Checker
+from exoip.operator.hooks import HookCaller
+from exoip.telemetry import metrics
+from exoip.telemetry.counters import Counters
+from exoip.telemetry.journal import Journal
+from exoip.telemetry.log import log, set_verbose
+from exoip.telemetry.metrics import HeartbeatCounts, MetricsInput
+from exoip.telemetry.status import StatusInput
+
+
+class RunningNode:
+    """A node, the threads that work for it, and the configuration and topology that are in force.
+
+    `emit` takes the events of all threads; the main thread hands them to `on_event`. Raises
+    ConfigError if the metrics port cannot be bound.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        topology: Topology,
+        cache: TopologyCache,
+        channel: HeartbeatSocket,
+        environ: Mapping[str, str],
+        emit: Callable[[Event], None],
+        *,
+        after_crash: bool,
+        unfit_until: float,
+        drained: str,
+    ) -> None:
+        self.config, self.topology, self._cache = config, topology, cache
+        self.node = Node(
+            _election_config(config, topology), topology.eip, _places(topology), clock(),
+            emit=emit, verify_interval=config.verify_interval,
+            refresh_in=0.0 if after_crash and discovery.members_change(config) else _refresh_interval(config),
+            quarantined_until=unfit_until, drained=drained,
+        )  # fmt: skip
+        self._clients = ClientPool(*_clients(config, topology))
+        self._counters = Counters()
+        self._journal = Journal(topology.eip, topology.instance_id, self.label, wall)
+        self._link = HeartbeatLink(channel, self.node, emit, config.auth_policy(), clock)
+        self._sender, self._receiver = Sender(self._link), Receiver(self._link)
+        caller = ApiCaller(topology.eip, topology.eip_id, self._clients, self._refresh, clock)
+        self._workers = [ApiWorker(lane, self.node, caller, self._counters.count_call, clock) for lane in Lane]
+        self._addons = Addons(config, self.node, environ, emit, self.metrics, after_crash=after_crash)
+
+    @property
+    def threads(self) -> list[Sender | Receiver | ApiWorker | Checker | HookCaller]:
+        """The threads for the supervisor to watch; without one of them the daemon is of no use."""
+        return [self._sender, self._receiver, *self._workers, *self._addons.supervised]
+
+    @property
+    def busy(self) -> bool:
+        """Whether something beside the node needs more time before a stop."""
+        return self._addons.busy
+
+    def start(self) -> None:
+        """Start all threads."""
+        for thread in (self._sender, self._receiver, *self._workers):
+            thread.start()
+        self._addons.start()
+
+    def stop(self) -> None:
+        """Stop the addons and their children. The other threads end with the process."""
+        self._addons.stop()
+
+    def on_event(self, event: Event) -> None:
+        """Log an event, count it, and let the addons know."""
+        self._journal.log(event)
+        self._counters.count_event(event)
+        self._addons.on_event(event, self._journal.explain)
+
+    def apply(self, reloaded: Reloaded) -> None:
+        """Apply a configuration that was read again, and the topology that was discovered for it."""
+        config = self.config = reloaded.config
+        self._link.auth_policy = config.auth_policy()
+        set_verbose(config.verbose)
+        self._clients.replace(*_clients(config, self.topology))
+        self._use(reloaded.topology)
+        self.node.set_config(_election_config(config, self.topology), config.verify_interval, clock())
+        self.node.refresh_in(_refresh_interval(config), clock())
+        self._addons.apply(config)
+
+    # -- called by other threads ----------------------------------------------------------------------------------
+
+    def for_control(self) -> ControlledNode:
+        """Return what the control socket needs."""
+        return ControlledNode(self.node, self._status_input, self.label, self.metrics)
+
+    def metrics(self) -> str:
+        """Return the metrics as text. Raises ConfigError if the package for them is missing."""
+        topology, caller = self.topology, self._addons.hook_caller
+        return metrics.render(
+            MetricsInput(
+                self.node.snapshot(clock()), topology.eip, topology.instance_id,
+                HeartbeatCounts(self._sender.sent, self._sender.failures, self._receiver.received),
+                self._counters.snapshot(), tuple(checker.view for checker in self._addons.checkers),
+                caller.view if caller is not None else None, wall, self._journal.replace_ids,
+            )
+        )  # fmt: skip
+
+    def label(self, instance_id: str) -> str:
+        """Return the name and address of an instance, for people."""
+        for member in self.topology.members:
+            if member.instance_id == instance_id:
+                return f"{member.name or instance_id} ({member.address})"
+        return instance_id
+
+    def _status_input(self) -> StatusInput:
+        return StatusInput(self.config, self.topology, tuple(checker.view for checker in self._addons.checkers))
+
+    def _refresh(self, client: Client) -> None:
+        """Read the group anew; an API worker calls this."""
+        config = self.config
+        topology = discovery.refresh(config, client, self.topology)
+        if config is self.config:  # no reload came in between
+            self._use(topology)
+
+    def _use(self, topology: Topology) -> None:
+        if topology.warnings != self.topology.warnings:
+            log_warnings(topology)
+        self.topology = topology
+        self._cache.save(self.config, topology)
+        self.node.set_members(_places(topology), clock())
+
+
+def log_warnings(topology: Topology) -> None:
+    """Log what is odd about a topology."""
+    for warning in topology.warnings:
+        log(logging.WARNING, "%s", warning)
+
+
+def _places(topology: Topology) -> dict[str, tuple[str, int]]:
+    """Return where each other member sends from and is sent to, by instance id."""
+    return {member.instance_id: (member.address, member.port) for member in topology.members}
+
+
+def _clients(config: Config, topology: Topology) -> tuple[Client, Client]:
+    return discovery.client_for(config, topology.endpoint), discovery.client_for(config, topology.endpoint)
+
+
+def _refresh_interval(config: Config) -> float:
+    """Return after how many seconds the members are read anew; never if they cannot change."""
+    return REFRESH_INTERVAL if discovery.members_change(config) else math.inf
+
+
+def _election_config(config: Config, topology: Topology) -> ElectionConfig:
+    return ElectionConfig(
+        topology.instance_id,
+        config.host_priority,
+        config.advertisement_interval,
+        config.dead_ratio,
+        config.preempt_delay,
+        config.flap_damping,
+    )

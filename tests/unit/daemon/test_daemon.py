@@ -1,0 +1,54 @@
+"""The start of the daemon while the metadata service is away. tests/process/test_daemon.py has its life as a real process."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from exoip.config.parse import parse
+from exoip.daemon.clock import clock
+from exoip.daemon.daemon import Daemon
+from exoip.errors import MetadataUnavailable
+from exoip.exoscale.topology import Topology
+
+CONFIG = parse(["-W", "-xi", "198.51.100.50", "-p", "198.51.100.7", "-xk", "EXOtest", "-xs", "sEcReT"], {})
+IDS = [f"00000000-0000-0000-0000-00000000000{n}" for n in (1, 2)]
+TOPOLOGY = Topology(IDS[0], "z", "https://x/v2", "198.51.100.50", IDS[1], ())
+
+
+def daemon(environ: dict[str, str]) -> Daemon:
+    """A daemon whose first discovery finds no metadata service."""
+    answers = iter([MetadataUnavailable("nobody there"), TOPOLOGY])
+
+    def discover(_: object) -> Topology:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return Daemon(CONFIG, environ, lambda: CONFIG, discover=discover)
+
+
+def test_a_unit_waits_and_says_for_what(monkeypatch, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        made = daemon({})
+        assert made._discover() is TOPOLOGY
+        assert systemd.recv(1000) == b"STATUS=waiting for the metadata service: nobody there"
+        made._systemd.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sdnotify leaves its socket open
+def test_ifupdown_waits_and_a_person_is_told(monkeypatch):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    assert daemon({"IFACE": "lo:1"})._discover() is TOPOLOGY
+    with pytest.raises(MetadataUnavailable, match="nobody there"):
+        daemon({})._discover()
+
+
+def test_the_clock_counts_a_suspension():
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before <= clock() <= time.clock_gettime(time.CLOCK_BOOTTIME)

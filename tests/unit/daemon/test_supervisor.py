@@ -1,0 +1,110 @@
+"""The main loop with threads of the test's own: dead ones, hanging ones, and what systemd is told."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from exoip.core.events import Event, EventName
+from exoip.daemon.clock import clock
+from exoip.daemon.supervisor import HANGS, Mailbox, Supervisor
+from exoip.daemon.systemd import Systemd
+
+
+class Thread:
+    """A thread that is found dead at the look number `dies_at`, and made progress `ago` seconds before each look."""
+
+    def __init__(self, dies_at: int, ago: float = 0.0) -> None:
+        self.name = "exoip-fake"
+        self._left, self._ago = dies_at, ago
+
+    @property
+    def progress(self) -> float:
+        return clock() - self._ago
+
+    def is_alive(self) -> bool:
+        self._left -= 1
+        return self._left > 0
+
+
+@pytest.fixture
+def listener(tmp_path, monkeypatch) -> Iterator[socket.socket]:
+    """The receiving end of $NOTIFY_SOCKET."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+        one.bind(str(tmp_path / "notify"))
+        one.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        yield one
+
+
+@pytest.fixture
+def systemd(listener) -> Iterator[Systemd]:
+    one = Systemd()
+    yield one
+    one.close()
+
+
+def received(listener: socket.socket) -> list[str]:
+    """Return what was sent so far."""
+    texts = []
+    for _ in itertools.count():
+        try:
+            texts.append(listener.recv(65536).decode())
+        except BlockingIOError:
+            return texts
+    raise AssertionError
+
+
+def run(systemd: Systemd, threads: list[Thread], *messages: object, ping_interval: float = 0.01) -> list[Event]:
+    """Run the loop until it fails, as it has to; return the events that it handed on."""
+    mailbox: Mailbox = queue.SimpleQueue()
+    for message in messages:
+        mailbox.put(message)  # type: ignore[arg-type]
+    events: list[Event] = []
+    running = SimpleNamespace(node=None, threads=threads, on_event=events.append)
+    supervisor = Supervisor(running, mailbox, systemd, lambda: None, ping_interval)  # type: ignore[arg-type,return-value]
+    assert supervisor.run() == 1
+    return events
+
+
+@pytest.mark.parametrize(
+    ("threads", "pings"),
+    [
+        ([(6, 0.0), (99, 0.0)], 5),
+        ([(6, 11.0)], 5),  # a slow call is no hanging thread
+        ([(99, 0.0), (6, HANGS + 1)], 0),
+        ([(99, 0.0), (1, 0.0)], 0),  # dead at the first look
+    ],
+)
+def test_the_watchdog_is_pinged_while_all_threads_are_alive_and_none_hangs(systemd, listener, threads, pings):
+    run(systemd, [Thread(*each) for each in threads])
+    assert received(listener).count("WATCHDOG=1") == pings
+
+
+def test_an_exception_of_a_thread_ends_it_at_once(systemd):
+    event = Event(EventName.ADVERTISED, 0.0)
+    assert run(systemd, [Thread(10**9)], RuntimeError("it broke"), event) == []
+
+
+def test_many_events_do_not_starve_the_watchdog(systemd, listener):
+    """The last event would be followed by a status, for which this node has no snapshot."""
+    events = [Event(EventName.ADVERTISED, 0.0)] * 200_000
+    assert len(run(systemd, [Thread(5)], *events, ping_interval=0.001)) < len(events)
+    assert received(listener).count("WATCHDOG=1") == 4
+
+
+def test_a_status_is_sent_when_it_changed_only_in_one_line_of_ascii(systemd, listener):
+    for text in ("a", "a", "b\nREADY=1", "b\nREADY=1", "ä", "a"):
+        systemd.status(text)
+    assert received(listener) == ["STATUS=a", "STATUS=b READY=1", "STATUS=?", "STATUS=a"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the library leaks its socket
+def test_without_systemd_nothing_happens(monkeypatch):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    Systemd().notify("READY=1")
