@@ -82,7 +82,7 @@ def test_the_command_page_has_every_exit_status_and_signal() -> None:
     codes = {0, *(code for _, code in command._CODES)}
     assert {int(head.removeprefix("Li ")) for head in page if re.match(r"Li \d+$", head)} == codes
     named = {name for head in page if head.startswith("Dv ") for name in head.removeprefix("Dv ").split(" , ")}
-    assert named == {signal.Signals(number).name for number in supervisor._ORDERS}
+    assert named == {signal.Signals(number).name for number in supervisor._COMMANDS}
 
 
 def test_the_configuration_page_names_what_a_reload_can_not_change() -> None:
