@@ -1,19 +1,30 @@
-"""The mutations: which attach or detach is wanted now, and what came of it. Pure; `now` in seconds.
+"""Decide which attach or detach is wanted now, and record its outcome. Pure; `now` in seconds.
 
-One mutation at a time, its operation included. The rules, in the words of `ownership`:
+One mutation at a time, its operation included. The rules:
 
-Take    A master that does not hold attaches itself, with no read before it.
-Clear   A master that is known to hold, by knowledge at most 2 s old, detaches the others that hold: at once a silent one that was
-        known or presumed to hold when this node attached. A heard one lets go by itself and is detached only after 30 s.
-        A silent one that came to hold later is alive and cut off: it will clear this node, or is cleared after 10 s by
-        the lower instance id, after 60 s by the higher. (Never beside the attach: should that fail, nobody would hold.)
-        One that was taking the EIP over from this node when it fell silent is cleared after an interval and 4 s: dead, it
-        can not wait for long; cut off, it clears this node at once, and both at once would leave nobody.
-Keep    A backup that holds lets go once a read, begun since it is a backup to this master, shows the master holding, and the
-        master was heard after that read. (The holder lets go itself, because a taker that detaches a holder which is just
-        taking back leaves nobody.) A leaver does the same with any heard peer, and with no heard peer below 255 lets go at once.
-        To a backup a read within 6 s of the master's advertising 254 or 255 shows nothing: that one may have been letting go,
-        have crashed and be back, with its detach about to take effect. Two live holders meanwhile do no harm.
+Attach   A master that does not hold attaches itself, with no read before it. An attach that takes more
+         than 5 s is read back before it counts. Shown by 01, 19e, 36, TestAttach.
+Clear    A master known to hold detaches the others that hold. Its knowledge of itself must be at most 2 s
+         old, and newer than the moment from which the clear is due. It never clears beside its attach:
+         if that failed, nobody would hold. When a clear is due depends on the other holder:
+
+         - It is silent, and was known or assumed to hold when this node attached: at once. Shown by 01.
+         - It is heard: after 30 s, because it releases the EIP itself. Shown by 06, 12a, 34a.
+         - It is silent and attached later, so it is alive and cut off: it will clear this node, or is
+           cleared after 10 s by the lower instance id, after 60 s by the higher. Shown by 09, 28a.
+         - It fell silent while it was taking over from this node: after an interval and 4 s. If it is
+           dead, this must not take long. If it is cut off, it clears this node at once, and if both
+           cleared at once nobody would hold. Shown by 16d.
+
+         Shown by 10, 44, 45, TestClear.
+Release  A backup that holds detaches itself after a read, begun since it is a backup to this master,
+         shows that the master holds, and the master is heard after that read. (The holder detaches
+         itself, because a master that detaches a holder which is just attaching again leaves nobody.)
+         A leaver does the same with any heard peer; if no heard peer is below 255 it detaches itself at
+         once. To a backup, a read within 6 s of the master's advertising 254 or 255 shows nothing: the
+         master may have been releasing the EIP and have crashed and restarted, so that its detach is yet
+         to take effect. Two live holders meanwhile do no harm.
+         Shown by 16b, 16c, 21a, 21c, 22a, 27b, 43, 46, TestRelease.
 """
 
 from __future__ import annotations
@@ -28,62 +39,59 @@ from exoip.core.election import LEAVING, Election, Role
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.observed import InstanceState, Observed
 
-ATTACH_TRUSTED = 5.0  # an attach seen done later than this after its call is read back before it is believed
-OWN_STATE_MAX_AGE = 2.0
-HEARD_GRACE = 30.0
-SUCCESSOR_GRACE = 4.0
-DETACH_SETTLES = 6.0
-RIVAL_GRACE_LOWER_ID, RIVAL_GRACE_HIGHER_ID = 10.0, 60.0
+ATTACH_TRUSTED = 5.0  # seconds after its call within which an attach that is done counts without a read
+OWN_STATE_MAX_AGE = 2.0  # seconds: how old knowledge of itself a clear may rely on
+HEARD_GRACE = 30.0  # seconds before a heard holder is cleared
+SUCCESSOR_GRACE = 4.0  # seconds, and an interval, before a successor that fell silent is cleared
+DETACH_SETTLES = 6.0  # seconds after advertising 254 or 255 in which a detach may yet take effect
+RIVAL_GRACE_LOWER_ID = 10.0  # seconds before the lower instance id clears a rival that is cut off
+RIVAL_GRACE_HIGHER_ID = 60.0  # seconds before the higher instance id does
 
 
 class Mutations:
-    """The mutation lane of one node."""
+    """The mutation lane of one node. Times in seconds."""
 
     def __init__(self, election: Election, observed: Observed, rng: random.Random) -> None:
-        self._election = election
-        self._observed = observed
-        self.attach_backoff, self.clear_backoff, self.release_backoff = (
-            Backoff(rng, LONGEST_ATTACH_RETRY),
-            Backoff(rng),
-            Backoff(rng),
-        )
-        self.attached_at = -math.inf
-        self.attach_outcome_unknown = (
-            False  # an own attach timed out as an operation: a read will tell whether it failed
-        )
+        self._election, self._observed = election, observed
+        self.attach_backoff = Backoff(rng, LONGEST_ATTACH_RETRY)
+        self.clear_backoff, self.release_backoff = Backoff(rng), Backoff(rng)
         self.attach_breaker, self.clear_breaker = CircuitBreaker(), CircuitBreaker()
-        self.attach_paused = False  # who holds is being asked: no attach before the answer
+        self.attached_at = -math.inf
+        self.attach_outcome_unknown = False  # its operation timed out; a read will show whether it failed
+        self.attach_paused = False  # no attach before it is known who holds
         self.leaving = False
-        self.since = -math.inf  # master, or backup to this master, since then
-        self.release_reads_since = -math.inf  # only reads begun since then let a backup let go
-        self._in_flight: Call | None = None  # the HTTP call that is under way
+        self.since = -math.inf  # since when this node is master, or backup to this master
+        self.release_reads_since = -math.inf  # only reads begun since then let a backup release
+        self._in_flight: Call | None = None  # the HTTP call under way
         self._operation: Operation | None = None
 
-    # -- what others may ask ------------------------------------------------------------------------------------------
+    @property
+    def _under_way(self) -> Call | None:
+        return self._operation.call if self._operation else self._in_flight
 
     @property
     def idle(self) -> bool:
-        """No mutation is under way."""
-        return self._in_flight is None and self._operation is None
+        """Whether no mutation is under way."""
+        return self._under_way is None
 
     def touching(self, instance_id: str) -> bool:
         """Whether a mutation of this instance is under way."""
-        call = self._operation.call if self._operation else self._in_flight
-        return call is not None and call.instance_id == instance_id
+        return (call := self._under_way) is not None and call.instance_id == instance_id
 
     @property
     def releasing(self) -> bool:
-        """Whether the detach of this node itself is under way."""
-        call = self._operation.call if self._operation else self._in_flight
-        return call is not None and call.kind is Kind.DETACH and call.instance_id == self._observed.own_id
+        """Whether a detach of this node itself is under way."""
+        return (
+            (call := self._under_way) is not None and call.kind is Kind.DETACH and self.touching(self._observed.own_id)
+        )
 
     @property
     def wants_release(self) -> bool:
-        """A backup that holds: it lets go as soon as it may."""
+        """Whether this node is a backup that holds, and has to release the EIP."""
         return self._election.role is Role.BACKUP and self._observed.own.held
 
     def attach_due(self, now: float) -> bool:
-        """Whether the attach of this node itself is the next mutation, and is to go out now."""
+        """Whether the attach of this node itself is the next mutation, and due."""
         wanted = self._election.role is Role.MASTER and not self._observed.own.held and self.idle
         return wanted and not self.attach_paused and now >= self.attach_backoff.at
 
@@ -95,17 +103,25 @@ class Mutations:
         return now >= due and self._stale(due, now)
 
     def _stale(self, due: float, now: float) -> bool:
-        """Whether what is known of this node itself is too old for a clear, or from before that was due."""
         return self._observed.own.known_at < max(now - OWN_STATE_MAX_AGE, due)
 
     def clear_at(self) -> float:
-        """When the next other holder is to be detached; inf when there is none."""
-        return self._clear_due()[0]
+        """Return when the next clear is due; inf if nobody is to be cleared."""
+        return self._next_clear()[0]
+
+    def successors(self) -> list[str]:
+        """Return the peers that may take over from this holder."""
+        if self.leaving:
+            return [p.instance_id for p in self._election.peers.values() if p.alive and p.priority < LEAVING]
+        return [master] if (master := self._election.master) else []
 
     # -- the next call ------------------------------------------------------------------------------------------------
 
     def next(self, now: float) -> tuple[Call | None, float]:
-        """Return the wanted call and mark the lane busy with it; or None and when to ask again (inf: when something changed)."""
+        """Return the wanted call and mark the lane busy, or None and when to ask again.
+
+        inf means: when something changes.
+        """
         if self._in_flight is not None:
             return None, math.inf
         if self._operation is not None:
@@ -119,36 +135,36 @@ class Mutations:
         return call, at
 
     def _wanted(self, now: float) -> tuple[Call | None, float]:
-        role, me, me_id = self._election.role, self._observed.own, self._observed.own_id
-        if role is Role.MASTER and not me.held:
+        role, own, own_id = self._election.role, self._observed.own, self._observed.own_id
+        if role is Role.MASTER and not own.held:
             at = math.inf if self.attach_paused else self.attach_backoff.at
             if now < at:
                 return None, at
-            return Call(Kind.ATTACH, me_id, purpose=Purpose.ATTACH, why=self._election.reason), now
-        if role is Role.MASTER and not me.doubt:
-            due, other = self._clear_due()
+            return Call(Kind.ATTACH, own_id, purpose=Purpose.ATTACH, why=self._election.reason), now
+        if role is Role.MASTER and not own.doubt:
+            due, other = self._next_clear()
             if other is None or now < due or self._stale(due, now):
                 return None, due if now < due else math.inf
             return Call(Kind.DETACH, other.instance_id, "", Purpose.CLEAR, *self._why_clear(other)), now
         if self.wants_release:
             if now < self.release_backoff.at:
                 return None, self.release_backoff.at
-            relief = self._release_reason()
-            return (Call(Kind.DETACH, me_id, "", Purpose.RELEASE, *relief), now) if relief else (None, math.inf)
+            if reason := self._release_reason():
+                return Call(Kind.DETACH, own_id, "", Purpose.RELEASE, *reason), now
         return None, math.inf
 
-    def _clear_due(self) -> tuple[float, InstanceState | None]:
-        """When the next other holder is to be detached, and which."""
-        due = [(self._grace(other), other.instance_id, other) for other in self._observed.holders()]
+    def _next_clear(self) -> tuple[float, InstanceState | None]:
+        """Return when the next other holder is to be detached, and which."""
+        due = [(self._grace_ends(other), other.instance_id, other) for other in self._observed.holders()]
         if not due:
             return math.inf, None
         at, _, other = min(due)
         return max(at, self.clear_backoff.at), other
 
-    def _grace(self, other: InstanceState) -> float:
+    def _grace_ends(self, other: InstanceState) -> float:
         since = max(other.since, self.since)
         if self._election.alive(other.instance_id):
-            return since + HEARD_GRACE if other.holds else math.inf  # what is only presumed is read first
+            return since + HEARD_GRACE if other.holds else math.inf  # an assumed holder is read first
         if other.instance_id in self._observed.holders_at_attach:
             return -math.inf
         if other.instance_id in self._observed.successors_while_holding:
@@ -164,15 +180,13 @@ class Mutations:
         return "it is silent and attached the Elastic IP later", {"cause": Cause.SILENT_RIVAL}
 
     def _release_reason(self) -> tuple[str, dict[str, object]] | None:
-        """Return why this node may let go, and its successor ("" for none) as a detail; None when it may not."""
-        if not self.leaving:
-            heir = self._election.master
-            return (f"{heir} holds and is heard", {"successor": heir}) if heir and self._holds_and_heard(heir) else None
-        heard = [p.instance_id for p in self._election.peers.values() if p.alive and p.priority < LEAVING]
-        if not heard:
+        """Return why this node may release the EIP, with its successor ("" for none), or None if it may not."""
+        successors = self.successors()
+        if self.leaving and not successors:
             return "this node is stopping, and no peer can take over", {"successor": ""}
-        heir = next((peer for peer in heard if self._holds_and_heard(peer)), None)
-        return (f"this node is stopping; {heir} holds and is heard", {"successor": heir}) if heir else None
+        successor = next((peer for peer in successors if self._holds_and_heard(peer)), "")
+        stopping = "this node is stopping; " if self.leaving else ""
+        return (f"{stopping}{successor} holds and is heard", {"successor": successor}) if successor else None
 
     def _holds_and_heard(self, instance_id: str) -> bool:
         other = self._observed.others.get(instance_id)
@@ -182,21 +196,18 @@ class Mutations:
             return False
         return self._election.heard_after(instance_id, other.read_end)
 
-    # -- what came of it ----------------------------------------------------------------------------------------------
+    # -- outcomes -----------------------------------------------------------------------------------------------------
 
     def began(self, call: Call, now: float) -> list[Event]:
-        """Tell of a mutation that goes out."""
+        """Return the event of a mutation that is being sent."""
         if call.kind is Kind.POLL:
             return []
-        if call.kind is Kind.ATTACH:
-            return [Event(EventName.ATTACHING, now, call.instance_id, call.why)]
-        own = call.instance_id == self._observed.own_id
-        return [
-            Event(EventName.LETTING_GO if own else EventName.CLEARING, now, call.instance_id, call.why, call.details)
-        ]
+        own = EventName.ATTACHING if call.kind is Kind.ATTACH else EventName.LETTING_GO
+        name = own if call.instance_id == self._observed.own_id else EventName.CLEARING
+        return [Event(name, now, call.instance_id, call.why, call.details)]
 
     def done(self, call: Call, outcome: Outcome) -> list[Event]:
-        """Take in what came of the call that `next` gave."""
+        """Record the outcome of a call of `next`."""
         self._in_flight = None
         now, operation = outcome.ended, self._operation
         if call.kind is Kind.POLL:
@@ -204,59 +215,60 @@ class Mutations:
                 return []  # timed out meanwhile
             if outcome.failure in (Failure.OPERATION, Failure.NOT_SO):
                 self._operation = None
-                return self._failed(operation.call, outcome.failure, outcome, now)
+                return self._failed(operation.call, outcome.failure, outcome)
             if outcome.failure is not None or outcome.operation_id:
                 operation.polled(now, outcome.retry_after)
                 return self.tick(now)
             self._operation = None
-            return self._succeeded(operation.call, operation.called, outcome.began, now)
+            return self._succeeded(operation.call, operation.called, outcome)
         if outcome.failure is not None:
-            return self._failed(call, outcome.failure, outcome, now)
+            return self._failed(call, outcome.failure, outcome)
         if outcome.operation_id:
             self._operation = Operation(call, outcome.began, outcome.operation_id, now + POLL)
             return []
-        return self._succeeded(call, outcome.began, outcome.began, now)
+        return self._succeeded(call, outcome.began, outcome)
 
     def tick(self, now: float) -> list[Event]:
-        """Let an operation that is not seen done in time fail."""
+        """Fail an operation that is not done in time."""
         operation = self._operation
         if operation is None or now < self.next_deadline():
             return []
         self._operation = None
         detail = f"operation {operation.operation_id} is not done {now - operation.called:.1f} s after its call"
         late = Outcome(operation.called, now, Failure.TIMEOUT, detail=detail, operation_id=operation.operation_id)
-        return self._failed(operation.call, Failure.TIMEOUT, late, now)
+        return self._failed(operation.call, Failure.TIMEOUT, late)
 
     def next_deadline(self) -> float:
-        """When `tick` is wanted."""
-        waiting = self._operation is not None and self._in_flight is None
-        return self._operation.deadline if self._operation and waiting else math.inf
+        """Return when `tick` is wanted."""
+        return self._operation.deadline if self._operation and self._in_flight is None else math.inf
 
-    def _succeeded(self, call: Call, called: float, looked: float, now: float) -> list[Event]:
-        details = {**call.details, "duration": now - called, "since": now - self.since}
+    def _succeeded(self, call: Call, called: float, outcome: Outcome) -> list[Event]:
+        now, own = outcome.ended, self._observed.own
         if call.kind is Kind.ATTACH:
-            self._observed.own.attached(called, looked, now, ATTACH_TRUSTED)
+            name = EventName.ATTACHED
+            own.attached(called, outcome.began, now, ATTACH_TRUSTED)
             self.attached_at, self.attach_outcome_unknown = now, False
             self.attach_breaker.succeeded()
-            return [Event(EventName.ATTACHED, now, call.instance_id, call.why, details)]
-        if call.instance_id == self._observed.own_id:
-            self._observed.own.detached(called, now)
+        elif call.instance_id == self._observed.own_id:
+            name = EventName.LET_GO
+            own.detached(called, now)
             self.release_backoff.reset()
-            return [Event(EventName.LET_GO, now, call.instance_id, call.why, details)]
-        self.clear_backoff.reset()
-        self.clear_breaker.succeeded()
-        other = self._observed.others.get(call.instance_id)
-        if other is not None:
-            other.cleared(now)
-            self._observed.not_holding(other.instance_id)
-        return [Event(EventName.CLEARED, now, call.instance_id, call.why, details)]
+        else:
+            name = EventName.CLEARED
+            self.clear_backoff.reset()
+            self.clear_breaker.succeeded()
+            if other := self._observed.others.get(call.instance_id):
+                other.cleared(now)
+                self._observed.not_holding(call.instance_id)
+        details = {**call.details, "duration": now - called, "since": now - self.since}
+        return [Event(name, now, call.instance_id, call.why, details)]
 
-    def _failed(self, call: Call, failure: Failure, outcome: Outcome, now: float) -> list[Event]:
-        definite = failure in (Failure.FORBIDDEN, Failure.INVALID)
+    def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
+        now, own = outcome.ended, self._observed.own
         if call.instance_id == self._observed.own_id:
-            self._observed.own.changed_at = now
-            if not definite:
-                self._observed.own.doubted(now, attach_may_land=True)
+            own.changed_at = now
+            if failure not in (Failure.FORBIDDEN, Failure.INVALID):  # which leave no doubt that it had no effect
+                own.doubted(now, attach_may_land=True)
             backoff = self.attach_backoff if call.kind is Kind.ATTACH else self.release_backoff
             if call.kind is Kind.ATTACH and outcome.operation_id:
                 self.attach_outcome_unknown = True

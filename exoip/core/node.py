@@ -54,9 +54,7 @@ class Node:
         self._emit = emit
         self._wake = threading.Condition(threading.Lock())
         self._election = Election(config, now)
-        self._ownership = Ownership(
-            self._election, rng or random.Random(), now, verify_interval=verify_interval, refresh_in=refresh_in
-        )
+        self._ownership = Ownership(self._election, rng or random.Random(), now, verify_interval, refresh_in)
         self._ownership.unfit_reasons.set("starts", "started too often", quarantined_until)
         self._ownership.unfit_reasons.set(OPERATOR, drained)
         self.admission = Admission(eip)
@@ -139,7 +137,7 @@ class Node:
         with self._wake:
             self.admission.set_members({i: p for i, p in members.items() if i != self._election.config.instance_id})
             ids = frozenset(self.admission.members)
-            self._ownership.set_members(ids, now)
+            self._ownership.observed.set_members(ids, now)
             self._run_to_fixpoint(self._election.set_members(ids, now), now)
 
     def config(self) -> ElectionConfig:
@@ -238,7 +236,9 @@ class Node:
         for _ in range(16):
             for event in events:
                 self._emit(event)
-            follow_up = [more for event in events if event.name in _PEER_EVENTS for more in self._ownership.peer(event)]
+            follow_up = [
+                more for event in events if event.name in _PEER_EVENTS for more in self._ownership.on_peer_event(event)
+            ]
             self._ownership.on_election_change(now)
             if not (events := follow_up + self._election.set_local_state(self._ownership.local_state(now), now)):
                 break

@@ -1,8 +1,10 @@
-"""When which kind of look is due. Pure; `now` in seconds.
+"""Time the reads: own state and others, successors, and the group. Pure; `now` in seconds.
 
-Verify   at once after something moved, again after 1, 2, 4 s… up to the verify interval, then at that interval.
-Keep     a backup that holds: the master every second; a leaver: every heard peer every 0.25 s, the one looked at longest ago first.
-Refresh  the group: every 5 minutes; early, but at most every 30 s.
+Verify      At once after a change, again after 1, 2, 4 s… up to the verify interval, then at that
+            interval. Shown by 32a, 45, TestVerify.
+Successors  A backup that holds reads the master every second. A leaver reads every peer that may take
+            over every 0.25 s, the one read longest ago first. Shown by 21a, 22a, 37b.
+Refresh     Read the group every 5 minutes; early, but at most every 30 s. Shown by 29b.
 """
 
 from __future__ import annotations
@@ -12,13 +14,18 @@ from collections import deque
 
 from exoip.core.calls import Call
 
-RELEASE_READ_INTERVAL, LEAVE_READ_INTERVAL = 1.0, 0.25
-FIRST_VERIFY = 1.0
-REFRESH_INTERVAL, EARLY_REFRESH_INTERVAL = 300.0, 30.0
+RELEASE_READ_INTERVAL = 1.0  # seconds between two reads of the master by a backup that holds
+LEAVE_READ_INTERVAL = 0.25  # seconds between two reads of one peer by a leaver
+FIRST_VERIFY = 1.0  # seconds from the first round of verification to the second
+REFRESH_INTERVAL = 300.0  # seconds between two reads of the group
+EARLY_REFRESH_INTERVAL = 30.0  # the same if an unknown node sends heartbeats, or after a failure
 
 
 class ReadSchedule:
-    """`queue`: the rest of the round of verification that is under way."""
+    """When the next read of each kind is due, in seconds.
+
+    `queue`: the remaining reads of the round of verification that is under way.
+    """
 
     def __init__(self, now: float, refresh_in: float) -> None:
         self.verify_at = now
@@ -27,43 +34,43 @@ class ReadSchedule:
         self.refresh_at = now + refresh_in
         self.queue: deque[Call] = deque()
         self._refreshed_at = now
-        self._looked: dict[str, float] = {}
+        self._read_at: dict[str, float] = {}  # when each successor was last read
 
     def verify_again(self, now: float) -> None:
-        """Something moved: verify at once, and often at first."""
+        """Verify now, and often at first, because something changed."""
         self.verify_at, self.verify_step = now, FIRST_VERIFY
         self.queue.clear()
 
     def round_begins(self, now: float, longest: float) -> bool:
-        """A round of verification begins; return whether the rounds have reached the longest interval."""
+        """Begin a round of a master that holds; return whether the rounds have reached the longest interval."""
         steady = self.verify_step >= longest
         self.verify_at = now + min(self.verify_step, longest)
         self.verify_step = min(2 * self.verify_step, longest)
         return steady
 
     def idle_round_begins(self, now: float, every: float) -> bool:
-        """A round of a node that is no master begins; return whether it is the first since something moved."""
+        """Begin a round of any other node; return whether it is the first since something changed."""
         first = self.verify_step == FIRST_VERIFY
         self.verify_step, self.verify_at = 2 * FIRST_VERIFY, now + every
         return first
 
-    def next_release_read(self, targets: list[str], leaving: bool, now: float) -> str:
-        """Return whom to look at now."""
-        target = min(targets, key=lambda target: (self._looked.get(target, -math.inf), target))
-        self._looked[target] = now
-        self.release_read_at = now + (LEAVE_READ_INTERVAL if leaving else RELEASE_READ_INTERVAL) / len(targets)
+    def next_release_read(self, successors: list[str], leaving: bool, now: float) -> str:
+        """Return which successor to read now, and set when the next one is due."""
+        target = min(successors, key=lambda name: (self._read_at.get(name, -math.inf), name))
+        self._read_at[target] = now
+        self.release_read_at = now + (LEAVE_READ_INTERVAL if leaving else RELEASE_READ_INTERVAL) / len(successors)
         return target
 
     def refreshed(self, began: float, ended: float) -> None:
-        """The group was read."""
+        """Record a read of the group."""
         self._refreshed_at, self.refresh_at = began, ended + REFRESH_INTERVAL
 
     def refresh_failed(self, now: float) -> None:
-        """The group could not be read."""
+        """Try again soon, because the group could not be read."""
         self.refresh_at = now + EARLY_REFRESH_INTERVAL
 
     def refresh_early(self, now: float) -> bool:
-        """The group may have grown. Return whether that changes when it is read."""
+        """Read the group early, because it may have grown; return whether it is read sooner now."""
         at = max(now, self._refreshed_at + EARLY_REFRESH_INTERVAL)
         sooner = at < self.refresh_at < math.inf
         self.refresh_at = at if sooner else self.refresh_at

@@ -1,49 +1,41 @@
-"""The reads: what is to be looked at next, and what was seen. Pure; `now` in seconds.
+"""Decide which read is next, and record what it shows. Pure; `now` in seconds.
 
-Know     In doubt, in every role: read oneself. LISTENING: then every other member, once.
-Verify   A master that holds reads itself and all others after each move and each peer's appearing or death, again after 1, 2, 4 s…
-         up to the verify interval, then at that interval, and then asks who else holds. A node that is no master reads itself twice in a
-         verify interval: it finds an EIP that came to it unseen, and both its connections to the API stay open.
-Keep     A backup that holds looks at the master every second; a leaver at every heard peer every 0.25 s.
-Ask      Who holds? By the list of the API, each of it confirmed by a read of its own, and every silent member too.
-Refresh  The group, every 5 minutes; early, but at most every 30 s, when an unknown node beats for our EIP.
+The rules, in the order of urgency:
 
-The order above is the order of urgency. One call at a time. A failed read makes all reads wait, a failed list only lists: a key that
-may not list instances can still hand over.
+Own state   A node in doubt reads itself, in every role. So does a master whose knowledge of itself is
+            too old for a clear. Shown by 11a, 43, 45, TestOwnState.
+Successors  A holder that should not hold reads who may take over from it, see `mutations`.
+Holder      A list and a read of each candidate answer the question who holds, see `holder_query`.
+Verify      A master that holds reads itself and all others after each change; in the steady state it
+            then also lists who else holds. Another node reads itself twice in a verify interval: so it
+            finds an EIP that was attached to it unseen, and keeps its connections to the API open. While
+            LISTENING it also reads the others, once. Shown by 27a, 27d, 32a, TestVerify.
+Refresh     Read the group, see `read_schedule`.
+
+One read at a time, and none while an attach is due. After a failed read all reads wait; after a failed
+list only lists do, so a key that may not list instances can still hand over. Shown by 36, TestAFailingApi.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from exoip.core.backoff import Backoff, CircuitBreaker
 from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
-from exoip.core.election import LEAVING, Election, Role
+from exoip.core.election import Election, Role
 from exoip.core.events import Event, EventName
+from exoip.core.holder_query import HolderQuery
 from exoip.core.mutations import Mutations
 from exoip.core.observed import Observed
 from exoip.core.read_schedule import ReadSchedule
 
-ASK_TRIES = 3
-MOST_CANDIDATES = 100  # an old API ignores the filter and lists every instance of the organisation …
-MOST_OUTSIDERS = 8  # … which is not worth a read of each at every verification
-
-
-@dataclass(slots=True)
-class _Question:
-    """Who holds the EIP beside this node: `found` is a silent, running holder."""
-
-    answered: Callable[[str | None, bool, float], list[Event]]
-    candidates: deque[str] | None = None
-    failures: int = 0
+MOST_CANDIDATES = 100  # read of one list: an old API ignores the filter and lists every instance
+MOST_OUTSIDERS = 8  # read at a verification; if a list has more, none is read
 
 
 class Reads:
-    """The read lane of one node."""
+    """The read lane of one node. `verify_interval` and `refresh_in` in seconds."""
 
     def __init__(
         self,
@@ -55,39 +47,29 @@ class Reads:
         verify_interval: float,
         refresh_in: float,
     ) -> None:
-        self._election = election
-        self._observed = observed
-        self._mutations = mutations
+        self._election, self._observed, self._mutations = election, observed, mutations
         self.verify_interval = verify_interval
-        self.backoff = Backoff(rng)  # of the reads of one instance
-        self.list_backoff = Backoff(rng)  # of the questions who holds and who is in the group
-        self.breaker = CircuitBreaker()  # of a master in doubt, at reading itself
+        self.backoff = Backoff(rng)  # of reads of one instance
+        self.list_backoff = Backoff(rng)  # of lists of holders, and of the group
+        self.breaker = CircuitBreaker()  # of a master in doubt, for reads of itself
         self.schedule = ReadSchedule(now, refresh_in)
+        self.query = HolderQuery(election, observed)
         self._busy = False
-        self._question: _Question | None = None
-        self._warned: set[str] = set()  # outsiders that were seen holding
-
-    # -- wishes of others ---------------------------------------------------------------------------------------------
-
-    def ask(self, answered: Callable[[str | None, bool, float], list[Event]]) -> None:
-        """Ask who holds; `answered` is told the id of a silent, running holder or None, whether that is certain, and when."""
-        if self._question is None:
-            self._question = _Question(answered)
+        self._outsiders: set[str] = set()
 
     @property
     def outsiders(self) -> tuple[str, ...]:
-        """The instances that are no members and were seen holding."""
-        return tuple(sorted(self._warned))
-
-    def drop_question(self) -> None:
-        """Nobody wants to know any more."""
-        self._question = None
+        """The instances that are not members and held when last read."""
+        return tuple(sorted(self._outsiders))
 
     # -- the next call ------------------------------------------------------------------------------------------------
 
     def next(self, now: float) -> tuple[Call | None, float]:
-        """Return the wanted call and mark the lane busy with it; or None and when to ask again (inf: when something changed)."""
-        if self._busy or self._mutations.attach_due(now):  # nothing goes before an attach, nor beside it on its way out
+        """Return the wanted call and mark the lane busy, or None and when to ask again.
+
+        inf means: when something changes.
+        """
+        if self._busy or self._mutations.attach_due(now):
             return None, math.inf
         call = self._urgent(now) or self._routine(now)
         self._busy = call is not None
@@ -100,65 +82,60 @@ class Reads:
         return now >= self._backoff(kind).at
 
     def _urgent(self, now: float) -> Call | None:
-        me, own_id, question = self._observed.own, self._observed.own_id, self._question
-        if question is not None and question.candidates is None and self._may(Kind.HOLDERS, now):
+        own, own_id, mutations = self._observed.own, self._observed.own_id, self._mutations
+        if self.query.wants_list and self._may(Kind.HOLDERS, now):
             return Call(Kind.HOLDERS, purpose=Purpose.HOLDER)
         if not self._may(Kind.READ, now):
             return None
-        if (me.doubt or self._mutations.wants_fresh(now)) and not self._mutations.touching(own_id):
+        if (own.doubt or mutations.wants_fresh(now)) and not mutations.touching(own_id):
             return Call(Kind.READ, own_id, purpose=Purpose.OWN_STATE)
-        targets = self._successors() if self._mutations.wants_release and now >= self.schedule.release_read_at else []
-        if targets:
-            target = self.schedule.next_release_read(targets, self._mutations.leaving, now)
-            return Call(Kind.READ, target, purpose=Purpose.SUCCESSOR)
-        if question is not None and question.candidates:
-            return Call(Kind.READ, question.candidates[0], purpose=Purpose.HOLDER)
+        if mutations.wants_release and now >= self.schedule.release_read_at and (names := mutations.successors()):
+            successor = self.schedule.next_release_read(names, mutations.leaving, now)
+            return Call(Kind.READ, successor, purpose=Purpose.SUCCESSOR)
+        if candidate := self.query.candidate:
+            return Call(Kind.READ, candidate, purpose=Purpose.HOLDER)
         return None
 
-    def _successors(self) -> list[str]:
-        if self._mutations.leaving:
-            return sorted(p.instance_id for p in self._election.peers.values() if p.alive and p.priority < LEAVING)
-        return [master] if (master := self._election.master) else []
-
     def _routine(self, now: float) -> Call | None:
-        if now >= self.schedule.verify_at and not self.schedule.queue:
-            self._plan(now)
-        may_read = self._may(Kind.READ, now)
+        queue, may_read = self.schedule.queue, self._may(Kind.READ, now)
+        if now >= self.schedule.verify_at and not queue:
+            self._plan_round(now)
         for other in self._observed.holders() if may_read else []:
             if other.changed_at > other.read_at and not self._mutations.touching(other.instance_id):
                 return Call(Kind.READ, other.instance_id)
-        while self.schedule.queue and (may_read or self.schedule.queue[0].kind is not Kind.READ):
-            call = self.schedule.queue.popleft()
+        while queue and (may_read or queue[0].kind is not Kind.READ):
+            call = queue.popleft()
             if self._may(call.kind, now) and not self._mutations.touching(call.instance_id):
                 return call
         if now >= self.schedule.refresh_at and self._may(Kind.REFRESH, now):
             return Call(Kind.REFRESH, purpose=Purpose.REFRESH)
         return None
 
-    def _plan(self, now: float) -> None:
-        """Fill the queue with a round of verification, and set when the next one is due."""
-        role, own = self._election.role, Call(Kind.READ, self._observed.own_id)
+    def _plan_round(self, now: float) -> None:
+        """Queue a round of verification, and set when the next one is due."""
+        role, schedule, own = self._election.role, self.schedule, Call(Kind.READ, self._observed.own_id)
         others = [Call(Kind.READ, other) for other in sorted(self._observed.others)]
         if role is Role.MASTER and self._observed.own.held:
-            lists = [Call(Kind.HOLDERS)] if self.schedule.round_begins(now, self.verify_interval) else []
-            self.schedule.queue.extend([own, *others, *lists])
-        elif self.schedule.idle_round_begins(now, self.verify_interval / 2) and role is Role.LISTENING:
-            self.schedule.queue.extend(others)
+            lists = [Call(Kind.HOLDERS)] if schedule.round_begins(now, self.verify_interval) else []
+            schedule.queue.extend([own, *others, *lists])
+        elif schedule.idle_round_begins(now, self.verify_interval / 2) and role is Role.LISTENING:
+            schedule.queue.extend(others)
         else:
-            self.schedule.queue.append(own)
+            schedule.queue.append(own)
 
     def _next_time(self, now: float) -> float:
-        times = [self.schedule.verify_at, self.schedule.refresh_at, self.backoff.at, self.list_backoff.at]
-        if self._mutations.wants_release and self._successors():
-            times.append(self.schedule.release_read_at)
-        if self._election.role is Role.MASTER and self._observed.own.holds and self._mutations.idle:
-            times.append(self._mutations.clear_at())
+        mutations, schedule = self._mutations, self.schedule
+        times = [schedule.verify_at, schedule.refresh_at, self.backoff.at, self.list_backoff.at]
+        if mutations.wants_release and mutations.successors():
+            times.append(schedule.release_read_at)
+        if self._election.role is Role.MASTER and self._observed.own.holds and mutations.idle:
+            times.append(mutations.clear_at())
         return min((at for at in times if at > now), default=math.inf)
 
-    # -- what came of it ----------------------------------------------------------------------------------------------
+    # -- outcomes -----------------------------------------------------------------------------------------------------
 
     def done(self, call: Call, outcome: Outcome) -> list[Event]:
-        """Take in what came of the call that `next` gave."""
+        """Record the outcome of a call of `next`."""
         self._busy = False
         if outcome.failure is not None:
             return self._failed(call, outcome.failure, outcome)
@@ -167,74 +144,50 @@ class Reads:
             self.schedule.refreshed(outcome.began, outcome.ended)
             return []
         if call.kind is Kind.HOLDERS:
-            return self._list(outcome)
+            return self._listed(outcome)
         own = call.instance_id == self._observed.own_id
-        return self._saw_myself(outcome) if own else self._saw_other(call, outcome)
+        return self._saw_own(outcome) if own else self._saw_other(call.instance_id, outcome)
 
-    def _list(self, outcome: Outcome) -> list[Event]:
-        named = [c for c in outcome.candidates if c != self._observed.own_id][:MOST_CANDIDATES]
-        if self._question is not None and self._question.candidates is None:
-            silent = [other for other in sorted(self._observed.others) if not self._election.alive(other)]
-            self._question.candidates = deque(dict.fromkeys([c for c in silent if c in named] + silent + named))
-            return [] if self._question.candidates else self._answer(None, outcome.ended)
-        outsiders = [c for c in named if c not in self._observed.others]
-        if len(outsiders) > MOST_OUTSIDERS:
-            return []
-        self.schedule.queue.extend(Call(Kind.READ, outsider) for outsider in outsiders)
+    def _listed(self, outcome: Outcome) -> list[Event]:
+        listed = [c for c in outcome.candidates if c != self._observed.own_id][:MOST_CANDIDATES]
+        if self.query.wants_list:
+            return self.query.listed(listed, outcome.ended)
+        outsiders = [c for c in listed if c not in self._observed.others]
+        if len(outsiders) <= MOST_OUTSIDERS:
+            self.schedule.queue.extend(Call(Kind.READ, outsider) for outsider in outsiders)
         return []
 
-    def _saw_myself(self, outcome: Outcome) -> list[Event]:
-        me, now = self._observed.own, outcome.ended
-        held, doubted = me.held, me.doubt
-        if self._mutations.touching(self._observed.own_id) or not me.seen(outcome.holds, outcome.began):
+    def _saw_own(self, outcome: Outcome) -> list[Event]:
+        own = self._observed.own
+        held, doubted = own.held, own.doubt
+        if self._mutations.touching(self._observed.own_id) or not own.seen(outcome.holds, outcome.began):
             return []
-        if doubted and not me.doubt:
+        if doubted and not own.doubt:
             self.breaker.succeeded()
-        if held == me.held:
+        if held == own.held:
             return []
         state = "running" if outcome.running else "not running"
-        what = EventName.HOLDS if me.held else EventName.LOST
-        return [Event(what, now, self._observed.own_id, f"as the API shows (instance {state})")]
+        name = EventName.HOLDS if own.held else EventName.LOST
+        return [Event(name, outcome.ended, self._observed.own_id, f"as the API shows (instance {state})")]
 
-    def _saw_other(self, call: Call, outcome: Outcome) -> list[Event]:
-        instance_id, now, events = call.instance_id, outcome.ended, []
+    def _saw_other(self, instance_id: str, outcome: Outcome) -> list[Event]:
+        now, holds, events = outcome.ended, outcome.holds, []
         if (other := self._observed.others.get(instance_id)) is not None:
-            fresh = not self._mutations.touching(instance_id) and other.seen(
-                outcome.holds, outcome.running, outcome.began, now
-            )
-            if fresh and not outcome.holds:
+            fresh = not self._mutations.touching(instance_id)
+            if fresh and other.seen(holds, outcome.running, outcome.began, now) and not holds:
                 self._observed.not_holding(instance_id)
-        elif outcome.holds and instance_id not in self._warned:
-            self._warned.add(instance_id)
-            events.append(Event(EventName.OUTSIDER_HOLDS, now, instance_id, outcome.name, {"name": outcome.name}))
-        elif not outcome.holds:
-            self._warned.discard(instance_id)
-        question = self._question
-        if question is not None and question.candidates and question.candidates[0] == instance_id:
-            question.candidates.popleft()
-            if outcome.holds and outcome.running and not self._election.alive(instance_id):
-                events += self._answer(instance_id, now)
-            elif not question.candidates:
-                events += self._answer(None, now)
-        return events
+        elif not holds:
+            self._outsiders.discard(instance_id)
+        elif instance_id not in self._outsiders:
+            self._outsiders.add(instance_id)
+            events = [Event(EventName.OUTSIDER_HOLDS, now, instance_id, outcome.name, {"name": outcome.name})]
+        return events + self.query.seen(instance_id, outcome)
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
-        now, me, question = outcome.ended, self._observed.own, self._question
+        now, own = outcome.ended, self._observed.own
         self._backoff(call.kind).failed(failure, outcome.retry_after, now)
-        if call.instance_id == self._observed.own_id and self._election.role is Role.MASTER and me.held and me.doubt:
+        if call.instance_id == self._observed.own_id and self._election.role is Role.MASTER and own.held and own.doubt:
             self.breaker.failed(failure, now)
         if call.kind is Kind.REFRESH:
             self.schedule.refresh_failed(now)
-        if question is None or call.purpose is not Purpose.HOLDER:
-            return []
-        question.failures += 1
-        if question.failures < ASK_TRIES and failure not in (Failure.FORBIDDEN, Failure.INVALID, Failure.NOT_SO):
-            return []
-        if question.candidates is not None:
-            return self._answer(None, now, certain=False)
-        question.failures = 0
-        return self._list(Outcome(outcome.began, now))  # no list: the silent members are asked all the same
-
-    def _answer(self, found: str | None, now: float, *, certain: bool = True) -> list[Event]:
-        question, self._question = self._question, None
-        return question.answered(found, certain, now) if question is not None else []
+        return self.query.failed(failure, now) if call.purpose is Purpose.HOLDER else []

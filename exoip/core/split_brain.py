@@ -1,10 +1,17 @@
-"""What a master does that has lost the Elastic IP to a node that it can not hear. Pure; `now` in seconds.
+"""Stand back from a holder that cannot be heard, instead of fighting for the EIP. Pure; `now` in seconds.
 
-A master that held and reads itself detached asks who holds. A silent, running instance: it is alive, cut off from here, and has
-taken the EIP. Stand back (BACKUP, reason yielded) for 60 s, doubled by each own yield and each own take beside a silent holder,
-to 1 h; it ends when that holder is heard (back to 60 s), or when no silent running instance holds (a look every 5 s).
-Nobody holds, or only the master whose death made this node master while it still held: take at once.
-So a split costs few moves, and strands the EIP no longer than the present stand-back.
+A master that held and reads that it no longer does asks who holds (`holder_query`):
+
+- A silent, running instance holds. It is alive, and the network between the two is cut. The master
+  stands back (BACKUP, reason "yielded") for 60 s, doubled by each further stand-back and each attach
+  beside a silent holder, to 1 h. The stand-back ends early when that holder is heard (then the next one
+  lasts 60 s again), or when no silent running instance holds (checked every 5 s).
+- Nobody holds, the answer cannot be had, or only the master holds whose death made this node master
+  while it still held: attach at once.
+
+So a split costs few moves, and leaves the EIP unserved no longer than the present stand-back.
+
+Shown by 07a, 07b, 09, 10, 11a, 14a, 14b, 14c, 14d, TestStandBack.
 """
 
 from __future__ import annotations
@@ -13,103 +20,112 @@ import math
 
 from exoip.core.election import Election, Role
 from exoip.core.events import Cause, Event, EventName
+from exoip.core.holder_query import HolderQuery
 from exoip.core.mutations import Mutations
 from exoip.core.observed import Observed
-from exoip.core.reads import Reads
 
-FIRST_STAND_BACK, LONGEST_STAND_BACK = 60.0, 3600.0
-HOLDER_CHECK_INTERVAL = 5.0
+FIRST_STAND_BACK = 60.0  # seconds
+LONGEST_STAND_BACK = 3600.0  # seconds
+HOLDER_CHECK_INTERVAL = 5.0  # seconds between two questions who holds, while standing back
 
 
 class StandBack:
-    """The stand-back of one node. `length`: how long the next one lasts, in seconds; `rivals`: silent holders so far."""
+    """The stand-back of one node.
 
-    def __init__(self, election: Election, observed: Observed, mutations: Mutations, reads: Reads) -> None:
-        self._election, self._observed, self._mutations, self._reads = election, observed, mutations, reads
+    `until`: when the present one ends, in seconds; -inf if there is none. `length`: seconds that the next
+    one lasts. `rivals`: the silent holders so far.
+    """
+
+    def __init__(self, election: Election, observed: Observed, mutations: Mutations, query: HolderQuery) -> None:
+        self._election, self._observed, self._mutations, self._query = election, observed, mutations, query
         self.length = FIRST_STAND_BACK
         self.rivals: set[str] = set()
-        self._until = -math.inf
-        self._look_at = math.inf
-        self._took_beside = False  # since this node became master
-        self.active = False
+        self.until = -math.inf
+        self._check_at = math.inf
+        self._doubled = False  # by an attach, since this node became master
 
     @property
-    def until(self) -> float:
-        """When the stand-back that is under way ends by itself; -inf when there is none."""
-        return self._until if self.active else -math.inf
+    def active(self) -> bool:
+        """Whether this node stands back."""
+        return self.until > -math.inf
 
     def became_master(self) -> None:
-        """A new take may double the stand-back again."""
-        self._took_beside = False
+        """Let the next attach double the length again."""
+        self._doubled = False
 
     def lost(self) -> None:
-        """The EIP is gone from this master: ask who holds before anything else."""
+        """Ask who holds before any attach, because this master has lost the EIP."""
         self._mutations.attach_paused = True
-        self._reads.ask(self._asked)
+        self._query.ask(self._lost_to)
 
-    def taking(self) -> None:
-        """An attach goes out: note whom it goes beside."""
+    def attaching(self) -> None:
+        """Note the silent holders beside which this node attaches."""
         holders = self._observed.holders()
         beside = {x.instance_id for x in holders if x.running and not self._election.alive(x.instance_id)}
-        if beside and not self._took_beside:
-            self._took_beside = True
+        if beside and not self._doubled:
+            self._doubled = True
             self._double()
         self.rivals |= beside
 
     def heard(self, instance_id: str, now: float) -> list[Event]:
-        """A peer is heard, first or again. A rival: the split is over."""
+        """End the split if the peer that is heard, first or again, is a rival."""
         if instance_id not in self.rivals:
             return []
         self.rivals.clear()
         self.length = FIRST_STAND_BACK
-        return self._end(now, f"{instance_id} is heard again", EventName.PEER_ALIVE, instance_id) if self.active else []
-
-    def leave(self) -> None:
-        """Stand back no more: this node is leaving altogether."""
-        self.active = False
-        self._reads.drop_question()
-
-    def tick(self, now: float) -> list[Event]:
-        """Look who holds, or end, when due."""
         if not self.active:
             return []
-        if now >= self._until:
+        return self._end(now, f"{instance_id} is heard again", EventName.PEER_ALIVE, instance_id)
+
+    def stop(self) -> None:
+        """Stop standing back, and drop the question who holds."""
+        self.until = -math.inf
+        self._query.drop()
+
+    def tick(self, now: float) -> list[Event]:
+        """Ask who holds, or end the stand-back, if due."""
+        if not self.active:
+            return []
+        if now >= self.until:
             return self._end(now, "the time is over", Cause.TIME)
-        if now >= self._look_at:
-            self._look_at = now + HOLDER_CHECK_INTERVAL
-            self._reads.ask(self._looked)
+        if now >= self._check_at:
+            self._check_at = now + HOLDER_CHECK_INTERVAL
+            self._query.ask(self._still_held_by)
         return []
 
     def next_deadline(self) -> float:
-        """When `tick` is wanted."""
-        return min(self._until, self._look_at) if self.active else math.inf
+        """Return when `tick` is wanted."""
+        return min(self.until, self._check_at) if self.active else math.inf
 
     def _double(self) -> float:
         length, self.length = self.length, min(2 * self.length, LONGEST_STAND_BACK)
         return length
 
-    def _asked(self, found: str | None, _certain: bool, now: float) -> list[Event]:
-        """A master that lost the EIP knows who holds, or that it can not find out: then it takes too."""
+    def _lost_to(self, holder: str | None, _certain: bool, now: float) -> list[Event]:
+        """Stand back from the holder, or attach if there is none, or none that is known."""
         self._mutations.attach_paused = False
-        if found is None or found in self._observed.successors_while_holding or self._election.role is not Role.MASTER:
+        if (
+            holder is None
+            or holder in self._observed.successors_while_holding
+            or self._election.role is not Role.MASTER
+        ):
             return []
         length = self._double()
-        self.rivals.add(found)
-        self.active, self._until, self._look_at = True, now + length, now + HOLDER_CHECK_INTERVAL
+        self.rivals.add(holder)
+        self.until, self._check_at = now + length, now + HOLDER_CHECK_INTERVAL
         why = f"it holds the Elastic IP and is not heard; standing back for {length:.0f} s"
-        return [Event(EventName.YIELDED, now, found, why, {"for": length})]
+        return [Event(EventName.YIELDED, now, holder, why, {"for": length})]
 
-    def _looked(self, found: str | None, certain: bool, now: float) -> list[Event]:
-        """A node that stands back knows who holds now."""
-        if not self.active or not (found or certain):
+    def _still_held_by(self, holder: str | None, certain: bool, now: float) -> list[Event]:
+        """End the stand-back if it is certain that nobody holds."""
+        if not self.active or not (holder or certain):
             return []
-        if found is None:
+        if holder is None:
             return self._end(now, "no silent running instance holds the Elastic IP", Cause.NOBODY_HOLDS)
-        self.rivals.add(found)
+        self.rivals.add(holder)
         return []
 
     def _end(self, now: float, why: str, cause: EventName | Cause, peer: str = "") -> list[Event]:
-        self.active = False
-        self._reads.drop_question()
+        self.stop()
         details = {"cause": cause} | ({"peer": peer} if peer else {})
         return [Event(EventName.STAND_BACK_OVER, now, self._observed.own_id, why, details)]

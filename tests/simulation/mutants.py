@@ -132,7 +132,7 @@ MUTANTS = (
         "            if cause := self.admission.judge(",
         "            if heartbeat.instance_id not in self._election.peers:\n"
         "                self.admission.set_members({**self.admission.members, heartbeat.instance_id: (address, 12345)})\n"
-        "                self._ownership.set_members(frozenset(self.admission.members), now)\n"
+        "                self._ownership.observed.set_members(frozenset(self.admission.members), now)\n"
         "                self._run_to_fixpoint(self._election.set_members(frozenset(self.admission.members), now), now)\n"
         "            if cause := self.admission.judge(",
         "42",
@@ -141,8 +141,8 @@ MUTANTS = (
     Mutant(
         "reads itself before it attaches",
         "core/mutations",
-        "if role is Role.MASTER and not me.held:",
-        "if role is Role.MASTER and not me.held and not me.doubt:",
+        "if role is Role.MASTER and not own.held:",
+        "if role is Role.MASTER and not own.held and not own.doubt:",
         "36 19e",
     ),
     Mutant(
@@ -162,7 +162,7 @@ MUTANTS = (
     Mutant(
         "what an attach that failed left behind is not read back",
         "core/mutations",
-        "                self._observed.own.doubted(now, attach_may_land=True)\n",
+        "                own.doubted(now, attach_may_land=True)\n",
         "                pass\n",
         "28b",
     ),
@@ -177,10 +177,10 @@ MUTANTS = (
     Mutant(
         "detach beside the attach",
         "core/mutations",
-        "        if role is Role.MASTER and not me.held:\n",
-        "        if role is Role.MASTER and not me.held and (other := self._clear_due()[1]) and now >= self._clear_due()[0]:\n"
+        "        if role is Role.MASTER and not own.held:\n",
+        "        if role is Role.MASTER and not own.held and (other := self._next_clear()[1]) and now >= self._next_clear()[0]:\n"
         "            return Call(Kind.DETACH, other.instance_id, why='beside the attach'), now\n"
-        "        if role is Role.MASTER and not me.held:\n",
+        "        if role is Role.MASTER and not own.held:\n",
         "10",
     ),
     Mutant(
@@ -257,22 +257,22 @@ MUTANTS = (
     Mutant(
         "lets go to one that may be letting go",
         "core/mutations",
-        "\nDETACH_SETTLES = 6.0\n",
-        "\nDETACH_SETTLES = 0.0\n",
+        "\nDETACH_SETTLES = 6.0 ",
+        "\nDETACH_SETTLES = 0.0 ",
         "46",
     ),
     Mutant(
         "a leaver detaches itself at once",
         "core/mutations",
-        '        if not heard:\n            return "this',
-        '        if self.leaving:\n            return "this',
+        "if self.leaving and not successors:",
+        "if self.leaving:",
         "21a",
     ),
     Mutant(
         "a leaver does not let go to an unfit peer",
         "core/mutations",
-        "if p.alive and p.priority < LEAVING]\n        if not heard",
-        "if p.alive and p.priority < 253]\n        if not heard",
+        "if p.alive and p.priority < LEAVING]",
+        "if p.alive and p.priority < 253]",
         "21c",
     ),
     # Know, Verify, Yield
@@ -286,15 +286,15 @@ MUTANTS = (
     Mutant(
         "no yield",
         "core/split_brain",
-        "        length = self._double()\n        self.rivals.add(found)\n",
-        "        return []\n        length = self._double()\n        self.rivals.add(found)\n",
+        "        length = self._double()\n        self.rivals.add(holder)\n",
+        "        return []\n        length = self._double()\n        self.rivals.add(holder)\n",
         "07",
     ),
     Mutant("the stand-back is not doubled", "core/split_brain", "min(2 * self.length,", "min(1 * self.length,", "07b"),
     Mutant(
         "a look that fails ends the stand-back",
         "core/split_brain",
-        "        if not self.active or not (found or certain):\n",
+        "        if not self.active or not (holder or certain):\n",
         "        if not self.active:\n",
         "14d",
     ),
@@ -308,27 +308,27 @@ MUTANTS = (
     Mutant(
         "the stand-back has no end",
         "core/split_brain",
-        "self.active, self._until, self._look_at = True, now + length,",
-        "self.active, self._until, self._look_at = True, math.inf,",
+        "self.until, self._check_at = now + length,",
+        "self.until, self._check_at = math.inf,",
         "14a",
     ),
     Mutant(
         "who stands back does not look",
         "core/split_brain",
-        "self.active, self._until, self._look_at = True, now + length, now + HOLDER_CHECK_INTERVAL",
-        "self.active, self._until, self._look_at = True, now + length, math.inf",
+        "self.until, self._check_at = now + length, now + HOLDER_CHECK_INTERVAL",
+        "self.until, self._check_at = now + length, math.inf",
         "14c",
     ),
     Mutant(
         "yields to a dead master too",
         "core/split_brain",
-        " or found in self._observed.successors_while_holding",
+        " or holder in self._observed.successors_while_holding",
         "",
         "11",
     ),
     Mutant(
         "yields to one that it hears",
-        "core/reads",
+        "core/holder_query",
         "if outcome.holds and outcome.running and not self._election.alive(instance_id):",
         "if outcome.holds and outcome.running:",
         "12a 27b 26e",
@@ -336,14 +336,14 @@ MUTANTS = (
     Mutant(
         "a holder never looks whether it still holds",
         "core/reads",
-        "self.schedule.queue.extend([own, *others, *lists])",
-        "self.schedule.queue.extend([*others, *lists])",
+        "schedule.queue.extend([own, *others, *lists])",
+        "schedule.queue.extend([*others, *lists])",
         "32",
     ),
     Mutant(
         "a backup never looks whether it holds",
         "core/reads",
-        "            self.schedule.queue.append(own)\n",
+        "            schedule.queue.append(own)\n",
         "            pass\n",
         "27a",
     ),

@@ -12,7 +12,7 @@ from exoip.core.election import LEAVING, ElectionConfig
 TERMS = ElectionConfig("m", 10, 1.0, 3.0)
 
 
-class TestTake:
+class TestAttach:
     def test_at_once_then_once_an_interval(self):
         timer = AdvertTimer(5.0)
         assert [now for now in (5.0, 5.1, 5.9, 6.0, 6.5, 7.0) if timer.due(10, 1.0, now)] == [5.0, 6.0, 7.0]

@@ -37,7 +37,7 @@ def whats(events: list[Event]) -> list[EventName]:
     return [event.name for event in events]
 
 
-class TestTerms:
+class TestConfig:
     @pytest.mark.parametrize("priority", [-1, 0, 253, 254, 255, 256])
     def test_a_priority_with_a_meaning_of_its_own_can_not_be_configured(self, priority):
         with pytest.raises(ValueError, match=str(priority)):

@@ -22,7 +22,7 @@ def failing(failure: Failure, kind: Kind = Kind.ATTACH, **options) -> Bench:
     return bench
 
 
-class TestTake:
+class TestAttach:
     def test_at_the_very_end_of_listening(self):
         bench = Bench()
         bench.advance(DEAD)
@@ -620,7 +620,7 @@ class TestClear:
         assert bench.holding == {"m"}
 
 
-class TestKeep:
+class TestRelease:
     def overtaken(self, **options) -> Bench:
         """A holder beside whom a better node appears, which does not hold yet."""
         bench = master(**options)

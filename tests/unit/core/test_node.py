@@ -157,7 +157,7 @@ class TestHeartbeatsIn:
         assert bench.kinds()[Kind.REFRESH] == 0
 
 
-class TestRefusals:
+class TestDroppedDatagrams:
     def test_counted_always_told_once_a_minute_for_each_sender_and_cause(self):
         bench = Bench()
         for now in (0.0, 1.0, REPORT_INTERVAL - JUST, REPORT_INTERVAL, REPORT_INTERVAL + 1):
@@ -176,7 +176,7 @@ class TestRefusals:
         ]
 
 
-class TestBeats:
+class TestAdverts:
     def test_from_the_first_moment_and_once_an_interval(self):
         bench = Bench()
         bench.advance_to(10.5)

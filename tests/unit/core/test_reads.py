@@ -20,7 +20,7 @@ def reads(bench: Bench, since: float = 0.0) -> list[str]:
     return [name_of(call.instance_id) for at, call in bench.calls if call.kind is Kind.READ and at >= since]
 
 
-class TestKnow:
+class TestOwnState:
     def test_at_start_itself_then_the_members_each_once(self):
         bench = Bench(peers="abz")
         bench.advance(DEAD - 0.1)
@@ -262,7 +262,7 @@ class TestAFailingApi:
         assert bench.asked(Kind.READ, "m", since) == [since]
 
 
-class TestAsk:
+class TestHolderQuery:
     """A master that lost the EIP asks who holds."""
 
     def lost(self, **options) -> Bench:

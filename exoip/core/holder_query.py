@@ -1,0 +1,83 @@
+"""Ask who holds: a list from the API names candidates, and a read confirms each. Pure; `now` in seconds.
+
+The answer is a silent, running instance that holds, or none. Silent members are read even if the list
+does not name them, those that it names first. After three failures of the list only they are read. If
+reads fail three times the answer is "none", but not certain. A failure that will not pass (401, 403,
+404) is not tried again. Shown by 07a, 14d, 32a, TestHolderQuery.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from exoip.core.calls import Failure, Outcome
+from exoip.core.election import Election
+from exoip.core.events import Event
+from exoip.core.observed import Observed
+
+TRIES = 3  # failures after which a list or a read is given up
+LASTING = (Failure.FORBIDDEN, Failure.INVALID, Failure.NOT_SO)  # failures that are not tried again
+
+Answered = Callable[[str | None, bool, float], list[Event]]  # the holder or None, whether that is certain, now
+
+
+class HolderQuery:
+    """The question who else holds. `reads` makes the calls; one question at a time."""
+
+    def __init__(self, election: Election, observed: Observed) -> None:
+        self._election, self._observed = election, observed
+        self._answered: Answered | None = None
+        self._candidates: deque[str] | None = None  # still to be read; None before the list
+        self._failures = 0
+
+    def ask(self, answered: Answered) -> None:
+        """Ask, unless a question is open; `answered` gets the answer and returns events."""
+        if self._answered is None:
+            self._answered = answered
+
+    def drop(self) -> None:
+        """Drop the question."""
+        self._answered, self._candidates, self._failures = None, None, 0
+
+    @property
+    def wants_list(self) -> bool:
+        """Whether the next call lists the instances that may hold."""
+        return self._answered is not None and self._candidates is None
+
+    @property
+    def candidate(self) -> str:
+        """The instance to read next, or ""."""
+        return self._candidates[0] if self._candidates else ""
+
+    def listed(self, candidates: list[str], now: float) -> list[Event]:
+        """Take the candidates from a list."""
+        silent = [other for other in sorted(self._observed.others) if not self._election.alive(other)]
+        self._candidates = deque(dict.fromkeys([c for c in silent if c in candidates] + silent + candidates))
+        return [] if self._candidates else self._answer(None, now)
+
+    def seen(self, instance_id: str, outcome: Outcome) -> list[Event]:
+        """Take the read of an instance; it answers the question if it shows the holder or was the last one."""
+        if not self._candidates or instance_id != self.candidate:
+            return []
+        self._candidates.popleft()
+        if outcome.holds and outcome.running and not self._election.alive(instance_id):
+            return self._answer(instance_id, outcome.ended)
+        return [] if self._candidates else self._answer(None, outcome.ended)
+
+    def failed(self, failure: Failure, now: float) -> list[Event]:
+        """Count a failed call of this question; give up a list or read that cannot be had."""
+        if self._answered is None:
+            return []
+        self._failures += 1
+        if self._failures < TRIES and failure not in LASTING:
+            return []
+        if self._candidates is not None:
+            return self._answer(None, now, certain=False)
+        self._failures = 0
+        return self.listed([], now)
+
+    def _answer(self, holder: str | None, now: float, *, certain: bool = True) -> list[Event]:
+        answered = self._answered
+        self.drop()
+        return answered(holder, certain, now) if answered is not None else []
