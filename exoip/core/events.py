@@ -82,6 +82,6 @@ class Event:
     details: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
 
 
-def replace_ids(text: str, label: Callable[[str], str]) -> str:
+def replace_ids(text: str, display_name: Callable[[str], str]) -> str:
     """Replace each instance id in `text` by its label."""
-    return UUID_PATTERN.sub(lambda found: label(found[0]), text)
+    return UUID_PATTERN.sub(lambda found: display_name(found[0]), text)

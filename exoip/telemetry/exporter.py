@@ -3,6 +3,7 @@
 `http.server` does the work. What is bounded: at most CONNECTIONS threads, each of which waits
 REQUEST_TIME for a client to send or receive, and one new connection per REST. A client that sends
 its request byte by byte keeps its thread longer; the others go on. Nothing else waits for this.
+Shown by tests/unit/telemetry/test_exporter.py.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ An entry has the MESSAGE_ID of its event (`messages`), a syslog priority, a sent
     EXOIP_SUCCESSOR of letting-go and let-go: the instance that holds in place of this one, or ""
 
 MESSAGE and EXOIP_REASON are for people, and the next version may word them in another way. Programs
-use the other fields; so does `exoipctl history`.
+use the other fields; so does `exoipctl history`. Shown by tests/simulation/test_rewording.py.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ Our own writer, and not systemd.journal.send: that function holds Python's globa
 journald is stopped or slow, which would stop every heartbeat. `LogWriter` sends the journal's
 datagrams itself, from a thread of its own with a bounded queue. When the queue is full, entries are
 dropped and counted, and the number is logged later. Lines to a stream take the same way.
+Shown by tests/unit/telemetry/test_log.py.
 """
 
 from __future__ import annotations

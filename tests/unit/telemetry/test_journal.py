@@ -10,11 +10,10 @@ import pytest
 
 from exoip.core.calls import Failure, Kind
 from exoip.core.events import Cause, Event, EventName
-from exoip.errors import WireError
-from exoip.heartbeat.wire import Heartbeat, decode
 from exoip.telemetry.journal import Journal
 from exoip.telemetry.messages import MESSAGES, TRIGGERS
-from tests.simulation.world import EIP, World, instance_id
+from tests.simulation.world import EIP, instance_id
+from tests.support.journals import Journals
 
 OWN, OTHER = instance_id("a"), instance_id("b")
 
@@ -29,89 +28,42 @@ def journal() -> Journal:
     return Journal(EIP, OWN, names)
 
 
-def _run_failures(world: World) -> None:
-    """The holder dies while the API treats the other badly, in each way; and a restart within the dead time."""
+def eventful(journals: Journals) -> None:
+    """Let everything happen to three nodes that can."""
+    world, a, b = journals.world, journals["a"], journals["b"]
+    journals.step(a.crash, 0.5)
+    journals.step(a.start)
+    journals.step(journals["c"].kill)
     for mode in ("fail", "refuse", "unreachable", "hang", "lost", "late", "operation"):
-        holder, other = sorted(world.hosts.values(), key=lambda host: host.name not in world.holders)
-        other.api.modes["all"] = mode
-        holder.crash()
-        world.advance(40)
-        other.api.modes.clear()
-        world.advance(60)
-        holder.start()
-        world.advance(40)
-    holder = next(host for host in world.hosts.values() if host.name in world.holders)
-    holder.crash()
-    world.advance(0.5)
-    holder.start()
-    world.advance(20)
-
-
-def _run_life(world: World) -> None:
-    """Deaths, stalls, leaves, a health check, a crash loop, a hand of the operator, members that come and go."""
-    a, b = world.hosts["a"], world.hosts["b"]
-    a.stall(5.0)
-    world.advance(20)
-    b.run(lambda: b.node and b.node.set_unfit("health check", "the web server is down", b.now))
-    b.pump()
-    world.advance(20)
-    b.run(lambda: b.node and b.node.set_unfit("health check", "", b.now))
-    b.pump()
-    world.advance(20)
-    holder = next(host for host in (a, b) if host.name in world.holders)
-    world.zone.detach(world.eip_id, holder.id, world.now)
-    world.advance(40)
-    holder.leave()
-    world.advance(20)
-    holder.quarantine = 20.0
-    holder.start()
-    world.advance(60)
-    for host in (a, b):
-        host.node.heard(Heartbeat(10, EIP, instance_id("q")), "192.0.2.77", host.now)
-        host.node.set_members({}, host.now)
-        host.node.set_members(world.members(host), host.now)
-        try:
-            decode(b"?")
-        except WireError as error:
-            host.node.drop("192.0.2.77", error.cause, host.now)
-    world.advance(20)
-
-
-def _run_split(world: World) -> None:
-    """A cut that comes and goes, and one that stays for a while; then a stranger holds."""
+        b.api.modes["all"] = mode
+        journals.step(a.crash, 40.0)
+        journals.step(b.api.modes.clear)
+        journals.step(a.start, 40.0)
+    journals.step(lambda: a.stall(5.0))
+    journals.aside("b", "operator", "drained by ann")
+    journals.step(lambda: journals.aside("b", "operator", ""))
+    journals.step(a.leave)
+    journals.step(a.start)
+    journals.step(lambda: world.zone.detach(world.eip_id, a.id, world.now))
     for _ in range(4):
-        world.split("a", "b")
-        world.advance(10)
-        world.cut.clear()
-        world.advance(10)
-    world.advance(900)
-    world.split("a", "b")
-    world.advance(200)
-    world.cut.clear()
-    world.advance(60)
+        journals.step(lambda: world.split("a", "b"), 10.0)
+        journals.step(world.cut.clear, 10.0)
+    journals.step(lambda: world.split("a", "b"), 900.0)
+    journals.step(world.cut.clear, 900.0)
     stranger = world.zone.add_instance("stranger", now=world.now)
-    world.zone.attach(world.eip_id, stranger.id, world.now)
-    world.advance(100)
-    holder = next(host for host in world.hosts.values() if host.name in world.holders)
-    holder.kill()
-    world.advance(60)
+    journals.step(lambda: world.zone.attach(world.eip_id, stranger.id, world.now), 100.0)
+    a.node.drop("192.0.2.77", "short", a.now)
+    a.node.set_members({}, a.now)
+    journals.step(lambda: a.node.set_members(world.members(a), a.now))
 
 
 @pytest.fixture(scope="module")
 def happened() -> list[tuple[str, Event]]:
-    """(own id, event) of some eventful runs."""
+    """(own id, event) of an eventful life."""
     events: list[tuple[str, Event]] = []
-    for seed, (run, delay) in enumerate(
-        [(_run_failures, 0.0), (_run_life, 0.0), (_run_split, 0.0), (_run_split, 5.0), (_run_life, float("inf"))]
-    ):
-        world = World(seed)
-        world.listeners.append(lambda host, event: events.append((host.id, event)))
-        for name, priority in (("a", 10), ("b", 20)):
-            world.add(name, priority, preempt_delay=delay, start=False)
-        for host in world.hosts.values():
-            host.start()
-        world.advance(30)
-        run(world)
+    journals = Journals()
+    journals.world.listeners.append(lambda host, event: events.append((host.id, event)))
+    eventful(journals)
     # What does not come from the node itself: sender, receiver, health checks and the notify program.
     hook = {"role": "MASTER", "duration": 0.5, "detail": "exit status 1", "then": "once more"}
     for what, details in (

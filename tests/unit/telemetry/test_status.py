@@ -41,16 +41,16 @@ def strict(schema: Any) -> Any:
     return closed | ({"additionalProperties": False} if isinstance(schema.get("properties"), dict) else {})
 
 
-def valid(told: dict[str, Any]) -> dict[str, Any]:
-    """`told`, as it comes out of an answer, if it is what the schema promises."""
-    one = {"name": "web", "level": told["health"]["level"], "error": None, "status": told}
+def valid(described: dict[str, Any]) -> dict[str, Any]:
+    """Return `described` as an answer carries it, after a check against the schema."""
+    one = {"name": "web", "level": described["health"]["level"], "error": None, "status": described}
     printed = json.loads(json.dumps({"version": 1, "level": "healthy", "instances": [one]}, allow_nan=False))
     jsonschema.validate(printed, strict(SCHEMA))
     status: dict[str, Any] = printed["instances"][0]["status"]
     return status
 
 
-def told(bench: Bench, *words: str) -> dict[str, Any]:
+def status_of(bench: Bench, *words: str) -> dict[str, Any]:
     config = parse([*WORDS, *words], {})
     facts = report.StatusInput(config, TOPOLOGY, CHECKS)
     return valid(report.describe_running(bench.view, facts, NAMES.__getitem__, STARTED, lambda at: EPOCH + at))
@@ -58,7 +58,7 @@ def told(bench: Bench, *words: str) -> dict[str, Any]:
 
 def test_of_a_master() -> None:
     bench = master()
-    status = told(bench)
+    status = status_of(bench)
     assert (status["role"], status["holds"], status["master"]) == (
         "master",
         True,
@@ -72,7 +72,7 @@ def test_of_a_master() -> None:
 
 
 def test_of_a_backup_each_peer_as_last_heard_and_read() -> None:
-    status = told(backup())
+    status = status_of(backup())
     a, z = status["peers"]
     assert (a["alive"], a["priority"], a["holds"], a["member"], a["port"]) == (True, 5, True, True, 12345)
     assert status["at"] - 1.0 <= a["heard_at"] <= status["at"]
@@ -82,7 +82,7 @@ def test_of_a_backup_each_peer_as_last_heard_and_read() -> None:
 
 
 def test_of_one_that_just_started() -> None:
-    status = told(Bench())
+    status = status_of(Bench())
     assert (status["role"], status["holds"], status["in_doubt"], status["read_at"]) == ("listening", False, True, None)
     assert status["api"]["answered_at"] is None
 
@@ -91,7 +91,7 @@ def test_of_one_in_trouble() -> None:
     bench = Bench(preempt_delay=math.inf)
     bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
     bench.advance(5)
-    status = told(bench, "--no-preempt")
+    status = status_of(bench, "--no-preempt")
     (failing,) = status["api"]["failing"]
     assert (failing["call"], failing["failure"]) == ("attach", "refused")
     assert EPOCH < failing["since"] < status["at"]
@@ -108,10 +108,10 @@ def test_a_call_that_fails_in_another_way_fails_since_the_first() -> None:
     bench = Bench()
     bench.failing[Kind.ATTACH] = Failure.UNAVAILABLE
     bench.advance(10)
-    (before,) = told(bench)["api"]["failing"]
+    (before,) = status_of(bench)["api"]["failing"]
     bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
     bench.advance(40)
-    (after,) = told(bench)["api"]["failing"]
+    (after,) = status_of(bench)["api"]["failing"]
     assert (before["failure"], after["failure"]) == ("unavailable", "refused")
     assert before["since"] == after["since"]
 
@@ -121,11 +121,11 @@ def test_of_one_that_is_drained_leaves_and_has_refused() -> None:
     bench.node.set_unfit("operator", "drained", bench.now)
     bench.node.drop("192.0.2.1", "short", bench.now)
     bench.node.drop("192.0.2.1", "identity", bench.now)
-    status = told(bench)
+    status = status_of(bench)
     assert status["aside"] == [{"why": "drained", "until": None}]
     assert status["refused"] == {"identity": 1, "short": 1}
     bench.node.leave(bench.now)
-    assert told(bench)["daemon"]["phase"] == "leaving"
+    assert status_of(bench)["daemon"]["phase"] == "leaving"
 
 
 def test_of_one_that_waits() -> None:
@@ -148,13 +148,13 @@ def test_the_secret_and_the_key_are_not_in_it(words: tuple[str, ...]) -> None:
 
 
 def test_the_key_of_the_heartbeats_is_not_in_it_but_that_there_is_one_is() -> None:
-    status = told(master(), "--auth-key", "hidden-key-of-the-cluster")
+    status = status_of(master(), "--auth-key", "hidden-key-of-the-cluster")
     assert "hidden-key" not in json.dumps(status)
     assert status["configuration"]["auth_mode"] == "require"
 
 
 def test_the_health_checks() -> None:
-    passing, failing = told(master())["checks"]
+    passing, failing = status_of(master())["checks"]
     assert (passing["health"], passing["why"], passing["results"], passing["bad"]) == ("passing", None, 9, 0)
     assert (failing["health"], failing["since"], failing["bad"]) == ("failing", EPOCH + 2.0, 4)
 
@@ -162,7 +162,7 @@ def test_the_health_checks() -> None:
 def test_a_peer_whose_heartbeats_are_refused() -> None:
     bench = backup()
     bench.node.admission.denied[instance_id("z")] = "signature"
-    status = told(bench)
+    status = status_of(bench)
     assert [peer["denied"] for peer in status["peers"]] == [None, "signature"]
     assert any("web-z" in reason and "(signature)" in reason for reason in status["health"]["reasons"])
 
@@ -188,4 +188,4 @@ def test_the_schema_names_what_is_told_and_nothing_else() -> None:
     bench = Bench()
     bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
     bench.advance(5)
-    assert names(SCHEMA["$defs"]["status"]) == keys(told(bench))
+    assert names(SCHEMA["$defs"]["status"]) == keys(status_of(bench))
