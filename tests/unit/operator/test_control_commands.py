@@ -185,12 +185,6 @@ def test_a_failover_that_nobody_would_take_is_rejected_unless_forced(desk: Desk)
     assert desk.bench.view.holds, "it stays here meanwhile"
 
 
-def test_a_failover_of_what_is_elsewhere_is_rejected(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
-    desk.serve()
-    assert desk.rejected("failover") == f"no failover: this node does not hold {EIP}"
-
-
 def test_another_priority_lasts_until_the_next_reload(desk: Desk, caplog) -> None:
     answer = desk.ask("priority", priority=33, by="ann")
     assert answer["said"] == ["priority 33 (was 10) until the next reload or restart; the file says 10"]
