@@ -1,4 +1,4 @@
-"""The daemon's clock."""
+"""The daemon's clock: seconds since the boot, time in suspension included."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 
 
 def clock() -> float:
-    """Return the seconds of CLOCK_BOOTTIME: steady, never set, and it counts the time that a machine was suspended."""
+    """Return the seconds of CLOCK_BOOTTIME: nobody sets it, and it goes on while the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def wall(at: float) -> float:
-    """Return the Unix time of a moment of `clock`."""
+    """Return the Unix time of the moment `at` of `clock`."""
     return time.time() - (clock() - at)

@@ -1,9 +1,8 @@
-"""SIGHUP: read the configuration again, check it whole, then let the running node go by it.
+"""Reload on SIGHUP: read the configuration again, check all of it, then let the running node apply it.
 
-What needs the API (the members) is asked in a thread of its own, so nothing waits meanwhile. If anything is wrong, nothing changes.
-Priority, interval, dead ratio, preemption delay, verify interval, leave time-out, health checks, hook, peers, group, the API key, the keys
-of the heartbeats and the log level can be changed; the Elastic IP, the own instance, the bound address, the zone, the control socket
-and the log's destination need a restart.
+A thread of its own reads it and calls the API for the members, so nothing waits meanwhile. If anything is
+wrong, nothing changes. Which options need a restart is in the option table (`config/options.py`).
+Shown by tests/unit/daemon/test_reload.py and tests/process/test_daemon.py.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from exoip.exoscale.topology import Topology
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """A configuration that was read again and found good, with what was discovered for it."""
+    """A configuration that passed all checks, and the topology that was discovered for it."""
 
     config: Config
     topology: Topology
@@ -29,26 +28,25 @@ class Reloaded:
 
 @dataclass(frozen=True, slots=True)
 class NotReloaded:
-    """Why the configuration stays as it is."""
+    """Why the old configuration stays in force."""
 
     why: str
 
 
 def check(old: Config, new: Config) -> None:
-    """Raise ConfigError when `new` differs from `old` in what can not be changed while the daemon runs."""
-    fixed = [
-        option.name
-        for option in OPTIONS
-        if not option.reload and getattr(old, option.field) != getattr(new, option.field)
-    ]
-    if fixed:
-        raise ConfigError(f"{', '.join(fixed)} can not be changed by a reload: restart instead")
+    """Raise ConfigError if `new` differs from `old` in an option that needs a restart."""
+    restart = [option for option in OPTIONS if not option.reload]
+    if fixed := [option.name for option in restart if getattr(old, option.field) != getattr(new, option.field)]:
+        raise ConfigError(f"{', '.join(fixed)} cannot be changed by a reload: restart instead")
 
 
 def start(
     reread: Callable[[], Config], old: Config, ids: tuple[str, str], answer: Callable[[Reloaded | NotReloaded], None]
 ) -> None:
-    """Read and check in a thread of its own; `answer` is called with what came of it. `ids`: of this instance and the EIP."""
+    """Read and check the configuration in a new thread, which then calls `answer`.
+
+    `ids` are those of this instance and of the Elastic IP, which must stay the same.
+    """
 
     def work() -> None:
         try:

@@ -69,7 +69,7 @@ def three(pair: Cluster) -> Cluster:
         ({"host_priority": 300}, "host-priority.*300"),
         ({"dead_ratio": "many"}, "dead-ratio.*many"),
         ({"no_such_option": 1}, "no-such-option"),
-        ({"bind_address": ":12346"}, "bind-address can not be changed by a reload: restart instead"),
+        ({"bind_address": ":12346"}, "bind-address cannot be changed by a reload: restart instead"),
         ({"exoscale_api_secret": "wrong"}, "key"),
     ],
     ids=["priority", "ratio", "unknown", "fixed", "secret"],

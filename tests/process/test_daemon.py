@@ -302,7 +302,7 @@ class TestSignals:
         [
             ("host-priority = 300\n", "300"),
             ("no-such-option = 1\n", "no-such-option"),
-            ("host-priority = 40\nlog-stdout = yes\n", "log-stdout can not be changed by a reload"),
+            ("host-priority = 40\nlog-stdout = yes\n", "log-stdout cannot be changed by a reload"),
             (None, "exoip.conf"),
         ],
     )

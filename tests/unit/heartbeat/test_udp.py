@@ -1,0 +1,133 @@
+"""The socket of the heartbeats on loopback: binding, both families, what it reads, and the kernel's filter."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from exoip.errors import ConfigError
+from exoip.heartbeat.flood_filter import bpf_program
+from exoip.heartbeat.udp import HeartbeatSocket
+from exoip.heartbeat.wire import SIGNED, SIZE, Heartbeat, encode
+from tests.simulation.world import EIP, instance_id
+from tests.support.udp import plain_socket, wait_readable
+
+PEER = instance_id("a")
+HEARTBEAT = encode(Heartbeat(5, EIP, PEER))
+needs_v6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+
+
+@pytest.fixture
+def channel() -> Iterator[HeartbeatSocket]:
+    one = HeartbeatSocket("127.0.0.1", 0)
+    yield one
+    one.close()
+
+
+def port_of(channel: HeartbeatSocket) -> int:
+    return int(channel.socket.getsockname()[1])
+
+
+class TestBinding:
+    @pytest.mark.parametrize("host", ["127.0.0.1", ""])  # the same address, and one that overlaps
+    def test_a_port_in_use_is_named_and_no_socket_is_left_behind(self, channel, host):
+        """A warning of an unclosed socket would be an error here."""
+        for _ in range(20):
+            with pytest.raises(ConfigError, match=f"--bind-address {host}:{port_of(channel)} is in use"):
+                HeartbeatSocket(host, port_of(channel))
+
+    @pytest.mark.parametrize(
+        ("host", "text"),
+        [
+            ("192.0.2.1", r"192\.0\.2\.1:12345 is no address of this machine"),
+            pytest.param("2001:db8::1", r"\[2001:db8::1\]:12345", marks=needs_v6),
+            ("no.such.host.invalid", "--bind-address"),
+            ("127.0.0.1.5", "--bind-address"),
+            ("::zz", "--bind-address"),
+        ],
+    )
+    def test_an_address_that_is_not_of_this_machine(self, host, text):
+        with pytest.raises(ConfigError, match=text):
+            HeartbeatSocket(host, 12345)
+
+    def test_the_datagrams_are_marked_as_network_control(self, channel):
+        assert channel.socket.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 0xC0
+
+
+class TestBothFamilies:
+    @pytest.mark.parametrize(
+        ("host", "other"),
+        [("", "127.0.0.1"), pytest.param("", "::1", marks=needs_v6), pytest.param("::1", "::1", marks=needs_v6)],
+    )
+    def test_there_and_back(self, host, other):
+        channel, peer = HeartbeatSocket(host, 0), plain_socket(other)
+        peer.sendto(HEARTBEAT, (other, port_of(channel)))
+        wait_readable(channel)
+        assert channel.receive() == (HEARTBEAT, other)
+        channel.send(b"back", *peer.getsockname()[:2])
+        data, source = peer.recvfrom(99)
+        assert (data, source[:2]) == (b"back", (other, port_of(channel)))
+        channel.close()
+        peer.close()
+
+    def test_a_v6_address_cannot_be_sent_to_from_a_v4_socket(self, channel):
+        with pytest.raises(OSError):  # noqa: PT011 - the kernel and the resolver word it as they like
+            channel.send(b"x", "::1", 9)
+
+    def test_one_address_of_loopback_only(self):
+        channel, peer = HeartbeatSocket("127.0.0.9", 0), plain_socket()
+        peer.sendto(b"x", ("127.0.0.1", port_of(channel)))
+        peer.sendto(HEARTBEAT, ("127.0.0.9", port_of(channel)))
+        wait_readable(channel)
+        assert [channel.receive(), channel.receive()] == [(HEARTBEAT, "127.0.0.1"), None]
+        channel.close()
+        peer.close()
+
+
+class TestReceiving:
+    @pytest.mark.parametrize("size", [0, 1, SIZE - 1, SIZE, SIGNED, SIGNED + 1, 1500, 60_000])
+    def test_any_size(self, channel, size):
+        with plain_socket() as peer:
+            peer.sendto(b"\x02" * size, channel.socket.getsockname())
+            wait_readable(channel)
+            received = channel.receive()
+        assert received is not None
+        assert len(received[0]) == min(size, SIGNED + 1)
+        assert channel.receive() is None  # the rest of a long one is gone
+
+    @pytest.mark.parametrize("size", [0, 1, 24])
+    def test_the_kernel_never_holds_more_than_the_capacity(self, channel, size):
+        with plain_socket() as peer:
+            for _ in range(channel.capacity + 1000):
+                peer.sendto(b"x" * size, channel.socket.getsockname())
+        count = 0
+        while channel.receive() is not None:
+            count += 1
+        assert 100 < count <= channel.capacity
+
+
+class TestFilter:
+    def test_the_kernel_counts_what_it_drops(self, channel):
+        assert channel.set_filter(bpf_program(EIP, {PEER: ("127.0.0.1", 9)}, signed=False))
+        before = channel.dropped()
+        with plain_socket() as peer:
+            for data in (HEARTBEAT, b"?", HEARTBEAT[:-1] + b"x", HEARTBEAT):
+                peer.sendto(data, channel.socket.getsockname())
+            wait_readable(channel)
+        assert [channel.receive(), channel.receive(), channel.receive()] == [(HEARTBEAT, "127.0.0.1")] * 2 + [None]
+        assert channel.dropped() == before + 2
+        assert channel.set_filter(None)
+        with plain_socket() as peer:
+            peer.sendto(b"?", channel.socket.getsockname())
+            wait_readable(channel)
+        assert channel.receive() == (b"?", "127.0.0.1")
+
+    def test_a_kernel_that_cannot_filter_is_no_trouble(self, channel):
+        assert channel.set_filter(None) is False  # there is none to take away
+        assert channel.set_filter(b"\0" * 8 * 5000) is False
+        assert channel.set_filter(b"\xff" * 8) is False
+        channel.close()
+        assert channel.set_filter(bpf_program(EIP, {}, signed=True)) is False
+        assert channel.dropped() == 0
