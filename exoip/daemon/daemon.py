@@ -20,7 +20,7 @@ from exoip.core.backoff import LONGEST_RETRY, Backoff
 from exoip.daemon import addons, memory
 from exoip.daemon.clock import clock, wall
 from exoip.daemon.running_node import RunningNode, log_warnings
-from exoip.daemon.state_files import DrainedFile, StartHistory, StartVerdict, TopologyCache
+from exoip.daemon.state_files import DrainedFile, StartHistory, StartVerdict, TopologyCache, path_in
 from exoip.daemon.supervisor import Mailbox, Supervisor, catch_signals
 from exoip.daemon.systemd import Systemd
 from exoip.errors import ApiError, ApiForbidden, MetadataUnavailable
@@ -77,7 +77,8 @@ class Daemon:
     def _serve(self, channel: HeartbeatSocket, verdict: StartVerdict, stack: contextlib.ExitStack) -> int:
         """Discover the topology, start the node, and supervise it until it ends."""
         self._pause(verdict.pause_until)
-        control = control_server.start(self._config.control_socket, self._environ, self._control.answer)
+        default = path_in(self._environ, "RUNTIME_DIRECTORY", "control")
+        control = control_server.start(self._config.control_socket, default, self._control.answer)
         if control is not None:
             stack.callback(control.close)
         known = self._cache.load(self._config)

@@ -28,12 +28,17 @@ DRAINED_FOR_UNKNOWN_REASON = "drained, reason unknown"
 _LONGEST_REASON = 1000  # bytes that are read of the file `drained`
 
 
+def path_in(environ: Mapping[str, str], variable: str, name: str) -> Path | None:
+    """Return the path of `name` in the first directory of $RUNTIME_DIRECTORY or $STATE_DIRECTORY, None without one."""
+    directory = environ.get(variable, "").split(":")[0]
+    return Path(directory, name) if directory else None
+
+
 class StateFile:
-    """The file `name` in the first directory that the environment variable `variable` lists."""
+    """The file `name` in a directory that systemd provides (see `path_in`)."""
 
     def __init__(self, environ: Mapping[str, str], variable: str, name: str) -> None:
-        directory = environ.get(variable, "").split(":")[0]
-        self.path = Path(directory, name) if directory else None
+        self.path = path_in(environ, variable, name)
         self._variable = variable
 
     def read(self, most: int = -1) -> str | None:

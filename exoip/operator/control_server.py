@@ -20,7 +20,8 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from exoip.errors import ConfigError
@@ -37,19 +38,17 @@ _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 _POLL = 3600.0  # seconds between two checks whether to end; `close` does not wait for them
 
 
-def start(
-    wanted: str | None, environ: Mapping[str, str], answer: Callable[[bytes, int], bytes]
-) -> ControlServer | None:
-    """Serve at `wanted`, or else at `control` in the runtime directory; return None without any.
+def start(wanted: str | None, default: Path | None, answer: Callable[[bytes, int], bytes]) -> ControlServer | None:
+    """Serve at `wanted`, or else at `default`; return None without any.
 
     Raises ConfigError if `wanted` cannot be bound. If the default cannot, that is only logged: the
     Elastic IP is worth more than its control.
     """
-    directory = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    if not wanted and not directory:
+    path = wanted or default
+    if not path:
         return None
     try:
-        return ControlServer(wanted or f"{directory}/control", answer)
+        return ControlServer(str(path), answer)
     except ConfigError as error:
         if wanted:
             raise

@@ -248,9 +248,9 @@ def test_a_file_that_is_no_longer_ours_stays(served: Served) -> None:
 # The path, and that the socket is worth less than the Elastic IP.
 
 
-def test_the_default_is_in_the_runtime_directory(tmp_path: Path) -> None:
-    assert start(None, {}, echo) is start(None, {"RUNTIME_DIRECTORY": ""}, echo) is None
-    server = start(None, {"RUNTIME_DIRECTORY": f"{tmp_path}:/run/other"}, echo)
+def test_it_serves_at_the_default_path(tmp_path: Path) -> None:
+    assert start(None, None, echo) is None
+    server = start(None, tmp_path / "control", echo)
     assert server is not None
     assert (tmp_path / "control").exists()
     server.close()
@@ -258,9 +258,9 @@ def test_the_default_is_in_the_runtime_directory(tmp_path: Path) -> None:
 
 def test_without_the_default_one_it_goes_on_and_without_the_named_one_it_does_not(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone")
-    assert start(None, {"RUNTIME_DIRECTORY": gone}, echo) is None
+    assert start(None, Path(gone, "control"), echo) is None
     with pytest.raises(ConfigError, match="No such file"):
-        start(f"{gone}/control", {}, echo)
+        start(f"{gone}/control", None, echo)
 
 
 def test_our_own_bug_costs_one_connection_and_nothing_else(
