@@ -14,7 +14,6 @@ A Client is not thread-safe: each thread needs its own.
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import Any, TypeVar
 import requests
 
 from exoip import __version__
-from exoip.errors import ApiError, ApiTimeout, ApiUnavailable, ApiUnreachable, ConfigError, OperationFailed
+from exoip.errors import ApiError, ApiTimeout, ApiUnavailable, ApiUnreachable, OperationFailed
 from exoip.exoscale.error_mapping import error_from_exception, error_from_response
 from exoip.exoscale.models import (
     ElasticIp,
@@ -42,7 +41,6 @@ SIGNATURE_LIFETIME = 600  # seconds, as in the official clients
 FIRST_POLL = 0.25  # seconds until the first look at an operation; each further wait is twice as long
 LONGEST_POLL = 3.0  # seconds between two looks at an operation
 
-_URL = re.compile(r"https?://[\w.:\[\]-]+(/[\w.~/-]*)?", re.ASCII)
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"exoip/{__version__}"}
 _Parsed = TypeVar("_Parsed")
 _Record = TypeVar("_Record", InstanceRecord, OperationRecord)
@@ -75,9 +73,9 @@ _OPERATION = _ApiCall("get-operation", "GET", "/operation/{}")
 class Client:
     """The API of one zone.
 
-    `endpoint`: its URL with `/v2`; time-outs in seconds; `wall_clock`: Unix time in seconds. Raises
-    ConfigError for a malformed endpoint or key. The methods raise ApiError, and ValueError for an id
-    that is not a UUID, which is never sent.
+    `endpoint`: its URL with `/v2`; time-outs in seconds; `wall_clock`: Unix time in seconds. The
+    configuration has checked the endpoint and the key. The methods raise ApiError, and ValueError for
+    an id that is not a UUID, which is never sent.
     """
 
     def __init__(
@@ -95,15 +93,6 @@ class Client:
         self._timeouts = {"GET": read_timeout, "PUT": mutation_timeout}
         self._wall_clock = wall_clock
         self._transport = Transport()
-        if not re.fullmatch(r"[!-+\--~]+", key) or not secret:  # it goes into a header, before a comma
-            raise ConfigError("the API key must be one word of plain letters and digits, and the secret not empty")
-        try:
-            if not _URL.fullmatch(endpoint):
-                raise ValueError("not a plain http or https URL")
-            self._prepare(_ZONES, _ZONES.path, {}, b"")
-        except (requests.RequestException, ValueError) as error:
-            example = "https://api-ch-gva-2.exoscale.com/v2"
-            raise ConfigError(f"API endpoint {endpoint!r} must be a URL like {example}: {error}") from error
 
     def close(self) -> None:
         """Close the connection. A later call opens it again."""
@@ -185,7 +174,8 @@ class Client:
         def parse_list(answer: dict[str, Any]) -> tuple[_Parsed, ...]:
             if answer and name not in answer:  # an empty object may stand for an empty list, but no other may
                 raise ValueError(f"{name!r} is missing")
-            return tuple(map(parse, items(answer.get(name)) or ()))
+            found = answer.get(name)
+            return () if found is None else tuple(map(parse, items(found)))
 
         return self._send(call, parse_list, query=query)
 
@@ -208,8 +198,9 @@ class Client:
         body: bytes = b"",
     ) -> _Parsed:
         """Send `call` and return what `parse` makes of the object that the API answers."""
-        request = self._prepare(call, call.path.format(*map(uuid, ids)), query or {}, body)
+        path = call.path.format(*map(uuid, ids))
         try:
+            request = self._prepare(call, path, query or {}, body)
             response = self._transport.send(request, self._timeouts[call.method])
         except requests.RequestException as error:
             raise error_from_exception(error, call.label, self.endpoint) from error

@@ -1,15 +1,15 @@
 """Define the API's answers as frozen dataclasses that cannot be made from nonsense.
 
 Each field names its key in the JSON object and the function that parses its value. The API's
-description requires no field, so a field that is absent or null becomes "" or None. A value of the
-wrong type, or an id that is not a UUID, raises ValueError. Texts are cut and made one printable line.
+description requires no field, so one that is absent or null has its default. A value of the wrong
+type, or an id that is not a UUID, raises ValueError. Texts are cut and made one printable line.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from ipaddress import ip_address, ip_network
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -47,9 +47,9 @@ def json_object(body: bytes) -> dict[str, Any]:
         raise ValueError(f"{error} in {one_line(body[:400].decode('utf-8', 'replace'), 100)!r}") from None
 
 
-def items(value: object) -> list[Any] | None:
-    """Return a list, or None for null. Raises ValueError."""
-    if value is not None and not isinstance(value, list):
+def items(value: object) -> list[Any]:
+    """Return `value`, which must be a list. Raises ValueError."""
+    if not isinstance(value, list):
         raise ValueError(f"{_shown(value)} is not a list")
     return value
 
@@ -61,9 +61,9 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def _text(value: object) -> str:
-    if value is not None and not isinstance(value, str):
+    if not isinstance(value, str):
         raise ValueError(f"{_shown(value)} is not a text")
-    return one_line(value or "")
+    return one_line(value)
 
 
 def _address(value: object) -> str:
@@ -76,23 +76,18 @@ def _network(value: object) -> str:
     return text if not text or ip_network(text, strict=False) else ""
 
 
-def _port(otherwise: int) -> Callable[[object], int]:
-    def parse(value: object) -> int:
-        if value is not None and not isinstance(value, int):
-            raise ValueError(f"{_shown(value)} is not a port")
-        return otherwise if value is None else value
-
-    return parse
+def _port(value: object) -> int:
+    if not isinstance(value, int):
+        raise ValueError(f"{_shown(value)} is not a port")
+    return value
 
 
 def _id(value: object) -> str:
-    """Return the id of an object that is named by its id alone, or "" for null."""
-    return "" if value is None else uuid(_object(value).get("id"))
+    return uuid(_object(value).get("id"))
 
 
-def _ids(value: object) -> frozenset[str] | None:
-    found = items(value)
-    return None if found is None else frozenset(uuid(_object(item).get("id")) for item in found)
+def _ids(value: object) -> frozenset[str]:
+    return frozenset(map(_id, items(value)))
 
 
 def _ingress(value: object) -> tuple[IngressRule, ...] | None:
@@ -101,9 +96,8 @@ def _ingress(value: object) -> tuple[IngressRule, ...] | None:
     Only `exoipctl check` reads them: odd rules must not keep the daemon from its peers.
     """
     try:
-        found = items(value)
-        rules = [rule for rule in found or () if _object(rule).get("flow-direction") == "ingress"]
-        return None if found is None else tuple(map(IngressRule.from_json, rules))
+        rules = [rule for rule in items(value) if _object(rule).get("flow-direction") == "ingress"]
+        return tuple(map(IngressRule.from_json, rules))
     except ValueError:
         return None
 
@@ -114,7 +108,7 @@ def _shown(value: object) -> str:
 
 
 def _key(key: str, parse: Callable[[object], object], default: object = "") -> Any:
-    """Return a field that `from_json` fills with what `parse` makes of the value of `key`."""
+    """Return a field that `from_json` fills with what `parse` makes of `key`, if that is not null."""
     return field(default=default, metadata={"key": key, "parse": parse})
 
 
@@ -126,10 +120,13 @@ class _JsonObject:
         given = _object(value)
         parsed = {}
         for each in fields(cls):
+            key, parse = each.metadata["key"], each.metadata["parse"]
+            if given.get(key) is None and each.default is not MISSING:
+                continue
             try:
-                parsed[each.name] = each.metadata["parse"](given.get(each.metadata["key"]))
+                parsed[each.name] = parse(given.get(key))
             except ValueError as error:
-                raise ValueError(f"{each.metadata['key']}: {error}") from None
+                raise ValueError(f"{key}: {error}") from None
         return cls(**parsed)
 
 
@@ -216,8 +213,8 @@ class IngressRule(_JsonObject):
     """
 
     protocol: str = _key("protocol", _text)
-    first: int = _key("start-port", _port(1), 1)
-    last: int = _key("end-port", _port(65535), 65535)
+    first: int = _key("start-port", _port, 1)
+    last: int = _key("end-port", _port, 65535)
     group: str = _key("security-group", _id)
     network: str = _key("network", _network)
 
