@@ -83,5 +83,5 @@ class Event:
 
 
 def replace_ids(text: str, display_name: Callable[[str], str]) -> str:
-    """Replace each instance id in `text` by its label."""
+    """Replace each instance id in `text` by its display name."""
     return UUID_PATTERN.sub(lambda found: display_name(found[0]), text)

@@ -62,7 +62,7 @@ class RunningNode:
         )  # fmt: skip
         self._clients = ClientPool(*_clients(config, topology))
         self._counters = Counters()
-        self._journal = Journal(topology.eip, topology.instance_id, self.label, wall)
+        self._journal = Journal(topology.eip, topology.instance_id, self.display_name, wall)
         self._link = HeartbeatLink(channel, self.node, emit, config.auth_policy(), clock)
         self._sender, self._receiver = Sender(self._link), Receiver(self._link)
         caller = ApiCaller(topology.eip, topology.eip_id, self._clients, self._refresh, clock)
@@ -110,7 +110,7 @@ class RunningNode:
 
     def for_control(self) -> ControlledNode:
         """Return what the control socket needs."""
-        return ControlledNode(self.node, self._status_input, self.label, self.metrics)
+        return ControlledNode(self.node, self._status_input, self.display_name, self.metrics)
 
     def metrics(self) -> str:
         """Return the metrics as text. Raises ConfigError if the package for them is missing."""
@@ -124,7 +124,7 @@ class RunningNode:
             )
         )  # fmt: skip
 
-    def label(self, instance_id: str) -> str:
+    def display_name(self, instance_id: str) -> str:
         """Return the name and address of an instance, for people."""
         for member in self.topology.members:
             if member.instance_id == instance_id:

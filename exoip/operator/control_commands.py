@@ -30,11 +30,11 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ControlledNode:
-    """A node that takes part. `facts` returns what else is known, `label` an instance's name."""
+    """A node that takes part. `facts` returns what else is known, `display_name` an instance's name."""
 
     node: Node
     facts: Callable[[], StatusInput]
-    label: Callable[[str], str]
+    display_name: Callable[[str], str]
     metrics: Callable[[], str]
 
 
@@ -97,7 +97,7 @@ class ControlCommands:
                 raise ControlRequestError(str(error)) from error
         view, facts = served.node.snapshot(self._clock()), served.facts()
         if isinstance(request, Status):
-            return {"status": describe_running(view, facts, served.label, self._started, self._wall)}
+            return {"status": describe_running(view, facts, served.display_name, self._started, self._wall)}
         return self._change(served, view, facts, request, f"{request.by or 'somebody'} (uid {uid})")
 
     def _change(self, served: ControlledNode, view: Snapshot, facts: StatusInput, request: Change, who: str) -> Answer:
@@ -107,7 +107,9 @@ class ControlCommands:
             case Undrain():
                 return self._undrain(served, view, who)
             case Failover():
-                return self._failover(served, view, request, who, obstacle(view, facts.topology.eip, served.label))
+                return self._failover(
+                    served, view, request, who, obstacle(view, facts.topology.eip, served.display_name)
+                )
             case Priority():
                 before = served.node.set_priority(request.priority, self._clock())
                 log(
@@ -153,9 +155,9 @@ class ControlCommands:
             said.append(forced)
         if other := successor(view):
             said.append(_expected(served, other))
-        said.append(afterwards(view, served.node.config().instance_id, request.seconds, served.label))
+        said.append(afterwards(view, served.node.config().instance_id, request.seconds, served.display_name))
         return {"said": said, "expected": other and other.instance_id, "until": round(self._wall(until), 3)}
 
 
 def _expected(served: ControlledNode, other: PeerView) -> str:
-    return f"{served.label(other.instance_id)} is expected to take over"
+    return f"{served.display_name(other.instance_id)} is expected to take over"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from exoip.core.snapshot import PeerView, Snapshot
 
-Label = Callable[[str], str]
+DisplayName = Callable[[str], str]
 
 _UNABLE = {
     HOLDING_UNFIT: "holds it, but is unfit",
@@ -26,36 +26,38 @@ def successor(node: Snapshot) -> PeerView | None:
     return min(able, key=lambda peer: (peer.priority, peer.instance_id), default=None)
 
 
-def obstacle(node: Snapshot, eip: str, label: Label) -> str:
+def obstacle(node: Snapshot, eip: str, display_name: DisplayName) -> str:
     """Return why this node cannot hand the Elastic IP over, "" if it can."""
     if node.leaving:
         return "this node is already leaving"
     if not node.holds:
-        master = f"; the master is {label(node.master)}" if node.master and node.role is not Role.MASTER else ""
+        master = f"; the master is {display_name(node.master)}" if node.master and node.role is not Role.MASTER else ""
         return f"this node does not hold {eip}{master}"
     if node.role is not Role.MASTER:
         return f"this node is {node.role} and releases {eip} as soon as its master holds it"
     if successor(node) is None:
-        return "no node can take over: " + ("; ".join(_unable(peer, label) for peer in node.peers) or "no peer exists")
+        return "no node can take over: " + (
+            "; ".join(_unable(peer, display_name) for peer in node.peers) or "no peer exists"
+        )
     return ""
 
 
-def _unable(peer: PeerView, label: Label) -> str:
+def _unable(peer: PeerView, display_name: DisplayName) -> str:
     if not peer.listed:
         why = "is no longer a member"
     elif not peer.alive:
         why = "is not heard"
     else:
         why = _UNABLE.get(peer.priority, "is fit")
-    return f"{label(peer.instance_id)} {why}"
+    return f"{display_name(peer.instance_id)} {why}"
 
 
-def afterwards(node: Snapshot, own_id: str, seconds: float, label: Label) -> str:
+def afterwards(node: Snapshot, own_id: str, seconds: float, display_name: DisplayName) -> str:
     """Return what happens once this node has stood aside for `seconds`, if all nodes are alike."""
     other = successor(node)
     if other is None:
         return "it moves as soon as another node can take over"
-    stays = f"then it stays with {label(other.instance_id)}"
+    stays = f"then it stays with {display_name(other.instance_id)}"
     if (other.priority, other.instance_id) < (node.priority, own_id):
         return f"{stays}, which is the better node"
     if node.preempt_delay == math.inf:
