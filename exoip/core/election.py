@@ -1,29 +1,31 @@
-"""Who should hold the Elastic IP: the election, as every node runs it for itself.
+"""Decide who should hold the Elastic IP. Every node runs this election for itself.
 
-Pure: no socket, no clock, no log. Every method that needs the time takes `now`, in seconds of any steady clock. Methods
-return the events that they caused.
+Pure: no socket, no clock, no log. Methods that need the time take `now`, in seconds of any steady clock,
+and return the events that they caused.
 
 Theory of operation
 -------------------
-Every node beats its *advertised priority* to every other, at once when it changes and otherwise once an advertisement interval.
-A node's *rank* is `(advertised priority, instance id)`; the lowest rank among oneself and the peers that are alive is the master.
-Ids differ, so equal priorities never make two masters.
+Every node sends its *advertised priority* to every other node: at once when it changes, and otherwise once
+an advertisement interval. A node's *rank* is `(advertised priority, instance id)`. The lowest rank among
+this node and the peers that are alive is the master. Ids differ, so equal priorities never make two masters.
 
     advertised   means
     0            this node is known to hold the EIP, and the preemption delay protects it
     1..252       the configured priority: fit
     253          unfit, and last known to hold
-    254          unfit, or letting go of the EIP right now
+    254          unfit, or releasing the EIP at this moment
     255          leaving
 
-So where all are unfit nothing moves, and an unfit node still relieves a leaving one.
+So if all nodes are unfit nothing moves, and an unfit node still relieves a leaving one.
+Shown by 20, 21c, 25, 31, 39.
 
-A peer is *alive* while `now < last_seen + dead time`, the dead time being interval x dead ratio. One that is heard is alive at
-once. Only `tick(now, socket_drained=True)` lets peers die: the caller states that no datagram which
-came before `now` still waits in the socket.
+A peer is *alive* while `now < last_seen + dead time`; the dead time is interval x dead ratio. A peer that is
+heard is alive at once. Only `tick(now, socket_drained=True)` lets peers die: the caller states that no
+datagram which came before `now` still waits in the socket. Shown by 01, 26f, TestLifeAndDeath.
 
-A peer's new priority counts at once, but for one case: a rise from 0 to 1..252 counts after one dead time, because a holder that
-is restarted advertises its configured priority until it has read from the API that it still holds.
+A peer's new priority takes effect at once, except a rise from 0 to 1..252. That takes effect after one dead
+time, because a holder that is restarted advertises its configured priority until it has read from the API
+that it still holds. Shown by 05a, 05b, TestRiseFromZero.
 
 Roles
 -----
@@ -37,14 +39,17 @@ Roles
        +--------------------------------------------------^
                    one dead time over, no better peer
 
-LISTENING is the start: the node beats, hears for one dead time and does nothing else. A node that slept past its own schedule
-by half a dead time or more (a suspended machine, SIGSTOP, an IO storm) has not been listening, and listens anew.
+LISTENING is the start: the node sends heartbeats, listens for one dead time and does nothing else. A node
+that is half a dead time or more late (a suspended machine, SIGSTOP, an I/O storm) has not been listening,
+and listens again. Shown by 04, 26c, 26d, TestStall.
 
-Preemption delay: kept by the holder, which advertises 0 until one and the same better, fit peer has been heard for that long without a
-break. Then it has conceded to that peer: though that one, holding at last, advertises 0 itself, the holder is not protected again
-until it has let go, or the peer is dead or unfit. A start of all, a death and a leave never wait for the delay.
+Preemption delay: the holder keeps it, by advertising 0 until one and the same better, fit peer has been
+heard for that long without a break. Then preemption is granted to that peer. Although that peer advertises
+0 itself once it holds, the old holder is not protected again until it has released the EIP, or the peer is
+dead or unfit. A cold start, a death and a leave never wait for the delay. Shown by 13b, 30a, 30b, 30c.
 
-Flap damping: a node whose role changed often lately keeps a preemption delay even where none is configured, see `damping`.
+Flap damping: a node whose role has changed often lately keeps a preemption delay even if none is
+configured, see `flap_damping`.
 """
 
 from __future__ import annotations
@@ -76,19 +81,19 @@ class Election:
         self.local_state = LocalState()
         self.peers: dict[str, Peer] = {}
         self.role = Role.LISTENING
-        self.master: str | None = None  # who should hold: the id of the best node alive, perhaps our own
+        self.master: str | None = None  # the id of the best node alive, perhaps our own
         self.reason = "start"
         self.since = now
         self.advertised = config.priority
         self.damping = Damping()
         self._listen_until = now + config.dead_time
-        self._next_death = math.inf
-        self._conceded: str | None = None  # to this peer the preemption delay has run out
+        self.next_death = math.inf  # when the next peer dies unless it is heard; inf if no peer is alive
+        self._preempted_by: str | None = None  # the peer to which preemption is granted
 
-    # -- what comes in ------------------------------------------------------------------------------------------------
+    # -- inputs -------------------------------------------------------------------------------------------------------
 
     def heard(self, instance_id: str, priority: int, now: float) -> list[Event]:
-        """Take note that the member `instance_id` advertised `priority` (0..255). One that changes nothing costs O(1)."""
+        """Record that a member advertised `priority` (0..255). If nothing changes, this costs O(1)."""
         peer = self.peers[instance_id]
         peer.last_seen = now
         if priority >= UNFIT:
@@ -107,12 +112,12 @@ class Election:
             event = Event(EventName.PEER_PRIORITY, now, instance_id, change, {"priority": priority, "old": old})
         else:
             event = Event(EventName.PEER_ALIVE, now, instance_id, priority_meaning(priority), {"priority": priority})
-            self._next_death = min(self._next_death, now + self.config.dead_time)
+            self.next_death = min(self.next_death, now + self.config.dead_time)
         return [event, *self.decide(now, event.name, instance_id)]
 
     def tick(self, now: float, *, socket_drained: bool) -> list[Event]:
-        """Let what is due happen: deaths (only when `socket_drained`), the end of LISTENING, rises that count, the preemption delay."""
-        events = self._expire_peers(now) if socket_drained and now >= self._next_death else []
+        """Do what is due: deaths (only if `socket_drained`), the end of LISTENING, rises, the preemption delay."""
+        events = self._expire_peers(now) if socket_drained and now >= self.next_death else []
         for peer in self.peers.values():
             if peer.rise_effective_at is not None and now >= peer.rise_effective_at:
                 peer.rise_effective_at = None
@@ -122,40 +127,40 @@ class Election:
         return events + self.decide(now, *cause)
 
     def stalled(self, now: float, slept: float) -> list[Event]:
-        """This node was not running for `slept` seconds: it listens anew, and gives every peer a whole dead time to be heard."""
+        """Listen again after not running for `slept` seconds; every peer has a whole dead time to be heard."""
         self._listen_until = now + self.config.dead_time
         for peer in self.peers.values():
             if peer.alive:
                 peer.last_seen = now
-        self._next_death = now + self.config.dead_time if self.peers else math.inf
+        self.next_death = now + self.config.dead_time if self.peers else math.inf
         event = Event(EventName.STALLED, now, self.config.instance_id, f"paused for {slept:.2f} s", {"slept": slept})
         return [event, *self.decide(now, EventName.STALLED)]
 
     def set_local_state(self, state: LocalState, now: float) -> list[Event]:
-        """Take the node's own condition into account."""
+        """Replace this node's own state."""
         if state == self.local_state:
             return []
         before, self.local_state = self.local_state, state
         return self.decide(now, state.trigger(before))
 
     def set_config(self, config: ElectionConfig, now: float) -> list[Event]:
-        """Go by other terms from now on (a reload). The own id stays."""
+        """Replace the configuration (a reload). Raises ValueError for another instance id."""
         if config.instance_id != self.config.instance_id:
             raise ValueError("a node's instance id does not change while it runs")
         listened = max(0.0, now - (self._listen_until - self.config.dead_time))
         shorter = max(0.0, self.config.dead_time - config.dead_time)
-        for peer in self.peers.values():  # heard at the old pace so far: it has the whole new dead time to be heard
+        for peer in self.peers.values():  # it has a whole new dead time to be heard
             peer.last_seen = max(peer.last_seen, min(now, peer.last_seen + shorter))
         self.config = config
         if self.role is Role.LISTENING:
             self._listen_until = now - listened + config.dead_time
-        self._next_death = -math.inf  # look at every peer again
+        self.next_death = -math.inf  # look at every peer again
         for peer in self.peers.values():
             self._compare(peer, now)
         return self.decide(now, Cause.CONFIGURATION)
 
     def set_members(self, instance_ids: frozenset[str], now: float) -> list[Event]:
-        """Hear exactly these members from now on, never oneself."""
+        """Replace the members. This node itself is never one."""
         events = []
         for gone in sorted(self.peers.keys() - instance_ids):
             del self.peers[gone]
@@ -165,10 +170,10 @@ class Election:
             events.append(Event(EventName.PEER_ADDED, now, new, "a member"))
         return events + self.decide(now, Cause.MEMBERS)
 
-    # -- what comes out -----------------------------------------------------------------------------------------------
+    # -- outputs -------------------------------------------------------------------------------------------------------
 
     def decide(self, now: float, cause: EventName | Cause, peer: str = "") -> list[Event]:
-        """Look at the advertised priority and the role again, because of `cause`, an event of `peer` if one is given."""
+        """Decide the advertised priority and the role again. `cause`, perhaps of `peer`, is for the events."""
         events = []
         self._grant_preemption(now)
         advertised = self._advertise()
@@ -196,16 +201,11 @@ class Election:
 
     @property
     def preempt_delay(self) -> float:
-        """How long a better node must have been back before it takes the EIP from this one, in seconds; inf: never."""
+        """Seconds that a better node must have been back before it takes the EIP from this one; inf: never."""
         return max(self.config.preempt_delay, self.damping.delay if self.config.flap_damping else 0.0)
 
-    @property
-    def next_death(self) -> float:
-        """When the next peer dies unless it is heard: `tick(…, socket_drained=True)` is wanted then; inf when no peer is alive."""
-        return self._next_death
-
     def next_deadline(self) -> float:
-        """When `tick` is wanted for anything but deaths; inf for never."""
+        """Return when `tick` is wanted for anything but deaths; inf for never."""
         times = [self._listen_until] if self.role is Role.LISTENING else []
         times += [peer.rise_effective_at for peer in self.peers.values() if peer.rise_effective_at is not None]
         if self.advertised == PROTECTED:
@@ -214,30 +214,20 @@ class Election:
         return min(times, default=math.inf)
 
     def alive(self, instance_id: str) -> bool:
-        """Whether the instance is a peer that is alive."""
+        """Return whether the instance is a peer that is alive."""
         peer = self.peers.get(instance_id)
         return peer is not None and peer.alive
-
-    def heard_after(self, instance_id: str, moment: float) -> bool:
-        """Whether the peer is alive, was heard after `moment`, and neither lets go nor leaves."""
-        peer = self.peers.get(instance_id)
-        return peer is not None and peer.alive and peer.last_seen > moment and peer.priority < UNFIT
-
-    def last_unfit_advert(self, instance_id: str) -> float:
-        """When the peer last advertised that it lets go, leaves, or is unfit; -inf for never."""
-        peer = self.peers.get(instance_id)
-        return peer.last_unfit_advert if peer is not None else -math.inf
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _expire_peers(self, now: float) -> list[Event]:
-        events, self._next_death = [], math.inf
+        events, self.next_death = [], math.inf
         for peer in self.peers.values():
             if not peer.alive:
                 continue
             deadline = peer.last_seen + self.config.dead_time
             if now < deadline:
-                self._next_death = min(self._next_death, deadline)
+                self.next_death = min(self.next_death, deadline)
                 continue
             peer.alive, peer.rise_effective_at, peer.better_since = False, None, None
             silent = now - peer.last_seen
@@ -257,12 +247,12 @@ class Election:
         return {p.instance_id: p.better_since for p in self.peers.values() if p.better_since is not None}
 
     def _grant_preemption(self, now: float) -> None:
-        peer = self.peers.get(self._conceded or "")
+        peer = self.peers.get(self._preempted_by or "")
         if not self.local_state.last_held or peer is None or not peer.alive or peer.priority >= HOLDING_UNFIT:
-            self._conceded = None
-        if self._conceded is None and self.local_state.holds:
+            self._preempted_by = None
+        if self._preempted_by is None and self.local_state.holds:
             over = [rival for rival, since in self._rivals().items() if now >= since + self.preempt_delay]
-            self._conceded = min(over, default=None)
+            self._preempted_by = min(over, default=None)
 
     def _advertise(self) -> int:
         own, delay = self.local_state, self.preempt_delay
@@ -272,7 +262,7 @@ class Election:
             return UNFIT
         if own.unfit:
             return HOLDING_UNFIT if own.last_held else UNFIT
-        if own.holds and delay > 0 and self._conceded is None:
+        if own.holds and delay > 0 and self._preempted_by is None:
             return PROTECTED
         return self.config.priority
 

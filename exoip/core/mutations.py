@@ -35,7 +35,7 @@ from dataclasses import replace
 
 from exoip.core.backoff import LONGEST_ATTACH_RETRY, Backoff, CircuitBreaker
 from exoip.core.calls import POLL, Call, Failure, Kind, Operation, Outcome, Purpose
-from exoip.core.election import LEAVING, Election, Role
+from exoip.core.election import LEAVING, UNFIT, Election, Role
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.observed import InstanceState, Observed
 
@@ -189,12 +189,12 @@ class Mutations:
         return (f"{stopping}{successor} holds and is heard", {"successor": successor}) if successor else None
 
     def _holds_and_heard(self, instance_id: str) -> bool:
-        other = self._observed.others.get(instance_id)
-        if other is None or other.holds is not True or other.read_at < self.release_reads_since:
+        other, peer = self._observed.others.get(instance_id), self._election.peers.get(instance_id)
+        if other is None or peer is None or other.holds is not True or other.read_at < self.release_reads_since:
             return False
-        if not self.leaving and other.read_at < self._election.last_unfit_advert(instance_id) + DETACH_SETTLES:
+        if not self.leaving and other.read_at < peer.last_unfit_advert + DETACH_SETTLES:
             return False
-        return self._election.heard_after(instance_id, other.read_end)
+        return peer.alive and peer.last_seen > other.read_end and peer.priority < UNFIT
 
     # -- outcomes -----------------------------------------------------------------------------------------------------
 

@@ -106,23 +106,25 @@ class OwnState:
         self.held, self.attach_may_land, self.changed_at, self.known_at = True, False, now, looked
         if now - called > trusted_for:
             self.doubt_since = now
-        elif self.doubt_since is not None and self.doubt_since <= called:
-            self.doubt_since = None
+        else:
+            self._end_doubt(called)
 
     def detached(self, called: float, now: float) -> None:
         """Record that the detach called at `called` is done."""
         self.held, self.attach_may_land, self.changed_at, self.known_at = False, False, now, now
-        if self.doubt_since is not None and self.doubt_since <= called:
-            self.doubt_since = None
+        self._end_doubt(called)
 
     def seen(self, holds: bool, began: float) -> bool:
         """Record a read that began then; return False if it is too old to show anything."""
         if began < self.changed_at or began < self.known_at:
             return False
         self.held, self.known_at = holds, began
+        self._end_doubt(began)
+        return True
+
+    def _end_doubt(self, began: float) -> None:
         if self.doubt_since is None or began >= self.doubt_since:
             self.doubt_since, self.attach_may_land = None, False
-        return True
 
 
 class Observed:

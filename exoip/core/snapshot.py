@@ -1,6 +1,6 @@
-"""A node at one moment, for the status line, the demo and the operator. Pure.
+"""Take a snapshot of a node, for the status, the metrics and the operator. Pure.
 
-All times are seconds of the node's clock; inf and -inf stand for never.
+All times are seconds of the node's clock; inf and -inf mean never.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from exoip.core.unfit import UnfitReason
 
 
 class Health(StrEnum):
-    """What a health check says of the service."""
+    """The health of the service, by one check."""
 
     PENDING = "pending"  # no result yet
     PASSING = "passing"
@@ -31,8 +31,8 @@ class Health(StrEnum):
 class CheckView:
     """A health check at one moment.
 
-    `since`: when its health last changed; `why`: of the last bad result; `runs`, `bad`: results so far;
-    `took`: seconds of the last one.
+    `since`: when its health last changed. `why`: the reason of the last bad result. `runs` and `bad`: the
+    number of results and bad results so far. `took`: seconds that the last one took.
     """
 
     name: str
@@ -46,7 +46,7 @@ class CheckView:
 
 @dataclass(frozen=True, slots=True)
 class HookView:
-    """How often the operator's program was called so far, and how many states wait to be reported to it."""
+    """The number of calls of the operator's hook so far, and of states that wait to be reported to it."""
 
     done: int
     failed: int
@@ -56,10 +56,12 @@ class HookView:
 
 @dataclass(frozen=True, slots=True)
 class PeerView:
-    """One other node in a snapshot. `holds` None: not known; `presumed`: it was the master that was lost, nobody has read it since.
+    """One other node.
 
-    `read_at`: the read that says whether it holds began then. `listed`: a member at present; one that is not is kept until it is seen
-    not to hold. `denied`: why its last heartbeat was refused, if it was.
+    `holds`: None if unknown. `presumed`: it was the master before, and has not been read since.
+    `read_at`: when the read that shows whether it holds began. `listed`: it is a member at present; one
+    that is not is kept until a read shows that it does not hold. `denied`: why its last heartbeat was not
+    authenticated, or "".
     """
 
     instance_id: str
@@ -77,7 +79,7 @@ class PeerView:
 
 @dataclass(frozen=True, slots=True)
 class Flapping:
-    """How often the role changed lately; `delay`: seconds that a better node has to wait for that, `until` when."""
+    """The recent role changes, the seconds that a better node has to wait for them, and until when."""
 
     changes: int = 0
     delay: float = 0.0
@@ -86,11 +88,11 @@ class Flapping:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The node at one moment.
+    """A node at one moment.
 
-    `unfit_reasons`: why it steps aside, and until when. `stand_back_until`: the end of a stand-back, -inf when there is none.
-    `preempt_delay`: what a better node has to wait at present, damping included. `trouble`: by kind of call, what fails at present.
-    `again`: what waits after a failure, and when it is tried again. `answered_at`: the last good answer of the API.
+    `stand_back_until`: -inf if it does not stand back. `preempt_delay`: seconds that a better node has to
+    wait at present, damping included. `trouble`: the kinds of call that fail. `again`: when a job that has
+    failed is tried again. `answered_at`: when the API last answered.
     """
 
     at: float
@@ -119,11 +121,11 @@ class Snapshot:
     outsiders: tuple[str, ...] = ()
 
 
-def take(
+def take_snapshot(
     election: Election, ownership: Ownership, admission: Admission, dropped: Mapping[str, int], now: float
 ) -> Snapshot:
-    """Return the state of a node, whose lock the caller holds."""
-    me, damping = ownership.observed.own, election.damping
+    """Return a snapshot. The caller holds the node's lock."""
+    own, damping = ownership.observed.own, election.damping
     return Snapshot(
         at=now,
         role=election.role,
@@ -131,8 +133,8 @@ def take(
         since=election.since,
         master=election.master,
         advertised=election.advertised,
-        holds=me.held,
-        in_doubt=me.doubt,
+        holds=own.held,
+        in_doubt=own.doubt,
         unfit=ownership.unfit_reasons.unfit(now),
         yielded=ownership.stand_back.active,
         leaving=ownership.mutations.leaving,
@@ -140,7 +142,7 @@ def take(
         peers=peer_views(admission.members, election.peers, ownership.observed.others, admission.denied),
         dropped=dict(dropped),
         priority=election.config.priority,
-        known_at=me.known_at,
+        known_at=own.known_at,
         unfit_reasons=ownership.unfit_reasons.reasons(now),
         stand_back_until=ownership.stand_back.until,
         preempt_delay=election.preempt_delay,
@@ -154,13 +156,14 @@ def take(
 
 def _again(ownership: Ownership, now: float) -> dict[str, float]:
     mutations, reads = ownership.mutations, ownership.reads
-    jobs = {
-        "attach": mutations.attach_backoff,
-        "detach of another": mutations.clear_backoff,
-        "detach of this instance": mutations.release_backoff,
-    }
-    jobs |= {"read": reads.backoff, "list": reads.list_backoff}
-    return {job: backoff.at for job, backoff in jobs.items() if backoff.at > now}
+    jobs = (
+        ("attach", mutations.attach_backoff),
+        ("detach of another", mutations.clear_backoff),
+        ("detach of this instance", mutations.release_backoff),
+        ("read", reads.backoff),
+        ("list", reads.list_backoff),
+    )
+    return {job: backoff.at for job, backoff in jobs if backoff.at > now}
 
 
 def peer_views(
@@ -169,7 +172,7 @@ def peer_views(
     others: Mapping[str, InstanceState],
     denied: Mapping[str, str],
 ) -> tuple[PeerView, ...]:
-    """Put together what the configuration, the election and the API know of each other node, in the order of the ids."""
+    """Combine what the configuration, the election and the API show about each other node, sorted by id."""
     views = []
     for instance_id, other in sorted(others.items()):
         address, port = members.get(instance_id, ("", 0))
@@ -181,7 +184,7 @@ def peer_views(
 
 
 def status(node: Snapshot, eip: str) -> str:
-    """Return the node's state in a line, as `systemctl status` shows it."""
+    """Return the node's state in one line, for `systemctl status`."""
     alive = sum(peer.alive for peer in node.peers)
     words = [f"{node.role} of {eip}" if node.role is Role.MASTER else f"{node.role} for {eip}"]
     words.append(f"{alive} of {len(node.peers)} peers alive")

@@ -52,8 +52,8 @@ MUTANTS = (
     Mutant(
         "acts from its first moment, without listening",
         "core/election",
-        "        self._listen_until = now + config.dead_time\n        self._next_death",
-        "        self._listen_until = now\n        self._next_death",
+        "        self._listen_until = now + config.dead_time\n        self.next_death",
+        "        self._listen_until = now\n        self.next_death",
         "04 39",
     ),
     Mutant(
@@ -236,15 +236,15 @@ MUTANTS = (
     Mutant(
         "lets go without hearing the master after the read",
         "core/mutations",
-        "return self._election.heard_after(instance_id, other.read_end)",
-        "return self._election.heard_after(instance_id, -math.inf)",
+        "return peer.alive and peer.last_seen > other.read_end and",
+        "return peer.alive and",
         "16c 22a",
     ),
     Mutant(
         "lets go without a read",
         "core/mutations",
-        "if other is None or other.holds is not True or other.read_at < self.release_reads_since:",
-        "if other is None:",
+        "if other is None or peer is None or other.holds is not True or other.read_at < self.release_reads_since:",
+        "if other is None or peer is None:",
         "27b",
     ),
     Mutant(

@@ -302,28 +302,14 @@ class TestLifeAndDeath:
         (dead, _) = one.tick(13.5, socket_drained=True)
         assert (dead.instance_id, dead.details["silent"]) == ("a", 3.5)
 
-    @pytest.mark.parametrize(
-        ("priority", "answer"), [(0, True), (10, True), (HOLDING_UNFIT, True), (UNFIT, False), (LEAVING, False)]
-    )
-    def test_heard_after_asks_for_life_time_and_priority(self, priority, answer):
-        one = settled()
-        assert not one.heard_after("a", 0.0)
-        assert not one.heard_after("nobody", 0.0)
-        one.heard("a", priority, 10.0)
-        assert one.heard_after("a", 9.9) is answer
-        assert not one.heard_after("a", 10.0)
-        one.tick(20.0, socket_drained=True)
-        assert not one.heard_after("a", 9.9)
-
     def test_it_remembers_when_a_peer_last_let_go_or_left(self):
         one = settled()
-        assert one.last_unfit_advert("a") == one.last_unfit_advert("nobody") == -math.inf
         one.heard("a", HOLDING_UNFIT, 10.0)
-        assert one.last_unfit_advert("a") == -math.inf
+        assert one.peers["a"].last_unfit_advert == -math.inf
         one.heard("a", UNFIT, 11.0)
         one.heard("a", UNFIT, 12.0)  # the same again counts too
         one.heard("a", 5, 13.0)
-        assert one.last_unfit_advert("a") == 12.0
+        assert one.peers["a"].last_unfit_advert == 12.0
 
 
 class TestRiseFromZero:

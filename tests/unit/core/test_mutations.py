@@ -825,6 +825,12 @@ class TestLeave:
         bench.holding.add("z")
         bench.until(lambda: bench.holding == {"z"}, 3)
 
+    def test_a_peer_that_is_releasing_it_will_not_do(self):
+        bench = self.leaving({"z": UNFIT})
+        bench.holding.add("z")
+        bench.advance(5)
+        assert bench.asked(Kind.DETACH, "m") == []
+
     def test_it_never_attaches_again(self):
         bench = self.leaving({"z": 20})
         since = bench.now
