@@ -1,7 +1,7 @@
-"""The command `exoipctl`: which command, and the exit code. The only place here that exits.
+"""The command `exoipctl`: run one command and exit with its code. Nothing else here exits.
 
 status and check   0 healthy    1 degraded    2 critical    3 unknown
-the others         0 done       1 not done                  3 nobody answers, or the command line is wrong
+all others         0 done       1 not done                  3 no answer, or a wrong command line
 """
 
 from __future__ import annotations
@@ -12,60 +12,58 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
-from exoip.ctl import commands, told
-from exoip.ctl.client import Unanswered
-from exoip.ctl.levels import CODES
+from exoip.ctl import commands
+from exoip.ctl.client import NoAnswer
 from exoip.ctl.options import build_parser
+from exoip.ctl.terminal import CODES
 from exoip.errors import ExoipError, UsageError
 
 Command = Callable[[Namespace, Mapping[str, str], TextIO], int]
 
 
 def _check(options: Namespace, environ: Mapping[str, str], out: TextIO) -> int:
-    from exoip.ctl import examine  # and with it the HTTP library: only this command needs the 0.2 s that this takes
+    from exoip.ctl import check  # loads the HTTP library, which takes 0.2 s: only this command needs it
 
-    return examine.check(options, environ, out)
+    return check.show(options, environ, out)
 
 
 COMMANDS: dict[str, Command] = {
-    "status": commands.show,
-    "history": told.tell,
+    "status": commands.show_status,
+    "history": commands.show_history,
     "check": _check,
     "wait": commands.wait,
-    "metrics": commands.metrics,
-    "drain": commands.order,
-    "undrain": commands.order,
-    "failover": commands.order,
-    "priority": commands.order,
+    "metrics": commands.show_metrics,
+    "drain": commands.send_order,
+    "undrain": commands.send_order,
+    "failover": commands.send_order,
+    "priority": commands.send_order,
 }
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str], out: TextIO, errors: TextIO) -> int:
-    """Do what the command line asks for and return the exit code."""
-    parser = build_parser()
+    """Run the command of a command line and return the exit code."""
+    command = ""
     try:
+        parser = build_parser()
         options = parser.parse_args(argv)
         if options.command is None:
             options = parser.parse_args([*argv, "status"])
-        return COMMANDS[options.command](options, environ, out)
-    except UsageError as error:
-        errors.write(f"exoipctl: {error}\n")
-        return commands.NOBODY
-    except Unanswered as error:
-        errors.write(f"exoipctl: {error}\n")
-        return CODES[error.level] if options.command == "status" else commands.NOBODY
+        command = options.command
+        return COMMANDS[command](options, environ, out)
     except ExoipError as error:
         errors.write(f"exoipctl: {error}\n")
-        return commands.NOT_DONE
+        if isinstance(error, NoAnswer) and command == "status":
+            return CODES[error.level]
+        return commands.NO_ANSWER if isinstance(error, NoAnswer | UsageError) else commands.NOT_DONE
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     try:
         code = run(sys.argv[1:], os.environ, sys.stdout, sys.stderr)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # our reader left; let the exit flush in peace
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: let the exit flush
         code = commands.NOT_DONE
     except KeyboardInterrupt:
         code = 130

@@ -1,7 +1,7 @@
-"""Which of the operations that exoip needs a key may do: found out by trying each, in a way that changes nothing.
+"""Find out which of the operations that exoip needs a key may perform, by trying each without changing anything.
 
-The reads are simply done. Attach and detach are asked for an instance that does not exist, by an id made up for this question: a key
-that may not is refused (403), and one that may is told that there is no such instance. Nothing could come of either.
+Reads are simply done. Attach and detach are requested for an instance id made up for this test: a key
+that lacks the permission gets 403, any other learns that there is no such instance.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from exoip.exoscale.client import Client
 
 
 @dataclass(frozen=True, slots=True)
-class Right:
-    """An operation, as a role's rules name it. `granted` None: not known, `why` tells more; it also tells how it was refused."""
+class Permission:
+    """An operation, by its name in a role's rules. `granted` is None if unknown; `why` explains None and False."""
 
     operation: str
     granted: bool | None
     why: str = ""
 
 
-def rights(client: Client, own_id: str, eip_id: str, *, with_group: bool) -> Iterator[Right]:
-    """Try each operation. `own_id` or `eip_id` "": not known, so what needs it is not tried."""
+def permissions(client: Client, own_id: str, eip_id: str, *, with_group: bool) -> Iterator[Permission]:
+    """Try each operation. An empty `own_id` or `eip_id` is unknown; what needs `eip_id` is then not tried."""
     nobody = str(uuid4())
     yield _try("list-elastic-ips", client.elastic_ips)
     yield _try("list-instances", client.instances)
@@ -32,23 +32,21 @@ def rights(client: Client, own_id: str, eip_id: str, *, with_group: bool) -> Ite
     yield _try("get-operation", lambda: client.operation(str(uuid4())))
     if with_group:
         yield _try("list-security-groups", client.security_groups)
-    for operation, call in (
-        ("attach-instance-to-elastic-ip", client.attach),
-        ("detach-instance-from-elastic-ip", client.detach),
-    ):
+    for name, call in (("attach-instance-to", client.attach), ("detach-instance-from", client.detach)):
+        operation = f"{name}-elastic-ip"
         if eip_id:
             yield _try(operation, lambda call=call: call(eip_id, nobody))  # type: ignore[misc]
         else:
-            yield Right(operation, None, "the Elastic IP's id is not known")
+            yield Permission(operation, None, "the Elastic IP's id is unknown")
 
 
-def _try(operation: str, call: Callable[[], object]) -> Right:
+def _try(operation: str, call: Callable[[], object]) -> Permission:
     try:
         call()
     except ApiForbidden as error:
-        return Right(operation, False, str(error))
+        return Permission(operation, False, str(error))
     except (ApiNotFound, ApiConflict, ApiInvalid, OperationFailed):
-        pass  # it was understood, and not refused
+        pass  # understood and not forbidden
     except ApiError as error:
-        return Right(operation, None, str(error))
-    return Right(operation, True)
+        return Permission(operation, None, str(error))
+    return Permission(operation, True)

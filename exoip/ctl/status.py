@@ -1,6 +1,6 @@
-"""The state of a daemon as lines for people, from what it tells. Pure but for the time zone.
+"""Format a daemon's state, the answer to a `status` request, as lines of at most 80 columns. Pure but for the time zone.
 
-Times in what it tells are Unix seconds, and all of them are looked at from `at`, the daemon's own present.
+Times in the state are Unix seconds; ages are counted from `at`, the daemon's own present.
 """
 
 from __future__ import annotations
@@ -8,125 +8,132 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from exoip.ctl.terminal import BOLD, COLOURS, FAINT, GREEN, RED, YELLOW, Paint, columns, moment, plain, span
+from exoip.ctl.terminal import BOLD, COLORS, FAINT, GREEN, RED, YELLOW, Style, duration, local_time, wrap
+from exoip.exoscale.models import printable
 
-Status = dict[str, Any]
+State = dict[str, Any]
 
-_ADVERTISED = {0: "protected", 253: "aside, holding", 254: "aside or letting go", 255: "leaving"}
-
-
-def lines(name: str, told: Status, paint: Paint) -> Iterator[str]:
-    """Return the lines for one daemon."""
-    level = told["health"]["level"]
-    role = told.get("role", told["daemon"]["phase"]).upper()
-    yield "  ".join((paint(plain(name), BOLD), told["eip"], paint(role, BOLD), paint(level, COLOURS[level])))
-    for reason in told["health"]["reasons"]:
-        yield "  " + paint(f"! {plain(reason)}", COLOURS[level])
-    facts = list(_facts(told)) if "role" in told else []
-    facts += list(_configured(told["configuration"]))
-    for title, fact in facts:
-        yield f"  {title.ljust(9)} {plain(fact)}"
-    if told.get("peers"):
-        yield from _peers(told, paint)
+_SPECIAL_PRIORITIES = {0: "protected", 253: "unfit, holding", 254: "unfit or releasing", 255: "leaving"}
+_BEST_UNFIT = 253  # this priority and worse ones say that a node should not hold
 
 
-def _facts(told: Status) -> Iterator[tuple[str, str]]:
-    now = told["at"]
-    yield "role", f"{told['role']} for {span(now - told['since'])}, since {moment(told['since'])}: {told['reason']}"
-    yield "holder", _holder(told)
-    configured, advertised = told["priority"]["configured"], told["priority"]["advertised"]
-    also = "" if configured == advertised else f", advertises {advertised} ({_ADVERTISED.get(advertised, 'changing')})"
-    yield "priority", f"{configured}{also}"
-    for one in told["aside"]:
-        until = "until it is taken back" if one["until"] is None else f"for another {span(one['until'] - now)}"
-        yield "aside", f"{one['why']}, {until}"
-    for check in told["checks"]:
+def lines(name: str, state: State, style: Style) -> Iterator[str]:
+    """Yield the lines for the daemon of that name: role and level, the reasons for the level, facts, peers."""
+    level, color = state["health"]["level"], COLORS[state["health"]["level"]]
+    role = state.get("role", state["daemon"]["phase"]).upper()
+    yield "  ".join((style(printable(name), BOLD), state["eip"], style(role, BOLD), style(level, color)))
+    for reason in state["health"]["reasons"]:
+        yield from (style(line, color) for line in wrap(f"  ! {printable(reason)}", 4))
+    facts = list(_facts(state)) if "role" in state else []
+    for title, fact in (*facts, *_configuration(state["configuration"])):
+        yield from wrap(f"  {title.ljust(9)} {printable(fact)}")
+    for peer in state.get("peers", ()):
+        alive = YELLOW if (peer["priority"] or 0) >= _BEST_UNFIT else GREEN
+        title = style("  peer     ", FAINT)
+        first, *rest = [line for text in _peer(peer, state["at"]) for line in wrap(f"{'':12}{printable(text)}")]
+        color = alive if peer["alive"] else RED
+        yield f"{title} {style(first[12:], color)}"
+        yield from (style(line, color) for line in rest)
+
+
+def _facts(state: State) -> Iterator[tuple[str, str]]:
+    """Yield (title, fact); an empty title continues the fact before."""
+    now = state["at"]
+    yield "role", f"{state['role']} for {duration(now - state['since'])}, since {local_time(state['since'])}"
+    yield "", state["reason"]
+    yield "holder", _holder(state)
+    configured, advertised = state["priority"]["configured"], state["priority"]["advertised"]
+    special = _SPECIAL_PRIORITIES.get(advertised, "changing")
+    yield "priority", f"{configured}" + ("" if configured == advertised else f", advertises {advertised} ({special})")
+    for one in state["aside"]:
+        yield "unfit", f"{one['why']}{_end(one, now)}"
+    for check in state["checks"]:
         why = f": {check['why']}" if check["health"] == "failing" and check["why"] else ""
-        yield "check", f"{check['name']} {check['health']} for {span(now - check['since'])}{why}"
-    if told["stand_back_until"] is not None:
-        yield "standing", f"back for another {span(told['stand_back_until'] - now)}, or until the other one is heard"
-    flapping = told["flapping"]
+        yield "check", f"{check['name']} {check['health']} for {duration(now - check['since'])}{why}"
+    if (until := state["stand_back_until"]) is not None:
+        yield "waiting", "a node that is not heard took the Elastic IP"
+        yield "", f"for another {duration(until - now)}, or until it is heard"
+    flapping = state["flapping"]
     if flapping["delay"]:
-        left = span((flapping["until"] or now) - now)
-        yield "damping", f"a better node waits {span(flapping['delay'])}; this ends in {left} without another change"
-    yield "API", _api(told["api"], now)
-    for one in told["api"]["again"]:
-        yield "", f"{one['job']} again in {span(one['at'] - now)}"
-    if told["refused"]:
-        counts = ", ".join(f"{count} {cause}" for cause, count in told["refused"].items())
-        yield "refused", f"{counts} (datagrams, by cause)"
+        yield "damping", f"a better node waits {duration(flapping['delay'])}"
+        yield "", f"ends in {duration((flapping['until'] or now) - now)} unless the role changes"
+    yield from _api(state["api"], now)
+    if state["refused"]:
+        counts = ", ".join(f"{count} {cause}" for cause, count in state["refused"].items())
+        yield "dropped", f"datagrams by cause: {counts}"
 
 
-def _holder(told: Status) -> str:
-    """Who holds, as last read, and when that was."""
-    now = told["at"]
-    held = []
-    if told["holds"]:
-        doubt = ", to be read again" if told["in_doubt"] else ""
-        held.append(f"this node{_read(told['read_at'], now)}{doubt}")
-    for peer in told["peers"]:
+def _end(reason: State, now: float) -> str:
+    """When a reason to be unfit ends: at a time, with `exoipctl undrain`, or when its cause does."""
+    if reason["until"] is not None:
+        return f", for another {duration(reason['until'] - now)}"
+    return ", until `exoipctl undrain`" if reason.get("cause") == "operator" else ""
+
+
+def _holder(state: State) -> str:
+    """Who holds the Elastic IP according to the last reads, and how old these are."""
+    now, master = state["at"], state["master"]
+    holders = []
+    if state["holds"]:
+        doubt = ", to be read again" if state["in_doubt"] else ""
+        holders.append(f"this node{_age(state['read_at'], now)}{doubt}")
+    for peer in state["peers"]:
         if peer["holds"]:
-            held.append(f"{called(peer)}{_read(peer['read_at'], now)}")
+            holders.append(f"{peer_label(peer)}{_age(peer['read_at'], now)}")
         elif peer["presumed"]:
-            held.append(f"{called(peer)} (it was the master, not read since)")
-    held += [f"{outsider}, which is no member" for outsider in told["outsiders"]]
-    if held:
-        return " and ".join(held)
-    master = told["master"]
-    if master is None or master["instance"] == told["instance"]:
-        return f"nobody, as far as was read{_read(told['read_at'], now)}"
-    name = next((called(peer) for peer in told["peers"] if peer["instance"] == master["instance"]), master["instance"])
-    return f"not read from here; {name} is the master and should"
+            holders.append(f"{peer_label(peer)} (was the master, not read since)")
+    holders += [f"{outsider}, which is not a member" for outsider in state["outsiders"]]
+    if holders:
+        return " and ".join(holders)
+    if master is None or master["instance"] == state["instance"]:
+        return f"no node{_age(state['read_at'], now)}"
+    known = (peer_label(peer) for peer in state["peers"] if peer["instance"] == master["instance"])
+    return f"{next(known, master['instance'])} is the master; this node has not checked whether it holds"
 
 
-def _read(at: float | None, now: float) -> str:
-    return "" if at is None else f" (read {span(now - at)} ago)"
+def _age(read_at: float | None, now: float) -> str:
+    return "" if read_at is None else f" (read {duration(now - read_at)} ago)"
 
 
-def called(peer: Status) -> str:
-    """Return what a person calls a peer."""
+def peer_label(peer: State) -> str:
+    """Return a peer's name, or else its instance id, with its address if it is known."""
     name = peer["name"] or peer["instance"]
     return f"{name} ({peer['address']})" if peer["address"] else str(name)
 
 
-def _api(api: Status, now: float) -> str:
-    answered = "no good answer yet" if api["answered_at"] is None else f"answered {span(now - api['answered_at'])} ago"
-    failing = [
-        f"{one['call']} fails for {span(now - one['since'])} ({one['failure']}{': ' * bool(one['detail'])}{one['detail']})"
-        for one in api["failing"]
-    ]
-    return "; ".join([*failing, answered, api["endpoint"]])
+def _api(api: State, now: float) -> Iterator[tuple[str, str]]:
+    answered = api["answered_at"]
+    last = "no good answer yet" if answered is None else f"last good answer {duration(now - answered)} ago"
+    yield "API", f"{api['endpoint']}, {last}"
+    for one in api["failing"]:
+        detail = f": {one['detail']}" if one["detail"] else ""
+        yield "", f"{one['call']} has failed for {duration(now - one['since'])} ({one['failure']}{detail})"
+    for one in api["again"]:
+        yield "", f"{one['job']} again in {duration(one['at'] - now)}"
 
 
-def _configured(configuration: Status) -> Iterator[tuple[str, str]]:
-    interval, ratio = configuration["advertisement_interval"], configuration["dead_ratio"]
-    delay = configuration["preempt_delay"]
-    members = configuration["peer_group"] and f"group {configuration['peer_group']}"
-    parts = [
-        configuration["file"] or "no file",
-        f"heartbeats at {configuration['bind_address']} every {interval:g} s, dead after {interval * ratio:g} s",
-        members or f"peers {', '.join(configuration['peers'])}",
-        f"signed, {configuration['auth_mode']}" if configuration["auth_mode"] else "not signed",
-        "no preemption" if delay is None else f"preemption after {delay:g} s" if delay else "preemption at once",
-    ]
-    yield "config", "; ".join(parts)
+def _configuration(configuration: State) -> Iterator[tuple[str, str]]:
+    interval, delay = configuration["advertisement_interval"], configuration["preempt_delay"]
+    dead = interval * configuration["dead_ratio"]
+    group, mode = configuration["peer_group"], configuration["auth_mode"]
+    members = f"group {group}" if group else f"peers {', '.join(configuration['peers'])}"
+    signed = f"signed ({mode})" if mode else "not signed"
+    preemption = (
+        "no preemption" if delay is None else f"preemption after {delay:g} s" if delay else "preemption at once"
+    )
+    yield "config", configuration["file"] or "no file"
+    yield "", f"heartbeats at {configuration['bind_address']} every {interval:g} s, dead after {dead:g} s"
+    yield "", f"{members}, {signed}, {preemption}"
 
 
-def _peers(told: Status, paint: Paint) -> Iterator[str]:
-    rows = [_peer(peer, told["at"]) for peer in told["peers"]]
-    for line, peer in zip(columns(rows), told["peers"], strict=True):
-        colour = GREEN if peer["alive"] and (peer["priority"] or 0) < 253 else YELLOW if peer["alive"] else RED
-        yield "  " + paint("peer     ", FAINT if paint.coloured else "") + " " + paint(line, colour)
-
-
-def _peer(peer: Status, now: float) -> tuple[str, ...]:
-    heard = "never heard" if peer["heard_at"] is None else f"heard {span(now - peer['heard_at'])} ago"
-    priority = peer["priority"]
-    advertises = "" if priority is None else f"priority {priority}"
-    if priority in _ADVERTISED:
-        advertises += f" ({_ADVERTISED[priority]})"
-    holds = {True: "holds", False: "does not hold", None: "not read"}[peer["holds"]] + _read(peer["read_at"], now)
-    member = "" if peer["member"] else "no longer a member"
-    state = "alive" if peer["alive"] else f"refused ({peer['denied']})" if peer["denied"] else "dead"
-    cells = (peer["name"] or peer["instance"], peer["address"] or "", state)
-    return tuple(map(plain, (*cells, advertises, heard, holds, member)))
+def _peer(peer: State, now: float) -> Iterator[str]:
+    """Yield what is known about a peer: its state and heartbeats, then whether it holds."""
+    state = "alive" if peer["alive"] else f"dropped ({peer['denied']})" if peer["denied"] else "dead"
+    priority, heard_at = peer["priority"], peer["heard_at"]
+    special = f" ({_SPECIAL_PRIORITIES[priority]})" if priority in _SPECIAL_PRIORITIES else ""
+    facts = [state, *([] if priority is None else [f"priority {priority}{special}"])]
+    facts.append("never heard" if heard_at is None else f"heard {duration(now - heard_at)} ago")
+    facts += [] if peer["member"] else ["no longer a member"]
+    yield f"{peer_label(peer)}: {', '.join(facts)}"
+    holds = {True: "holds", False: "does not hold", None: "not yet read whether it holds"}[peer["holds"]]
+    yield f"{holds}{_age(peer['read_at'], now)}"

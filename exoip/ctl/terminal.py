@@ -1,58 +1,87 @@
-"""Words of the terminal: colours, spans of time, moments, columns. Pure but for the time zone."""
+"""Format text for a terminal: health levels, colors, durations, local times, columns."""
 
 from __future__ import annotations
 
+import json
+import textwrap
 import time
-from collections.abc import Mapping, Sequence
-from typing import TextIO
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TextIO
 
-from exoip.ctl.levels import CRITICAL, DEGRADED, HEALTHY, UNKNOWN
+from exoip.operator.control_protocol import VERSION
 
-GREEN, YELLOW, RED, FAINT, BOLD = "32", "33", "31", "2", "1"
-COLOURS = {HEALTHY: GREEN, DEGRADED: YELLOW, CRITICAL: RED, UNKNOWN: RED}
+HEALTHY = "healthy"
+DEGRADED = "degraded"
+CRITICAL = "critical"
+UNKNOWN = "unknown"  # no daemon of that name, or no right to ask it
+CODES = {HEALTHY: 0, DEGRADED: 1, CRITICAL: 2, UNKNOWN: 3}  # exit codes, those of monitoring plugins
+_SEVERITY = (HEALTHY, DEGRADED, UNKNOWN, CRITICAL)  # a daemon that hangs is worse than an unknown one
+
+GREEN = "32"  # these are parameters of the escape sequence SGR
+YELLOW = "33"
+RED = "31"
+FAINT = "2"
+BOLD = "1"
+COLORS = {HEALTHY: GREEN, DEGRADED: YELLOW, CRITICAL: RED, UNKNOWN: RED}
+
+WIDTH = 80  # columns; longer lines are wrapped
+INDENT = 12  # columns of the titles of `status`, which continuation lines leave empty
+
+Style = Callable[[str, str], str]  # (text, SGR parameter) -> text
 
 
-class Paint:
-    """Colours what it is given, or nothing."""
-
-    def __init__(self, coloured: bool) -> None:
-        self.coloured = coloured
-
-    def __call__(self, text: str, colour: str) -> str:
-        """Return the text in a colour."""
-        return f"\x1b[{colour}m{text}\x1b[0m" if self.coloured and text else text
+def worst(levels: Iterable[str]) -> str:
+    """Return the worst of the levels; UNKNOWN if there are none."""
+    return max(levels, key=_SEVERITY.index, default=UNKNOWN)
 
 
-def paint_for(stream: TextIO, environ: Mapping[str, str]) -> Paint:
-    """Return colours for a terminal that has them, unless NO_COLOR says otherwise (no-color.org)."""
-    return Paint(stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb")
+def unstyled(text: str, _sgr: str) -> str:
+    """Return the text as it is."""
+    return text
 
 
-def span(seconds: float) -> str:
-    """Return a span of time in the two largest units that say something."""
+def colored(text: str, sgr: str) -> str:
+    """Return the text in a color; an empty text stays empty."""
+    return f"\x1b[{sgr}m{text}\x1b[0m" if text else text
+
+
+def style_for(stream: TextIO, environ: Mapping[str, str]) -> Style:
+    """Return `colored` for a terminal with colors, unless NO_COLOR forbids them (no-color.org)."""
+    capable = stream.isatty() and environ.get("TERM", "dumb") != "dumb"
+    return colored if capable and not environ.get("NO_COLOR") else unstyled
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in its two largest units, such as `1 h 5 min`; tenths below 10 s."""
     if seconds < 10:
         return f"{max(0.0, seconds):.1f} s"
-    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
     left = round(seconds)
     parts: list[str] = []
-    for unit, size in units:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         amount, left = divmod(left, size)
         if amount or parts:
             parts.append(f"{amount} {unit}" if amount else "")
     return " ".join(part for part in parts[:2] if part)
 
 
-def moment(at: float) -> str:
-    """Return a moment (Unix time) in the local time zone."""
+def local_time(at: float) -> str:
+    """Return a Unix time as date and time in the local time zone."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
-def plain(text: str) -> str:
-    """Return the text without what could steer a terminal: names come from the cloud, reasons from people."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+def wrap(text: str, indent: int = INDENT) -> list[str]:
+    """Return the text as lines of at most WIDTH columns, if its words allow; all but the first are indented."""
+    return textwrap.wrap(
+        text, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    ) or [""]
 
 
 def columns(rows: Sequence[Sequence[str]], gap: int = 2) -> list[str]:
-    """Return the rows as lines, with their columns below each other. The cells are not coloured yet."""
-    widths = [max(len(row[number]) for row in rows) for number in range(len(rows[0]))] if rows else []
-    return ["".join(cell.ljust(width + gap) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    """Return the rows, all of one length, as lines with aligned columns. The cells must not be colored."""
+    widths = [max(map(len, column)) + gap for column in zip(*rows, strict=True)]
+    return ["".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def as_json(**fields: Any) -> str:
+    """Return a JSON object with the version of the output and the fields."""
+    return json.dumps({"version": VERSION, **fields}, indent=2) + "\n"

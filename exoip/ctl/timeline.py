@@ -1,70 +1,88 @@
-"""Draws who held an Elastic IP over time: a line for each node, the time from left to right. Pure but for the time zone."""
+"""Show failovers as a table, and who held when as a timeline: one line per node. Pure but for the time zone."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from exoip.ctl.failovers import Failover
-from exoip.ctl.terminal import span
+from exoip.ctl.terminal import columns, duration, local_time
+from exoip.exoscale.models import printable
 
 NOBODY = "nobody"
-LEAST_COLUMNS = 20
+LEAST_COLUMNS = 20  # of a timeline
+UNICODE_MARKS = "█·"  # for a node that held at a time, and for one that did not
+ASCII_MARKS = "#."
+
+Names = Mapping[str, str]  # instance id -> name with address
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """What stands for a span in which a node held, and for one in which it did not."""
+def named(text: str, names: Names) -> str:
+    """Return the text with names in place of instance ids, fit for a terminal."""
+    for instance, name in names.items():
+        text = text.replace(instance, name)
+    return printable(text)
 
-    held: str
-    free: str
+
+def short(instance: str, names: Names) -> str:
+    """Return a node's name without its address; NOBODY for ""."""
+    return printable(names.get(instance, instance)).partition(" (")[0] or NOBODY
 
 
-FINE, PLAIN = Marks("█", "·"), Marks("#", ".")
+def table(found: Sequence[Failover], names: Names) -> list[str]:
+    """Return the failovers as a table, its heading first. The address has a column only if there are several."""
+    several = len({one.eip for one in found}) > 1
+    rows = [["when", *(["address"] if several else []), "from", "to", "took", "why"]]
+    for one in found:
+        source = " and ".join(short(instance, names) for instance in one.source) or NOBODY
+        took = "?" if one.took is None else duration(one.took)
+        address = [one.eip] if several else []
+        rows.append([local_time(one.at), *address, source, short(one.to, names), took, named(one.why, names)])
+    return columns(rows)
 
 
 def draw(
-    failovers: Sequence[Failover], names: Mapping[str, str], began: float, ended: float, width: int, marks: Marks
+    found: Sequence[Failover], names: Names, began: float, ended: float, width: int, marks: str = UNICODE_MARKS
 ) -> Iterator[str]:
-    """Return the lines for the failovers of one Elastic IP, between two moments (Unix time), in so many columns.
+    """Yield the timeline of the failovers of one Elastic IP between two times (Unix), `width` columns wide.
 
-    A column is marked for everyone who held at any moment of it, so that a short time is seen too.
+    A column is marked for each node that held at any time within it, so that short spells show too.
     """
-    spells = _spells(failovers, began, ended)
-    labels = {who: names.get(who, who) or NOBODY for who in dict.fromkeys(who for who, _, _ in spells)}
-    wide = max((len(label) for label in labels.values()), default=0)
-    columns = max(LEAST_COLUMNS, width - wide - 1)
-    size = (ended - began) / columns
-    for who, label in labels.items():
-        cells = [marks.free] * columns
+    spells = _spells(found, began, ended)
+    nodes = list(dict.fromkeys(node for node, _, _ in spells))
+    label_width = max((len(short(node, names)) for node in nodes), default=0)
+    cells = max(LEAST_COLUMNS, width - label_width - 1)
+    size = (ended - began) / cells
+    for node in nodes:
+        line = [marks[1]] * cells
         for holder, start, end in spells:
-            if holder == who:
+            if holder == node:
                 first, last = int((start - began) / size), int((end - began) / size)
-                for cell in range(min(first, columns - 1), min(max(last, first + 1), columns)):
-                    cells[cell] = marks.held
-        yield f"{label.ljust(wide)} {''.join(cells)}"
+                for cell in range(min(first, cells - 1), min(max(last, first + 1), cells)):
+                    line[cell] = marks[0]
+        yield f"{short(node, names).ljust(label_width)} {''.join(line)}"
     left, right = _stamp(began, ended - began), _stamp(ended, ended - began)
-    middle = f"a column is {span(size)}"
-    room = columns - len(left) - len(right)
-    yield " " * (wide + 1) + left + (middle.center(room) if room > len(middle) + 1 else " " * max(1, room)) + right
+    middle = f"1 column = {duration(size)}"
+    room = cells - len(left) - len(right)
+    yield (
+        " " * (label_width + 1) + left + (middle.center(room) if room > len(middle) + 1 else " " * max(1, room)) + right
+    )
 
 
-def _spells(failovers: Sequence[Failover], began: float, ended: float) -> list[tuple[str, float, float]]:
-    """Who held from when to when; as far as is known one after the other."""
-    if not failovers:
+def _spells(found: Sequence[Failover], began: float, ended: float) -> list[tuple[str, float, float]]:
+    """Return (node, start, end) of each time that a node held, one after the other."""
+    if not found:
         return []
-    starts = [(began, failovers[0].source[0] if failovers[0].source else "")] + [(one.at, one.to) for one in failovers]
+    starts = [(began, found[0].source[0] if found[0].source else "")] + [(one.at, one.to) for one in found]
     ends = [*(start for start, _ in starts[1:]), ended]
     return [
-        (who, max(began, start), min(end, ended))
-        for (start, who), end in zip(starts, ends, strict=True)
+        (node, max(began, start), min(end, ended))
+        for (start, node), end in zip(starts, ends, strict=True)
         if end >= began and start <= ended
     ]
 
 
 def _stamp(at: float, whole: float) -> str:
-    """A moment, as exactly as it matters."""
-    return time.strftime(
-        "%H:%M:%S" if whole < 3600 else "%m-%d %H:%M" if whole < 90 * 86400 else "%Y-%m-%d", time.localtime(at)
-    )
+    """Return a time as precisely as the length of the timeline makes sense, in seconds."""
+    style = "%H:%M:%S" if whole < 3600 else "%m-%d %H:%M" if whole < 90 * 86400 else "%Y-%m-%d"
+    return time.strftime(style, time.localtime(at))

@@ -32,10 +32,14 @@ def check_uuid(text: str) -> None:
         raise ValueError(f"an id is a lower-case UUID, not {text!r}")
 
 
+def printable(text: str) -> str:
+    """Return `text` with a "?" for each character that could steer a terminal or break a line."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def one_line(text: str, limit: int = TEXT_LIMIT) -> str:
     """Return any text as one printable line of at most `limit` characters."""
-    line = " ".join(text[: 4 * limit].split())
-    line = "".join(character if character.isprintable() else "?" for character in line)
+    line = printable(" ".join(text[: 4 * limit].split()))
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

@@ -75,7 +75,7 @@ def describe_running(
         "in_doubt": node.in_doubt,
         "read_at": time(node.known_at),
         "priority": {"configured": node.priority, "advertised": node.advertised},
-        "aside": [{"why": one.why, "until": time(one.until)} for one in node.unfit_reasons],
+        "aside": [{"cause": one.cause, "why": one.why, "until": time(one.until)} for one in node.unfit_reasons],
         "stand_back_until": time(node.stand_back_until),
         "preempt_delay": _json(node.preempt_delay),
         "flapping": {"changes": flapping.changes, "delay": flapping.delay, "until": time(flapping.until)},

@@ -15,8 +15,8 @@ import pytest
 from exoip import __main__ as command
 from exoip.config.options import BY_NAME, OPTIONS, Kind, Option
 from exoip.config.parse import parse
-from exoip.ctl.levels import CODES
 from exoip.ctl.options import build_parser as build_ctl_parser
+from exoip.ctl.terminal import CODES
 from exoip.daemon import supervisor
 from exoip.errors import ConfigError
 from exoip.sandbox.options import build_parser

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from exoip.ctl.levels import CODES
 from exoip.ctl.options import build_parser
+from exoip.ctl.terminal import CODES
 from tests.docs.test_readme import OPERATING, blocks, rows, section
 from tests.support.cluster import GROUP, Cluster
 from tests.support.journals import Journals
@@ -76,7 +76,7 @@ def test_is_it_healthy(site: Site) -> None:
     assert shape(site.run(bare)) == shape(sample("Is it healthy?"))
     assert shape(site.run(status)) == shape(sample("Is it healthy?"))
     assert json.loads(site.run(as_json))["level"] == "healthy"
-    assert "problem" not in site.run(check)
+    assert "FAIL" not in site.run(check)
     listed = {row[0]: int(row[1]) for row in rows(section(OPERATING, "Is it healthy?"))}
     assert listed == CODES
 
@@ -165,11 +165,11 @@ def test_rotate_the_key(site: Site) -> None:
         site.file.write_text(re.sub(r"(?m)^exoscale-api-secret = .*$", f"exoscale-api-secret = {secret}", text))
 
     write("EXOnew", "not-its-secret")
-    assert "every call is refused" in site.run(check, code=2)
+    assert "every call is forbidden" in site.run(check, code=2)
     one.send(signal.SIGHUP)
     cluster.until(lambda: one.logged("the configuration stays as it was"), "the reload is refused")
     write("EXOnew", "the-new-secret")
-    assert "problem" not in site.run(check)
+    assert "FAIL" not in site.run(check)
     one.send(signal.SIGHUP)
     cluster.until(lambda: one.logged("the configuration was read again and is in force"), "the reload")
     cluster.until(

@@ -38,7 +38,7 @@ def test_check_says_that_all_is_well_as_soon_as_the_address_is_there(cluster: Cl
     assert text.splitlines()[-1] == "2"
     a.run("systemctl", "enable", "--now", f"exoip-address@{EIP}.service")
     text = a.sh(check)
-    assert "problem" not in text
+    assert "FAIL" not in text
     assert "UDP 12345 is let in by web" in text
     since = now()
     a.sh(check)
@@ -103,14 +103,14 @@ def test_rotate_the_key(cluster: Cluster) -> None:
     good = cluster.zone.configuration("a")
     cluster.zone.control.key("EXOnew", "the-new-secret-of-a")
     a.write(FILE, good.replace("sandbox-a", "not-the-secret"))
-    assert "every call is refused" in a.sh(f"{check} || true")
+    assert "every call is forbidden" in a.sh(f"{check} || true")
     new = "".join(
         "exoscale-api-key = EXOnew\n" if line.startswith("exoscale-api-key")
         else "exoscale-api-secret = the-new-secret-of-a\n" if line.startswith("exoscale-api-secret") else line
         for line in good.splitlines(keepends=True)
     )  # fmt: skip
     a.write(FILE, new)
-    assert "problem" not in a.sh(check)
+    assert "FAIL" not in a.sh(check)
     a.sh(reload)
     cluster.line("a", "the configuration was read again and is in force", since)
     until(lambda: "healthy" in a.sh(f"{status} || true").splitlines()[0], "it works", 60.0)

@@ -1,9 +1,10 @@
-"""`exoipctl check`: a file, a zone, a key and real daemons, each thing broken in its turn, and what is said to mend it."""
+"""`exoipctl check`: a file, a zone, a key and real daemons, each broken in turn, and the cure that is suggested."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,9 +13,9 @@ from uuid import uuid4
 import pytest
 
 from exoip.ctl import check
-from exoip.ctl.check import OPEN, PROBLEM, WARNING, WELL, Checkup, Finding
-from exoip.ctl.client import Daemon
-from exoip.ctl.permissions import Right, rights
+from exoip.ctl.check import OPEN, PROBLEM, WARNING, WELL, Finding, examine
+from exoip.ctl.client import ControlSocket
+from exoip.ctl.permissions import Permission, permissions
 from exoip.exoscale.client import Client
 from exoip.sandbox import views
 from exoip.sandbox.faults import Fault, Match
@@ -55,8 +56,8 @@ class Place:
         return path
 
     def found(self) -> list[Finding]:
-        one = Checkup(Daemon("web", self.folder / "run/web/control"), self.file, self.folder / "credstore")
-        found = list(one.run())
+        control = ControlSocket("web", self.folder / "run/web/control")
+        found = list(examine(control, self.file, self.folder / "credstore"))
         for finding in found:
             assert SECRET not in f"{finding}"
             assert finding.cure or finding.level != PROBLEM or len(finding.text) > 40, finding
@@ -89,9 +90,9 @@ def test_where_all_is_well_only_the_daemon_is_missing(place: Place) -> None:
         ("peers", OPEN),
     }  # fmt: skip
     texts = {one.about: one.text for one in found}
-    assert texts["instance"] == f"{place.a.id}, as the metadata service says"
-    assert "the peers are b at 127.77.1.12:12345" in texts["cluster"]
-    assert texts["port"] == "UDP 12345 is let in by web"
+    assert texts["instance"] == f"{place.a.id}, according to the metadata service"
+    assert "its peers are b at 127.77.1.12:12345" in texts["cluster"]
+    assert texts["port"] == "web allows UDP 12345"
     assert ATTACH in texts["key"]
 
 
@@ -117,8 +118,8 @@ def test_a_file_that_is_wrong_ends_it(place: Place) -> None:
     (found,) = place.found()
     assert (found.level, found.about) == (PROBLEM, "file")
     assert "host-priority 900" in found.text.replace("'", "").replace("-P/--", "")
-    (found,) = Checkup(Daemon("web", Path("/x")), Path("/nowhere/web.conf"), Path("/x")).run()
-    assert "cannot be read: No such file" in found.text
+    (found,) = examine(ControlSocket("web", Path("/x")), Path("/nowhere/web.conf"), Path("/x"))
+    assert "No such file" in found.text
 
 
 def test_what_is_odd_in_a_file_is_a_warning(place: Place) -> None:
@@ -149,7 +150,7 @@ def test_a_file_that_the_daemon_can_not_read(
     monkeypatch.setattr(check, "GROUP", next(g.gr_name for g in check.grp.getgrall() if g.gr_gid == os.getgid()))
     path = place.file
     path.chmod(mode)
-    found = list(check._of_its_mode(path))
+    found = list(check.file_access(path))
     assert (found == []) is readable
     for one in found:
         assert "chmod 0640" in one.cure
@@ -158,10 +159,10 @@ def test_a_file_that_the_daemon_can_not_read(
 def test_a_file_of_another_group(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     other = next(group.gr_name for group in check.grp.getgrall() if group.gr_gid not in (os.getgid(), *os.getgroups()))
     monkeypatch.setattr(check, "GROUP", other)
-    (found,) = check._of_its_mode(place.file)
+    (found,) = check.file_access(place.file)
     assert f"chown root:{other}" in found.cure
     monkeypatch.setattr(check, "GROUP", "no-such-group-here")
-    assert list(check._of_its_mode(place.file)) == []
+    assert list(check.file_access(place.file)) == []
 
 
 # The host, the metadata service, the API.
@@ -171,7 +172,7 @@ def test_an_address_that_is_not_on_the_host(place: Place) -> None:
     place.options |= {"address": "192.0.2.100", "bind-address": ":12345"}
     ((level, text, cure),) = place.of("address")
     assert (level, cure) == (PROBLEM, "systemctl enable --now exoip-address@192.0.2.100.service")
-    assert "no address of this host" in text
+    assert "not an address of this host" in text
 
 
 def test_a_metadata_service_that_does_not_answer(place: Place) -> None:
@@ -204,15 +205,15 @@ def test_each_right_that_a_key_lacks_is_named(place: Place, operation: str) -> N
     place.refuse(operation)
     problems = [(text, cure) for level, text, cure in place.of("key") if level == PROBLEM]
     assert len(problems) == 1, problems
-    assert problems[0][0].startswith(f"may not {operation}: ")
+    assert problems[0][0].startswith(f"lacks {operation}: ")
     assert problems[0][1] == f"allow '{operation}' in the key's role: exoip(8), THE KEY'S ROLE"
 
 
 def test_a_key_that_is_wrong_altogether_is_told_once(place: Place) -> None:
     place.options["exoscale-api-secret"] = "another-secret"
     ((level, text, cure),) = place.of("key")
-    assert (level, cure) == (PROBLEM, "make a new key of the role that exoip(8) shows, THE KEY'S ROLE")
-    assert text.startswith("every call is refused: ")
+    assert (level, cure) == (PROBLEM, "create a new key with the role in exoip(8), THE KEY'S ROLE")
+    assert text.startswith("every call is forbidden: ")
 
 
 def test_without_a_group_its_right_is_not_needed(place: Place) -> None:
@@ -225,14 +226,14 @@ def test_without_a_group_its_right_is_not_needed(place: Place) -> None:
 
 def test_the_rights_by_themselves(place: Place) -> None:
     with closing(Client(place.server.endpoint, KEY, SECRET)) as client:
-        found = list(rights(client, "", "", with_group=False))
-    assert [right.operation for right in found if right.granted] == [
+        found = list(permissions(client, "", "", with_group=False))
+    assert [one.operation for one in found if one.granted] == [
         "list-elastic-ips", "list-instances", "get-instance", "get-operation",
     ]  # fmt: skip
-    assert found[-1] == Right(DETACH, None, "the Elastic IP's id is not known")
+    assert found[-1] == Permission(DETACH, None, "the Elastic IP's id is unknown")
     place.fault("hang", method="PUT", seconds=0.1)
     with closing(Client(place.server.endpoint, KEY, SECRET, mutation_timeout=0.2)) as client:
-        *_, attach, detach = rights(client, place.a.id, place.zone.eip.id, with_group=True)
+        *_, attach, detach = permissions(client, place.a.id, place.zone.eip.id, with_group=True)
         assert (attach.granted, detach.granted) == (None, None)
 
 
@@ -276,15 +277,14 @@ def test_a_port_that_is_shut(place: Place, rule: dict[str, object] | None, level
     ((found, text, cure),) = place.of("port")
     assert found == level
     if level == PROBLEM:
-        assert text == "no rule of other lets UDP 12345 in from b at 127.77.1.12:12345"
+        assert text == "no rule of other allows UDP 12345 from b at 127.77.1.12:12345"
         assert cure == "exo compute security-group rule add other --protocol udp --port 12345 --security-group other"
 
 
 def test_a_group_whose_rules_are_not_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(views, "security_group", lambda group: {"id": group.id, "name": group.name})
-    ((level, text, _),) = place.of("port")
-    assert level == OPEN
-    assert "exo compute security-group show web" in text
+    ((level, _, cure),) = place.of("port")
+    assert (level, cure) == (OPEN, "exo compute security-group show web")
 
 
 # The command, beside daemons.
@@ -312,20 +312,20 @@ def test_the_command_beside_daemons(tmp_path: Path) -> None:
         file = str(configuration(cluster, cluster["n1"], tmp_path / "n1.conf"))
         words = ("check", "n1", "--config", file, "--credentials-dir", str(tmp_path))
         text = ctl(*words, code=2)
-        assert f"no rule of {GROUP} lets UDP {cluster.port} in" in text
+        assert f"no rule of {GROUP} allows UDP {cluster.port}" in text
         with cluster.server.lock:
             cluster.zone.let_in(GROUP, "udp", cluster.port, cluster.port, source=GROUP)
         text = ctl(*words)
         assert f"peers     n2 ({cluster['n2'].address}) is heard" in text
-        assert "problem" not in text
+        assert {line.split()[0] for line in text.splitlines()} == {"ok"}
         told = json.loads(ctl(*words, "--json"))
         assert (told["version"], told["level"]) == (1, "healthy")
         assert {one["level"] for one in told["findings"]} == {"well"}
         assert cluster.holders() == {"n1"}
         cluster["n2"].stop()
         until(lambda: "is not heard" in ctl(*words, code=None), "the peer is missed")
-        assert f"see that exoip runs there, and that UDP {cluster.port} is let in here" in ctl(*words, code=2)
+        assert f"-> check that exoip runs there, and that both nodes allow UDP {cluster.port}" in ctl(*words, code=2)
 
 
 def test_the_command_without_a_file(tmp_path: Path) -> None:
-    assert "cannot be read" in Ctl(tmp_path)("check", f"web-{uuid4().hex[:8]}", code=2)
+    assert re.match(r"FAIL +file +.*No such file", Ctl(tmp_path)("check", f"web-{uuid4().hex[:8]}", code=2))

@@ -1,4 +1,4 @@
-"""How exoipctl finds daemons and asks them: real sockets, with whatever may answer there."""
+"""How exoipctl finds daemons and sends requests: real sockets, with whatever may answer there."""
 
 from __future__ import annotations
 
@@ -9,272 +9,226 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import pytest
 
 from exoip.ctl import client
-from exoip.ctl.client import Daemon, Refused, Unanswered, ask, asker, daemon, daemons
-from exoip.ctl.levels import CRITICAL, UNKNOWN
-from exoip.operator.control_server import ControlServer
+from exoip.ctl.client import ControlSocket, NoAnswer, Rejected, find_socket, list_sockets, requester, send
+from exoip.ctl.terminal import CRITICAL, UNKNOWN
 from tests.support.waiting import PATIENCE
 
 
-class Answering:
-    """A control socket that answers with these bytes."""
+class FakeDaemon:
+    """A control socket that gives each connection to `serve`, or answers one request with `answer`."""
 
-    def __init__(self, folder: Path, name: str = "web") -> None:
-        (folder / name).mkdir()
-        self.daemon = Daemon(name, folder / name / "control")
-        self.says = b'{"version": 1, "ok": true, "said": ["done"]}\n'
-        self.asked: list[dict[str, Any]] = []
-        self.control = ControlServer(str(self.daemon.path), self._answer)
+    def __init__(self, folder: Path, serve: Callable[[socket.socket], object] | None = None, name: str = "web") -> None:
+        (folder / name).mkdir(exist_ok=True)
+        self.control = ControlSocket(name, folder / name / "control")
+        self.answer = b'{"version": 1, "ok": true, "said": ["done"]}\n'
+        self.requests: list[dict[str, Any]] = []
+        self.stopping = threading.Event()
+        self._serve = serve or self._answer
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.control.path))
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
 
-    def _answer(self, line: bytes, _uid: int) -> bytes:
-        self.asked.append(json.loads(line))
-        return self.says
+    def _run(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            with connection, contextlib.suppress(OSError):
+                if self.stopping.is_set():
+                    return
+                self._serve(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
+        self.requests.append(json.loads(connection.recv(65536)))
+        connection.sendall(self.answer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stopping.set()
+        with socket.socket(socket.AF_UNIX) as poke:
+            poke.connect(str(self.control.path))
+        self._thread.join(PATIENCE)
+        self._listener.close()
+        self.control.path.unlink()
 
 
 @pytest.fixture
-def web(tmp_path: Path) -> Iterator[Answering]:
-    one = Answering(tmp_path)
-    yield one
-    one.control.close()
+def web(tmp_path: Path) -> Iterator[FakeDaemon]:
+    with FakeDaemon(tmp_path) as one:
+        yield one
 
 
-def test_what_is_asked_and_answered(web: Answering) -> None:
-    assert ask(web.daemon, "drain", why="x", by="ann")["said"] == ["done"]
-    assert web.asked == [{"version": 1, "request": "drain", "why": "x", "by": "ann"}]
+def fails(one: ControlSocket, match: str, level: str) -> None:
+    with pytest.raises(NoAnswer, match=match) as error:
+        send(one, "status")
+    assert error.value.level == level
 
 
-def test_a_large_answer_is_taken_whole(web: Answering) -> None:
-    web.says = json.dumps({"version": 1, "ok": True, "x": "y" * 3_000_000}).encode() + b"\n"
-    assert len(ask(web.daemon, "status")["x"]) == 3_000_000
+def test_a_request_and_its_answer(web: FakeDaemon) -> None:
+    assert send(web.control, "drain", why="x", by="ann")["said"] == ["done"]
+    assert web.requests == [{"version": 1, "request": "drain", "why": "x", "by": "ann"}]
+    web.answer = json.dumps({"version": 1, "ok": True, "x": "y" * 3_000_000}).encode() + b"\n"
+    assert len(send(web.control, "status")["x"]) == 3_000_000
 
 
-def test_a_refusal_is_told_in_the_daemons_words(web: Answering) -> None:
-    web.says = b'{"version": 1, "ok": false, "error": "not now"}\n'
-    with pytest.raises(Refused, match=r"^web: not now$"):
-        ask(web.daemon, "failover")
+def test_a_rejection_has_the_daemons_words(web: FakeDaemon) -> None:
+    web.answer = b'{"version": 1, "ok": false, "error": "not now"}\n'
+    with pytest.raises(Rejected, match=r"^web: not now$"):
+        send(web.control, "failover")
 
 
 @pytest.mark.parametrize(
-    "says",
+    "answer",
     [b"\n", b"hello\n", b"[]\n", b"{}\n", b'{"version": 1}\n', b'{"ok": true}\n', b"null\n", b"[" * 99999 + b"\n"],
 )
-def test_what_is_no_exoip_is_said_to_be_none(web: Answering, says: bytes) -> None:
-    web.says = says
-    with pytest.raises(Unanswered, match="is no exoip") as error:
-        ask(web.daemon, "status")
-    assert error.value.level == UNKNOWN
+def test_other_programs_are_recognized(web: FakeDaemon, answer: bytes) -> None:
+    web.answer = answer
+    fails(web.control, "is not answered by an exoip daemon", UNKNOWN)
 
 
-def test_another_version_is_named(web: Answering) -> None:
-    web.says = b'{"version": 2, "ok": true}\n'
-    with pytest.raises(Unanswered, match="speaks version 2, this exoipctl version 1"):
-        ask(web.daemon, "status")
+def test_another_version_is_named(web: FakeDaemon) -> None:
+    web.answer = b'{"version": 2, "ok": true}\n'
+    fails(web.control, "uses protocol version 2, this exoipctl version 1", UNKNOWN)
 
 
-def test_nobody_there(tmp_path: Path) -> None:
-    with pytest.raises(Unanswered, match=r"web does not run: there is no .*systemctl status exoip@web") as error:
-        ask(daemon("web", str(tmp_path)), "status")
-    assert error.value.level == UNKNOWN
-
-
-def test_a_daemon_that_crashed_is_worse_than_none(web: Answering) -> None:
+def test_a_crashed_daemon_is_worse_than_none(tmp_path: Path) -> None:
+    fails(find_socket("web", str(tmp_path)), r"web is not running: no .*systemctl status exoip@web", UNKNOWN)
     with socket.socket(socket.AF_UNIX) as left:
-        path = web.daemon.path.with_name("left")
-        left.bind(str(path))
-    with pytest.raises(Unanswered, match="nobody listens") as error:
-        ask(Daemon("web", path), "status")
-    assert error.value.level == CRITICAL
+        left.bind(str(tmp_path / "left"))
+    fails(ControlSocket("web", tmp_path / "left"), "nothing listens", CRITICAL)
 
 
-@pytest.mark.parametrize("accepts", [True, False])
-def test_a_daemon_that_hangs_is_not_waited_for_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accepts: bool
-) -> None:
+@contextlib.contextmanager
+def full_queue(path: Path) -> Iterator[tuple[socket.socket, contextlib.ExitStack]]:
+    """A listening socket with no room for another connection; closing the stack closes those that wait."""
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as stack:
+        listener.bind(str(path))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.setblocking(False)
+            waiting.connect_ex(str(path))
+        yield listener, stack
+
+
+def test_a_hanging_daemon_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "TIMEOUT", 0.2)
     with socket.socket(socket.AF_UNIX) as hangs:
-        path = tmp_path / "control"
-        hangs.bind(str(path))
-        hangs.listen(8 if accepts else 0)
-        waiting = [] if accepts else [socket.socket(socket.AF_UNIX) for _ in range(3)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(str(path))
-        with pytest.raises(Unanswered, match="did not answer within") as error:
-            ask(Daemon("web", path), "status")
-        assert error.value.level == CRITICAL
-        for one in waiting:
-            one.close()
+        hangs.bind(str(tmp_path / "hangs"))
+        hangs.listen(8)
+        fails(ControlSocket("web", tmp_path / "hangs"), "did not answer within", CRITICAL)
+    with full_queue(tmp_path / "full"):
+        fails(ControlSocket("web", tmp_path / "full"), "did not answer within", CRITICAL)
+
+    def drip(connection: socket.socket) -> None:
+        while not one.stopping.wait(0.02):
+            connection.sendall(b" ")
+
+    with FakeDaemon(tmp_path, drip) as one:
+        fails(one.control, "did not answer within", CRITICAL)
 
 
 def test_a_daemon_with_a_full_queue_is_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "control"
-    with socket.socket(socket.AF_UNIX) as busy:
-        busy.bind(str(path))
-        busy.listen(0)
-        waiting = [socket.socket(socket.AF_UNIX) for _ in range(3)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(str(path))
+    with full_queue(tmp_path / "control") as (listener, waiting):
 
         def serve() -> None:
-            """Send the first ones away, and answer the one that asks."""
+            """Take the connections that were closed out of the queue, and answer the one with a request."""
             while True:
-                client, _ = busy.accept()
-                with client:
-                    client.settimeout(PATIENCE)
-                    if client.recv(1000):
-                        client.sendall(b'{"version": 1, "ok": true}\n')
+                connection, _ = listener.accept()
+                with connection:
+                    connection.settimeout(PATIENCE)
+                    if connection.recv(1000):
+                        connection.sendall(b'{"version": 1, "ok": true}\n')
                         return
 
         later = threading.Timer(0.2, serve)
         later.start()
-        for one in waiting:
-            one.close()
-        assert ask(Daemon("web", path), "status")["ok"] is True
+        waiting.close()
+        assert send(ControlSocket("web", tmp_path / "control"), "status")["ok"] is True
         later.join(PATIENCE)
 
 
-def _connect_until(monkeypatch: pytest.MonkeyPatch, gone: threading.Event) -> None:
-    """Let the question be asked only when the other side is gone."""
-    connect = client._connect
-
-    def connect_and_wait(client: socket.socket, path: str, ends: float) -> None:
-        connect(client, path, ends)
-        assert gone.wait(PATIENCE)
-
-    monkeypatch.setattr(client, "_connect", connect_and_wait)
-
-
 @pytest.mark.parametrize("before", [True, False])
-def test_one_that_hangs_up_is_told_of_whether_before_the_question_or_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+@pytest.mark.parametrize("words", [b"", b'{"version": 1, "ok": false, "error": "too many ask"}\n'])
+def test_a_closed_connection_is_reported_and_what_it_said_before_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool, words: bytes
 ) -> None:
-    gone = threading.Event()
+    gone, connect = threading.Event(), socket.socket.connect
 
-    def hang_up(client: socket.socket) -> None:
+    def hang_up(connection: socket.socket) -> None:
         if not before:
-            client.recv(1000)
-        client.close()
+            connection.recv(1000)
+        connection.sendall(words)
+        connection.close()
         gone.set()
 
-    if before:
-        _connect_until(monkeypatch, gone)
-    with Serving(tmp_path / "control", hang_up) as one, pytest.raises(Unanswered, match="hung up") as error:
-        ask(one, "status")
-    assert error.value.level == CRITICAL
+    def connect_and_wait(self: socket.socket, path: str) -> None:
+        connect(self, path)
+        assert not before or gone.wait(PATIENCE)
+
+    with FakeDaemon(tmp_path, hang_up) as one, monkeypatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect_and_wait)
+        with pytest.raises((NoAnswer, Rejected)) as error:
+            send(one.control, "status")
+    assert ("too many ask" if words else "closed the connection") in str(error.value)
+    assert isinstance(error.value, Rejected) is bool(words)
 
 
-def test_what_was_said_before_the_line_was_cut_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = threading.Event()
-
-    def refuse(client: socket.socket) -> None:
-        client.sendall(b'{"version": 1, "ok": false, "error": "too many ask"}\n')
-        client.close()
-        gone.set()
-
-    _connect_until(monkeypatch, gone)
-    with Serving(tmp_path / "control", refuse) as one, pytest.raises(Refused, match="too many ask"):
-        ask(one, "status")
-
-
-def test_one_that_drips_is_not_waited_for_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "TIMEOUT", 0.3)
-    stop = threading.Event()
-
-    def drip(client: socket.socket) -> None:
-        while not stop.wait(0.02):
-            client.sendall(b" ")
-
-    with Serving(tmp_path / "control", drip, stop) as one, pytest.raises(Unanswered, match="did not answer within"):
-        ask(one, "status")
-
-
-class Serving:
-    """A listening socket whose first client is given to `serve`."""
-
-    def __init__(
-        self, path: Path, serve: Callable[[socket.socket], object], stop: threading.Event | None = None
-    ) -> None:
-        path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.bind(str(path))
-        self._socket.listen()
-        self._serve, self._stop, self._path = serve, stop or threading.Event(), path
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        client, _ = self._socket.accept()
-        with client, contextlib.suppress(OSError):
-            self._serve(client)
-
-    def __enter__(self) -> Daemon:
-        self._thread.start()
-        return Daemon("web", self._path)
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(PATIENCE)
-        self._stop.clear()
-        self._socket.close()
-
-
-def test_the_daemons_of_a_host_are_those_with_a_socket(tmp_path: Path, web: Answering) -> None:
-    other = Answering(tmp_path, "mail")
+def test_the_daemons_of_a_host_are_those_with_a_socket(tmp_path: Path, web: FakeDaemon) -> None:
     (tmp_path / "stopped").mkdir()
     (tmp_path / "file").touch()
-    assert [one.name for one in daemons(str(tmp_path))] == ["mail", "web"]
-    other.control.close()
-    assert [one.name for one in daemons(str(tmp_path))] == ["web"]
-    assert daemons(str(tmp_path / "gone")) == []
-    with pytest.raises(Unanswered, match="can not be read"):
-        daemons(str(tmp_path / "file"))
+    with FakeDaemon(tmp_path, name="mail"):
+        assert [one.name for one in list_sockets(str(tmp_path))] == ["mail", "web"]
+    assert [one.name for one in list_sockets(str(tmp_path))] == ["web"]
+    assert list_sockets(str(tmp_path / "gone")) == []
+    with pytest.raises(NoAnswer, match="cannot read"):
+        list_sockets(str(tmp_path / "file"))
 
 
-@pytest.fixture
-def nobody() -> Iterator[None]:
-    """Without root's rights for a while."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    yield
-    os.seteuid(user)
+def test_missing_rights_are_reported(tmp_path: Path) -> None:
+    """Without root's rights, on a host whose runtime directories are for the group exoip."""
+    with FakeDaemon(tmp_path) as one:
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        else:
+            tmp_path.chmod(0)
+        try:
+            with pytest.raises(NoAnswer, match=r"cannot read .*: Permission denied"):
+                list_sockets(str(tmp_path))
+            fails(one.control, "only root and the group exoip may use", UNKNOWN)
+        finally:
+            os.seteuid(user)
+            tmp_path.chmod(0o700)
 
 
-def test_what_may_not_be_looked_at_is_said(web: Answering, nobody: None) -> None:
-    folder = web.daemon.path.parent.parent
-    if os.getuid() != 0:
-        folder.chmod(0)
-    with pytest.raises(Unanswered, match="can not be read: Permission denied"):
-        daemons(str(folder))
-    with pytest.raises(Unanswered, match="is for root and the group exoip only") as error:
-        ask(web.daemon, "status")
-    assert error.value.level == UNKNOWN
-    if os.getuid() != 0:
-        folder.chmod(0o700)
-
-
-@pytest.mark.parametrize("name", ["web", "exoip@web", "exoip@web.service"])
-def test_a_unit_is_named_in_any_way(name: str) -> None:
-    assert daemon(name, "/run/exoip") == Daemon("web", Path("/run/exoip/web/control"))
-
-
-def test_names_as_systemd_has_them() -> None:
-    assert daemon(r"exoip@a\x2db-c.d:e_f@1.service", "/run/exoip").name == r"a\x2db-c.d:e_f@1"
+@pytest.mark.parametrize(
+    ("name", "instance"),
+    [("web", "web"), ("exoip@web", "web"), (r"exoip@a\x2db-c.d:e_f@1.service", r"a\x2db-c.d:e_f@1")],
+)
+def test_a_unit_is_named_in_any_way(name: str, instance: str) -> None:
+    assert find_socket(name, "/run/exoip") == ControlSocket(instance, Path("/run/exoip", instance, "control"))
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc/exoip/web.conf", "a b", "\n", ".hidden", "é"])
-def test_what_can_be_no_name_is_refused(name: str) -> None:
-    with pytest.raises(Unanswered, match="can not be the name of an instance: give that of its file"):
-        daemon(name, "/run/exoip")
+def test_impossible_names_are_rejected(name: str) -> None:
+    with pytest.raises(NoAnswer, match="cannot be an instance name: use that of the file"):
+        find_socket(name, "/run/exoip")
 
 
-def test_who_asks() -> None:
-    assert asker({"SUDO_USER": "ann"}) == asker({"DOAS_USER": "ann"}) == "ann"
-    assert asker({"SUDO_USER": "a\x1b[2Jb" + "c" * 300}) == "a[2Jb" + "c" * 195
-    own = asker({})
+def test_the_user_who_asks() -> None:
+    assert requester({"SUDO_USER": "ann"}) == requester({"DOAS_USER": "ann"}) == "ann"
+    assert requester({"SUDO_USER": "a\x1b[2Jb" + "c" * 300}) == "a[2Jb" + "c" * 195
+    own = requester({})
     assert own
     assert own.isprintable()

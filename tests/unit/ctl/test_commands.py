@@ -1,4 +1,4 @@
-"""exoipctl as an operator runs it: the command, beside real daemons with real sockets."""
+"""exoipctl as an operator runs it: the command, with real daemons and their control sockets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.unit.telemetry.test_status import SCHEMA, strict
 
 
 class Ctl:
-    """Runs exoipctl for the daemons in a folder."""
+    """Run exoipctl for the daemons in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.runtime = folder / "run"
@@ -35,7 +35,7 @@ class Ctl:
         self.env = environment(SUDO_USER="ann")
 
     def __call__(self, *words: str, code: int | None = 0, errors: bool = False) -> str:
-        """What it prints; it has to end with the code, and to complain only where `errors` are wanted."""
+        """Return what it prints, or its `errors`; it must exit with the code, and print errors only if wanted."""
         done = subprocess.run(
             [*self.program, *words], env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
         )
@@ -70,11 +70,11 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def test_where_nothing_runs_nothing_is_known(ctl: Ctl) -> None:
-    assert "no exoip runs here" in ctl(code=3, errors=True)
-    assert "there is no" in ctl("status", "web", code=3)
+    assert "no exoip is running here" in ctl(code=3, errors=True)
+    assert "web is not running" in ctl("status", "web", code=3)
     assert ctl.json() == {"version": 1, "level": "unknown", "instances": []}
     for command in (("drain",), ("undrain",), ("failover",), ("wait", "--role", "master", "--timeout", "0")):
-        assert "web does not run" in ctl(*command, "web", code=3, errors=True)
+        assert "web is not running" in ctl(*command, "web", code=3, errors=True)
 
 
 class TestStatus:
@@ -88,13 +88,13 @@ class TestStatus:
         cluster["n2"].kill()
         until(lambda: ctl.level("n1") == "degraded", "it is noticed")
         assert f"! n2 ({cluster['n2'].address}) is not heard" in ctl("status", "n1", code=1)
-        assert "nobody listens" in ctl("status", "n2", code=2), "its socket is still there: it crashed"
+        assert "nothing listens" in ctl("status", "n2", code=2), "its socket is still there: it crashed"
         assert ctl.json()["level"] == "critical", "the worst of both"
         cluster.fault("status", status=503)
-        until(lambda: "fails" in ctl("status", "n1", code=None), "the failing call is told of")
+        until(lambda: "has failed for" in ctl("status", "n1", code=None), "the failing call is shown")
         cluster.clear()
         cluster["n1"].stop()
-        assert "does not run" in ctl("status", "n1", code=3)
+        assert "n1 is not running" in ctl("status", "n1", code=3)
 
     def test_as_json_for_one_and_for_all(self, cluster, ctl):
         both = ctl.json()
@@ -156,7 +156,7 @@ class TestOrders:
         cluster.settle("n2")
         assert cluster.history(mark) == [{"n1", "n2"}, {"n2"}]
         shown = ctl("status", "n1", code=1)
-        assert f"drained by ann (uid {os.getuid()}): new kernel, until it is taken back" in shown
+        assert f"drained by ann (uid {os.getuid()}): new kernel, until `exoipctl undrain`" in shown
         assert cluster["n1"].logged(f"drained by ann (uid {os.getuid()}): new kernel")
         assert ctl("undrain", "n1") == "this node takes part again\n"
         assert ctl("wait", "n1", "--role", "master", "--holds", "yes", "--timeout", "60")
@@ -172,7 +172,7 @@ class TestOrders:
         assert cluster.holders() == {"n2"}
 
     def test_another_priority(self, cluster, ctl):
-        assert ctl("priority", "n1", "30").startswith("the priority 10 is now 30, until the next reload")
+        assert ctl("priority", "n1", "30").startswith("priority 30 (was 10) until the next reload")
         ctl("wait", "n2", "--role", "master")
         assert ctl.json("n1")["instances"][0]["status"]["priority"]["configured"] == 30
 
@@ -197,7 +197,7 @@ class TestWait:
         cluster.start("n2")
         until(lambda: (ctl.runtime / "n2/control").exists(), "its socket")
         text = ctl("wait", "n2", "--role", "backup", "--timeout", "0", code=1, errors=True)
-        assert "n2 takes no part yet" in text
+        assert "n2 is still starting" in text
         cluster.clear()
 
 
@@ -206,7 +206,7 @@ class TestWait:
     [
         (("reboot",), "invalid choice: 'reboot'"),
         (("drain",), "required: NAME"),
-        (("wait", "web"), "say for what, --role or --holds"),
+        (("wait", "web"), "needs --role or --holds"),
         (("wait", "web", "--role", "king"), "invalid choice: 'king'"),
         (("wait", "web", "--role", "master", "--timeout", "soon"), "'soon' must be seconds from 0 to 86400"),
         (("wait", "web", "--role", "master", "--timeout", "nan"), "'nan' must be seconds"),
@@ -215,7 +215,7 @@ class TestWait:
         (("priority", "web", "253"), "'253' must be 1 to 252"),
         (("priority", "web", "-5"), "'-5' must be 1 to 252"),
         (("drain", "web", "--why", "a\nb"), "must be one line of at most 200 characters"),
-        (("drain", "../web"), "can not be the name of an instance"),
+        (("drain", "../web"), "cannot be an instance name"),
     ],
 )
 def test_a_command_line_that_is_wrong_is_no_broken_service(ctl: Ctl, words: tuple[str, ...], text: str) -> None:

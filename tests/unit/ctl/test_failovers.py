@@ -112,7 +112,7 @@ def test_what_is_detached_by_hand_is_taken_again(journals: Journals) -> None:
     assert one.why.startswith(f"{instance_id('a')} no longer holds ")
     one = only(journals, "a", began)
     assert (one.source, short(one.to)) == ((), "a"), "it was its own holder before"
-    assert one.told_by == instance_id("a")
+    assert one.reporter == instance_id("a")
 
 
 def test_what_is_taken_again_came_from_nobody_whoever_was_master_before(journals: Journals) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exoip.ctl import journal
-from exoip.ctl.journal import NoJournal, entries, from_files, from_journal
+from exoip.ctl.journal import JournalError, entries, from_files, from_journal
 
 
 @pytest.fixture
@@ -52,13 +52,13 @@ def test_what_it_prints_is_read_until_its_end(program: Path) -> None:
     (program / "ends").write_text("3")
     read = from_journal(None, None, None)
     assert [next(read).get("A") for _ in range(3)] == [None, "1", "2"]
-    with pytest.raises(NoJournal, match="ended with 3, see above"):
+    with pytest.raises(JournalError, match="failed with exit status 3, see above"):
         next(read)
 
 
 def test_without_it_there_is_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "PROGRAM", "/nowhere/journalctl")
-    with pytest.raises(NoJournal, match=r"journalctl can not be run: No such file or directory; with --input"):
+    with pytest.raises(JournalError, match=r"cannot run /nowhere/journalctl: No such file or directory; --input"):
         list(from_journal(None, None, None))
 
 
@@ -66,7 +66,7 @@ def test_the_real_one_understands_the_words(capfd: pytest.CaptureFixture[str]) -
     if shutil.which("journalctl") is None:
         pytest.skip("needs journalctl, of the package systemd")
     assert list(from_journal("no-such-instance-of-exoip", "2 hours ago", "now")) == []
-    with pytest.raises(NoJournal, match="see above"):
+    with pytest.raises(JournalError, match="see above"):
         list(from_journal(None, "no time at all", None))
     assert "no time at all" in capfd.readouterr().err
 
@@ -83,7 +83,7 @@ def test_files_one_after_the_other_and_the_standard_input(tmp_path: Path, monkey
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"FROM": "-"}\n')))
     names = [str(tmp_path / "a"), "-", str(tmp_path / "b")]
     assert [entry["FROM"] for entry in from_files(names)] == ["a", "-", "b"]
-    with pytest.raises(NoJournal, match="--input /nowhere: No such file"):
+    with pytest.raises(JournalError, match="--input /nowhere: No such file"):
         list(from_files(["/nowhere"]))
-    with pytest.raises(NoJournal, match="Is a directory"):
+    with pytest.raises(JournalError, match="Is a directory"):
         list(from_files([str(tmp_path)]))

@@ -1,4 +1,4 @@
-"""Words of exoipctl for a terminal."""
+"""Levels, exit codes, and text for a terminal."""
 
 from __future__ import annotations
 
@@ -7,38 +7,73 @@ import time
 
 import pytest
 
-from exoip.ctl.terminal import Paint, columns, moment, paint_for, plain, span
+from exoip.ctl.terminal import (
+    CODES,
+    CRITICAL,
+    DEGRADED,
+    HEALTHY,
+    UNKNOWN,
+    colored,
+    columns,
+    duration,
+    local_time,
+    style_for,
+    unstyled,
+    worst,
+    wrap,
+)
+from exoip.telemetry.assessment import Level
+
+
+def test_the_daemons_levels_have_the_exit_codes_of_monitoring_plugins() -> None:
+    assert {str(level) for level in Level} | {UNKNOWN} == CODES.keys()
+    assert [CODES[level] for level in (HEALTHY, DEGRADED, CRITICAL, UNKNOWN)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("levels", "level"),
+    [
+        ([], UNKNOWN),
+        ([HEALTHY, HEALTHY], HEALTHY),
+        ([DEGRADED, UNKNOWN, HEALTHY], UNKNOWN),
+        ([UNKNOWN, CRITICAL, HEALTHY], CRITICAL),
+    ],
+)
+def test_the_worst_level(levels: list[str], level: str) -> None:
+    assert worst(levels) == level
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (-1, "0.0 s"), (0, "0.0 s"), (0.44, "0.4 s"), (9.94, "9.9 s"), (10, "10 s"), (59.4, "59 s"), (60, "1 min"),
+        (-1, "0.0 s"), (0.44, "0.4 s"), (9.94, "9.9 s"), (10, "10 s"), (59.4, "59 s"), (60, "1 min"),
         (61, "1 min 1 s"), (3600, "1 h"), (3661, "1 h 1 min"), (3605, "1 h"), (86399, "23 h 59 min"), (86400, "1 d"),
         (3 * 86400 + 4 * 3600 + 59, "3 d 4 h"), (90061, "1 d 1 h"),
     ],
 )  # fmt: skip
-def test_a_span_of_time(seconds: float, words: str) -> None:
-    assert span(seconds) == words
+def test_a_duration_has_its_two_largest_units(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
 
 
-def test_a_moment_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Europe/Zurich")
     time.tzset()
     try:
-        assert moment(1_700_000_000.9) == "2023-11-14 23:13:20"
+        assert local_time(1_700_000_000.9) == "2023-11-14 23:13:20"
     finally:
         monkeypatch.undo()
         time.tzset()
 
 
-def test_what_steers_a_terminal_is_taken_out() -> None:
-    assert plain("a\x1b[31mb\nc\u202ed\u00e9") == "a?[31mb?c?d\u00e9"
-
-
-def test_columns_stand_below_each_other() -> None:
+def test_columns_are_aligned() -> None:
     assert columns([]) == []
     assert columns([["a", "bbb", ""], ["cc", "d", "e"]]) == ["a   bbb", "cc  d    e"]
+
+
+def test_long_lines_are_wrapped_between_words() -> None:
+    first, second = wrap("  title     " + "word " * 16)
+    assert (len(first), second) == (76, " " * 12 + "word word word")
+    assert wrap("  file      /" + "x" * 90) == ["  file", " " * 12 + "/" + "x" * 90]
 
 
 class Terminal(io.StringIO):
@@ -47,9 +82,8 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("stream", "environ", "coloured"),
+    ("stream", "environ", "styled"),
     [
-        (Terminal(), {"TERM": "xterm"}, True),
         (Terminal(), {"TERM": "xterm", "NO_COLOR": ""}, True),
         (Terminal(), {"TERM": "xterm", "NO_COLOR": "1"}, False),
         (Terminal(), {"TERM": "dumb"}, False),
@@ -57,8 +91,7 @@ class Terminal(io.StringIO):
         (io.StringIO(), {"TERM": "xterm"}, False),
     ],
 )
-def test_colours_are_for_terminals_that_want_them(stream: io.StringIO, environ: dict[str, str], coloured: bool) -> None:
-    paint = paint_for(stream, environ)
-    assert paint.coloured is coloured
-    assert paint("text", "31") == ("\x1b[31mtext\x1b[0m" if coloured else "text")
-    assert Paint(True)("", "31") == ""
+def test_colors_are_for_terminals_that_want_them(stream: io.StringIO, environ: dict[str, str], styled: bool) -> None:
+    assert style_for(stream, environ) is (colored if styled else unstyled)
+    assert colored("text", "31") == "\x1b[31mtext\x1b[0m"
+    assert colored("", "31") == ""

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from exoip.ctl.failovers import Failover
-from exoip.ctl.timeline import PLAIN, draw
+from exoip.ctl.timeline import ASCII_MARKS, draw
 
 NAMES = {"a": "web-1", "b": "web-22"}
 
@@ -18,7 +18,7 @@ def failover(at: float, source: str, to: str) -> Failover:
 
 def drawn(*failovers: Failover, began: float = 0.0, ended: float = 100.0, width: int = 27) -> dict[str, str]:
     """The cells by label; a width of 27 leaves 20 columns."""
-    *rows, _ = draw(failovers, NAMES, began, ended, width, PLAIN)
+    *rows, _ = draw(failovers, NAMES, began, ended, width, ASCII_MARKS)
     return dict(tuple(row.split()) for row in rows)
 
 
@@ -47,9 +47,9 @@ def test_what_is_outside_is_left_out() -> None:
 
 @pytest.mark.parametrize("width", [1, 27, 40, 80, 200])
 def test_every_line_has_the_width_but_a_least_one(width: int) -> None:
-    lines = list(draw([failover(50.0, "a", "b")], NAMES, 0.0, 100.0, width, PLAIN))
+    lines = list(draw([failover(50.0, "a", "b")], NAMES, 0.0, 100.0, width, ASCII_MARKS))
     assert {len(line) for line in lines[:-1]} == {max(width, 27)}
-    assert "a column is" in lines[-1] or width < 80
+    assert "1 column =" in lines[-1] or width < 80
 
 
 def test_each_moment_has_somebody_whatever_happened() -> None:
@@ -59,4 +59,4 @@ def test_each_moment_has_somebody_whatever_happened() -> None:
         who = [chance.choice("ab") for _ in times]
         found = drawn(*(failover(at, chance.choice("ab"), to) for at, to in zip(times, who, strict=True)))
         assert all("#" in column for column in zip(*found.values(), strict=True))
-    assert len(list(draw([], NAMES, 0.0, 1.0, 80, PLAIN))) == 1
+    assert len(list(draw([], NAMES, 0.0, 1.0, 80, ASCII_MARKS))) == 1

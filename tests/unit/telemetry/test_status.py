@@ -122,7 +122,7 @@ def test_of_one_that_is_drained_leaves_and_has_refused() -> None:
     bench.node.drop("192.0.2.1", "short", bench.now)
     bench.node.drop("192.0.2.1", "identity", bench.now)
     status = status_of(bench)
-    assert status["aside"] == [{"why": "drained", "until": None}]
+    assert status["aside"] == [{"cause": "operator", "why": "drained", "until": None}]
     assert status["refused"] == {"identity": 1, "short": 1}
     bench.node.leave(bench.now)
     assert status_of(bench)["daemon"]["phase"] == "leaving"
