@@ -25,9 +25,9 @@ from exoip.core.read_schedule import REFRESH_INTERVAL
 from exoip.heartbeat.wire import Heartbeat, decode, encode
 from exoip.telemetry.journal import Journal
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.process import resident
 from tests.simulation.world import EIP, instance_id
 from tests.support.paths import ROOT
+from tests.support.process_probe import resident
 from tests.support.virtual import Bench
 
 HOUR, DAY = 3600.0, 24

@@ -79,13 +79,13 @@ class Moves:
                     holder, other = other, holder
 
     def _kill(self, cluster: BenchCluster, holder: Process, other: Process) -> None:
-        heard, cleared = len(cluster.observer.of(holder)), len(other.logged("detached "))
+        heard, cleared = len(cluster.observer.of(holder)), len(other.events("cleared", "let-go"))
         cluster.until(lambda: len(cluster.observer.of(holder)) > heard, "the holder beats")
         time.sleep(random.uniform(0.1, 0.8) * self._interval)  # anywhere between two heartbeats, never within one
         mark, killed = cluster.mark, time.monotonic()
         holder.kill()
         cluster.until(lambda: cluster.holders() == {other.name}, f"{other.name} alone holds")
-        cluster.until(lambda: len(other.logged("detached ")) > cleared, f"{other.name} has seen that")
+        cluster.until(lambda: len(other.events("cleared", "let-go")) > cleared, f"{other.name} has seen that")
         due = cluster.observer.of(holder)[-1].at + cluster.dead_time
         attach, calls = cluster.first_attach(mark, other), [c for c in cluster.calls(mark, other) if c.time >= due]
         self.late.samples.append(attach.time - due)

@@ -18,8 +18,8 @@ from exoip.heartbeat.wire import SIZE, Heartbeat, encode
 from tests.benchmarks.cluster import LATENCY, BenchCluster
 from tests.benchmarks.figures import Figure, at_most, exactly
 from tests.benchmarks.noise import Busy, Noise
-from tests.benchmarks.process import Taken
 from tests.support.process import Process
+from tests.support.process_probe import Usage
 from tests.support.waiting import PATIENCE
 
 HEADERS = 28  # bytes of IPv4 and UDP
@@ -36,8 +36,8 @@ def at_rest(label: str, peers: int, cluster: BenchCluster, seconds: float) -> li
     """What each node takes in that time; all are up."""
     time.sleep(COMES_TO_REST)
     nodes = list(cluster.nodes.values())
-    dead = sum(len(node.logged("is dead")) for node in nodes)
-    before, began, mark = {node.name: Taken.by(node.pid) for node in nodes}, time.monotonic(), cluster.mark
+    dead = sum(len(node.events("peer-dead")) for node in nodes)
+    before, began, mark = {node.name: Usage.of(node.pid) for node in nodes}, time.monotonic(), cluster.mark
     heard = {node.name: len(cluster.observer.of(node)) for node in nodes}
     time.sleep(seconds)
     lasted = time.monotonic() - began
@@ -49,18 +49,18 @@ def at_rest(label: str, peers: int, cluster: BenchCluster, seconds: float) -> li
     packets, size = Figure(f"{label}: packets sent an hour", "count"), Figure(f"{label}: MB sent an hour", "MB")
     calls = Figure(f"{label}: API calls a minute", "count")
     for node in nodes:
-        taken, was = Taken.by(node.pid), before[node.name]
+        taken, was = Usage.of(node.pid), before[node.name]
         processor.samples.append(100 * (taken.processor - was.processor) / lasted)
         hourly.samples.append(HOUR * (taken.processor - was.processor) / lasted)
         wakes.samples.append((taken.sleeps - was.sleeps) / lasted)
-        memory.samples.append(taken.resident)
+        memory.samples.append(taken.memory)
         threads.samples.append(taken.threads)
         beats = (len(cluster.observer.of(node)) - heard[node.name]) / lasted
         packets.samples.append(HOUR * beats * peers)
         size.samples.append(HOUR * beats * peers * (SIZE + HEADERS) / 1e6)
         calls.samples.append(60 * len(cluster.calls(mark, node)) / lasted)
     buried = exactly(f"{label}: false deaths", "count")
-    buried.samples.append(sum(len(node.logged("is dead")) for node in nodes) - dead)
+    buried.samples.append(sum(len(node.events("peer-dead")) for node in nodes) - dead)
     return [processor, hourly, wakes, memory, threads, packets, size, calls, buried]
 
 
@@ -92,7 +92,7 @@ def _beside_a_crowd(role: str, priority: int, peers: int, seconds: float) -> lis
     ):
         node = cluster["n1"]
         cluster.start()
-        cluster.until(lambda: len(node.logged("is alive")) >= peers and node.role == role, "all are heard")
+        cluster.until(lambda: len(node.state.alive) >= peers and node.role == role, "all are heard")
         cluster.zone.set_latency(LATENCY)
         return at_rest(f"{role} of {peers + 1} nodes at 1 s", peers, cluster, seconds)
 
@@ -144,7 +144,7 @@ def deaths(seconds: float, *, busy: bool) -> list[Figure]:
             buried.must = False
             late = Figure(f"{label}: time between two heartbeats beyond the interval", "ms")
             for node in cluster.nodes.values():
-                buried.samples.append(len(node.logged("is dead")))
+                buried.samples.append(len(node.events("peer-dead")))
                 moments = [heard.at for heard in cluster.observer.of(node) if began <= heard.at <= ended]
                 late.samples += [later - one - cluster.interval for one, later in pairwise(moments)]
             figures += [buried, late]
@@ -166,8 +166,8 @@ def starts(runs: int) -> list[Figure]:
         node.env["NOTIFY_SOCKET"] = told.getsockname()
         for _ in range(runs):
             ready.samples.append(_until_ready(node, told))
-            memory.samples.append(Taken.by(node.pid).resident)
-            cluster.until(lambda: node.log, "it has said something")
+            memory.samples.append(Usage.of(node.pid).memory)
+            cluster.until(lambda: node.entries, "it has logged something")
             node.kill()
     return [ready, memory]
 

@@ -17,8 +17,8 @@ from tests.benchmarks.cluster import BenchCluster
 from tests.benchmarks.figures import Figure, at_most, exactly, number, table
 from tests.benchmarks.hours import apart
 from tests.benchmarks.moves import Moves
-from tests.benchmarks.process import Taken
 from tests.benchmarks.rest import THREADS
+from tests.support.process_probe import Usage
 
 CALLS = 8  # of a failover at most: attach, its polls and reads, detach, its polls and reads
 CALLS_OF_A_STOP = 16  # of both nodes
@@ -61,9 +61,9 @@ def test_a_node_at_rest_wakes_for_heartbeats_only_and_has_its_threads_only() -> 
         def beats() -> int:
             return len(cluster.observer.heard)
 
-        began, before = beats(), Taken.by(node.pid)
+        began, before = beats(), Usage.of(node.pid)
         cluster.until(lambda: beats() >= began + 3 * HEARTBEATS, "all three beat")
-        taken = Taken.by(node.pid)
+        taken = Usage.of(node.pid)
         woken = (taken.sleeps - before.sleeps) / (beats() - began)
         assert 0.3 < woken < WAKES
         assert taken.threads == THREADS

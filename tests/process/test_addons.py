@@ -16,11 +16,6 @@ from urllib.request import urlopen
 
 from tests.process.test_cluster import never_without_a_holder
 from tests.support.cluster import Cluster
-from tests.support.parallel import (
-    New,
-    beside,
-    outcomes,  # noqa: F401
-)
 from tests.support.process import Process
 from tests.support.waiting import PATIENCE
 
@@ -52,9 +47,8 @@ class Services:
         self[name].unlink()
 
 
-@beside
-def test_a_failing_service_hands_over_without_a_gap_and_comes_back(new: New) -> None:
-    with new(2) as cluster, Services(cluster) as services:
+def test_a_failing_service_hands_over_without_a_gap_and_comes_back() -> None:
+    with Cluster(2) as cluster, Services(cluster) as services:
         cluster.start()
         cluster.settle("n1")
         mark = cluster.mark
@@ -67,10 +61,9 @@ def test_a_failing_service_hands_over_without_a_gap_and_comes_back(new: New) -> 
         assert never_without_a_holder(cluster, mark)
 
 
-@beside
-def test_a_node_that_starts_with_a_broken_service_takes_nothing(new: New) -> None:
+def test_a_node_that_starts_with_a_broken_service_takes_nothing() -> None:
     """However long its first result takes: here longer than the dead time."""
-    with new(2) as cluster, Services(cluster) as services:
+    with Cluster(2) as cluster, Services(cluster) as services:
         better = cluster["n1"]
         better.words[better.words.index("--check-command") + 1] = (
             f"sleep {1.5 * cluster.dead_time:g}; test -e {services['n1']}"
@@ -93,13 +86,12 @@ def regular(cluster: Cluster, node: Process, since: float = 0.0) -> bool:
     return max(later.at - earlier.at for earlier, later in pairwise(beats)) < cluster.dead_time
 
 
-@beside
-def test_a_check_that_hangs_moves_the_address_and_delays_no_heartbeat(new: New) -> None:
+def test_a_check_that_hangs_moves_the_address_and_delays_no_heartbeat() -> None:
     """It ignores SIGTERM, starts children that do so too, and writes without end."""
     hang = (
         "trap '' TERM; for i in 1 2 3 4; do (while :; do sleep 0.1; done) & done; while :; do echo yyyyyyyyyyyy; done"
     )
-    with new(2) as cluster, tempfile.TemporaryDirectory(prefix="exoip-services-") as folder:
+    with Cluster(2) as cluster, tempfile.TemporaryDirectory(prefix="exoip-services-") as folder:
         node, flag = cluster["n1"], Path(folder, "hang")
         node.words += ["--check-command", f"test -e {flag} || exit 0; {hang}", *OFTEN, "--check-timeout", "0.3"]
         cluster.start()
@@ -113,10 +105,9 @@ def test_a_check_that_hangs_moves_the_address_and_delays_no_heartbeat(new: New) 
         cluster.until(lambda: "n1" in cluster.holders(), "n1 takes it back")
 
 
-@beside
-def test_a_holder_that_crashed_and_is_back_in_time_moves_nothing_for_lack_of_a_result(new: New) -> None:
+def test_a_holder_that_crashed_and_is_back_in_time_moves_nothing_for_lack_of_a_result() -> None:
     run = tempfile.TemporaryDirectory(prefix="exoip-run-")
-    with new(2, interval=0.5, ratio=6) as cluster, Services(cluster), run as folder:
+    with Cluster(2, interval=0.5, ratio=6) as cluster, Services(cluster), run as folder:
         holder = cluster["n1"]
         holder.env["RUNTIME_DIRECTORY"] = folder
         cluster.start()
@@ -138,9 +129,8 @@ def with_file(node: Process, folder: str, text: str) -> Path:
     return path
 
 
-@beside
-def test_a_reload_adds_changes_and_removes_a_check(new: New) -> None:
-    with new(2) as cluster, tempfile.TemporaryDirectory(prefix="exoip-conf-") as folder:
+def test_a_reload_adds_changes_and_removes_a_check() -> None:
+    with Cluster(2) as cluster, tempfile.TemporaryDirectory(prefix="exoip-conf-") as folder:
         node = cluster["n1"]
         often = "check-interval = 0.1\ncheck-fall = 2\n"
         path = with_file(node, folder, often)
@@ -199,9 +189,8 @@ class Calls:
         return int(self._all(name)[-1][0])
 
 
-@beside
-def test_each_change_is_reported_in_order_with_the_last_one_of_a_stop(new: New) -> None:
-    with new(2) as cluster, Calls(cluster) as calls:
+def test_each_change_is_reported_in_order_with_the_last_one_of_a_stop() -> None:
+    with Cluster(2) as cluster, Calls(cluster) as calls:
         cluster.start()
         cluster.settle("n1")
         cluster.until(lambda: len(calls.of("n1")) == 2 and calls.of("n2"), "both are told")
@@ -213,12 +202,9 @@ def test_each_change_is_reported_in_order_with_the_last_one_of_a_stop(new: New) 
         assert len(cluster["n2"].logged("the notify program finished in")) == 3
 
 
-@beside
-def test_a_hook_that_hangs_delays_no_heartbeat_and_no_move_and_a_stop_no_longer_than_the_leave_timeout(
-    new: New,
-) -> None:
+def test_a_hook_that_hangs_delays_no_heartbeat_and_no_move_and_a_stop_no_longer_than_the_leave_timeout() -> None:
     with (
-        new(2, options=("-v", "--leave-timeout", "1.5")) as cluster,
+        Cluster(2, options=("-v", "--leave-timeout", "1.5")) as cluster,
         Calls(cluster, "trap '' TERM; while :; do sleep 0.05; done") as calls,
     ):
         cluster.start()
@@ -232,9 +218,8 @@ def test_a_hook_that_hangs_delays_no_heartbeat_and_no_move_and_a_stop_no_longer_
         cluster.until(lambda: not Path(f"/proc/{pid}").exists(), "its call is killed")
 
 
-@beside
-def test_a_reload_calls_another_program_at_once_and_rejects_one_that_does_not_exist(new: New) -> None:
-    with new(1) as cluster, Calls(cluster) as calls, tempfile.TemporaryDirectory(prefix="exoip-conf-") as folder:
+def test_a_reload_calls_another_program_at_once_and_rejects_one_that_does_not_exist() -> None:
+    with Cluster(1) as cluster, Calls(cluster) as calls, tempfile.TemporaryDirectory(prefix="exoip-conf-") as folder:
         node = cluster["n1"]
         del node.words[-2:]
         path = with_file(node, folder, "")
@@ -252,9 +237,8 @@ def test_a_reload_calls_another_program_at_once_and_rejects_one_that_does_not_ex
         cluster.until(lambda: len(node.logged("read again and is in force")) == 2, "it is read again")
 
 
-@beside
-def test_a_program_that_does_not_exist_ends_the_start(new: New) -> None:
-    with new(1) as cluster:
+def test_a_program_that_does_not_exist_ends_the_start() -> None:
+    with Cluster(1) as cluster:
         node = cluster["n1"]
         node.words += ["--notify", "/nowhere/hook"]
         cluster.start()
@@ -276,9 +260,8 @@ def scrape(node: Process, port: int) -> dict[str, float]:
     }
 
 
-@beside
-def test_metrics_show_a_failover(new: New) -> None:
-    with new(2) as cluster, Services(cluster) as services:
+def test_metrics_show_a_failover() -> None:
+    with Cluster(2) as cluster, Services(cluster) as services:
         port = 20000 + cluster.port % 10000  # each node has an address of its own
         for node in cluster.nodes.values():
             node.words += ["--metrics-listen", f"{node.address}:{port}"]
@@ -304,9 +287,8 @@ def test_metrics_show_a_failover(new: New) -> None:
         assert secret not in urlopen(f"http://{cluster['n1'].address}:{port}/metrics").read().decode()
 
 
-@beside
-def test_a_flood_of_scrapes_delays_no_heartbeat(new: New) -> None:
-    with new(2, interval=0.1, ratio=10) as cluster:
+def test_a_flood_of_scrapes_delays_no_heartbeat() -> None:
+    with Cluster(2, interval=0.1, ratio=10) as cluster:
         node, port = cluster["n1"], 20000 + cluster.port % 10000
         node.words += ["--metrics-listen", f"{node.address}:{port}"]
         cluster.start()

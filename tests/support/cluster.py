@@ -17,6 +17,7 @@ and without showing its secret. If anything fails, every node's log and the zone
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
 import ssl
@@ -39,6 +40,19 @@ GROUP = "cluster"
 ATTACH, DETACH = "attach-instance-to-elastic-ip", "detach-instance-from-elastic-ip"
 
 Members = Literal["group", "addresses", "ids"]
+
+
+_WORKERS = 16  # of pytest-xdist, with networks of their own
+_taken: set[str] = set()
+
+
+def free_net() -> str:
+    """Return a /24 of the loopback that no other cluster of this process or of another worker has, as 127.B.C."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _WORKERS
+    while (net := f"127.{16 + worker + _WORKERS * random.randrange(14)}.{random.randrange(256)}") in _taken:
+        pass
+    _taken.add(net)
+    return net
 
 
 def _directories(folder: Path | None, name: str) -> dict[str, str]:
@@ -76,7 +90,7 @@ class Cluster:
         observed: bool = True,
     ) -> None:
         self.interval, self.ratio, self._tell = interval, ratio, tell
-        self.net = f"127.{random.randint(16, 250)}.{random.randint(0, 255)}"
+        self.net = free_net()
         self.eip = f"{self.net}.100"
         self.observer = Observer(f"{self.net}.1")
         self.port = self.observer.port

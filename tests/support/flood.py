@@ -26,6 +26,7 @@ from typing import Self
 from exoip.heartbeat.wire import Heartbeat, encode
 from tests.support.cluster import Cluster
 from tests.support.process import Process
+from tests.support.process_probe import Usage
 from tests.support.waiting import PATIENCE
 
 KINDS = ("strangers", "junk", "blind", "forged")
@@ -95,19 +96,6 @@ def _ended() -> bool:
         return False
 
 
-def cpu(pid: int) -> float:
-    """Seconds of processor time that a process took so far."""
-    with open(f"/proc/{pid}/stat") as stream:
-        fields = stream.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def resident(pid: int) -> float:
-    """MiB of memory."""
-    with open(f"/proc/{pid}/status") as stream:
-        return next(int(line.split()[1]) for line in stream if line.startswith("VmRSS")) / 1024
-
-
 def late(cluster: Cluster, node: Process, since: float) -> list[float]:
     """By how many seconds each heartbeat of the node came later than an interval after the one before."""
     beats = cluster.observer.of(node, since)
@@ -125,17 +113,17 @@ def measure(kind: str, rate: int, seconds: float, interval: float) -> Iterator[s
         for label, flood in (("calm", None), ("flood", Flood(cluster, node, kind, rate))):
             if flood:
                 flood.__enter__()
-            since, used, lines = time.monotonic(), cpu(node.pid), len(node.log)
+            since, before, logged = time.monotonic(), Usage.of(node.pid), len(node.entries)
             time.sleep(seconds)
-            passed, took = time.monotonic() - since, cpu(node.pid) - used
+            passed, usage = time.monotonic() - since, Usage.of(node.pid)
             if flood:
                 flood.__exit__(None, None, None)
             latest = sorted(late(cluster, node, since)) or [float("nan")]
-            deaths = sum(len(one.logged(" is dead")) for one in cluster.nodes.values())
+            deaths = sum(len(one.events("peer-dead")) for one in cluster.nodes.values())
             yield (
                 f"{kind:<10}{label:<6} {(flood.sent if flood else 0) / passed:9.0f}/s  late p50 {1e3 * latest[len(latest) // 2]:7.1f}"
-                f"  worst {1e3 * latest[-1]:7.1f} ms  deaths {deaths}  cpu {100 * took / passed:5.1f} %"
-                f"  rss {resident(node.pid):5.1f} MiB  log lines {len(node.log) - lines}"
+                f"  worst {1e3 * latest[-1]:7.1f} ms  deaths {deaths}  cpu {100 * (usage.processor - before.processor) / passed:5.1f} %"
+                f"  rss {usage.memory / 1024:5.1f} MiB  entries {len(node.entries) - logged}"
             )
 
 

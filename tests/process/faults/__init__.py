@@ -8,9 +8,9 @@ two dead times. Whatever else must hold is looked at all the time: `chaos.Run`.
 | --- | --- |
 | `plan.py` | pure: from a seed to spells of faults; and every kind once, in turn |
 | `orders.py` | pure: what the simulated API can be ordered to do wrong |
-| `cuts.py` | a network namespace of the run's own, and cuts in it with nftables |
-| `witness.py` | one daemon as seen from outside: what it tells, and what it costs by /proc |
-| `deeds.py` | does to the daemons what a plan says, and undoes it |
+| `partition.py` | a network namespace of the run's own, and cuts in it with nftables |
+| `node_probe.py` | one node watched from outside: what it logs, and what it uses |
+| `actions.py` | does to the daemons what a plan says, and undoes it |
 | `chaos.py` | carries a whole plan out, and judges |
-| `story.py` | faults, the zone's record and all logs as one text, in the order of time |
+| `transcript.py` | faults, the zone's record and all logs as one text, in the order of time |
 """

@@ -112,7 +112,7 @@ def _run(run: Run, log: Path | None, words: list[str], may_cut: bool) -> int:
         log = ROOT / "build" / "faults" / f"{run.plan.name.replace(' ', '-')}.log"
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(report.story + "\n")
+        log.write_text(report.transcript + "\n")
     if report.violation and log is not None:
         no_cuts = [] if may_cut or "--no-cuts" in words else ["--no-cuts"]
         _tell(failed(report, log, " ".join(["script/chaos", *words, *no_cuts])))

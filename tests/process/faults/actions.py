@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.demo.partition import PartitionError
+from tests.process.faults.node_probe import NodeProbe
 from tests.process.faults.partition import Cut
 from tests.process.faults.plan import Fault
-from tests.process.faults.process_probe import Witness
 from tests.support.cluster import GROUP, Cluster
 
 Undo = Callable[[], None]
@@ -20,15 +20,15 @@ class Violation(AssertionError):
     """Something that must hold does not."""
 
 
-class Deeds:
+class Actions:
     """The daemons and what is done to them.
 
     `running`: those that are meant to run. `leaving`: those that were told to stop and have not been seen to end. `reloads`: by node,
     how many reloads it is to have done. `hosts`: (time on the zone's clock, name, whether the instance lives from then on).
     """
 
-    def __init__(self, cluster: Cluster, witnesses: Mapping[str, Witness], latency: float) -> None:
-        self.cluster, self.witnesses, self._latency_else = cluster, witnesses, latency
+    def __init__(self, cluster: Cluster, probes: Mapping[str, NodeProbe], latency: float) -> None:
+        self.cluster, self.probes, self._latency_else = cluster, probes, latency
         self.running: set[str] = set()
         self.leaving: set[str] = set()
         self.reloads: dict[str, int] = {}
@@ -48,7 +48,7 @@ class Deeds:
         return self.cluster.server.now()
 
     def file(self, name: str) -> Path:
-        return self.witnesses[name].folder / "exoip.conf"
+        return self.probes[name].folder / "exoip.conf"
 
     def write(self, name: str, priority: float) -> None:
         self.file(name).write_text(f"host-priority = {priority:g}\n")
@@ -57,7 +57,7 @@ class Deeds:
         return int(self.file(name).read_text().split("=")[1])
 
     def start(self, name: str) -> None:
-        self.witnesses[name].start()
+        self.probes[name].start()
         self.running.add(name)
 
     def _kill(self, name: str) -> None:
@@ -74,7 +74,7 @@ class Deeds:
 
         def boot() -> None:
             self.hosts.append((self._now(), fault.node, True))
-            self.witnesses[fault.node].forget()
+            self.probes[fault.node].forget()
             self.start(fault.node)
 
         return boot
@@ -130,10 +130,10 @@ class Deeds:
         self.hang_up(fault.node)
 
     def hang_up(self, name: str) -> None:
-        witness = self.witnesses[name]
-        if witness.ready and name in self.running:  # before that the signal would end it, and it reads the file anyway
-            self.reloads[name], witness.reload_failed = witness.reloads + 1, False
-            self.cluster[name].send(signal.SIGHUP)
+        probe = self.probes[name]
+        if probe.ready and name in self.running:  # before that the signal would end it, and it reads the file anyway
+            self.reloads[name] = probe.reloads + 1
+            probe.reload()
 
     def _group(self, fault: Fault) -> Undo:
         instance_id = self.cluster[fault.node].id
@@ -178,7 +178,7 @@ class Deeds:
         return lift
 
     def _sick(self, fault: Fault) -> Undo:
-        sick = self.witnesses[fault.node].sick
+        sick = self.probes[fault.node].sick
         sick.touch()
         return sick.unlink
 

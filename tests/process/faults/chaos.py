@@ -23,9 +23,9 @@ from pathlib import Path
 
 from exoip.sandbox.record import Entry
 from tests.process.faults import transcript
-from tests.process.faults.actions import Deeds, Undo, Violation
+from tests.process.faults.actions import Actions, Undo, Violation
+from tests.process.faults.node_probe import Life, NodeProbe
 from tests.process.faults.plan import Fault, Plan
-from tests.process.faults.process_probe import Life, Witness
 from tests.process.faults.transcript import Told
 from tests.support.cluster import ATTACH, Cluster
 from tests.support.waiting import PATIENCE
@@ -62,7 +62,7 @@ class Report:
     holes: list[tuple[float, int, bool]] = field(default_factory=list)
     lives: dict[str, list[Life]] = field(default_factory=dict)  # by node, one for each start of its daemon
     told: list[Told] = field(default_factory=list)
-    story: str = ""  # all of it
+    transcript: str = ""  # all of it
     last: str = ""  # of the last two spells
 
 
@@ -88,7 +88,7 @@ class Run:
         self._marks: list[float] = []  # when each spell began: on the zone's clock
         self._seen = self._heard = 0
         self._said: dict[str, int] = {}  # by node, the priority that it advertised last
-        self._witnesses: dict[str, Witness] = {}
+        self._probes: dict[str, NodeProbe] = {}
         self._began = time.time()
 
     # -- the run ------------------------------------------------------------------------------------------------------
@@ -100,16 +100,16 @@ class Run:
             len(self.plan.priorities), interval=self._interval, ratio=self._ratio, latency=LATENCY, operation=OPERATION,
             options=(*OPTIONS, f"--flap-damping={'yes' if self.plan.damping else 'no'}"), tell=lambda _: None,
         )  # fmt: skip
-        self._deeds = Deeds(cluster, self._witnesses, LATENCY)
+        self._actions = Actions(cluster, self._probes, LATENCY)
         self._by_address = {node.address: name for name, node in cluster.nodes.items()}
         try:
             with contextlib.ExitStack() as stack:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="exoip-faults-")))
                 for name, node in cluster.nodes.items():
-                    self._witnesses[name] = Witness(node, folder)
-                    stack.callback(self._witnesses[name].close)
+                    self._probes[name] = NodeProbe(node, folder)
+                    stack.callback(self._probes[name].close)
                 stack.enter_context(cluster)
-                stack.callback(self._deeds.close)
+                stack.callback(self._actions.close)
                 self._all()
         except AssertionError as error:
             report.violation = str(error)
@@ -124,12 +124,12 @@ class Run:
             node = self._cluster[name]
             node.program = self._program or node.program
             at = node.words.index("-P")  # the priority comes from a file, so that a reload can change it
-            node.words[at : at + 2] = ["-c", str(self._deeds.file(name))]
-            self._deeds.write(name, priority)
-            witness = self._witnesses[name]
-            node.words += ["--notify", str(witness.hook)]
-            node.words += ["--check-command", f"test ! -e {witness.sick}", *CHECK] if self.plan.checks else []
-            self._deeds.start(name)
+            node.words[at : at + 2] = ["-c", str(self._actions.file(name))]
+            self._actions.write(name, priority)
+            probe = self._probes[name]
+            node.words += ["--notify", str(probe.hook)]
+            node.words += ["--check-command", f"test ! -e {probe.sick}", *CHECK] if self.plan.checks else []
+            self._actions.start(name)
         self._calm()
         self._measure(0)
         for number, faults in enumerate(self.plan.spells, start=1):
@@ -165,7 +165,7 @@ class Run:
     def _begin(self, fault: Fault) -> None:
         self.report.faults += 1
         self._note(f"FAULT {self.report.faults}: {fault}", loud=True)
-        undo = self._deeds.begin(fault)
+        undo = self._actions.begin(fault)
         if undo is None:
             return
 
@@ -192,12 +192,12 @@ class Run:
 
     def _look(self) -> bool:
         """Take in what happened; returns whether anything moved."""
-        for name, witness in self._witnesses.items():
-            witness.look()
-            if witness.wrong:
-                raise Violation("; ".join(witness.wrong))
-            if name in self._deeds.running and not witness.process.running:
-                raise Violation(f"{name} ended unasked, with {witness.process.wait()}")
+        for name, probe in self._probes.items():
+            probe.look()
+            if probe.wrong:
+                raise Violation("; ".join(probe.wrong))
+            if name in self._actions.running and not probe.process.running:
+                raise Violation(f"{name} ended unasked, with {probe.process.wait()}")
         heard = self._cluster.observer.heard
         while self._heard < len(heard):
             one = heard[self._heard]
@@ -218,8 +218,8 @@ class Run:
 
     def _calm(self, *, patient: bool = False) -> tuple[str, float]:
         """Wait for quiet; returns who holds, and how long it took to come. `patient`: and until no node steps aside."""
-        for name in list(self._deeds.leaving):
-            self._deeds.gone(name)
+        for name in list(self._actions.leaving):
+            self._actions.gone(name)
         began = time.monotonic()
         quiet_since: float | None = None
         aside_since: float | None = None
@@ -227,7 +227,7 @@ class Run:
         while True:
             moved = self._look()
             now, why = time.monotonic(), self._not_yet()
-            aside = ", ".join(sorted(name for name in self._deeds.running if self._said.get(name) in ASIDE))
+            aside = ", ".join(sorted(name for name in self._actions.running if self._said.get(name) in ASIDE))
             aside_since = (aside_since or now) if aside and not why else None
             if not why and aside and (patient or (aside_since and now < aside_since + STEPS_ASIDE)):
                 why = f"{aside} steps aside"
@@ -238,50 +238,57 @@ class Run:
                 quiet_since = now
             elif now >= quiet_since + QUIET * self._cluster.dead_time:
                 self.report.aside += bool(aside)
-                return min(self._deeds.running, key=self._rank), quiet_since - began
+                return min(self._actions.running, key=self._rank), quiet_since - began
             if now >= began + limit:
                 raise Violation(f"not quiet within {limit:.0f} s: {why or 'moves go on and on'}")
             time.sleep(LOOK)
 
     def _not_yet(self) -> str:
         """What is not as it should be; "" when all is right but that nodes may step aside."""
-        if not self._deeds.running:
+        if not self._actions.running:
             return "no node runs"
-        for name in list(self._deeds.reloads):
-            witness = self._witnesses[name]
-            if name not in self._deeds.running or witness.reloads >= self._deeds.reloads[name]:
-                del self._deeds.reloads[name]
-            elif witness.reload_failed:
-                self._deeds.hang_up(name)
-        status = {name: self._witnesses[name].status for name in self._deeds.running}
-        alive = len(self._deeds.running) - 1
-        for name, told in status.items():
-            if not self._witnesses[name].ready or name in self._deeds.reloads:
+        for name in list(self._actions.reloads):
+            probe = self._probes[name]
+            if name not in self._actions.running or probe.reloads >= self._actions.reloads[name]:
+                del self._actions.reloads[name]
+            elif probe.reload_failed:
+                self._actions.hang_up(name)
+        states = {name: self._cluster[name].state for name in self._actions.running}
+        alive = len(self._actions.running) - 1
+        for name, state in states.items():
+            if not self._probes[name].ready or name in self._actions.reloads:
                 return f"{name} is not ready"
-            if told.alive != alive or told.yielded:
-                return f"{name} hears {told.alive} peers of {alive}" + (", and has yielded" if told.yielded else "")
-            may_say = {self._deeds.priority(name), *ASIDE, *({PROTECTED} if self.plan.damping and told.holds else ())}
+            if len(state.alive) != alive or state.yielded:
+                return f"{name} hears {len(state.alive)} peers of {alive}" + (
+                    ", and has yielded" if state.yielded else ""
+                )
+            may_say = {
+                self._actions.priority(name),
+                *ASIDE,
+                *({PROTECTED} if self.plan.damping and state.holds else ()),
+            }
             if self._said.get(name) not in may_say:
-                return f"{name} advertises {self._said.get(name)}, and is configured with {self._deeds.priority(name)}"
-        best = min(self._deeds.running, key=self._rank)
-        masters = sorted(name for name, told in status.items() if told.role == "MASTER")
-        backups = sum(told.role == "BACKUP" for told in status.values())
+                return (
+                    f"{name} advertises {self._said.get(name)}, and is configured with {self._actions.priority(name)}"
+                )
+        best = min(self._actions.running, key=self._rank)
+        masters = sorted(name for name, state in states.items() if state.role == "MASTER")
+        backups = sum(state.role == "BACKUP" for state in states.values())
         holders = self._cluster.holders() - self._left_alone(best)
-        if masters != [best] or backups != alive or holders != {best} or not status[best].holds:
+        if masters != [best] or backups != alive or holders != {best} or not states[best].holds:
             return f"best is {best}, masters are {masters}, backups {backups} of {alive}, holders {sorted(holders)}"
-        for name, told in status.items():
-            if self._witnesses[name].notified != (told.role, told.holds):
-                return f"{name} is {told}, and its program was told {self._witnesses[name].notified}"
+        for name, state in states.items():
+            if self._probes[name].notified != (state.role, state.holds):
+                return f"{name} is {state}, and its program was told {self._probes[name].notified}"
         return "" if self._cluster.quiet() else "an operation is under way"
 
     def _left_alone(self, best: str) -> set[str]:
         """Stopped instances that hold and that `best`, started since, does not know for members: it warns of them, and touches none."""
         with self._cluster.server.lock:
-            stopped = [
-                one.id for one in self._cluster.zone.instances(self._cluster.server.now()) if one.state == "stopped"
-            ]
-        warned = self._cluster[best].logged("which is not a member")
-        return {self._cluster.name(one) for one in stopped if any(one in line for line in warned)}
+            instances = self._cluster.zone.instances(self._cluster.server.now())
+        stopped = {one.id for one in instances if one.state == "stopped"}
+        warned = {entry["EXOIP_PEER_INSTANCE"] for entry in self._cluster[best].events("outsider-holds")}
+        return {self._cluster.name(one) for one in stopped & warned}
 
     def _rank(self, name: str) -> tuple[int, str]:
         return self._said.get(name, 255), self._cluster[name].id
@@ -289,11 +296,11 @@ class Run:
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def _measure(self, faults: int) -> None:
-        for name in sorted(self._deeds.running):
-            witness = self._witnesses[name]
-            witness.lives[-1].faults += faults
-            witness.measure()
-            if grown := witness.grown(MEMORY):
+        for name in sorted(self._actions.running):
+            probe = self._probes[name]
+            probe.lives[-1].faults += faults
+            probe.measure()
+            if grown := probe.grown(MEMORY):
                 raise Violation("; ".join(grown))
 
     def _sum_up(self) -> None:
@@ -304,16 +311,16 @@ class Run:
             for one in record
             if one.kind == "holders"
         ]
-        for at, seconds, fault in transcript.holes(changes, self._deeds.hosts):
+        for at, seconds, fault in transcript.holes(changes, self._actions.hosts):
             spell = sum(mark <= at for mark in self._marks)
             report.holes.append((seconds, spell, fault))
             if self.plan.strict and not fault and not report.violation:
                 report.violation = f"a detach in spell {spell} left nobody that lives for {seconds:.2f} s"
-        report.lives = {name: witness.lives for name, witness in self._witnesses.items()}
+        report.lives = {name: probe.lives for name, probe in self._probes.items()}
         if report.violation:
             self._note(f"VIOLATION: {report.violation}")
         parts = [report.told, transcript.of_record(record, names, self._began)]
         parts += [transcript.of_log(name, list(node.lines), self._began) for name, node in cluster.nodes.items()]
         spells = [at for at, text in report.told if text.startswith("SPELL ")]
-        report.story = transcript.merged(parts)
+        report.transcript = transcript.merged(parts)
         report.last = transcript.merged(parts, spells[-2] if len(spells) > 1 else 0.0)
