@@ -190,8 +190,13 @@ def status(node: Snapshot, eip: str) -> str:
     words.append(f"{alive} of {len(node.peers)} peers alive")
     if node.holds != (node.role is Role.MASTER):
         words.append("holding it" if node.holds else "not holding it")
-    words += [word for word in ("leaving", "yielded", "unfit") if getattr(node, word)]
-    words += [f"refusing {peer.address} ({peer.denied})" for peer in node.peers if peer.denied and not peer.alive]
+    states = {"stopping": node.leaving, "standing back": node.yielded, "stepping aside": node.unfit}
+    words += [state for state, applies in states.items() if applies]
+    words += [
+        f"dropping heartbeats from {peer.address} ({peer.denied})"
+        for peer in node.peers
+        if peer.denied and not peer.alive
+    ]
     if node.degraded:
-        words.append(f"degraded: {node.degraded} fails")
+        words.append(f"degraded: {node.degraded}")
     return ", ".join(words)

@@ -107,7 +107,7 @@ class Cluster:
                 return False
             return all(
                 re.match(
-                    rf"{'MASTER of' if name == holder else 'BACKUP for'} {EIP}, {len(names) - 1} of \d peers alive(, unfit)?$",
+                    rf"{'MASTER of' if name == holder else 'BACKUP for'} {EIP}, {len(names) - 1} of \d peers alive(, stepping aside)?$",
                     text,
                 )
                 for name, text in states().items()

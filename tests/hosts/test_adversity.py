@@ -98,7 +98,7 @@ def test_a_daemon_that_crashes_again_and_again_stands_aside(cluster: Cluster) ->
     assert "too often" in unfit["EXOIP_REASON"]
     cluster.settled("b", "bca")
     cluster.moves(since, ("ab", "a .* is now stepping aside.*, was at priority 10"), ("b", "holds and is heard"))
-    cluster.status("a", "unfit")
+    cluster.status("a", "stepping aside")
 
     since = now()
     a.run("systemctl", "restart", UNIT)  # a person looked after it

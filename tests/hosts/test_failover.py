@@ -109,7 +109,7 @@ def test_a_cut_between_the_hosts_alone_costs_few_moves_and_never_leaves_nobody(c
         until(lambda: cluster.zone.holders() == {"b"}, "b takes it and clears a", 3 * DEAD)
         yielded = cluster.event("a", EventName.YIELDED, since, most=60.0)
         assert yielded["EXOIP_PEER_INSTANCE"] == cluster.zone.ids["b"]
-        cluster.status("a", "yielded")
+        cluster.status("a", "standing back")
     cluster.settled("a", most=60.0)
     cluster.never_without(since)
     assert [change.holders for change in cluster.zone.changes(since)][-1] == {"a"}

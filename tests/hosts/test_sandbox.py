@@ -147,7 +147,7 @@ def test_only_signed_heartbeats_count_between_the_hosts(cluster: Cluster) -> Non
     assert refused["EXOIP_REASON"] == "unsigned"
     assert refused["EXOIP_ADDRESS"] == b.address
     cluster.event("a", EventName.PEER_DEAD, since)
-    cluster.status("a", f"refusing {b.address} (unsigned)")
+    cluster.status("a", f"dropping heartbeats from {b.address} (unsigned)")
     b.write(FILE, text)
     b.run("systemctl", "reload", UNIT)
     cluster.settled("a")

@@ -106,14 +106,14 @@ def test_a_wrong_key_is_told_by_status_and_journal(tmp_path: Path) -> None:
             n1.env["NOTIFY_SOCKET"] = notified.path
             n2.env["IF_AUTH_KEY"] = NEW_KEY
             cluster.start()
-            wanted = f"refusing {n2.address} (signature)"
+            wanted = f"dropping heartbeats from {n2.address} (signature)"
             cluster.until(lambda: notified.statuses and wanted in notified.statuses[-1], "the status tells of it")
             assert {key: len(entries) for key, entries in dropped(n1).items()} == {(n2.address, "signature"): 1}
             assert KEY not in "".join(notified.lines)
             n2.kill()
             n2.env["IF_AUTH_KEY"] = KEY
             n2.start()
-            cluster.until(lambda: "refusing" not in notified.statuses[-1], "it no longer does")
+            cluster.until(lambda: "dropping heartbeats" not in notified.statuses[-1], "it no longer does")
             cluster.settle("n1")
     finally:
         notified.close()

@@ -25,7 +25,7 @@ PLAIN = Snapshot(1.0, Role.MASTER, "", 0.0, "m", 10, True, False, False, False, 
         ({}, f"MASTER of {EIP}, 1 of 3 peers alive"),
         (
             {"peers": REFUSED[:2]},
-            f"MASTER of {EIP}, 1 of 2 peers alive, refusing host-b (signature)",
+            f"MASTER of {EIP}, 1 of 2 peers alive, dropping heartbeats from host-b (signature)",
         ),
         ({"holds": False}, f"MASTER of {EIP}, 1 of 3 peers alive, not holding it"),
         ({"role": Role.BACKUP, "holds": False}, f"BACKUP for {EIP}, 1 of 3 peers alive"),
@@ -33,11 +33,11 @@ PLAIN = Snapshot(1.0, Role.MASTER, "", 0.0, "m", 10, True, False, False, False, 
         ({"role": Role.LISTENING, "holds": False, "peers": ()}, f"LISTENING for {EIP}, 0 of 0 peers alive"),
         (
             {"role": Role.BACKUP, "leaving": True, "unfit": True, "yielded": True},
-            f"BACKUP for {EIP}, 1 of 3 peers alive, holding it, leaving, yielded, unfit",
+            f"BACKUP for {EIP}, 1 of 3 peers alive, holding it, stopping, standing back, stepping aside",
         ),
         (
             {"degraded": "read timeout, attach refused"},
-            f"MASTER of {EIP}, 1 of 3 peers alive, degraded: read timeout, attach refused fails",
+            f"MASTER of {EIP}, 1 of 3 peers alive, degraded: read timeout, attach refused",
         ),
     ],
 )
@@ -56,7 +56,7 @@ def test_of_a_node_in_trouble():
     bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
     bench.advance(5)
     assert status(bench.view, EIP) == (
-        f"MASTER of {EIP}, 0 of 2 peers alive, not holding it, unfit, degraded: attach refused fails"
+        f"MASTER of {EIP}, 0 of 2 peers alive, not holding it, stepping aside, degraded: attach refused"
     )
     assert status(bench.view, EIP).isascii()
 
