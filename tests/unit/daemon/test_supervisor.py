@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import queue
 import socket
 from collections.abc import Iterator
@@ -52,21 +52,21 @@ def systemd(listener) -> Iterator[Systemd]:
 def received(listener: socket.socket) -> list[str]:
     """Return what was sent so far."""
     texts = []
-    for _ in itertools.count():
-        try:
+    with contextlib.suppress(BlockingIOError):
+        while True:
             texts.append(listener.recv(65536).decode())
-        except BlockingIOError:
-            return texts
-    raise AssertionError
+    return texts
 
 
-def run(systemd: Systemd, threads: list[Thread], *messages: object, ping_interval: float = 0.01) -> list[Event]:
+def run(
+    systemd: Systemd, threads: list[Thread], *messages: object, ping_interval: float = 0.01, node: object = None
+) -> list[Event]:
     """Run the loop until it fails, as it has to; return the events that it handed on."""
     mailbox: Mailbox = queue.SimpleQueue()
     for message in messages:
         mailbox.put(message)  # type: ignore[arg-type]
     events: list[Event] = []
-    running = SimpleNamespace(node=None, threads=threads, on_event=events.append)
+    running = SimpleNamespace(node=node, threads=threads, on_event=events.append)
     supervisor = Supervisor(running, mailbox, systemd, lambda: None, ping_interval)  # type: ignore[arg-type,return-value]
     assert supervisor.run() == 1
     return events
@@ -104,7 +104,18 @@ def test_a_status_is_sent_when_it_changed_only_in_one_line_of_ascii(systemd, lis
     assert received(listener) == ["STATUS=a", "STATUS=b READY=1", "STATUS=?", "STATUS=a"]
 
 
+@pytest.mark.parametrize(("priority", "command", "then"), [(1, "improve", 1), (2, "improve", 1), (252, "worsen", 252)])
+def test_a_signal_never_takes_the_priority_out_of_its_range(systemd, priority, command, then):
+    config, changes = SimpleNamespace(priority=priority), []
+    node = SimpleNamespace(config=lambda: config, set_priority=lambda wanted, _now: changes.append(wanted) or 0)
+    run(systemd, [Thread(3)], command, node=node)
+    assert changes == [then]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the library leaks its socket
-def test_without_systemd_nothing_happens(monkeypatch):
+@pytest.mark.parametrize("path", [None, "/nowhere/notify"])
+def test_without_systemd_nothing_happens(monkeypatch, path):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    if path:
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
     Systemd().notify("READY=1")
