@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,8 +17,8 @@ from exoip.sandbox import traffic as traffic_module
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.traffic import REFUSED, Traffic
 from exoip.sandbox.zone import Zone
+from tests.support.waiting import PATIENCE, until
 
-PATIENCE = 20.0
 FREE = ("127.0.0.1", 0)
 
 
@@ -96,15 +96,6 @@ def is_reset(address: tuple[str, int]) -> bool:
     return False
 
 
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.005)
-    return False
-
-
 def test_bytes_reach_the_holder_and_come_back_both_ends_finishing_apart(a: Named) -> None:
     big = bytes(range(256)) * 4096
     with Traffic(lambda: ["i-a"], FREE, {"i-a": a.address}) as traffic:
@@ -176,9 +167,9 @@ def test_a_client_that_finishes_does_not_keep_a_frozen_target_forever(monkeypatc
     before = threading.active_count()
     with socket.create_server(FREE) as frozen, Traffic(lambda: ["i"], FREE, {"i": frozen.getsockname()}) as traffic:
         client = socket.create_connection(traffic.address, PATIENCE)
-        assert eventually(lambda: threading.active_count() == before + 2)
+        until(lambda: threading.active_count() == before + 2, "the end of a connection")
         client.close()
-        assert eventually(lambda: threading.active_count() == before + 1)
+        until(lambda: threading.active_count() == before + 1, "the end of a connection")
 
 
 def test_one_connection_too_many_is_reset_and_the_others_stay(a: Named) -> None:
@@ -190,7 +181,7 @@ def test_one_connection_too_many_is_reset_and_the_others_stay(a: Named) -> None:
             for one in kept:
                 one.sendall(b"x")
                 assert one.recv(1) == b"x"
-        assert eventually(lambda: not is_reset(traffic.address))
+        until(lambda: not is_reset(traffic.address), "the end of a connection")
 
 
 def test_closing_ends_every_connection_and_leaves_no_thread() -> None:
