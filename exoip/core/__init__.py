@@ -1,9 +1,10 @@
 """The state machine: who should hold the Elastic IP, who holds it, and which API call is next.
 
-In: heartbeats, outcomes of calls, the time. Out: events, the advertised priority, the next call. Pure,
-apart from the one lock in `node`. `election` decides who should hold, with `peers` and `flap_damping`;
-`ownership` makes it true: `observed` is what is known, `mutations` attaches and detaches, `reads` and
-`holder_query` ask the API (when: `read_schedule`), `split_brain` stands back, `backoff` and `unfit` decide
-when to retry and when this node is unfit. `admission` drops heartbeats that do not count, and
-`advert_timer` times our own.
+In: heartbeats, outcomes of calls, the time. Out: events, the advertised priority, the next call.
+Pure, apart from the one lock in `node`; times are seconds of one steady clock. `election` decides
+who should hold, with `peers` and `flap_damping`; `ownership` makes it true: `observed` is what is
+known, `mutations` attaches and detaches, `reads` and `holder_query` ask the API (when:
+`read_schedule`), `split_brain` stands back, `backoff` and `unfit` decide when to retry and when
+this node is unfit. `admission` drops heartbeats that do not count, and `advert_timer` times our
+own.
 """

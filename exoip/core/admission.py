@@ -1,4 +1,4 @@
-"""Accept or drop heartbeats: for our Elastic IP, from a member at its own address, and authenticated. Pure.
+"""Accept or drop heartbeats: Elastic IP, member, its address, and authentication must be right.
 
 A dropped heartbeat changes nothing but counts and `denied`. Shown by 42, 29a.
 """
@@ -22,8 +22,8 @@ Endpoint = tuple[str, int]  # the address and port that a member sends from and 
 class Admission:
     """Decides which heartbeats count.
 
-    `members`: the endpoints of the other nodes by instance id; replaced as a whole, so any thread may
-    read it. `denied`: members whose last heartbeat was not authenticated, with the cause.
+    `members`: the endpoints of the other nodes by instance id; replaced as a whole, so any thread
+    may read it. `denied`: members whose last heartbeat was not authenticated, with the cause.
     """
 
     def __init__(self, eip: str) -> None:
@@ -41,7 +41,7 @@ class Admission:
         self._stamps.keep(members)
 
     def judge(self, heartbeat: Heartbeat, address: str, proof: Proof, dead_time: float, now: float) -> str:
-        """Return the cause for dropping a heartbeat that came from `address`, or "" to accept it."""
+        """Return the cause for dropping a heartbeat from `address`, or "" to accept it."""
         if heartbeat.eip != self.eip:
             return "eip"
         sender = heartbeat.instance_id
@@ -61,8 +61,8 @@ class Admission:
 class DroppedDatagrams:
     """Counts dropped datagrams by cause, and reports each address and cause at most once a minute.
 
-    Memory is bounded: at most MAX_STRANGERS addresses and causes of non-members are kept. Members have
-    their own table, so a flood of false senders never hides a member's fault.
+    Memory is bounded: at most MAX_STRANGERS addresses and causes of non-members are kept. Members
+    have their own table, so a flood of false senders never hides a member's fault.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class DroppedDatagrams:
         self._pruned = -math.inf
 
     def count(self, address: str, cause: str, now: float, *, member: bool = False) -> Event | None:
-        """Count one datagram from `address`, a member's or not; return the event if it is time to report it."""
+        """Count one datagram from `address`; return an event if it is time to report it."""
         self.counts[cause] += 1
         reported = self._members if member else self._others
         if now - reported.get((address, cause), -math.inf) < REPORT_INTERVAL:

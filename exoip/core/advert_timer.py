@@ -1,4 +1,4 @@
-"""Time the heartbeats: one each interval, one when the priority changes, three when leaving. Pure.
+"""Time the heartbeats: one each interval, one when the priority changes, three when leaving.
 
 The timer also notices a stall: a node that is half a dead time or more late did not run meanwhile.
 Shown by 21a, 26c, 26d.
@@ -17,7 +17,7 @@ FAREWELL_SPACING = 0.02  # seconds between them
 
 @dataclass(frozen=True, slots=True)
 class Advert:
-    """What the sender has to do: send `heartbeat`, unless it is None, to each address and port in `targets`.
+    """What the sender has to do: send `heartbeat`, unless it is None, to the `targets`.
 
     `again`: when to ask for the next one, in seconds.
     """

@@ -1,12 +1,12 @@
-"""Decide when to try a failed job again, and when this node is unfit for it. Pure; `now` in seconds.
+"""Decide when to try a failed job again, and when this node is unfit for it.
 
-Backoff         After a failure wait 0.5 s, doubling to 30 s, with up to 20 % of jitter (within the 30 s).
-                Retry-After is honored up to 5 minutes. A master that has to attach waits 5 s at most
-                for an API that is away, because nobody may hold meanwhile. A forbidden call (401, 403)
-                is tried again every 30 s. Shown by 02b, 19b, 19f, 34a.
-CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s, doubling to 10 min. One
-                success closes the breaker. A time-out or a forbidden call counts as three failures.
-                Shown by 02a, 02b, 02c, 17.
+Backoff         After a failure wait 0.5 s, doubling to 30 s, with up to 20 % of jitter (within the
+                30 s). Retry-After is honored up to 5 minutes. A master that has to attach waits 5 s
+                at most for an API that is away, because nobody may hold meanwhile. A forbidden call
+                (401, 403) is tried again every 30 s. Shown by 02b, 19b, 19f, 34a.
+CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s, doubling to 10 min.
+                One success closes the breaker. A time-out or a forbidden call counts as three
+                failures. Shown by 02a, 02b, 02c, 17.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from exoip.core.calls import Failure
 FIRST_RETRY = 0.5  # seconds
 LONGEST_RETRY = 30.0  # seconds; also between two tries of a forbidden call
 LONGEST_RETRY_AFTER = 300.0  # seconds; a longer Retry-After is cut to this
-LONGEST_ATTACH_RETRY = 5.0  # seconds that a master which has to attach waits for an API that is away
+LONGEST_ATTACH_RETRY = 5.0  # seconds; for a master that has to attach, if the API is away
 API_AWAY = (Failure.TIMEOUT, Failure.UNREACHABLE, Failure.UNAVAILABLE)
 JITTER = 0.2  # of the wait
 FIRST_UNFIT = 10.0  # seconds
@@ -30,7 +30,8 @@ TRIES = 3  # failures in a row that make unfit
 class Backoff:
     """When one job may be tried again.
 
-    `at`: not before this second. `longest_away`: the longest wait for an API that is away, in seconds.
+    `at`: not before this second. `longest_away`: the longest wait for an API that is away, in
+    seconds.
     """
 
     def __init__(self, rng: random.Random, longest_away: float = LONGEST_RETRY) -> None:
@@ -40,7 +41,7 @@ class Backoff:
         self.at = -math.inf
 
     def failed(self, failure: Failure, retry_after: float, now: float) -> None:
-        """Record a failure; wait longer than the last time. `retry_after`: seconds, as the API asks."""
+        """Record a failure; wait longer than last time. `retry_after`: seconds, from the API."""
         wait = LONGEST_RETRY if failure is Failure.FORBIDDEN else self._wait
         self._wait = min(2 * self._wait, LONGEST_RETRY)
         jitter = JITTER * self._rng.random()
@@ -80,5 +81,5 @@ class CircuitBreaker:
         self.until, self._tries, self._length = -math.inf, 0, FIRST_UNFIT
 
     def forget_tries(self) -> None:
-        """Count failures anew, because the role has changed. The length of the next unfit time stays."""
+        """Count failures anew, after a change of role. The next unfit time keeps its length."""
         self._tries = 0

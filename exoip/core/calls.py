@@ -1,7 +1,7 @@
 """Define API calls and their outcomes: the vocabulary between the decisions and the API.
 
-A `Call` is one HTTP request (a REFRESH is several, all of them reads). The next call is decided only
-after its answer, so a node can be stopped between any two calls.
+A `Call` is one HTTP request (a REFRESH is several, all of them reads). The next call is decided
+only after its answer, so a node can be stopped between any two calls.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Decide who should hold the Elastic IP. Every node runs this election for itself.
 
-Pure: no socket, no clock, no log. Methods that need the time take `now`, in seconds of any steady clock,
-and return the events that they caused.
+Pure: no socket, no clock, no log. Methods that need the time take `now`, in seconds of any steady
+clock, and return the events that they caused.
 
 Theory of operation
 -------------------
-Every node sends its *advertised priority* to every other node: at once when it changes, and otherwise once
-an advertisement interval. A node's *rank* is `(advertised priority, instance id)`. The lowest rank among
-this node and the peers that are alive is the master. Ids differ, so equal priorities never make two masters.
+Every node sends its *advertised priority* to every other node: at once when it changes, and
+otherwise once an advertisement interval. A node's *rank* is `(advertised priority, instance id)`.
+The lowest rank among this node and the peers that are alive is the master. Ids differ, so equal
+priorities never make two masters.
 
     advertised   means
     0            this node is known to hold the EIP, and the preemption delay protects it
@@ -19,13 +20,14 @@ this node and the peers that are alive is the master. Ids differ, so equal prior
 So if all nodes are unfit nothing moves, and an unfit node still relieves a leaving one.
 Shown by 20, 21c, 25, 31, 39.
 
-A peer is *alive* while `now < last_seen + dead time`; the dead time is interval x dead ratio. A peer that is
-heard is alive at once. Only `tick(now, socket_drained=True)` lets peers die: the caller states that no
-datagram which came before `now` still waits in the socket. Shown by 01, 26f, TestLifeAndDeath.
+A peer is *alive* while `now < last_seen + dead time`; the dead time is interval x dead ratio. A
+peer that is heard is alive at once. Only `tick(now, socket_drained=True)` lets peers die: the
+caller states that no datagram which came before `now` still waits in the socket. Shown by 01, 26f,
+TestLifeAndDeath.
 
-A peer's new priority takes effect at once, except a rise from 0 to 1..252. That takes effect after one dead
-time, because a holder that is restarted advertises its configured priority until it has read from the API
-that it still holds. Shown by 05a, 05b, TestRiseFromZero.
+A peer's new priority takes effect at once, except a rise from 0 to 1..252. That takes effect after
+one dead time, because a holder that is restarted advertises its configured priority until it has
+read from the API that it still holds. Shown by 05a, 05b, TestRiseFromZero.
 
 Roles
 -----
@@ -39,14 +41,15 @@ Roles
        +--------------------------------------------------^
                    one dead time over, no better peer
 
-LISTENING is the start: the node sends heartbeats, listens for one dead time and does nothing else. A node
-that is half a dead time or more late (a suspended machine, SIGSTOP, an I/O storm) has not been listening,
-and listens again. Shown by 04, 26c, 26d, TestStall.
+LISTENING is the start: the node sends heartbeats, listens for one dead time and does nothing else.
+A node that is half a dead time or more late (a suspended machine, SIGSTOP, an I/O storm) has not
+been listening, and listens again. Shown by 04, 26c, 26d, TestStall.
 
-Preemption delay: the holder keeps it, by advertising 0 until one and the same better, fit peer has been
-heard for that long without a break. Then preemption is granted to that peer. Although that peer advertises
-0 itself once it holds, the old holder is not protected again until it has released the EIP, or the peer is
-dead or unfit. A cold start, a death and a leave never wait for the delay. Shown by 13b, 30a, 30b, 30c.
+Preemption delay: the holder keeps it, by advertising 0 until one and the same better, fit peer has
+been heard for that long without a break. Then preemption is granted to that peer. Although that
+peer advertises 0 itself once it holds, the old holder is not protected again until it has released
+the EIP, or the peer is dead or unfit. A cold start, a death and a leave never wait for the delay.
+Shown by 13b, 30a, 30b, 30c.
 
 Flap damping: a node whose role has changed often lately keeps a preemption delay even if none is
 configured, see `flap_damping`.
@@ -87,13 +90,13 @@ class Election:
         self.advertised = config.priority
         self.damping = Damping()
         self._listen_until = now + config.dead_time
-        self.next_death = math.inf  # when the next peer dies unless it is heard; inf if no peer is alive
+        self.next_death = math.inf  # when the next peer dies unless it is heard
         self._preempted_by: str | None = None  # the peer to which preemption is granted
 
     # -- inputs -------------------------------------------------------------------------------------------------------
 
     def heard(self, instance_id: str, priority: int, now: float) -> list[Event]:
-        """Record that a member advertised `priority` (0..255). If nothing changes, this costs O(1)."""
+        """Record that a member advertised `priority` (0..255). O(1) if nothing changes."""
         peer = self.peers[instance_id]
         peer.last_seen = now
         if priority >= UNFIT:
@@ -116,7 +119,7 @@ class Election:
         return [event, *self.decide(now, event.name, instance_id)]
 
     def tick(self, now: float, *, socket_drained: bool) -> list[Event]:
-        """Do what is due: deaths (only if `socket_drained`), the end of LISTENING, rises, the preemption delay."""
+        """Do what is due: deaths (only if `socket_drained`), and other deadlines."""
         events = self._expire_peers(now) if socket_drained and now >= self.next_death else []
         for peer in self.peers.values():
             if peer.rise_effective_at is not None and now >= peer.rise_effective_at:
@@ -127,7 +130,7 @@ class Election:
         return events + self.decide(now, *cause)
 
     def stalled(self, now: float, slept: float) -> list[Event]:
-        """Listen again after not running for `slept` seconds; every peer has a whole dead time to be heard."""
+        """Listen again after a pause of `slept` seconds; no peer dies within a dead time."""
         self._listen_until = now + self.config.dead_time
         for peer in self.peers.values():
             if peer.alive:
@@ -173,7 +176,7 @@ class Election:
     # -- outputs -------------------------------------------------------------------------------------------------------
 
     def decide(self, now: float, cause: EventName | Cause, peer: str = "") -> list[Event]:
-        """Decide the advertised priority and the role again. `cause`, perhaps of `peer`, is for the events."""
+        """Decide priority and role again. `cause`, perhaps of `peer`, goes into the events."""
         events = []
         self._grant_preemption(now)
         advertised = self._advertise()
@@ -201,7 +204,7 @@ class Election:
 
     @property
     def preempt_delay(self) -> float:
-        """Seconds that a better node must have been back before it takes the EIP from this one; inf: never."""
+        """Seconds that a better node must have been back before it takes over; inf: never."""
         return max(self.config.preempt_delay, self.damping.delay if self.config.flap_damping else 0.0)
 
     def next_deadline(self) -> float:

@@ -1,4 +1,4 @@
-"""Describe what happens inside a node as data: the pure modules return events, telemetry reports them."""
+"""Describe what happens inside a node as data: pure modules return it, telemetry reports it."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Damp flapping: after many role changes a better node has to wait before it takes the Elastic IP back. Pure.
+"""Damp flapping: after many role changes a better node has to wait before it takes over.
 
 A flapping node (a health check at its limit, a machine that restarts again and again, a bad cable)
 would move the Elastic IP each time. From the sixth change to or from MASTER within ten minutes, the
 holder keeps a preemption delay of 60 s, doubled by each further change, to 10 min. The delay never
-shrinks; it ends when the role has not changed for ten minutes. Deaths, leaves and unfit holders never
-wait, just as they never wait for the configured preemption delay.
+shrinks; it ends when the role has not changed for ten minutes. Deaths, leaves and unfit holders
+never wait, just as they never wait for the configured preemption delay.
 
 Shown by 13c, 07b.
 """
@@ -37,7 +37,7 @@ class Damping:
         return len(self._changes)
 
     def changed(self, now: float) -> bool:
-        """Record that the node became master or ceased to be; return whether the delay began or grew."""
+        """Record a change to or from MASTER; return whether the delay began or grew."""
         while self._changes and self._changes[0] <= now - WINDOW:
             self._changes.popleft()
         self._changes.append(now)

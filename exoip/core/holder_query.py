@@ -1,9 +1,9 @@
-"""Ask who holds: a list from the API names candidates, and a read confirms each. Pure; `now` in seconds.
+"""Ask who holds: a list from the API names candidates, and a read confirms each.
 
-The answer is a silent, running instance that holds, or none. Silent members are read even if the list
-does not name them, those that it names first. After three failures of the list only they are read. If
-reads fail three times the answer is "none", but not certain. A failure that will not pass (401, 403,
-404) is not tried again. Shown by 07a, 14d, 32a, TestHolderQuery.
+The answer is a silent, running instance that holds, or none. Silent members are read even if the
+list does not name them, those that it names first. After three failures of the list only they are
+read. If reads fail three times the answer is "none", but not certain. A failure that will not pass
+(401, 403, 404) is not tried again. Shown by 07a, 14d, 32a, TestHolderQuery.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from exoip.core.observed import Observed
 TRIES = 3  # failures after which a list or a read is given up
 LASTING = (Failure.FORBIDDEN, Failure.INVALID, Failure.NOT_SO)  # failures that are not tried again
 
-Answered = Callable[[str | None, bool, float], list[Event]]  # the holder or None, whether that is certain, now
+Answered = Callable[[str | None, bool, float], list[Event]]  # holder, certain, now
 
 
 class HolderQuery:
@@ -57,7 +57,7 @@ class HolderQuery:
         return [] if self._candidates else self._answer(None, now)
 
     def seen(self, instance_id: str, outcome: Outcome) -> list[Event]:
-        """Take the read of an instance; it answers the question if it shows the holder or was the last one."""
+        """Take the read of an instance; answer if it shows the holder or was the last one."""
         if not self._candidates or instance_id != self.candidate:
             return []
         self._candidates.popleft()

@@ -1,29 +1,32 @@
-"""Decide which attach or detach is wanted now, and record its outcome. Pure; `now` in seconds.
+"""Decide which attach or detach is wanted now, and record its outcome.
 
 One mutation at a time, its operation included. The rules:
 
-Attach   A master that does not hold attaches itself, with no read before it. An attach that takes more
-         than 5 s is read back before it counts. Shown by 01, 19e, 36, TestAttach.
-Clear    A master known to hold detaches the others that hold. Its knowledge of itself must be at most 2 s
-         old, and newer than the moment from which the clear is due. It never clears beside its attach:
-         if that failed, nobody would hold. When a clear is due depends on the other holder:
+Attach   A master that does not hold attaches itself, with no read before it. An attach that takes
+         more than 5 s is read back before it counts. Shown by 01, 19e, 36, TestAttach.
+Clear    A master known to hold detaches the others that hold. Its knowledge of itself must be at
+         most 2 s old, and newer than the moment from which the clear is due. It never clears beside
+         its attach: if that failed, nobody would hold. When a clear is due depends on the other
+         holder:
 
-         - It is silent, and was known or assumed to hold when this node attached: at once. Shown by 01.
+         - It is silent, and was known or assumed to hold when this node attached: at once.
+           Shown by 01.
          - It is heard: after 30 s, because it releases the EIP itself. Shown by 06, 12a, 34a.
-         - It is silent and attached later, so it is alive and cut off: it will clear this node, or is
-           cleared after 10 s by the lower instance id, after 60 s by the higher. Shown by 09, 28a.
-         - It fell silent while it was taking over from this node: after an interval and 4 s. If it is
-           dead, this must not take long. If it is cut off, it clears this node at once, and if both
-           cleared at once nobody would hold. Shown by 16d.
+         - It is silent and attached later, so it is alive and cut off: it will clear this node, or
+           is cleared after 10 s by the lower instance id, after 60 s by the higher. Shown by 09,
+           28a.
+         - It fell silent while it was taking over from this node: after an interval and 4 s. If it
+           is dead, this must not take long. If it is cut off, it clears this node at once, and if
+           both cleared at once nobody would hold. Shown by 16d.
 
          Shown by 10, 44, 45, TestClear.
-Release  A backup that holds detaches itself after a read, begun since it is a backup to this master,
-         shows that the master holds, and the master is heard after that read. (The holder detaches
-         itself, because a master that detaches a holder which is just attaching again leaves nobody.)
-         A leaver does the same with any heard peer; if no heard peer is below 255 it detaches itself at
-         once. To a backup, a read within 6 s of the master's advertising 254 or 255 shows nothing: the
-         master may have been releasing the EIP and have crashed and restarted, so that its detach is yet
-         to take effect. Two live holders meanwhile do no harm.
+Release  A backup that holds detaches itself after a read, begun since it is a backup to this
+         master, shows that the master holds, and the master is heard after that read. (The holder
+         detaches itself, because a master that detaches a holder which is just attaching again
+         leaves nobody.) A leaver does the same with any heard peer; if no heard peer is below 255
+         it detaches itself at once. To a backup, a read within 6 s of the master's advertising 254
+         or 255 shows nothing: the master may have been releasing the EIP and have crashed and
+         restarted, so its detach may yet take effect. Two live holders meanwhile do no harm.
          Shown by 16b, 16c, 21a, 21c, 22a, 27b, 43, 46, TestRelease.
 """
 
@@ -39,7 +42,7 @@ from exoip.core.election import LEAVING, UNFIT, Election, Role
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.observed import InstanceState, Observed
 
-ATTACH_TRUSTED = 5.0  # seconds after its call within which an attach that is done counts without a read
+ATTACH_TRUSTED = 5.0  # seconds after its call; an attach done later is read back first
 OWN_STATE_MAX_AGE = 2.0  # seconds: how old knowledge of itself a clear may rely on
 HEARD_GRACE = 30.0  # seconds before a heard holder is cleared
 SUCCESSOR_GRACE = 4.0  # seconds, and an interval, before a successor that fell silent is cleared
@@ -57,7 +60,7 @@ class Mutations:
         self.clear_backoff, self.release_backoff = Backoff(rng), Backoff(rng)
         self.attach_breaker, self.clear_breaker = CircuitBreaker(), CircuitBreaker()
         self.attached_at = -math.inf
-        self.attach_outcome_unknown = False  # its operation timed out; a read will show whether it failed
+        self.attach_outcome_unknown = False  # its operation timed out; a read will tell
         self.attach_paused = False  # no attach before it is known who holds
         self.leaving = False
         self.since = -math.inf  # since when this node is master, or backup to this master
@@ -164,7 +167,7 @@ class Mutations:
     def _grace_ends(self, other: InstanceState) -> float:
         since = max(other.since, self.since)
         if self._election.alive(other.instance_id):
-            return since + HEARD_GRACE if other.holds else math.inf  # an assumed holder is read first
+            return since + HEARD_GRACE if other.holds else math.inf  # if assumed, read first
         if other.instance_id in self._observed.holders_at_attach:
             return -math.inf
         if other.instance_id in self._observed.successors_while_holding:
@@ -180,7 +183,7 @@ class Mutations:
         return "it is silent and attached the Elastic IP later", {"cause": Cause.SILENT_RIVAL}
 
     def _release_reason(self) -> tuple[str, dict[str, object]] | None:
-        """Return why this node may release the EIP, with its successor ("" for none), or None if it may not."""
+        """Return why this node may release the EIP, with its successor or "", or None."""
         successors = self.successors()
         if self.leaving and not successors:
             return "this node is stopping, and no peer can take over", {"successor": ""}
@@ -267,7 +270,7 @@ class Mutations:
         now, own = outcome.ended, self._observed.own
         if call.instance_id == self._observed.own_id:
             own.changed_at = now
-            if failure not in (Failure.FORBIDDEN, Failure.INVALID):  # which leave no doubt that it had no effect
+            if failure not in (Failure.FORBIDDEN, Failure.INVALID):  # these had no effect
                 own.doubted(now, attach_may_land=True)
             backoff = self.attach_backoff if call.kind is Kind.ATTACH else self.release_backoff
             if call.kind is Kind.ATTACH and outcome.operation_id:

@@ -1,11 +1,12 @@
 """Put the one lock of the daemon around the election and the ownership of a node.
 
 The daemon's threads meet here and nowhere else. The receiver calls `heard` and `tick`, the sender
-`wait_advert`, the two API workers `wait_call` and `done`, and the main thread the rest. Nothing blocks
-inside the lock: no socket, no HTTP, no file, no log. Events go to `emit` in order; `emit` must not block.
+`wait_advert`, the two API workers `wait_call` and `done`, and the main thread the rest. Nothing
+blocks inside the lock: no socket, no HTTP, no file, no log. Events go to `emit` in order; `emit`
+must not block.
 
-All times are seconds of one steady clock and are arguments, so tests run nodes in virtual time. Only the
-`wait_…` methods block; they take the clock as an argument.
+All times are seconds of one steady clock and are arguments, so tests run nodes in virtual time.
+Only the `wait_…` methods block; they take the clock as an argument.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ _PEER_EVENTS = (EventName.PEER_ALIVE, EventName.PEER_DEAD, EventName.PEER_REMOVE
 class Node:
     """One node. Any thread may call its public methods; they take the lock.
 
-    `members`: the endpoints of the other nodes by instance id. `verify_interval` and `refresh_in`: seconds.
-    `quarantined_until`: the node is unfit until then, after too many starts. `drained`: why an operator
-    drained it, or "".
+    `members`: the endpoints of the other nodes by instance id. `verify_interval` and `refresh_in`:
+    seconds. `quarantined_until`: the node is unfit until then, after too many starts. `drained`:
+    why an operator drained it, or "".
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Node:
     # -- heartbeats ---------------------------------------------------------------------------------------------------
 
     def heard(self, heartbeat: Heartbeat, address: str, now: float, proof: Proof = UNPROVEN) -> bool:
-        """Accept a well-formed heartbeat that came from `address`; return False if it is dropped instead."""
+        """Accept a well-formed heartbeat from `address`; return False if it is dropped."""
         with self._wake:
             if cause := self.admission.judge(heartbeat, address, proof, self._election.config.dead_time, now):
                 self._count(address, cause, now)
@@ -82,7 +83,7 @@ class Node:
             if events:
                 self._run_to_fixpoint(events, now)
             elif self._ownership.mutations.wants_release:
-                self._wake.notify_all()  # it may be the heartbeat that lets this node release the EIP
+                self._wake.notify_all()  # it may let this node release the EIP
             return True
 
     def drop(self, address: str, cause: str, now: float) -> None:
@@ -91,7 +92,7 @@ class Node:
             self._count(address, cause, now)
 
     def advert(self, now: float) -> Advert:
-        """Return what to send now: a heartbeat if one is due or the advertised priority has changed."""
+        """Return the heartbeat to send now, if one is due or the priority has changed."""
         with self._wake:
             return self._advert(now)
 
@@ -105,13 +106,13 @@ class Node:
         return self._wait(clock, most, ask)
 
     def tick(self, now: float) -> None:
-        """Do what is due, deaths included. No datagram that came before `now` may still wait in the socket."""
+        """Do what is due, deaths included. No earlier datagram may still wait in the socket."""
         with self._wake:
             self._advance(now, socket_drained=True)
 
     @property
     def attentive(self) -> bool:
-        """Whether any heartbeat may let this node act, because it holds and wants to release the EIP."""
+        """Whether any heartbeat may let this node act, because it wants to release the EIP."""
         return self._ownership.mutations.wants_release
 
     def next_death(self) -> float:
@@ -122,7 +123,7 @@ class Node:
     # -- calls --------------------------------------------------------------------------------------------------------
 
     def next_call(self, lane: Lane, now: float) -> tuple[Call | None, float]:
-        """Return the next call of the lane, or None, and when to ask again. `done` takes its outcome."""
+        """Return the next call of the lane for `done`, or None, and when to ask again."""
         with self._wake:
             return self._next_call(lane, now)
 
@@ -175,13 +176,13 @@ class Node:
             self._run_to_fixpoint([Event(EventName.LEAVING, now, own_id, "a stop was requested")], now)
 
     def set_unfit(self, source: str, why: str, now: float, until: float = math.inf) -> None:
-        """Be unfit for a reason of `source` (a health check, an operator) until then; no longer if `why` is ""."""
+        """Be unfit until then for a reason of `source`; no longer if `why` is ""."""
         with self._wake:
             self._ownership.unfit_reasons.set(source, why, until)
             self._run_to_fixpoint(self._ownership.tick(now), now)
 
     def finished(self) -> bool:
-        """Return whether a leaver may exit: it does not hold, nothing is under way, its farewells are sent."""
+        """Return whether a leaver may exit: it holds nothing, and has sent its farewells."""
         with self._wake:
             return self._ownership.finished() and self._advert_timer.farewells_sent
 
@@ -193,7 +194,7 @@ class Node:
     def _wait(
         self, clock: Callable[[], float], most: float, ask: Callable[[float], tuple[_Answer | None, float]]
     ) -> _Answer | None:
-        """Ask again whenever something changes, and at the time that `ask` gives, until there is an answer."""
+        """Ask until there is an answer: at each change, and at the time that `ask` gives."""
         with self._wake:
             now = clock()
             end = now + most
@@ -235,7 +236,7 @@ class Node:
             self._run_to_fixpoint(self._election.stalled(now, slept), now)
 
     def _run_to_fixpoint(self, events: list[Event], now: float) -> None:
-        """Pass events between ownership and election until they cause no more, and emit them all."""
+        """Pass events between ownership and election until they cause no more; emit all."""
         for _ in range(16):
             for event in events:
                 self._emit(event)

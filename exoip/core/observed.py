@@ -1,13 +1,13 @@
-"""Record what this node knows about who holds the Elastic IP, and since when. Pure; `now` in seconds.
+"""Record what this node knows about who holds the Elastic IP, and since when.
 
-The API is the truth, but every answer is a little old: what a read shows was true at some moment after
-the read began. So each fact carries the time its read began. A read that began before a mutation of
-the same instance by this node ended shows nothing.
+The API is the truth, but every answer is a little old: what a read shows was true at some moment
+after the read began. So each fact carries the time its read began. A read that began before a
+mutation of the same instance by this node ended shows nothing.
 
-A node doubts whether it holds at start, after a stall, when a peer is heard first or again (that peer
-may have detached it meanwhile), and when an attach or detach of itself failed in a way that leaves its
-effect open. A read of itself that began after the doubt ends it. A node therefore knows that it holds
-from such a read, or from an attach that is done soon after its call.
+A node doubts whether it holds at start, after a stall, when a peer is heard first or again (that
+peer may have detached it meanwhile), and when an attach or detach of itself failed in a way that
+leaves its effect open. A read of itself that began after the doubt ends it. A node therefore knows
+that it holds from such a read, or from an attach that is done soon after its call.
 
 Shown by 11a, 28b, 43, 45.
 """
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class InstanceState:
-    """What this node knows about one other instance. `holds` is None if unknown. Times in seconds."""
+    """What this node knows about another instance. `holds` is None if unknown."""
 
     instance_id: str
     listed: bool = True  # it is a member at present
@@ -45,7 +45,7 @@ class InstanceState:
         self.presumed = True
 
     def seen(self, holds: bool, running: bool, began: float, ended: float) -> bool:
-        """Record a read that began and ended then; return False if it is too old to show anything."""
+        """Record a read; return False if it began too early to show anything."""
         if began < self.changed_at or began < self.read_at:
             return False
         if holds and not self.holding:
@@ -89,7 +89,7 @@ class OwnState:
 
     @property
     def protected(self) -> bool:
-        """Whether it last held, and is in doubt at most because a peer was heard. The preemption delay goes on."""
+        """Whether the preemption delay goes on: any doubt is only due to a heard peer."""
         return self.held and (self.doubt_since is None or self.heard_only)
 
     def doubted(self, now: float, *, attach_may_land: bool = False, heard: bool = False) -> None:
@@ -115,7 +115,7 @@ class OwnState:
         self._end_doubt(called)
 
     def seen(self, holds: bool, began: float) -> bool:
-        """Record a read that began then; return False if it is too old to show anything."""
+        """Record a read; return False if it began too early to show anything."""
         if began < self.changed_at or began < self.known_at:
             return False
         self.held, self.known_at = holds, began
@@ -138,11 +138,11 @@ class Observed:
         self.own = OwnState()
         self.others: dict[str, InstanceState] = {}
         self.holders_at_attach: set[str] = set()  # known or assumed to hold when this node attached
-        self.successors_while_holding: set[str] = set()  # master while this node, as a backup, still held
+        self.successors_while_holding: set[str] = set()  # masters while this node still held
         self.masters: list[str] = []  # the other masters since this node was one, the last one last
 
     def set_members(self, instance_ids: frozenset[str], now: float) -> None:
-        """Set the members. An instance that has left stays until a read shows that it does not hold."""
+        """Set the members. One that has left stays until a read shows that it does not hold."""
         for instance_id in instance_ids - self.others.keys() - {self.own_id}:
             self.others[instance_id] = InstanceState(instance_id, silent_since=now)
         for instance in self.others.values():

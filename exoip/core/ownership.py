@@ -1,22 +1,28 @@
-"""Turn "who should hold" into "who holds": decide which API call is wanted next. Pure; `now` in seconds.
+"""Turn "who should hold" into "who holds": decide which API call is wanted next.
 
-Inputs are the role and the peers (from `election`), and the outcomes of earlier calls. Output is the next
-call of each lane. Nothing is queued: each call is decided from what is known at that moment, so a newer
-decision replaces an older one, and a move that is interrupted anywhere continues from what the API shows.
+Inputs are the role and the peers (from `election`), and the outcomes of earlier calls. Output is
+the next call of each lane. Nothing is queued: each call is decided from what is known at that
+moment, so a newer decision replaces an older one, and a move that is interrupted anywhere continues
+from what the API shows.
 
-`observed` records what is known, `mutations` and `reads` decide the next call of their lane, `split_brain`
-decides when to stand back, `backoff` and `unfit` when to retry and when this node is unfit. This module
-ties them to the role. The rules that need more than one of them:
+`observed` records what is known, `mutations` and `reads` decide the next call of their lane,
+`split_brain` decides when to stand back, `backoff` and `unfit` when to retry and when this node is
+unfit. This module ties them to the role. The rules that need more than one of them:
 
-Make before break  While a live node can serve, the EIP is never without a holder: the new holder attaches
-                   before the old one detaches itself. Shown by 04, 07a, 20, 21a, TestRelease.
-Predecessor        When a node becomes master, the master before it is assumed to hold, without a read, if
-                   it is dead, leaving, or unfit and holding (253). Shown by 01, TestPredecessor.
-Lost               A master that reads itself detached asks who holds before it attaches again. If the
-                   attach lasted less than 60 s, each further attach waits longer. Shown by 07a, 32b.
-Leave              A leaver advertises 255, a peer takes over at once, and the leaver releases the EIP as
-                   `mutations` says. Then it has finished. Shown by 21a, 21g, 22a, TestFinished.
-New decision       After a change of role, master or leaving, each job is tried at once. Shown by 17, 34a.
+Make before break  While a live node can serve, the EIP is never without a holder: the new holder
+                   attaches before the old one detaches itself. Shown by 04, 07a, 20, 21a,
+                   TestRelease.
+Predecessor        When a node becomes master, the master before it is assumed to hold, without a
+                   read, if it is dead, leaving, or unfit and holding (253). Shown by 01,
+                   TestPredecessor.
+Lost               A master that reads itself detached asks who holds before it attaches again. If
+                   the attach lasted less than 60 s, each further attach waits longer. Shown by 07a,
+                   32b.
+Leave              A leaver advertises 255, a peer takes over at once, and the leaver releases the
+                   EIP as `mutations` says. Then it has finished. Shown by 21a, 21g, 22a,
+                   TestFinished.
+New decision       After a change of role, master or leaving, each job is tried at once. Shown by
+17, 34a.
 """
 
 from __future__ import annotations
@@ -40,7 +46,8 @@ MUTATIONS = (Kind.ATTACH, Kind.DETACH, Kind.POLL)
 class Ownership:
     """The reconciliation of one node. Not thread-safe: `node` holds the lock.
 
-    `trouble`: the kinds of call that fail at present. `answered_at`: when the API last answered, in seconds.
+    `trouble`: the kinds of call that fail at present. `answered_at`: when the API last answered, in
+    seconds.
     """
 
     def __init__(
@@ -137,7 +144,7 @@ class Ownership:
         return self.mutations.leaving and self.mutations.idle and not self.observed.own.may_hold
 
     def next_call(self, lane: Lane, now: float) -> tuple[Call | None, float, list[Event]]:
-        """Return the wanted call, which marks the lane busy, or None; when to ask again; and events."""
+        """Return the wanted call, which marks the lane busy, or None; when to ask again; events."""
         if lane is Lane.READS:
             return *self.reads.next(now), []
         mutations, observed = self.mutations, self.observed
@@ -185,7 +192,7 @@ class Ownership:
                 self._lost(now)
         if own.held and not held:
             mutations.release_reads_since = now
-        if mutations.attach_outcome_unknown and not own.doubt:  # a read has shown what the attach did
+        if mutations.attach_outcome_unknown and not own.doubt:  # a read has told
             mutations.attach_outcome_unknown = False
             if own.held:
                 mutations.attach_breaker.succeeded()

@@ -1,4 +1,4 @@
-"""Define the data of the election: roles, configuration, own state, and peers as they are heard. Pure."""
+"""Define the data of the election: roles, configuration, own state, and peers as they are heard."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Role(StrEnum):
 class ElectionConfig:
     """The configuration of the election.
 
-    `priority`: 1..252. `interval`: seconds between heartbeats. `dead_ratio`: intervals in a dead time.
-    `preempt_delay`: seconds; inf means never preempt. `flap_damping`: see that module. Raises
+    `priority`: 1..252. `interval`: seconds between heartbeats. `dead_ratio`: intervals in a dead
+    time. `preempt_delay`: seconds; inf means never preempt. `flap_damping`: see that module. Raises
     ValueError for values out of range.
     """
 

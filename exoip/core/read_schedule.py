@@ -1,9 +1,9 @@
-"""Time the reads: own state and others, successors, and the group. Pure; `now` in seconds.
+"""Time the reads: own state and others, successors, and the group.
 
 Verify      At once after a change, again after 1, 2, 4 s… up to the verify interval, then at that
             interval. Shown by 32a, 45, TestVerify.
-Successors  A backup that holds reads the master every second. A leaver reads every peer that may take
-            over every 0.25 s, the one read longest ago first. Shown by 21a, 22a, 37b.
+Successors  A backup that holds reads the master every second. A leaver reads every peer that may
+            take over every 0.25 s, the one read longest ago first. Shown by 21a, 22a, 37b.
 Refresh     Read the group every 5 minutes; early, but at most every 30 s. Shown by 29b.
 """
 
@@ -42,14 +42,14 @@ class ReadSchedule:
         self.queue.clear()
 
     def round_begins(self, now: float, longest: float) -> bool:
-        """Begin a round of a master that holds; return whether the rounds have reached the longest interval."""
+        """Begin a round of a master that holds; return whether the interval is the longest."""
         steady = self.verify_step >= longest
         self.verify_at = now + min(self.verify_step, longest)
         self.verify_step = min(2 * self.verify_step, longest)
         return steady
 
     def idle_round_begins(self, now: float, every: float) -> bool:
-        """Begin a round of any other node; return whether it is the first since something changed."""
+        """Begin a round of any other node; return whether it is the first since a change."""
         first = self.verify_step == FIRST_VERIFY
         self.verify_step, self.verify_at = 2 * FIRST_VERIFY, now + every
         return first

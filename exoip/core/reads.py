@@ -1,19 +1,21 @@
-"""Decide which read is next, and record what it shows. Pure; `now` in seconds.
+"""Decide which read is next, and record what it shows.
 
 The rules, in the order of urgency:
 
-Own state   A node in doubt reads itself, in every role. So does a master whose knowledge of itself is
-            too old for a clear. Shown by 11a, 43, 45, TestOwnState.
+Own state   A node in doubt reads itself, in every role. So does a master whose knowledge of itself
+            is too old for a clear. Shown by 11a, 43, 45, TestOwnState.
 Successors  A holder that should not hold reads who may take over from it, see `mutations`.
 Holder      A list and a read of each candidate answer the question who holds, see `holder_query`.
-Verify      A master that holds reads itself and all others after each change; in the steady state it
-            then also lists who else holds. Another node reads itself twice in a verify interval: so it
-            finds an EIP that was attached to it unseen, and keeps its connections to the API open. While
-            LISTENING it also reads the others, once. Shown by 27a, 27d, 32a, TestVerify.
+Verify      A master that holds reads itself and all others after each change; in the steady state
+            it then also lists who else holds. Another node reads itself twice in a verify interval:
+            so it finds an EIP that was attached to it unseen, and keeps its connections to the API
+            open. While LISTENING it also reads the others, once. Shown by 27a, 27d, 32a,
+            TestVerify.
 Refresh     Read the group, see `read_schedule`.
 
-One read at a time, and none while an attach is due. After a failed read all reads wait; after a failed
-list only lists do, so a key that may not list instances can still hand over. Shown by 36, TestAFailingApi.
+One read at a time, and none while an attach is due. After a failed read all reads wait; after a
+failed list only lists do, so a key that may not list instances can still hand over. Shown by 36,
+TestAFailingApi.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Take a snapshot of a node, for the status, the metrics and the operator. Pure.
+"""Take a snapshot of a node, for the status, the metrics and the operator.
 
 All times are seconds of the node's clock; inf and -inf mean never.
 """
@@ -31,8 +31,8 @@ class Health(StrEnum):
 class CheckView:
     """A health check at one moment.
 
-    `since`: when its health last changed. `why`: the reason of the last bad result. `runs` and `bad`: the
-    number of results and bad results so far. `took`: seconds that the last one took.
+    `since`: when its health last changed. `why`: the reason of the last bad result. `runs` and
+    `bad`: the number of results and bad results so far. `took`: seconds that the last one took.
     """
 
     name: str
@@ -46,7 +46,7 @@ class CheckView:
 
 @dataclass(frozen=True, slots=True)
 class HookView:
-    """The number of calls of the operator's hook so far, and of states that wait to be reported to it."""
+    """The numbers of calls of the operator's hook so far, and of waiting states."""
 
     done: int
     failed: int
@@ -59,9 +59,9 @@ class PeerView:
     """One other node.
 
     `holds`: None if unknown. `presumed`: it was the master before, and has not been read since.
-    `read_at`: when the read that shows whether it holds began. `listed`: it is a member at present; one
-    that is not is kept until a read shows that it does not hold. `denied`: why its last heartbeat was not
-    authenticated, or "".
+    `read_at`: when the read that shows whether it holds began. `listed`: it is a member at present;
+    one that is not is kept until a read shows that it does not hold. `denied`: why its last
+    heartbeat was not authenticated, or "".
     """
 
     instance_id: str
@@ -79,7 +79,7 @@ class PeerView:
 
 @dataclass(frozen=True, slots=True)
 class Flapping:
-    """The recent role changes, the seconds that a better node has to wait for them, and until when."""
+    """The recent role changes, and how long and until when a better node has to wait."""
 
     changes: int = 0
     delay: float = 0.0
@@ -90,9 +90,9 @@ class Flapping:
 class Snapshot:
     """A node at one moment.
 
-    `stand_back_until`: -inf if it does not stand back. `preempt_delay`: seconds that a better node has to
-    wait at present, damping included. `trouble`: the kinds of call that fail. `again`: when a job that has
-    failed is tried again. `answered_at`: when the API last answered.
+    `stand_back_until`: -inf if it does not stand back. `preempt_delay`: seconds that a better node
+    has to wait at present, damping included. `trouble`: the kinds of call that fail. `again`: when
+    a job that has failed is tried again. `answered_at`: when the API last answered.
     """
 
     at: float
@@ -172,7 +172,7 @@ def peer_views(
     others: Mapping[str, InstanceState],
     denied: Mapping[str, str],
 ) -> tuple[PeerView, ...]:
-    """Combine what the configuration, the election and the API show about each other node, sorted by id."""
+    """Combine what members, election and API show about each other node, sorted by id."""
     views = []
     for instance_id, other in sorted(others.items()):
         address, port = members.get(instance_id, ("", 0))

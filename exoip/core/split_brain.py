@@ -1,11 +1,11 @@
-"""Stand back from a holder that cannot be heard, instead of fighting for the EIP. Pure; `now` in seconds.
+"""Stand back from a holder that cannot be heard, instead of fighting for the EIP.
 
 A master that held and reads that it no longer does asks who holds (`holder_query`):
 
 - A silent, running instance holds. It is alive, and the network between the two is cut. The master
-  stands back (BACKUP, reason "yielded") for 60 s, doubled by each further stand-back and each attach
-  beside a silent holder, to 1 h. The stand-back ends early when that holder is heard (then the next one
-  lasts 60 s again), or when no silent running instance holds (checked every 5 s).
+  stands back (BACKUP, reason "yielded") for 60 s, doubled by each further stand-back and each
+  attach beside a silent holder, to 1 h. The stand-back ends early when that holder is heard (then
+  the next one lasts 60 s again), or when no silent running instance holds (checked every 5 s).
 - Nobody holds, the answer cannot be had, or only the master holds whose death made this node master
   while it still held: attach at once.
 
@@ -32,8 +32,8 @@ HOLDER_CHECK_INTERVAL = 5.0  # seconds between two questions who holds, while st
 class StandBack:
     """The stand-back of one node.
 
-    `until`: when the present one ends, in seconds; -inf if there is none. `length`: seconds that the next
-    one lasts. `rivals`: the silent holders so far.
+    `until`: when the present one ends, in seconds; -inf if there is none. `length`: seconds that
+    the next one lasts. `rivals`: the silent holders so far.
     """
 
     def __init__(self, election: Election, observed: Observed, mutations: Mutations, query: HolderQuery) -> None:

@@ -1,8 +1,8 @@
-"""Collect the reasons why a node is unfit. Pure; `now` in seconds.
+"""Collect the reasons why a node is unfit.
 
-The reasons are its own failed jobs and causes from outside: a health check, an operator, a crash loop.
-An unfit node advertises 253 (holding) or 254. So any fit node takes over from it, and it still serves
-if no other node can. Shown by 20, 21c, 25, 33.
+The reasons are its own failed jobs and causes from outside: a health check, an operator, a crash
+loop. An unfit node advertises 253 (holding) or 254. So any fit node takes over from it, and it
+still serves if no other node can. Shown by 20, 21c, 25, 33.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _FAILED = {"attach": "attach failed", "detach": "detach of another node failed",
 class UnfitReason:
     """One reason.
 
-    `cause`: its source, or the job that failed (attach, detach, read). `why`: a sentence for people.
-    `until`: when it ends, in seconds; inf if it has to be withdrawn.
+    `cause`: its source, or the job that failed (attach, detach, read). `why`: a sentence for
+    people. `until`: when it ends, in seconds; inf if it has to be withdrawn.
     """
 
     cause: str
@@ -33,7 +33,7 @@ class UnfitReason:
 
 
 class UnfitReasons:
-    """The reasons of one node. `jobs`: the breakers of attach, detach (of another node) and read (of itself)."""
+    """The reasons of one node. `jobs`: the breakers of its jobs attach, detach and read."""
 
     def __init__(self, own_id: str, jobs: Mapping[str, CircuitBreaker]) -> None:
         self._own_id, self._jobs = own_id, jobs

@@ -2,5 +2,6 @@
 
 In: datagrams. Out: `Heartbeat`s with a `Proof`, or a `WireError` with its cause. `wire` owns the 24
 bytes, `authentication` the signed trailer and which stamps are accepted, `flood_filter` what the
-kernel drops during a flood, `udp` the one socket, and `socket_address` how host and port are written.
+kernel drops during a flood, `udp` the one socket, and `socket_address` how host and port are
+written.
 """

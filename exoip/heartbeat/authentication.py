@@ -8,26 +8,25 @@ A signed heartbeat has 24 more bytes behind the 24 of `wire`; the Go tool ignore
             +--------------------+-----------------------------------------+
 
 The stamp is an unsigned big-endian number. The HMAC covers all 32 bytes before it, the Elastic IP
-included, so two clusters may share a key. The first key signs and every key verifies, so a key can be
-exchanged node by node.
+included, so two clusters may share a key. The first key signs and every key verifies, so a key can
+be exchanged node by node.
 
 `AuthPolicy` says what a single datagram proves. It has no state and needs no lock:
 
-    mode     a node with a key    accepts
-    -        (has no key)         anything; it ignores trailers, so keys can be rolled out node by node
-    send     signs                anything
-    accept   signs                unsigned heartbeats, and those signed with one of the keys
-    require  signs                only heartbeats signed with one of the keys
+    mode     a node with a key    accepts -        (has no key)         anything; it ignores
+    trailers, so keys can be rolled out node by node send     signs                anything accept
+    signs                unsigned heartbeats, and those signed with one of the keys require  signs
+    only heartbeats signed with one of the keys
 
-It drops a datagram as "unsigned" or as "signature" (another key, or damaged). An attacker could still
-replay a recorded heartbeat to keep a dead node alive. Stamps prevent that, and `ReplayGuard`
+It drops a datagram as "unsigned" or as "signature" (another key, or damaged). An attacker could
+still replay a recorded heartbeat to keep a dead node alive. Stamps prevent that, and `ReplayGuard`
 remembers them.
 
-**A stamp only rises.** The sender uses the microseconds of its wall clock, or its last stamp plus one
-if the clock has not advanced (`StampSource`). A receiver accepts a higher stamp from a known sender
-whatever any clock says. So an NTP step, a clock that is a year wrong or a clock that stands still has
-no effect between running nodes. Clocks matter in two cases; there they may cost time, but never the
-Elastic IP:
+**A stamp only rises.** The sender uses the microseconds of its wall clock, or its last stamp plus
+one if the clock has not advanced (`StampSource`). A receiver accepts a higher stamp from a known
+sender whatever any clock says. So an NTP step, a clock that is a year wrong or a clock that stands
+still has no effect between running nodes. Clocks matter in two cases; there they may cost time, but
+never the Elastic IP:
 
 - *First contact* (the receiver has just started, or the sender is a new member): a stamp within
   WINDOW of the receiver's clock is accepted at once. An old recording is not.
@@ -42,20 +41,21 @@ break of a dead time, and with no other stamp of that sender accepted meanwhile,
 Until then its heartbeats are dropped as "clock" (first contact) or "replay". The reasons:
 
 - No recording is ahead of the clock, unless the sender's clock was wrong when it was made. So a
-  receiver whose own clock is behind hears the others before its LISTENING is over, and nothing moves.
+  receiver whose own clock is behind hears the others before its LISTENING is over, and nothing
+  moves.
 - Two dead times are longer than one. A recording that is played from the moment of a death cannot
   hide the death, and the successor has taken over by then. (A sender that really restarts with its
   clock set back by less than that is heard once its clock has caught up.)
 - A trial must end: two nodes that dropped each other's heartbeats for as long as a clock is wrong
   would both hold, as in a split.
-- Doubling: each pass of one recording of length R costs twice the last, so it helps an attacker about
-  log2(R / dead time) times. A sender whose clock is set back at each restart waits longer each time;
-  the journal says why, and setting its clock fixes it.
+- Doubling: each pass of one recording of length R costs twice the last, so it helps an attacker
+  about log2(R / dead time) times. A sender whose clock is set back at each restart waits longer
+  each time; the journal says why, and setting its clock fixes it.
 
 An attacker who can forge a member's address and has a recording can still do this: against a node
 that heard the member after the recording, pretend after two dead times that the member is alive,
-fewer and fewer times, each for R x dead ratio at most (one packet is good for a dead time); against a
-node that has just started, the same. A holder detaches itself only after the API shows that the
+fewer and fewer times, each for R x dead ratio at most (one packet is good for a dead time); against
+a node that has just started, the same. A holder detaches itself only after the API shows that the
 successor holds, so only a *second* failure during that time is at stake. Packets that an attacker
 holds back and plays later are such a recording.
 """
@@ -89,7 +89,8 @@ class AuthMode(StrEnum):
 class Proof:
     """What one datagram proves: nothing if dropped for `cause`, else that the sender has a key.
 
-    `stamp`: None if no proof was required. `ahead`: seconds that it is ahead of the receiver's clock.
+    `stamp`: None if no proof was required. `ahead`: seconds that it is ahead of the receiver's
+    clock.
     """
 
     cause: str = ""
@@ -104,7 +105,7 @@ _FORGED = Proof("signature")
 
 @dataclass(frozen=True, slots=True)
 class AuthPolicy:
-    """The keys, the first of which signs, and the mode. Without keys nothing is signed or verified."""
+    """The keys, the first of which signs, and the mode. No keys: no signatures."""
 
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     mode: AuthMode = AuthMode.REQUIRE
@@ -115,14 +116,14 @@ class AuthPolicy:
         return bool(self.keys) and self.mode is AuthMode.REQUIRE
 
     def sign(self, heartbeat: bytes, stamp: int) -> bytes:
-        """Return the datagram to send: the 24 bytes of `heartbeat`, with a trailer if there is a key."""
+        """Return the datagram to send: the 24 bytes, with a trailer if there is a key."""
         if not self.keys:
             return heartbeat
         text = heartbeat + _STAMP.pack(stamp)
         return text + _mac(self.keys[0], text)
 
     def verify(self, heartbeat: bytes, trailer: bytes, wall: float) -> Proof:
-        """Return what a datagram proves. `trailer`: 24 bytes, or none; `wall`: Unix time in seconds."""
+        """Return what a datagram proves. `trailer`: 24 bytes or none. `wall`: Unix time."""
         if not self.keys or self.mode is AuthMode.SEND:
             return UNPROVEN
         if not trailer:
@@ -175,7 +176,8 @@ class ReplayGuard:
     def judge(self, name: str, stamp: int, ahead: float, dead_time: float, now: float) -> str:
         """Accept or drop a verified heartbeat by its stamp; return the cause of a drop, or "".
 
-        `ahead`: seconds between the stamp and this machine's clock. `dead_time` and `now` in seconds.
+        `ahead`: seconds between the stamp and this machine's clock. `dead_time` and `now` in
+        seconds.
         """
         sender = self._senders.get(name)
         if sender is None:

@@ -1,19 +1,21 @@
 """Decide when the kernel filters datagrams during a flood, and build the filter program. Pure.
 
 Python needs 3 to 4 µs for each datagram, so a flood of 275,000 a second takes a whole processor.
-Datagrams that no longer fit in the socket's buffer are lost, heartbeats too. A socket filter (classic
-BPF, see socket(7), SO_ATTACH_FILTER) needs no privilege and drops a datagram before it reaches the
-buffer, on loopback at the sender's cost. No library offers this, so the program is written here.
+Datagrams that no longer fit in the socket's buffer are lost, heartbeats too. A socket filter
+(classic BPF, see socket(7), SO_ATTACH_FILTER) needs no privilege and drops a datagram before it
+reaches the buffer, on loopback at the sender's cost. No library offers this, so the program is
+written here.
 
 The filter passes what a member may have sent: the right length, protocol and Elastic IP, from the
 address that belongs to the instance id. An attacker who is not on the path cannot know the id, 122
-random bits. What passes is checked as usual. The filter compares only what `core.admission` compares,
-so it never drops a heartbeat that would have been accepted.
+random bits. What passes is checked as usual. The filter compares only what `core.admission`
+compares, so it never drops a heartbeat that would have been accepted.
 
 It is attached only during a flood, because more is reported without it: a peer that is not in the
-group, another cluster on this port, and a stranger for whom the group is read again because it may be
-a new member. `FloodDetector` attaches it after FLOOD_THRESHOLD dropped datagrams within a second, for
-FILTER_TIME seconds. Then it detaches it; if the flood lasts, that costs FLOOD_THRESHOLD datagrams.
+group, another cluster on this port, and a stranger for whom the group is read again because it may
+be a new member. `FloodDetector` attaches it after FLOOD_THRESHOLD dropped datagrams within a
+second, for FILTER_TIME seconds. Then it detaches it; if the flood lasts, that costs FLOOD_THRESHOLD
+datagrams.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ class FloodDetector:
         self._dropped = 0
 
     def look(self, dropped: int, now: float) -> bool:
-        """Count the datagrams dropped since the last look; return whether `filtering` or `began` changed."""
+        """Count datagrams dropped since the last look; return whether the state changed."""
         before = (self.filtering, self.began)
         self._dropped += dropped
         passed = now - self._since
@@ -81,8 +83,9 @@ def bpf_program(eip: str, members: Mapping[str, tuple[str, int]] | None, *, sign
     """Return the filter as the kernel's `struct sock_filter`s.
 
     `members`: address and port by instance id. `signed`: drop unsigned heartbeats. With None as
-    members it does not check the sender. That is for a group that is too large for the kernel, which
-    accepts 365 members, or 80 where net.core.optmem_max is 20 KiB, as it was before Linux 6.7.
+    members it does not check the sender. That is for a group that is too large for the kernel,
+    which accepts 365 members, or 80 where net.core.optmem_max is 20 KiB, as it was before Linux
+    6.7.
     """
     head: list[_Step] = [
         (_LOAD_LENGTH, 0, 0, 0),
@@ -111,7 +114,7 @@ def _packed(steps: Iterable[_Step]) -> bytes:
 
 
 def _stored(source: int, words: int) -> Iterator[_Step]:
-    """Store the words of source and id in slots: loading from the datagram takes six times as long."""
+    """Store source and id in slots: a load from the datagram takes six times as long."""
     offsets = [source + 4 * at for at in range(words)] + [_ID + 4 * at for at in range(4)]
     for slot, offset in enumerate(offsets):
         yield (_LOAD_WORD, 0, 0, offset)

@@ -26,6 +26,6 @@ class SocketAddress(NamedTuple):
 
 
 def bind_error(option: str, address: SocketAddress, error: OSError) -> ConfigError:
-    """Return the error to raise if a socket cannot be bound: it names the option, the address and the cure."""
+    """Return the error to raise if a socket cannot be bound: option, address and cure."""
     cure = _CURES.get(error.errno or 0, f"cannot be bound: {error.strerror or error}")
     return ConfigError(f"--{option} {address} {cure}")

@@ -25,7 +25,7 @@ _SO_DETACH_FILTER = 27
 
 
 class HeartbeatSocket:
-    """A UDP socket bound to `host` and `port`; "" stands for every address, of both families if possible.
+    """A UDP socket bound to `host` ("": every address, of both families if possible) and `port`.
 
     Raises ConfigError if it cannot be bound.
     """
@@ -55,9 +55,10 @@ class HeartbeatSocket:
         self.socket.sendto(datagram, (address, port))
 
     def receive(self) -> tuple[bytes, str] | None:
-        """Return the first bytes of a waiting datagram and its sender's address, or None if none waits.
+        """Return the first bytes of a waiting datagram and its sender's address, or None.
 
-        It reads one byte more than a signed heartbeat has: enough to see that a datagram is too long.
+        It reads one byte more than a signed heartbeat has: enough to see that a datagram is too
+        long.
         """
         try:
             datagram, source = self.socket.recvfrom(SIGNED + 1, socket.MSG_DONTWAIT)
@@ -66,7 +67,7 @@ class HeartbeatSocket:
         return datagram, str(source[0]).removeprefix(_V4_MAPPED)
 
     def set_filter(self, steps: bytes | None) -> bool:
-        """Attach the filter (`flood_filter.bpf_program`), or detach it (None); return whether that worked."""
+        """Attach a filter (`flood_filter`), or detach it (None); return whether that worked."""
         try:
             if steps is None:
                 self.socket.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
@@ -79,7 +80,7 @@ class HeartbeatSocket:
         return True
 
     def dropped(self) -> int:
-        """Return how many datagrams the kernel has dropped, by the filter or for lack of room, modulo 2**32."""
+        """Return how many datagrams the kernel has dropped so far, modulo 2**32."""
         try:
             return int(_MEMINFO.unpack(self.socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[-1])
         except (OSError, struct.error):

@@ -7,8 +7,8 @@
 
 Integers are big-endian. The first two bytes are the protocol (2) and its version (1). The priority,
 0 (best) to 255, stands twice and must be the same both times. The Go tool put the id of a network
-interface in the last 16 bytes; API v2 has no such ids, so exoip puts the instance id there. A signed
-heartbeat has a trailer of 24 more bytes, see `authentication`.
+interface in the last 16 bytes; API v2 has no such ids, so exoip puts the instance id there. A
+signed heartbeat has a trailer of 24 more bytes, see `authentication`.
 
 `decode` accepts any bytes and raises only `WireError`. A node repeats the same 24 bytes, so decoded
 heartbeats are cached.
@@ -29,7 +29,7 @@ SIZE = 24  # bytes of a heartbeat
 SIGNED = 48  # bytes with the trailer
 PROTOCOL = b"\x02\x01"  # protocol 2, version 1
 DECODE_CACHE_SIZE = 2048  # decoded heartbeats: more than a group has; 1 MiB at most
-UUID_PATTERN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # an id as the API writes it
+UUID_PATTERN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # as the API writes ids
 _LAYOUT = struct.Struct(">2sBB4s16s")
 
 
