@@ -1,4 +1,4 @@
-"""Count events, failovers and API calls since the start, for the metrics. Costs nothing per heartbeat."""
+"""Count events, failovers and API calls for the metrics. Costs nothing per heartbeat."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ DONE = "done"  # the outcome of a successful call
 
 @dataclass(frozen=True, slots=True)
 class CounterSnapshot:
-    """The counters at one moment. `calls`: number and total seconds, by kind and outcome (DONE or a failure)."""
+    """The counters at one moment.
+
+    `calls`: number and total seconds, by kind and outcome (DONE or a failure).
+    """
 
     events: dict[EventName, int]
     failovers: int

@@ -28,7 +28,10 @@ WAITING = 16  # connections in the kernel's queue
 
 
 class MetricsServer(SupervisedThread):
-    """Serves the text that `page` returns. Raises ConfigError if the port cannot be bound; `host` "" is every address."""
+    """Serves the text of `page` on a port. `host` "" is every address, `port` 0 any free port.
+
+    Raises ConfigError if the port cannot be bound.
+    """
 
     def __init__(self, host: str, port: int, page: Callable[[], str]) -> None:
         super().__init__("metrics", time.monotonic)
@@ -63,6 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "exoip", ""
 
     def do_GET(self) -> None:
+        """Answer with the metrics, or with an error."""
         if self.path.partition("?")[0] != "/metrics":
             self.send_error(404, "the metrics are at /metrics")
             return

@@ -1,4 +1,4 @@
-"""Write every event as one log entry: to the journal with fields of its own, or as a line to a stream.
+"""Write every event as one log entry: in the journal with fields, or as a line on a stream.
 
 An entry has the MESSAGE_ID of its event (`messages`), a syslog priority, a sentence and these fields:
 
@@ -53,7 +53,7 @@ class Journal:
         self._eip, self._own_id, self._display_name, self._unix_time = eip, own_id, display_name, unix_time
 
     def log(self, event: Event) -> None:
-        """Write one event. A forbidden call is an error, logged once although it is retried every 30 s."""
+        """Write one event. A forbidden call is an error, and logged once though it is retried."""
         level = MESSAGES[event.name].level
         if event.details.get("failure") == Failure.FORBIDDEN:
             if event.name is EventName.FAILED:

@@ -72,7 +72,7 @@ class LogWriter(threading.Thread):
             self.dropped += 1
 
     def _write(self, entry: bytes) -> bool:
-        """Write one entry and return whether that worked: a log that fails must not end the daemon."""
+        """Write one entry; return whether it worked. A failing log must not end the daemon."""
         try:
             if self._stream is not None:
                 self._stream.write(entry)
@@ -86,7 +86,7 @@ class LogWriter(threading.Thread):
 
 
 def open_log(verbose: bool, log_stdout: bool, environ: Mapping[str, str]) -> LogWriter:
-    """Send the "exoip" logger to the journal if stderr goes there, else as lines to stderr or stdout."""
+    """Send the "exoip" logger to the journal if stderr goes there, else to stderr or stdout."""
     handler: logging.Handler
     if _stderr_is_journal(environ) and not log_stdout:
         writer = LogWriter(None)
@@ -112,7 +112,7 @@ def log(level: int, text: str, *values: object) -> None:
 
 
 def _stderr_is_journal(environ: Mapping[str, str]) -> bool:
-    """Return whether stderr is the stream that systemd connected to the journal, see systemd.exec(5)."""
+    """Return whether systemd connected stderr to the journal, see systemd.exec(5)."""
     try:
         status = os.fstat(2)
     except OSError:
@@ -121,7 +121,7 @@ def _stderr_is_journal(environ: Mapping[str, str]) -> bool:
 
 
 def _datagram(fields: Mapping[str, Any]) -> bytes:
-    """Encode fields for the journal's socket, without those whose names the journal would reject."""
+    """Encode fields for the journal's socket, without names that it would reject."""
     parts = []
     for name, value in fields.items():
         if not name.replace("_", "").isalnum() or name != name.upper() or name.startswith("_"):

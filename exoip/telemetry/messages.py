@@ -17,7 +17,7 @@ from exoip.core.events import Cause, EventName
 
 
 class Message(NamedTuple):
-    """How one event is written to the log. `level` is one of logging's, `sentence` a format string."""
+    """How one event is written. `level` is one of logging's, `sentence` a format string."""
 
     name: EventName
     message_id: str

@@ -1,4 +1,4 @@
-"""Render a node's metrics in the text format of Prometheus, with the optional package prometheus_client.
+"""Render a node's metrics as text for Prometheus, with the optional package prometheus_client.
 
 Names follow Prometheus' conventions: base units, `_total` for what only grows, `_timestamp_seconds`
 for a moment in Unix time. The package is imported only when metrics are asked for, to save memory.
@@ -57,7 +57,7 @@ class MetricsInput:
 
 
 class Family(NamedTuple):
-    """A metric with its samples. `kind`: gauge, counter, or summary, whose samples are (count, sum)."""
+    """A metric with its samples. `kind`: gauge, counter, or summary with (count, sum)."""
 
     kind: str
     name: str
@@ -77,7 +77,7 @@ def require_prometheus_client() -> None:
 
 
 def render(given: MetricsInput) -> str:
-    """Return all metrics, those of the process included. Raises ConfigError if the package is missing."""
+    """Return all metrics, also of the process. Raises ConfigError if the package is missing."""
     require_prometheus_client()
     from prometheus_client import ProcessCollector
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily

@@ -1,4 +1,4 @@
-"""Describe a node as one JSON object, for the control socket: state, configuration and topology. Pure.
+"""Describe a node as JSON for the control socket: state, configuration and topology. Pure.
 
 Times are Unix seconds, durations seconds; null is "never", "not known" or "does not exist". The
 names of version 1 stay, and others may be added. exoipctl(8) and

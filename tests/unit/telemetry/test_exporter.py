@@ -99,7 +99,7 @@ def status(server: MetricsServer, path: str = "/metrics") -> int:
 
 
 def test_clients_that_do_not_send_or_read_have_their_time_and_no_more(start):
-    """They take every thread; further clients are turned away, and served again when the first ones have had their time."""
+    """They take every thread; further clients are turned away until they have had their time."""
     server = start(lambda: "x" * 50_000_000)
     before = threading.active_count()
     clients = [connect(server) for _ in range(CONNECTIONS)]

@@ -1,4 +1,4 @@
-"""The log: the journal's datagrams, lines to a stream, and a writer that never makes anybody wait."""
+"""The log: the journal's datagrams, lines to a stream, and a writer that nobody waits for."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class TestToTheJournal:
 
 
 class TestAStoppedJournal:
-    """The receiver does not read: the kernel's queue fills, then the writer's, then entries are dropped."""
+    """The receiver does not read: the kernel's queue fills, then the writer's."""
 
     COUNT = 3 * QUEUE
 

@@ -1,4 +1,4 @@
-"""The metrics: their values, their names, and that alert rules, dashboard and manual name only what there is."""
+"""The metrics: values and names; alert rules, dashboard and manual name only what exists."""
 
 from __future__ import annotations
 
