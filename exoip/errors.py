@@ -16,8 +16,8 @@
         |-- ApiInvalid           400 or another 4xx: the request itself is wrong
         `-- OperationFailed      the API accepted the request, but its operation failed
 
-Libraries raise these; only `__main__` turns them into an exit code. A message says what failed, with
-which value, and what to do about it. No message contains a secret.
+Libraries raise these; only `__main__` turns them into an exit code. A message says what failed,
+with which value, and what to do about it. No message contains a secret.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class WireError(ExoipError, ValueError):
 
 
 class ControlRequestError(ExoipError, ValueError):
-    """Report a request on the control socket that is malformed or rejected; the message is the answer."""
+    """Report a control request that is malformed or rejected; the message is the answer."""
 
 
 class ConfigError(ExoipError):
@@ -55,7 +55,7 @@ class MetadataUnavailable(ConfigError):
 
 
 class ApiError(ExoipError):
-    """Report an API request that failed. `retry_after`: seconds that the API asks us to wait, or None."""
+    """Report an API request that failed. `retry_after`: seconds that the API asks for, or None."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -75,7 +75,7 @@ class ApiUnavailable(ApiError):
 
 
 class ApiForbidden(ApiError):
-    """Report 401 or 403: the key is unknown, its role lacks the operation, or the clock is wrong."""
+    """Report 401 or 403: an unknown key, a role without the permission, or a wrong clock."""
 
 
 class ApiNotFound(ApiError):

@@ -1,4 +1,4 @@
-"""Call the Exoscale API v2: nine calls with typed answers, which raise only the errors of `errors.py`.
+"""Call the Exoscale API v2: eight calls with typed answers, raising the errors of `errors.py`.
 
     client = Client("https://api-ch-gva-2.exoscale.com/v2", key, secret)
     operation = client.attach(eip_id, instance_id)      # 0.25 s later
@@ -48,7 +48,7 @@ _Record = TypeVar("_Record", InstanceRecord, OperationRecord)
 
 @dataclass(frozen=True, slots=True)
 class _ApiCall:
-    """One call. `permission`: its name in the API's description and in the rules of a key's role."""
+    """One call. `permission`: its name in the API's description and in a key's role."""
 
     permission: str
     method: str
@@ -74,8 +74,8 @@ class Client:
     """The API of one zone.
 
     `endpoint`: its URL with `/v2`; time-outs in seconds; `wall_clock`: Unix time in seconds. The
-    configuration has checked the endpoint and the key. The methods raise ApiError, and ValueError for
-    an id that is not a UUID, which is never sent.
+    configuration has checked the endpoint and the key. The methods raise ApiError, and ValueError
+    for an id that is not a UUID, which is never sent.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Client:
         return self._get(_OPERATION, operation_id, OperationRecord.from_json)
 
     def attach(self, eip_id: str, instance_id: str) -> OperationRecord:
-        """Attach the Elastic IP to the instance; other holders keep it. Returns at once, mostly as pending."""
+        """Attach the Elastic IP to the instance; other holders keep it. Mostly still pending."""
         return self._mutate(_ATTACH, eip_id, instance_id)
 
     def detach(self, eip_id: str, instance_id: str) -> OperationRecord:

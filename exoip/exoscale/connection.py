@@ -3,8 +3,8 @@
 Why not urllib3 or http.client alone: they bound the time of each single `recv`, so a server that
 drips a byte a second holds its caller for hours. Here one deadline covers the whole exchange (name
 lookup, connect, TLS, request, head and body) without a thread, and one limit covers all that is
-received. If the name server is down, the addresses of the last good lookup serve, so that a failover
-still reaches the API.
+received. If the name server is down, the addresses of the last good lookup serve, so that a
+failover still reaches the API.
 
 Raises OSError (TimeoutError if the deadline has passed), ValueError and http.client.HTTPException;
 the caller must then close the connection.
@@ -35,7 +35,7 @@ class ResponseTooLong(OSError):
 class Budget:
     """What one exchange may still use: seconds, and bytes to receive.
 
-    `received`: bytes so far; `limit`: how many there may be; `ended`: whether the server has hung up.
+    `received`: bytes so far; `limit`: how many there may be; `ended`: the server has hung up.
     """
 
     __slots__ = ("deadline", "ended", "limit", "received")
@@ -98,7 +98,7 @@ class _Resolver:
             return self._getaddrinfo(socket.AI_NUMERICHOST)
         if self._lookup is None:  # else one still hangs since an earlier exchange: never run two
             self._lookup = Future()
-            # getaddrinfo has no time-out and may take half a minute: hence a thread, which can be left behind
+            # getaddrinfo has no time-out and may take half a minute: leave it to a thread
             threading.Thread(target=self._look_up, args=(self._lookup,), name="exoip-name-lookup", daemon=True).start()
         try:
             error = self._lookup.exception(budget.remaining() / (4 if self._known else 1))
@@ -124,7 +124,7 @@ class _Resolver:
 
 
 class Connection:
-    """The one connection to a server: opened when needed, kept open, and closed at the first doubt."""
+    """The one connection to a server: opened when needed, kept, closed at the first doubt."""
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         self._host, self._tls = host, tls
@@ -132,7 +132,7 @@ class Connection:
         self._sock: socket.socket | None = None
 
     def reusable(self) -> bool:
-        """Return whether there is an open connection that is idle; close one that has ended or has unasked bytes."""
+        """Return whether a connection is open; close one that has ended or has unasked bytes."""
         if self._sock is None:
             return False
         poll = select.poll()
@@ -144,7 +144,7 @@ class Connection:
     def exchange(
         self, method: str, request: bytes, limit: int, budget: Budget
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        """Send the serialized `request`; return the response and its whole body, of at most `limit` bytes."""
+        """Send the serialized `request`; return the response and its body, at most `limit` bytes."""
         sock = self._sock = self._sock or self._open(budget)
         sock.settimeout(budget.remaining())
         sock.sendall(request)  # head and body in one segment: nothing for Nagle to hold back

@@ -1,8 +1,8 @@
 """Find out what a node must know: its own instance, the zone, the Elastic IP and the other members.
 
-All of it comes from the configuration, the metadata service or the API, none from the network peers.
-What cannot work, as far as the API says, raises ConfigError. An API that does not answer, or forbids
-a call, raises its own errors: try again later.
+All of it comes from the configuration, the metadata service or the API, nothing from other nodes.
+What cannot work, as far as the API says, raises ConfigError. An API that does not answer, or that
+forbids a call, raises ApiError: try again later.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Connect = Callable[[str], Client]  # from an endpoint's URL
 
 
 def client_for(config: Config, endpoint: str) -> Client:
-    """Return a client of the API at `endpoint` with the configured key. Each thread needs its own."""
+    """Return a client for the API at `endpoint` with the configured key. Not thread-safe."""
     return Client(endpoint, config.api_key, config.api_secret.reveal())
 
 
 def discover(
     config: Config, connect: Connect | None = None, files: Sequence[Path] = metadata.IDENTITY_FILES
 ) -> Topology:
-    """Find out everything, in several calls, with a client from `connect` that is closed at the end.
+    """Find out everything, in several calls, with a client from `connect`, which is then closed.
 
     Raises ConfigError if the metadata service is out of reach, the Elastic IP or the group is
     unknown, or this instance or a peer is not in the zone; and ApiError.
@@ -53,7 +53,7 @@ def discover(
 
 
 def members_change(config: Config) -> bool:
-    """Return whether the members can change while the daemon runs, so that it must call `refresh`."""
+    """Return whether the members can change, so that the daemon must call `refresh`."""
     return member_source(config).changes
 
 
@@ -71,12 +71,12 @@ def refresh(config: Config, client: Client, topology: Topology) -> Topology:
 
 
 def own_instance_id(config: Config, files: Sequence[Path] = metadata.IDENTITY_FILES) -> str:
-    """Return this instance's id: from -i, else the metadata service, else `files`. Raises ConfigError."""
+    """Return the id from -i, else the metadata service, else `files`. Raises ConfigError."""
     return config.instance_id or metadata.instance_id(config.metadata_url, files)
 
 
 def zone_and_endpoint(config: Config) -> tuple[str, str]:
-    """Return the zone's name ("" if only the endpoint is given) and the API's URL. Raises ConfigError."""
+    """Return the zone ("" if only the endpoint is given) and the API's URL. Raises ConfigError."""
     zone = config.zone or ("" if config.api_endpoint else metadata.zone(config.metadata_url))
     return zone, config.api_endpoint or f"https://api-{zone}.exoscale.com/v2"
 
@@ -105,7 +105,7 @@ def _eip_id(address: str, client: Client, where: str, connect: Connect) -> str:
 
 
 def _other_zone_of(address: str, client: Client, connect: Connect) -> str:
-    """Return the name of another zone that has the Elastic IP, or "". It only serves an error message."""
+    """Return the name of another zone that has the Elastic IP, or "": for an error message."""
     with contextlib.suppress(ApiError):
         for zone in client.zones():
             if zone.api_endpoint == client.endpoint or not zone.same_operator_as(client.endpoint):

@@ -36,7 +36,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 def error_from_exception(error: requests.RequestException, label: str, endpoint: str) -> ApiError:
-    """Return the error for the call `label`, to which `endpoint` gave no answer, or not one in HTTP."""
+    """Return the error for the call `label`, which `endpoint` did not answer, or not in HTTP."""
     kind: type[ApiError] = ApiUnavailable
     if isinstance(error, requests.Timeout):
         kind = ApiTimeout
@@ -62,7 +62,7 @@ def error_from_response(response: requests.Response, label: str, permission: str
 
 
 def error_text(body: bytes) -> str:
-    """Return what an error's body says: its message, error, title, detail and errors, or else its text."""
+    """Return what an error's body says: message, error, title, detail and errors, or its text."""
     text = one_line(body[:4096].decode("utf-8", "replace"))
     try:
         answer = json.loads(body)
@@ -95,7 +95,7 @@ def _date(text: str | None) -> float | None:
 
 
 def _retry_after(response: requests.Response, now: float) -> float | None:
-    """Return the seconds to wait. A date counts from the answer's own Date, as our clock may be wrong."""
+    """Return the seconds to wait. A date counts from the answer's Date: our clock may be wrong."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdecimal():
         return float(text[:16])

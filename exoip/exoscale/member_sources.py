@@ -23,7 +23,7 @@ class MemberSource(Protocol):
     def changes(self) -> bool: ...
 
     def find(self, client: Client, own: InstanceRecord, where: str) -> tuple[list[Member], list[str]]:
-        """Return the members in any order, without this instance, and warnings of one sentence each.
+        """Return the members in any order, without this instance, and warnings, a sentence each.
 
         `own`: this instance, of which a refresh knows only the id. `where`: the zone, for messages.
         Raises ConfigError if something that the configuration names does not exist, and ApiError.

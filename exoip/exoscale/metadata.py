@@ -1,9 +1,9 @@
 """Ask Exoscale's metadata service, or else this machine's files, which instance this is, and where.
 
-The service answers in plain text below `URL/latest/meta-data/`. An instance without a public address
-cannot reach it. There cloud-init has left the id in a file, and the hypervisor has put it into the
-firmware (readable by root only). A third place, the file `meta-data` on the volume labelled cidata,
-would have to be mounted first: the error message names it.
+The service answers in plain text below `URL/latest/meta-data/`. An instance without a public
+address cannot reach it. There cloud-init has left the id in a file, and the hypervisor has put it
+into the firmware (readable by root only). A third place, the file `meta-data` on the volume
+labelled cidata, would have to be mounted first: the error message names it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _ask(url: str, item: str, parse: Callable[[str], str], files: Sequence[Path]
 
 
 def _get(url: str) -> str:
-    """Return the body. Raises RequestException for no answer or a broken service, else ValueError."""
+    """Return the body. Raises RequestException if the service does not work, or ValueError."""
     with contextlib.closing(Transport(limit=_LIMIT)) as transport:
         request = requests.Request("GET", url, headers={"Accept": "text/plain"}).prepare()
         response = transport.send(request, TIMEOUT)

@@ -11,12 +11,13 @@ import json
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from ipaddress import ip_address, ip_network
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from exoip.heartbeat.wire import UUID_PATTERN
 
 TEXT_LIMIT = 300  # characters
+_Kind = TypeVar("_Kind")
 
 
 def uuid(text: object) -> str:
@@ -53,21 +54,25 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 def items(value: object) -> list[Any]:
     """Return `value`, which must be a list. Raises ValueError."""
-    if not isinstance(value, list):
-        raise ValueError(f"{_shown(value)} is not a list")
+    return _checked(value, list, "a list")
+
+
+def _checked(value: object, kind: type[_Kind], name: str) -> _Kind:
+    if not isinstance(value, kind):
+        raise ValueError(f"{_shown(value)} is not {name}")
     return value
 
 
 def _object(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{_shown(value)} is not an object")
-    return value
+    return _checked(value, dict, "an object")
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{_shown(value)} is not a text")
-    return one_line(value)
+    return one_line(_checked(value, str, "a text"))
+
+
+def _port(value: object) -> int:
+    return _checked(value, int, "a port")
 
 
 def _address(value: object) -> str:
@@ -78,12 +83,6 @@ def _address(value: object) -> str:
 def _network(value: object) -> str:
     text = _text(value)
     return text if not text or ip_network(text, strict=False) else ""
-
-
-def _port(value: object) -> int:
-    if not isinstance(value, int):
-        raise ValueError(f"{_shown(value)} is not a port")
-    return value
 
 
 def _id(value: object) -> str:
@@ -112,7 +111,7 @@ def _shown(value: object) -> str:
 
 
 def _key(key: str, parse: Callable[[object], object], default: object = "") -> Any:
-    """Return a field that `from_json` fills with what `parse` makes of `key`, if that is not null."""
+    """Return a field that `from_json` parses from the value of `key`, if that is not null."""
     return field(default=default, metadata={"key": key, "parse": parse})
 
 
@@ -156,9 +155,9 @@ class ElasticIp(_Record):
 class InstanceRecord(_Record):
     """An instance, as the API describes it. The API does not know its private addresses.
 
-    `state`: "running", "stopped", ... or "". Addresses are in canonical form, or "". `elastic_ip_ids`:
-    the Elastic IPs that it holds, None if not said: lists of instances never do. `security_group_ids`:
-    None if not said.
+    `state`: "running", "stopped", ... or "". Addresses are in canonical form, or "".
+    `elastic_ip_ids`: the Elastic IPs that it holds, None if not said: lists of instances never do.
+    `security_group_ids`: None if not said.
     """
 
     name: str = _key("name", _text)
@@ -190,7 +189,7 @@ class InstanceRecord(_Record):
 class OperationRecord(_Record):
     """The state of an attach or a detach: "pending", "success", "failure" or "timeout".
 
-    An unknown state counts as pending. `reason` and `message` say why it failed, in the API's words.
+    An unknown state counts as pending. `reason` and `message`: why it failed, in the API's words.
     """
 
     state: str = _key("state", _text, "pending")
@@ -225,7 +224,7 @@ class IngressRule(_JsonObject):
 
 @dataclass(frozen=True, slots=True)
 class SecurityGroup(_Record):
-    """A security group. `rules`: what it allows in; None if the API does not say, or not clearly."""
+    """A security group. `rules`: what it allows in; None if the API does not say it clearly."""
 
     name: str = _key("name", _text)
     rules: tuple[IngressRule, ...] | None = _key("rules", _ingress, None)

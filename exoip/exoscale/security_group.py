@@ -24,7 +24,7 @@ class SecurityGroupMembers:
         self._bind_host, self._port = config.bind_address
 
     def find(self, client: Client, own: InstanceRecord, where: str) -> tuple[list[Member], list[str]]:
-        """Return the other running instances of the group, and warnings. Takes two calls, or more."""
+        """Return the other running instances of the group, and warnings, with two calls or more."""
         group_id = self._group_id(client, where)
         instances = client.instances()
         if own.id not in {instance.id for instance in instances}:

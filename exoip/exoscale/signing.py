@@ -24,8 +24,9 @@ def authorization(
 ) -> str:
     """Return the value of the Authorization header.
 
-    `method` in capitals; `path` and `body` exactly as sent; `query` decoded; `expires` in seconds of
-    Unix time. Raises ValueError for a blank parameter, because clients disagree on how to sign it.
+    `method` in capitals; `path` and `body` exactly as sent; `query` decoded; `expires` in seconds
+    of Unix time. Raises ValueError for a blank parameter, because clients disagree on how to sign
+    it.
     """
     names = sorted(query)
     blank = [name for name in names if not name or not query[name]]

@@ -41,7 +41,7 @@ def _instance(peer: Peer, client: Client, where: str) -> InstanceRecord:
             return client.instance(peer.instance_id)
         except ApiNotFound as error:
             raise ConfigError(f"-p {peer}: there is no instance {peer.instance_id} in {where}: correct it") from error
-    # An old service answers with every instance, a new one also with those that hold the address as an Elastic IP.
+    # An old service lists every instance; a new one also those that hold it as an Elastic IP.
     found = [instance for instance in client.instances(ip_address=peer.address) if peer.address in instance.addresses]
     if len(found) == 1:
         return found[0]

@@ -1,4 +1,4 @@
-"""Define what discovery finds out: this instance, its zone and Elastic IP, and the other members."""
+"""Define what discovery finds out: this instance, its zone, its Elastic IP, the other members."""
 
 from __future__ import annotations
 

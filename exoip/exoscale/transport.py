@@ -1,17 +1,17 @@
 """Send requests over one kept connection, each exchange within a total time and a total size.
 
-The types are those of requests; a session of requests is not used, because it bounds the time of each
-single `recv` only, decompresses without a limit, keeps cookies, parses redirects, and takes proxies
-and .netrc from the environment: a proxy is one more thing that can fail in a failover, and .netrc
-would replace our signature. For whatever bytes come back, only `requests.RequestException` is raised:
+The types are those of requests. Its sessions are not used, because they bound only the time of each
+single `recv`, decompress without a limit, keep cookies, parse redirects, and take proxies and
+.netrc from the environment: a proxy is one more thing that can fail in a failover, and .netrc would
+replace our signature. Whatever bytes come back, only `requests.RequestException` is raised:
 
     requests.Timeout          no complete response before the deadline
     requests.ConnectionError  no response: connection, name lookup or TLS failed
     MalformedResponse         bytes came, but not a (whole) HTTP response, or too many
 
-A server may close an idle connection at any time. If a connection that has served before dies before
-the first byte of a response, the request is sent once more on a new one, so requests must be
-idempotent. A time-out is never retried.
+A server may close an idle connection at any time. If a connection that has served before dies
+before the first byte of a response, the request is sent once more on a new one, so requests must
+be idempotent. A time-out is never retried.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Transport:
 
 @lru_cache(1)
 def _tls(ca_file: str, _changed: int) -> ssl.SSLContext:
-    """Return the context that all connections share, because loading certificates takes a MiB each time.
+    """Return the context that all connections share: loading certificates takes a MiB each time.
 
     Debian has them in a folder too, from which OpenSSL loads only those that it needs.
     """

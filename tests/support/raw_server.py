@@ -68,7 +68,7 @@ Handler = Callable[[Peer], object]
 
 
 def each_with(*responses: bytes) -> Handler:
-    """Return a handler that sends one response for each request; b"" hangs up. The last one repeats."""
+    """Return a handler that sends a response to each request, the last one again; b"" hangs up."""
     left = list(responses)
 
     def handler(peer: Peer) -> None:

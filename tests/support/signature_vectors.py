@@ -1,4 +1,4 @@
-"""Signatures that public clients made: with the key EXOtest and the secret sEcReT, until EXPIRES."""
+"""Signatures that public clients made with the key EXOtest and the secret sEcReT."""
 
 ID = "01234567-89ab-cdef-0123-456789abcdef"
 EXPIRES = 1700000000

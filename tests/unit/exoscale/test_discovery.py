@@ -1,4 +1,4 @@
-"""Discover this instance, the Elastic IP and the members in a simulated zone, and every way it can fail."""
+"""Discover this instance, the Elastic IP and the members in a simulated zone, or fail."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GVA, ZURICH = "https://api-ch-gva-2.exoscale.com/v2", "https://api-ch-dk-2.exosc
 
 
 class World:
-    """A zone with the instances a, b, c in group web, and d outside of it; `a` is the node under test."""
+    """A zone with instances a, b, c in group web, and d outside; `a` is the node under test."""
 
     def __init__(self) -> None:
         self.zone = Zone("ch-gva-2", eip=EIP)
@@ -311,7 +311,7 @@ class TestElasticIp:
         ],
     )
     def test_what_is_signed_is_shown_to_no_stranger(self, ours, theirs, asked):
-        """Whatever the list of zones says, signed requests go only to hosts of the same operator."""
+        """Whatever zones are listed, signed requests go only to hosts of the same operator."""
         assert models.Zone("z", theirs).same_operator_as(ours) is asked
 
 

@@ -19,7 +19,7 @@ NOBODY = "http://127.0.0.1:1"
 
 @pytest.fixture
 def service() -> Iterator[Callable[..., str]]:
-    """`service(*responses)` is the URL of a service that sends these, the last one again and again."""
+    """`service(*responses)` is the URL of a service that sends these; the last one repeats."""
     with contextlib.ExitStack() as stack:
         yield lambda *responses: stack.enter_context(RawServer(each_with(*responses))).url
 

@@ -1,4 +1,4 @@
-"""Compare signatures with five published vectors, and with the official signer for random requests."""
+"""Compare signatures with five published vectors, and with the official signer."""
 
 from urllib.parse import parse_qsl, quote, urlencode
 

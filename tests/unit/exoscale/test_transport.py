@@ -1,4 +1,4 @@
-"""Bound one exchange in time and size, whatever the server does; keep the connection, but never trust it."""
+"""Bound an exchange in time and size, and keep the connection, but never trust it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_response_arrives_and_the_connection_is_kept(client):
 
 
 def test_head_and_body_leave_in_one_segment_without_nagle(client):
-    """The whole request is there at the server's first read, so nothing waits for an acknowledgement."""
+    """The server's first read has the whole request: nothing waits for an acknowledgement."""
     firsts = []
 
     def handler(peer: Peer) -> None:
@@ -208,7 +208,7 @@ class TestReuse:
                 assert len(server.requests) == number
 
     def after_one(self, second: Callable[[Peer], object], third: Callable[[Peer], object] = Peer.hold) -> RawServer:
-        """Return a server that answers one request, then does `second`, and `third` on the next connection."""
+        """Return a server that answers once, then does `second`; `third` on a new connection."""
 
         def handler(peer: Peer) -> None:
             if len(server.peers) == 1:
