@@ -144,7 +144,7 @@ class Connection:
     def exchange(
         self, method: str, request: bytes, limit: int, budget: Budget
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        """Send the serialized `request`; return the response and its body, at most `limit` bytes."""
+        """Send the serialized `request`; return the response and its body, up to `limit` bytes."""
         sock = self._sock = self._sock or self._open(budget)
         sock.settimeout(budget.remaining())
         sock.sendall(request)  # head and body in one segment: nothing for Nagle to hold back
