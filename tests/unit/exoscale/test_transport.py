@@ -6,18 +6,17 @@ import contextlib
 import os
 import socket
 import ssl
-import subprocess
 import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import requests
 
 from exoip.exoscale import connection, transport
 from exoip.exoscale.transport import LIMIT, MalformedResponse, Transport
+from tests.support.certificate import Certificate
 from tests.support.raw_server import Peer, RawServer, answer
 
 SECONDS = 0.4  # what an exchange may take here
@@ -356,21 +355,14 @@ class TestNames:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory) -> Path:
-    """A certificate for 127.0.0.1 in a file of its own; with the key beside it, as .pem."""
-    path = tmp_path_factory.mktemp("tls") / "server.crt"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-days", "2", "-subj", "/CN=exoip test", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, "-keyout", path.with_suffix(".pem"), "-out", path], check=True, capture_output=True)
-    return path
+def certificate(tmp_path_factory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("tls"))
 
 
 class TestTls:
     @pytest.fixture
     def server(self, certificate) -> Iterator[RawServer]:
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(certificate, certificate.with_suffix(".pem"))
-        with RawServer(answer(b"secret"), tls) as server:
+        with RawServer(answer(b"secret"), certificate.server) as server:
             yield server
 
     def rejected(self, client: Transport, url: str) -> None:
@@ -388,10 +380,10 @@ class TestTls:
         assert server.requests == []
 
     def test_another_name_is_rejected(self, server, certificate):
-        self.rejected(Transport(ca_file=str(certificate)), server.url.replace("127.0.0.1", "localhost"))
+        self.rejected(Transport(ca_file=str(certificate.path)), server.url.replace("127.0.0.1", "localhost"))
 
     def test_one_handshake_serves_many_calls(self, server, certificate):
-        self.accepted(Transport(ca_file=str(certificate)), server.url)
+        self.accepted(Transport(ca_file=str(certificate.path)), server.url)
         assert len(server.peers) == 1
 
     def test_of_debians_certificates_only_those_that_are_needed_are_loaded(
@@ -403,14 +395,12 @@ class TestTls:
         monkeypatch.setattr(transport, "CA_FOLDER", str(tmp_path))
         monkeypatch.setattr(transport, "CA_FOLDERS_BUNDLE", str(bundle))
         self.rejected(Transport(ca_file=str(bundle)), server.url)
-        command = ["openssl", "x509", "-hash", "-noout", "-in", certificate]
-        name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-        (tmp_path / f"{name}.0").symlink_to(certificate)
+        (tmp_path / certificate.hashed_name).symlink_to(certificate.path)
         self.accepted(Transport(ca_file=str(bundle)), server.url)
 
     def test_certificates_are_loaded_once_and_again_when_they_change(self, tmp_path, certificate, monkeypatch):
         bundle = tmp_path / "bundle"
-        bundle.write_bytes(certificate.read_bytes())
+        bundle.write_bytes(certificate.path.read_bytes())
         loads = []
         real = ssl.create_default_context
         monkeypatch.setattr(ssl, "create_default_context", lambda **how: loads.append(how["cafile"]) or real(**how))

@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -29,6 +28,7 @@ from exoip.sandbox.model import Forbidden, Key, Unauthenticated
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.signature import verify
 from exoip.sandbox.zone import Zone
+from tests.support.certificate import Certificate
 from tests.support.signature_vectors import EXPIRES, ID, VECTORS, header
 from tests.support.waiting import PATIENCE, until
 
@@ -422,25 +422,21 @@ def test_instances_keys_and_settings_change(
 @pytest.mark.parametrize(
     ("method", "path", "body", "told"),
     [
-        ("POST", "/sandbox/fault", {"kind": "fire"}, "fire"),
-        ("POST", "/sandbox/fault", {"kind": "drop", "colour": "red"}, "colour"),
-        ("POST", "/sandbox/fault", {"kind": "drop", "for": "long"}, "long"),
-        ("POST", "/sandbox/fault", {"kind": "drop", "match": {"path": "("}}, "regular expression"),
-        ("POST", "/sandbox/fault", [], "object"),
-        ("POST", "/sandbox/latency", {}, "seconds"),
-        ("POST", "/sandbox/latency", {"seconds": -1}, "-1"),
-        ("POST", "/sandbox/instance", {"do": "dance", "instance": "a"}, "dance"),
-        ("POST", "/sandbox/instance", {"do": "remove", "instance": "z"}, "z"),
-        ("POST", "/sandbox/instance", {"do": "state", "instance": "a", "state": "asleep"}, "asleep"),
-        ("POST", "/sandbox/settings", {"name": "x"}, "name"),
-        ("POST", "/sandbox/settings", {"operation_seconds": -1}, "operation_seconds"),
-        ("GET", "/sandbox/record?since=x", None, "x"),
-        ("GET", "/sandbox/nothing", None, "nothing"),
-        ("DELETE", "/sandbox/fault?fault=x", None, "x"),
+        ("POST", "fault", {"kind": "fire"}, "fire"), ("POST", "fault", {"kind": "drop", "colour": "red"}, "colour"),
+        ("POST", "fault", {"kind": "drop", "for": "long"}, "long"), ("POST", "fault", [], "object"),
+        ("POST", "fault", {"kind": "drop", "match": {"path": "("}}, "regular expression"),
+        ("POST", "latency", {}, "seconds"), ("POST", "latency", {"seconds": -1}, "-1"),
+        ("POST", "instance", {"do": "dance", "instance": "a"}, "dance"),
+        ("POST", "instance", {"do": "remove", "instance": "z"}, "z"),
+        ("POST", "instance", {"do": "state", "instance": "a", "state": "asleep"}, "asleep"),
+        ("POST", "settings", {"name": "x"}, "name"),
+        ("POST", "settings", {"operation_seconds": -1}, "operation_seconds"),
+        ("GET", "record?since=x", None, "x"), ("GET", "nothing", None, "nothing"),
+        ("DELETE", "fault?fault=x", None, "x"),
     ],
-)
-def test_wrong_control_is_refused_by_name(server: SandboxServer, method: str, path: str, body: Any, told: str) -> None:
-    answer = requests.request(method, server.url + path, json=body, timeout=PATIENCE)
+)  # fmt: skip
+def test_a_wrong_order_is_rejected_by_name(server: SandboxServer, method: str, path: str, body: Any, told: str) -> None:
+    answer = requests.request(method, f"{server.url}/sandbox/{path}", json=body, timeout=PATIENCE)
     assert answer.status_code in (400, 404)
     assert told in answer.json()["message"]
 
@@ -508,18 +504,13 @@ def test_a_port_that_is_taken_is_an_error_and_leaves_nothing(server: SandboxServ
 
 
 def test_it_serves_https_and_a_slow_handshake_holds_up_nobody(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key", tmp_path / "certificate"
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    made += ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=sandbox"]
-    subprocess.run([*made, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True, timeout=60)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate, key)
+    certificate = Certificate(tmp_path)
     before = set(threading.enumerate())
-    with SandboxServer(Zone(), tls=tls) as server:
+    with SandboxServer(Zone(), tls=certificate.server) as server:
         silent = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
         with requests.Session() as session:
             for _ in range(3):
-                assert session.get(f"{server.endpoint}/zone", verify=str(certificate), timeout=PATIENCE).ok
+                assert session.get(f"{server.endpoint}/zone", verify=str(certificate.path), timeout=PATIENCE).ok
         with pytest.raises(requests.exceptions.SSLError), requests.Session() as distrusting:
             distrusting.get(f"{server.endpoint}/zone", timeout=PATIENCE)
         assert server.endpoint.startswith("https://")
