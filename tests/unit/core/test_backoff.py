@@ -1,4 +1,4 @@
-"""Backoff and unfit times."""
+"""Test backoff and circuit breaker."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TestBackoff:
         assert backoff.at > 1.5 * first
 
 
-class TestFitness:
+class TestCircuitBreaker:
     @pytest.mark.parametrize("failure", ORDINARY)
     def test_three_tries(self, failure):
         job = CircuitBreaker()

@@ -1,4 +1,4 @@
-"""The election, rule by rule as its docstring states them; and against a second one that is as dumb as can be."""
+"""Test the election rule by rule, and against a deliberately naive second implementation."""
 
 from __future__ import annotations
 
@@ -76,9 +76,6 @@ class TestListening:
         assert whats(events) == [EventName.ROLE]
         assert one.since == DEAD
 
-    def test_it_advertises_its_configured_priority_from_its_first_moment(self):
-        assert election(priority=77).advertised == 77
-
     @pytest.mark.parametrize("priority", [1, 250])
     def test_it_listens_whatever_it_hears(self, priority):
         one = election()
@@ -119,32 +116,6 @@ class TestRank:
         one.heard(peer, its, DEAD)
         assert one.role is role
         assert one.master == (own if role is Role.MASTER else peer)
-
-    def test_equal_priorities_never_make_two_masters(self):
-        everyone = "abcde"
-        nodes = {own: election(own, 10, everyone) for own in everyone}
-        for now in (0.1, 1.0, 2.0, DEAD):
-            for own, one in nodes.items():
-                for other in everyone.replace(own, ""):
-                    one.heard(other, nodes[other].advertised, now)
-                one.tick(now, socket_drained=True)
-        assert [own for own, one in nodes.items() if one.role is Role.MASTER] == ["a"]
-        assert {one.master for one in nodes.values()} == {"a"}
-
-    def test_the_best_of_several(self):
-        one = settled()
-        for peer, priority in (("z", 5), ("b", 5), ("a", 6), ("y", 7)):
-            one.heard(peer, priority, DEAD)
-        assert one.master == "b"
-
-    def test_a_better_peer_that_gets_worse_hands_over_at_once(self):
-        one = settled()
-        one.heard("a", 5, DEAD)
-        for worse in (11, UNFIT, LEAVING):
-            assert one.heard("a", worse, 4.0)
-            assert one.role is Role.MASTER
-            one.heard("a", 5, 4.5)
-            assert one.role is Role.BACKUP
 
     def test_another_best_node_is_told_though_the_role_stays(self):
         one = settled()
@@ -202,29 +173,6 @@ class TestAdvertised:
         one.set_local_state(LocalState(), 5.0)
         assert (one.role, one.master) == (Role.MASTER, "m")
 
-    def test_where_all_are_unfit_the_holder_stays(self):
-        one = settled("z", members="ab")
-        one.set_local_state(LocalState(holds=True, last_held=True, unfit=True), 4.0)
-        one.heard("a", UNFIT, 4.0)
-        one.heard("b", UNFIT, 4.0)
-        assert one.role is Role.MASTER
-
-    def test_an_unfit_node_relieves_a_leaving_one(self):
-        one = settled("z", members="a")
-        one.set_local_state(LocalState(unfit=True), 4.0)
-        one.heard("a", HOLDING_UNFIT, 4.0)
-        assert one.role is Role.BACKUP
-        one.heard("a", LEAVING, 5.0)
-        assert one.role is Role.MASTER
-
-    def test_of_two_unfit_ones_that_do_not_hold_the_lower_id(self):
-        one = settled("m", members="az")
-        one.set_local_state(LocalState(unfit=True), 4.0)
-        one.heard("z", UNFIT, 4.0)
-        assert one.role is Role.MASTER
-        one.heard("a", UNFIT, 4.0)
-        assert one.role is Role.BACKUP
-
 
 class TestLifeAndDeath:
     def test_dead_at_exactly_its_deadline_and_not_before(self):
@@ -248,15 +196,6 @@ class TestLifeAndDeath:
         one.heard("a", 5, 100.0)
         assert one.tick(100.0, socket_drained=True) == []
         assert one.next_death == 100.0 + DEAD
-
-    def test_each_heartbeat_prolongs_by_a_dead_time(self):
-        one = settled()
-        for now in (10.0, 12.9, 15.8):
-            one.heard("a", 5, now)
-            one.tick(now + DEAD - JUST, socket_drained=True)
-            assert one.alive("a")
-        one.tick(15.8 + DEAD, socket_drained=True)
-        assert not one.alive("a")
 
     def test_next_death_is_never_late(self):
         one = settled()
@@ -328,25 +267,6 @@ class TestRiseFromZero:
         assert one.role is Role.MASTER
         assert one.next_deadline() == math.inf
 
-    def test_back_to_zero_ends_the_wait(self):
-        one = settled()
-        one.heard("z", PROTECTED, 10.0)
-        one.heard("z", 50, 11.0)
-        one.heard("z", PROTECTED, 12.0)
-        assert one.next_deadline() == math.inf
-        one.heard("z", PROTECTED, 13.0)
-        one.tick(11.0 + DEAD, socket_drained=True)
-        assert one.role is Role.BACKUP
-
-    def test_another_fit_priority_does_not_begin_the_wait_anew(self):
-        one = settled()
-        one.heard("z", PROTECTED, 10.0)
-        one.heard("z", 50, 11.0)
-        one.heard("z", 51, 13.0)
-        assert one.next_deadline() == 11.0 + DEAD
-        one.tick(11.0 + DEAD, socket_drained=True)
-        assert one.role is Role.MASTER
-
     @pytest.mark.parametrize("worse", [HOLDING_UNFIT, UNFIT, LEAVING])
     def test_worse_than_fit_counts_at_once(self, worse):
         one = settled()
@@ -368,12 +288,6 @@ class TestRiseFromZero:
         one.tick(11.0 + DEAD, socket_drained=True)
         assert not one.alive("z")
         assert one.next_deadline() == math.inf
-
-    def test_every_other_change_counts_at_once(self):
-        one = settled(priority=100)
-        for priority, role in ((50, Role.BACKUP), (150, Role.MASTER), (0, Role.BACKUP)):
-            one.heard("z", priority, 10.0)
-            assert one.role is role
 
 
 class TestStall:
@@ -405,15 +319,6 @@ class TestStall:
         one.tick(20.0, socket_drained=True)
         one.stalled(60.0, 30.0)
         assert not one.alive("a")
-
-    def test_a_backup_listens_too_and_is_backup_again(self):
-        one = settled()
-        one.heard("a", 5, 10.0)
-        one.stalled(12.0, 1.5)
-        assert one.role is Role.LISTENING
-        one.heard("a", 5, 13.0)
-        one.tick(12.0 + DEAD, socket_drained=True)
-        assert (one.role, one.master) == (Role.BACKUP, "a")
 
     def test_a_second_stall_begins_anew(self):
         one = settled()
@@ -453,13 +358,6 @@ class TestPreemptDelay:
         one.heard(peer, priority, end)
         one.tick(end, socket_drained=True)
 
-    def test_without_a_delay_a_better_node_takes_at_once(self):
-        one = settled()
-        one.set_local_state(HOLDER, DEAD)
-        assert one.advertised == 10
-        one.heard("a", 9, 4.0)
-        assert one.role is Role.BACKUP
-
     def test_the_holder_keeps_it_for_exactly_the_delay(self):
         one = self.holder()
         one.heard("a", 5, 10.0)
@@ -480,11 +378,6 @@ class TestPreemptDelay:
             one = self.holder()
             self.keep(one, "z", priority, 10.0, 100.0)
             assert (one.role, one.advertised, one.next_deadline()) == (Role.MASTER, PROTECTED, math.inf)
-
-    def test_equal_priority_and_a_lower_id_is_better(self):
-        one = self.holder()
-        self.keep(one, "a", 10, 10.0, 10.0 + self.DELAY)
-        assert (one.role, one.master) == (Role.BACKUP, "a")
 
     @pytest.mark.parametrize("flicker", [UNFIT, HOLDING_UNFIT, LEAVING, 11])
     def test_a_rival_that_flickers_begins_anew(self, flicker):
@@ -557,24 +450,6 @@ class TestPreemptDelay:
         one.set_local_state(LocalState(last_held=True), 18.0)
         one.set_local_state(HOLDER, 18.2)
         assert one.advertised == 10
-
-    def test_cold_start_does_not_wait(self):
-        one = election(preempt_delay=math.inf)
-        one.heard("z", 5, 1.0)
-        one.heard("z", 5, 2.0)
-        one.tick(DEAD, socket_drained=True)
-        assert (one.role, one.master) == (Role.BACKUP, "z")
-
-    @pytest.mark.parametrize("end", [LEAVING, UNFIT, None])
-    def test_death_leave_and_unfit_do_not_wait(self, end):
-        one = settled(preempt_delay=math.inf)
-        one.heard("z", PROTECTED, 4.0)
-        assert one.role is Role.BACKUP
-        if end is None:
-            one.tick(4.0 + DEAD, socket_drained=True)
-        else:
-            one.heard("z", end, 4.1)
-        assert one.role is Role.MASTER
 
 
 class TestReload:
@@ -702,7 +577,7 @@ class TestMembers:
         assert not one.alive("a")
 
 
-# A second election, as dumb as can be: all of history, each time anew
+# A naive second implementation: it looks at all of history each time
 
 
 NOTHING = LocalState()
@@ -720,7 +595,7 @@ def fit(priority: int) -> bool:
     return 0 < priority < 253
 
 
-def dumb(history: list[Happening], now: float, own: str, priority: int, delay: float) -> tuple[Role, str | None]:
+def naive(history: list[Happening], now: float, own: str, priority: int, delay: float) -> tuple[Role, str | None]:
     """Who should hold at `now`, from everything that ever happened."""
     state = next((h.state for h in reversed(history) if not h.peer), NOTHING)
     mine = priority
@@ -782,7 +657,7 @@ steps = st.lists(
     0.0,
     "m",
 )
-def test_a_dumb_second_election_agrees(sequence, delay, own):
+def test_a_naive_second_election_agrees(sequence, delay, own):
     members = "abyz".replace(own, "")
     # Without flap damping, which the other one does not know: chance makes six changes of the role seldom, but it does.
     real = election(own, 10, members, preempt_delay=delay, flap_damping=False)
@@ -790,7 +665,7 @@ def test_a_dumb_second_election_agrees(sequence, delay, own):
     now = 0.0
 
     def agree() -> None:
-        assert (real.role, real.master) == dumb(history, now, own, 10, delay), (now, history)
+        assert (real.role, real.master) == naive(history, now, own, 10, delay), (now, history)
 
     for wait, (peer, what) in sequence:
         end = now + wait

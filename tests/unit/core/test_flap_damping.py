@@ -1,4 +1,4 @@
-"""Flap damping: when a better node has to wait, and for how long."""
+"""Test when a better node has to wait after many role changes, and for how long."""
 
 from __future__ import annotations
 

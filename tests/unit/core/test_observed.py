@@ -1,4 +1,4 @@
-"""What is known, and what a read is too old to tell."""
+"""Test what a node knows, and which reads are too old to show anything."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from exoip.core.observed import InstanceState, Observed, OwnState
 
 
-class TestSelf:
+class TestOwnState:
     def test_at_start_in_doubt_and_perhaps_holding(self):
         me = OwnState()
         assert (me.doubt, me.holds, me.held, me.may_hold) == (True, False, False, True)
@@ -64,12 +64,6 @@ class TestSelf:
         assert not me.seen(True, 3.4)
         assert not me.may_hold
 
-    def test_of_two_reads_the_later_counts(self):
-        me = OwnState()
-        assert me.seen(True, 2.0)
-        assert not me.seen(False, 1.0)
-        assert me.holds
-
     def test_a_stray_attach_is_ended_by_a_read_that_began_after_it(self):
         me = OwnState()
         me.seen(False, 0.0)
@@ -81,7 +75,7 @@ class TestSelf:
         assert not me.may_hold
 
 
-class TestInstance:
+class TestInstanceState:
     def test_never_read(self):
         other = InstanceState("x")
         assert (other.holds, other.holding) == (None, False)
@@ -116,14 +110,8 @@ class TestInstance:
         assert other.seen(True, True, 3.0, 3.2)
         assert other.holding
 
-    def test_reads_out_of_order(self):
-        other = InstanceState("x")
-        assert other.seen(False, True, 2.0, 2.1)
-        assert not other.seen(True, True, 1.0, 2.2)
-        assert other.holds is False
 
-
-class TestKnowledge:
+class TestObserved:
     def test_never_oneself(self):
         observed = Observed("m")
         observed.set_members(frozenset("abm"), 0.0)

@@ -1,4 +1,4 @@
-"""From the role to the holder: the presumed predecessor, the stand-back, the edges that are told, the end of a leaver."""
+"""Test what ties role and calls together: predecessor, stand-back, edges of the API, the end of a leaver."""
 
 from __future__ import annotations
 
@@ -87,13 +87,6 @@ class TestStandBack:
         assert bench.moves() == [("attach", "m")]
         assert bench.beats[-1][1] == 10
 
-    def test_after_it_take_and_clear_as_after_a_death(self):
-        bench = self.yielded()
-        start = bench.said(EventName.YIELDED)[0].at
-        bench.until(lambda: bench.holding == {"m"}, 70)
-        assert bench.moves() == [("attach", "m"), ("attach", "m"), ("detach", "z")]
-        assert self.overs(bench) == [start + 60.0]
-
     def test_each_yield_and_each_take_doubles_it_to_an_hour(self):
         bench = self.yielded()
         for _ in range(5):
@@ -154,14 +147,6 @@ class TestStandBack:
         ]
         assert [later - earlier for earlier, later in pairwise(looks)] == pytest.approx([5.0] * 9)
 
-    def test_a_look_that_fails_does_not_end_it_before_its_time(self):
-        bench = self.yielded()
-        start = bench.said(EventName.YIELDED)[0].at
-        bench.failing[Kind.READ] = bench.failing[Kind.HOLDERS] = Failure.UNREACHABLE
-        bench.advance_to(start + 61)
-        assert len(self.overs(bench)) == 1
-        assert self.overs(bench)[0] <= start + 60.0
-
     def test_while_it_lasts_better_and_worse_do_not_matter(self):
         bench = self.yielded()
         bench.node.set_unfit("health check", "down", bench.now)
@@ -188,22 +173,6 @@ class TestStandBack:
         bench.until(lambda: bench.said(EventName.YIELDED), 60)
         assert bench.said(EventName.YIELDED)[0].details["for"] == length
 
-    def test_the_death_of_the_master_that_took_over_is_no_reason(self):
-        """It took over and cleared this node, whose reads failed; then it died: it is dead, not cut off."""
-        bench = master()
-        bench.beating["a"] = 5
-        bench.heard("a", 5)
-        bench.advance(1.5)
-        bench.failing[Kind.READ] = Failure.UNAVAILABLE
-        bench.advance(1.5)
-        bench.holding = {"a"}
-        del bench.beating["a"]
-        bench.until(lambda: bench.said(EventName.PEER_DEAD))
-        bench.failing.clear()
-        bench.until(lambda: "m" in bench.holding, 20)
-        assert len(bench.said(EventName.LOST)) == 1
-        assert bench.said(EventName.YIELDED) == []
-
 
 class TestEdges:
     def test_each_failure_is_told_at_its_edge_only(self):
@@ -225,14 +194,6 @@ class TestEdges:
         bench.failing |= {Kind.READ: Failure.UNREACHABLE, Kind.ATTACH: Failure.FORBIDDEN}
         bench.advance(DEAD + 2)
         assert bench.view.degraded.split(", ") == ["read unreachable", "attach refused"]
-
-    def test_a_quiet_hour_says_nothing(self):
-        bench = master()
-        bench.beating["z"] = 20
-        bench.advance(60)
-        before = len(bench.events)
-        bench.advance(3600)
-        assert bench.events[before:] == []
 
     def test_how_often_the_api_is_asked_in_a_quiet_hour(self):
         for bench in (master(), backup()):
