@@ -110,13 +110,6 @@ def test_no_key_is_shown_nor_in_an_error(conf) -> None:
         refused([*WATCH, "--auth-key", both, "-P", key], without("IF_AUTH_KEY"))
 
 
-def test_the_key_as_a_credential(tmp_path: Path) -> None:
-    (tmp_path / "auth-key").write_text(f"{AUTH_KEY}\n")
-    config = parse(WATCH, without("IF_AUTH_KEY", CREDENTIALS_DIRECTORY=str(tmp_path)))
-    assert config.auth_keys == (Secret(AUTH_KEY),)
-    assert config.sources["auth-key"] == "credential auth-key"
-
-
 def same(*texts: str) -> list[tuple[str, object]]:
     return [(text, text) for text in texts]
 
@@ -125,7 +118,10 @@ def same(*texts: str) -> list[tuple[str, object]]:
 SAMPLES: dict[str, list[tuple[str, object]]] = {
     "address": [("192.0.2.1", "192.0.2.1"), ("192.0.2.2/32", "192.0.2.2"), ("192.0.2.3", "192.0.2.3")],
     "host-priority": [("1", 1), ("252", 252), ("077", 77)],
-    "bind-address": [("10.0.0.1:1", ("10.0.0.1", 1)), ("[::]:65535", ("::", 65535)), (":99", ("", 99))],
+    "bind-address": [
+        ("10.0.0.1:1", ("10.0.0.1", 1)), (":99", ("", 99)), ("10.0.0.1", ("10.0.0.1", 12345)), ("[::]", ("::", 12345)),
+        ("0.0.0.0:5", ("0.0.0.0", 5)), ("[::ffff:10.0.0.1]:7", ("10.0.0.1", 7)),  # noqa: S104
+    ],
     "exoscale-peers": [
         ("10.0.0.7", (Peer("10.0.0.7", None, None),)),
         (f"10.0.0.8:5={UUID.upper()}", (Peer("10.0.0.8", 5, UUID),)),
@@ -185,6 +181,11 @@ def value(config: Config, name: str) -> object:
 
 def test_the_samples_are_complete() -> None:
     assert set(SAMPLES) | {"exoscale-peer-group"} == {option.name for option in OPTIONS if option.in_file}
+
+
+@pytest.mark.parametrize(("name", "text", "wanted"), [(name, *each) for name in SAMPLES for each in SAMPLES[name]])
+def test_each_text_becomes_its_value(name: str, text: str, wanted: object) -> None:
+    assert value(parse([*WATCH, f"--{name}={text}"], ENV), name) == wanted
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -302,20 +303,6 @@ def test_an_ifupdown_stanza_is_a_whole_configuration() -> None:
     assert config.warnings == ()
 
 
-@pytest.mark.parametrize(
-    ("text", "host", "port"),
-    [
-        (":12345", "", 12345), ("10.0.0.1:1", "10.0.0.1", 1), ("[2001:db8::7]:9", "2001:db8::7", 9),
-        ("10.0.0.1", "10.0.0.1", 12345), ("::1", "::1", 12345), ("[::]", "::", 12345),
-        ("0.0.0.0:5", "0.0.0.0", 5),  # noqa: S104
-        ("[::ffff:10.0.0.1]:7", "10.0.0.1", 7),
-    ],
-)  # fmt: skip
-def test_bind_addresses(text: str, host: str, port: int) -> None:
-    config = parse([*WATCH, "-l", text, "-G", "web"], without("IF_EXOSCALE_PEERS"))
-    assert config.bind_address == (host, port)
-
-
 # --- the environment and credentials ---------------------------------------------------------------------------------
 
 
@@ -338,15 +325,17 @@ def test_an_empty_variable_is_not_set(blank: str, conf) -> None:
     assert "missing" in str(refused(WATCH, ENV | {"IF_ADDRESS": blank}))
 
 
-def test_credentials_lie_between_the_environment_and_the_file(tmp_path: Path, conf) -> None:
-    (tmp_path / "api-key").write_text("EXOcredential\n")
-    (tmp_path / "api-secret").write_text(f"{SECRET}\n")
-    environ = without("IF_EXOSCALE_API_KEY", "IF_EXOSCALE_API_SECRET", CREDENTIALS_DIRECTORY=str(tmp_path))
-    config = parse([*WATCH, "-c", conf("exoscale-api-key = EXOfile\nexoscale-api-secret = in-file\n")], environ)
-    assert (config.api_key, config.api_secret.reveal()) == ("EXOcredential", SECRET)
-    assert config.sources["exoscale-api-secret"] == "credential api-secret"
-    assert parse(WATCH, environ | {"EXOSCALE_API_KEY": "EXOenv"}).api_key == "EXOenv"
-    assert parse([*WATCH, "-xk=EXOline"], environ).api_key == "EXOline"
+@pytest.mark.parametrize("option", [each for each in OPTIONS if each.credential], ids=lambda option: option.name)
+def test_credentials_lie_between_the_environment_and_the_file(option, tmp_path: Path, conf) -> None:
+    samples = SAMPLES[option.name]
+    (tmp_path / option.credential).write_text(f"{samples[0][0]}\n")
+    environ = without(option.variables[0], CREDENTIALS_DIRECTORY=str(tmp_path))
+    argv = [*WATCH, "-c", conf(f"{option.name} = {samples[1][0]}\n")]
+    config = parse(argv, environ)
+    assert value(config, option.name) == samples[0][1]
+    assert config.sources[option.name] == f"credential {option.credential}"
+    assert value(parse(argv, environ | {option.variables[-1]: samples[2][0]}), option.name) == samples[2][1]
+    assert value(parse([*argv, f"--{option.name}={samples[2][0]}"], environ), option.name) == samples[2][1]
 
 
 def test_a_credentials_directory_without_ours(tmp_path: Path) -> None:
@@ -431,9 +420,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, conf) -> None:
         assert type(error) is ConfigError
         assert str(tmp_path) in str(error)
     assert "line 2" in str(error)
-
-
-def test_an_endless_file_is_refused() -> None:
     assert "larger" in str(refused([*WATCH, "-c", "/dev/zero"], ENV))
 
 
