@@ -7,7 +7,8 @@ received. If the name server is down, the addresses of the last good lookup serv
 failover still reaches the API.
 
 Raises OSError (TimeoutError if the deadline has passed), ValueError and http.client.HTTPException;
-the caller must then close the connection.
+the caller must then close the connection. Shown by tests/unit/exoscale/test_transport.py, TestTime,
+TestSize and TestNames.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 All of it comes from the configuration, the metadata service or the API, nothing from other nodes.
 What cannot work, as far as the API says, raises ConfigError. An API that does not answer, or that
-forbids a call, raises ApiError: try again later.
+forbids a call, raises ApiError: try again later. Shown by tests/unit/exoscale/test_discovery.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 Texts from the API appear in messages as one printable line of limited length, and are used for
 nothing else. The API secret and the Authorization header never appear.
+Shown by tests/unit/exoscale/test_client.py, TestAnswers.
 """
 
 from __future__ import annotations

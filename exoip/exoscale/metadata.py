@@ -4,6 +4,7 @@ The service answers in plain text below `URL/latest/meta-data/`. An instance wit
 address cannot reach it. There cloud-init has left the id in a file, and the hypervisor has put it
 into the firmware (readable by root only). A third place, the file `meta-data` on the volume
 labelled cidata, would have to be mounted first: the error message names it.
+Shown by tests/unit/exoscale/test_metadata.py.
 """
 
 from __future__ import annotations

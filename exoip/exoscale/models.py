@@ -240,8 +240,8 @@ class Zone(_JsonObject):
     def same_operator_as(self, endpoint: str) -> bool:
         """Return whether signed requests for `endpoint` may go to this zone too.
 
-        Its API must use the same scheme, and a host of the same operator. Shown by
-        unit/exoscale/test_discovery.py::test_what_is_signed_is_shown_to_no_stranger.
+        Its API must use the same scheme, and a host of the same operator.
+        Shown by tests/unit/exoscale/test_discovery.py, TestElasticIp.
         """
         try:
             own, other = urlsplit(self.api_endpoint), urlsplit(endpoint)

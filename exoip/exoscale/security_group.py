@@ -1,4 +1,7 @@
-"""Find the members in a security group (-G): each running instance in the group is one."""
+"""Find the members in a security group (-G): each running instance in the group is one.
+
+Shown by tests/unit/exoscale/test_discovery.py, TestSecurityGroup and TestRefresh.
+"""
 
 from __future__ import annotations
 

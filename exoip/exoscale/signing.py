@@ -9,6 +9,7 @@ Five segments are signed, joined by newlines, with none at the end:
 5. the expiry: Unix time in decimal
 
 Source: https://openapi-v2.exoscale.com, and the official clients, which make the same signatures.
+Shown by tests/unit/exoscale/test_signing.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Find the members in the list of peers (-p): addresses, each with its instance id or without."""
+"""Find the members in the list of peers (-p): addresses, each with its instance id or without.
+
+Shown by tests/unit/exoscale/test_discovery.py, TestStaticPeers.
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ replace our signature. Whatever bytes come back, only `requests.RequestException
 A server may close an idle connection at any time. If a connection that has served before dies
 before the first byte of a response, the request is sent once more on a new one, so requests must
 be idempotent. A time-out is never retried.
+
+Shown by tests/unit/exoscale/test_transport.py, TestReuse and TestTls.
 """
 
 from __future__ import annotations
