@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,95 +104,82 @@ def refused(code: int, *words: str, **variables: str) -> str:
 
 # -- attach and detach -------------------------------------------------------------------------------------------------
 
-
-def test_attach_attaches_and_a_second_time_changes_nothing(place: Place) -> None:
-    first = exoip("-A", *place.words())
-    assert first.returncode == 0, first.stderr
-    assert place.holders() == {"a"}, "it did not wait until the API said so"
-    assert f"{place.eip} is attached to {place.a.id}" in first.stderr
-    second = exoip("-A", *place.words())
-    assert second.returncode == 0, second.stderr
-    assert f"{place.eip} is already attached to {place.a.id}" in second.stderr
-    assert place.mutations() == [(ATTACH, place.a.id)]
+both_modes = pytest.mark.parametrize("mode", ["-A", "-D"])
 
 
-def test_detach_detaches_and_a_second_time_changes_nothing(place: Place) -> None:
-    place.hold(place.a)
-    first = exoip("-D", *place.words())
-    assert first.returncode == 0, first.stderr
-    assert place.holders() == set(), "it did not wait until the API said so"
-    second = exoip("-D", *place.words())
-    assert second.returncode == 0, second.stderr
-    assert place.mutations() == [(DETACH, place.a.id)]
-
-
-@pytest.mark.parametrize("mode", ["-A", "-D"])
-def test_neither_touches_another_instance(place: Place, mode: str) -> None:
+@both_modes
+def test_attach_and_detach_take_effect_and_a_second_time_change_nothing(place: Place, mode: str) -> None:
+    """Another instance that holds is left alone."""
     place.hold(place.b, *([place.a] if mode == "-D" else []))
-    assert exoip(mode, *place.words()).returncode == 0
-    assert place.holders() == ({"a", "b"} if mode == "-A" else {"b"})
-    assert {instance for _, instance in place.mutations()} == {place.a.id}
+    first = exoip(mode, *place.words())
+    assert first.returncode == 0, first.stderr
+    assert place.holders() == ({"a", "b"} if mode == "-A" else {"b"}), "it did not wait until the API said so"
+    words = "attached to" if mode == "-A" else "detached from"
+    assert f"{place.eip} is {words} {place.a.id}" in first.stderr
+    second = exoip(mode, *place.words())
+    assert second.returncode == 0, second.stderr
+    assert f"{place.eip} is already {words} {place.a.id}" in second.stderr
+    assert place.mutations() == [(ATTACH if mode == "-A" else DETACH, place.a.id)]
 
 
-@pytest.mark.parametrize("mode", ["-A", "-D"])
-def test_attach_and_detach_need_neither_peers_nor_a_free_port(place: Place, mode: str) -> None:
+@both_modes
+def test_they_need_neither_peers_nor_a_free_port(place: Place, mode: str) -> None:
     port = free_port(place.a)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind((place.a.public_ip, port))
         assert exoip(mode, *place.words(l=f"{place.a.public_ip}:{port}", without="p")).returncode == 0
 
 
-@pytest.mark.parametrize("mode", ["-A", "-D"])
-def test_all_may_be_told_by_the_metadata_and_the_environment(place: Place, mode: str) -> None:
-    variables = {
-        "IF_ADDRESS": f"{place.eip}/32",
-        "EXOSCALE_API_KEY": KEY,
-        "EXOSCALE_API_ENDPOINT": place.server.endpoint,
-    }
-    variables["IF_EXOSCALE_METADATA_URL"] = place.server.metadata_url("a")
-    place.hold(*([place.a] if mode == "-D" else []))
-    done = exoip(mode, **variables)
+def test_metadata_and_environment_are_enough(place: Place) -> None:
+    done = exoip(
+        "-A",
+        IF_ADDRESS=f"{place.eip}/32",
+        EXOSCALE_API_KEY=KEY,
+        EXOSCALE_API_ENDPOINT=place.server.endpoint,
+        IF_EXOSCALE_METADATA_URL=place.server.metadata_url("a"),
+    )
     assert done.returncode == 0, done.stderr
-    assert place.holders() == ({"a"} if mode == "-A" else set())
+    assert place.holders() == {"a"}
 
 
-@pytest.mark.parametrize("mode", ["-A", "-D"])
-def test_a_refusal_of_what_another_has_just_done_is_no_failure(place: Place, mode: str) -> None:
+@both_modes
+@pytest.mark.parametrize(
+    ("kind", "fields", "said"),
+    [
+        ("operation-failure", {"reason": "busy"}, "busy"),
+        ("status", {"status": 409, "message": "another operation is under way"}, "another operation is under way"),
+    ],
+)
+def test_an_operation_or_request_that_fails_ends_in_1(
+    place: Place, mode: str, kind: str, fields: Any, said: str
+) -> None:
+    place.hold(*([place.a] if mode == "-D" else []))
+    place.fault(kind, "tach$", **fields)
+    assert said in refused(1, mode, *place.words())
+    assert place.holders() == ({"a"} if mode == "-D" else set())
+
+
+@both_modes
+def test_a_conflict_with_what_another_client_has_just_done_is_no_failure(place: Place, mode: str) -> None:
     place.hold(*([place.a] if mode == "-D" else []))
     place.zone.operation_seconds = 0
     place.fault("status", "tach$", status=409, when="after")
     assert exoip(mode, *place.words()).returncode == 0
 
 
-@pytest.mark.parametrize("mode", ["-A", "-D"])
-def test_an_operation_that_fails_ends_in_1(place: Place, mode: str) -> None:
-    place.hold(*([place.a] if mode == "-D" else []))
-    place.fault("operation-failure", "tach$", reason="busy")
-    assert "busy" in refused(1, mode, *place.words())
-    assert place.holders() == ({"a"} if mode == "-D" else set())
-
-
-@pytest.mark.parametrize("mode", ["-A", "-D"])
-def test_a_refusal_of_the_request_ends_in_1(place: Place, mode: str) -> None:
-    place.hold(*([place.a] if mode == "-D" else []))
-    place.fault("status", "tach$", status=409, message="another operation is under way")
-    assert "another operation is under way" in refused(1, mode, *place.words())
-
-
 @pytest.mark.parametrize(
-    ("kind", "fields"),
+    ("path", "kind", "fields"),
     [
-        ("status", {"status": 503}),
-        ("status", {"status": 500, "form": "text"}),
-        ("status", {"status": 429, "retry_after": 30.0}),
-        ("drop", {}),
-        ("garbage", {}),
-        ("half", {}),
-        ("hang", {"seconds": 600.0}),
+        ("", "status", {"status": 503}),
+        ("/elastic-ip$", "status", {"status": 500, "form": "text"}),
+        ("attach$", "status", {"status": 429, "retry_after": 30.0}),
+        ("", "drop", {}),
+        ("/elastic-ip$", "garbage", {}),
+        ("attach$", "half", {}),
+        ("attach$", "hang", {"seconds": 600.0}),
     ],
 )
-@pytest.mark.parametrize("path", ["", "/elastic-ip$", "attach$"])
-def test_an_api_out_of_reach_ends_in_69(place: Place, kind: str, fields: dict[str, object], path: str) -> None:
+def test_an_api_out_of_reach_ends_in_69(place: Place, path: str, kind: str, fields: Any) -> None:
     place.fault(kind, path, **fields)
     call = "PUT /elastic-ip/…:attach" if path == "attach$" else "GET /elastic-ip"
     assert call in refused(69, "-A", *place.words())
@@ -262,31 +250,38 @@ def test_log_stdout_logs_there(place: Place) -> None:
 
 # -- bad options -------------------------------------------------------------------------------------------------------
 
-
-def test_no_mode(place: Place) -> None:
-    line = refused(2, *place.words())
-    assert all(mode in line for mode in ("-A", "-D", "-W"))
+STRANGER = make_id("another-zone", "instance", "a")
+BOTH = ("--exoscale-peers", "--exoscale-peer-group")
 
 
-def test_two_modes(place: Place) -> None:
-    assert "-A and -W" in refused(2, "-W", "-A", *place.words())
+@pytest.mark.parametrize(
+    ("code", "modes", "words", "named"),
+    [
+        (2, "", {}, ("-A", "-D", "-W")),
+        (2, "-W -A", {}, ("-A and -W",)),
+        (2, "-W", {"G": "web"}, BOTH),
+        (78, "-W", {"without": "p"}, BOTH),
+        (2, "-W", {"t": "nan"}, ("-t/--advertisement-interval 'nan' (command line)",)),
+        (78, "-A", {"xi": "198.51.100.9"}, ("-xi 198.51.100.9", "{eip}")),  # names those that there are
+        (78, "-W", {"xi": "198.51.100.9"}, ("-xi 198.51.100.9", "{eip}")),
+        (78, "-W", {"G": "wbe", "without": "p"}, ("-G wbe", "web")),
+        (78, "-W", {"p": "{b},{net}.77"}, ("-p {net}.77",)),
+        (78, "-W", {"p": "{b},{net}.77=" + STRANGER}, ("-p {net}.77=" + STRANGER,)),
+        (78, "-A", {"i": STRANGER}, ("-i " + STRANGER, "{zone}")),
+        (78, "-W", {"i": STRANGER}, ("-i " + STRANGER, "{zone}")),
+        (77, "-A", {"xk": "EXOunknown"}, ("EXOunknown",)),
+        (77, "-W", {"xk": "EXOunknown"}, ("EXOunknown",)),
+        (78, "-W", {"l": "192.0.2.1:12345"}, ("--bind-address 192.0.2.1:12345",)),
+    ],
+)
+def test_a_mistake_is_named_with_its_cure(place: Place, code: int, modes: str, words: Any, named: Any) -> None:
+    names = {"net": place.net, "eip": place.eip, "zone": place.zone.name, "b": place.b.public_ip}
+    line = refused(code, *modes.split(), *place.words(**{name: text.format(**names) for name, text in words.items()}))
+    for text in named:
+        assert text.format(**names) in line
 
 
-def test_peers_with_a_group_or_neither(place: Place) -> None:
-    for line in (refused(2, "-W", *place.words(G="web")), refused(78, "-W", *place.words(without="p"))):
-        assert "--exoscale-peers" in line
-        assert "--exoscale-peer-group" in line
-
-
-@pytest.mark.parametrize("mode", ["-A", "-D", "-W"])
-def test_unknown_elastic_ip(place: Place, mode: str) -> None:
-    line = refused(78, mode, *place.words(xi="198.51.100.9"))
-    assert "-xi 198.51.100.9" in line
-    assert place.eip in line, "the error does not name those that there are"
-
-
-def test_a_malformed_value(place: Place) -> None:
-    assert "-t/--advertisement-interval 'nan' (command line)" in refused(2, "-W", *place.words("-t=nan"))
+def test_a_malformed_variable(place: Place) -> None:
     line = refused(78, "-W", *place.words(), IF_DEAD_RATIO="0")
     assert "-r/--dead-ratio '0' (environment IF_DEAD_RATIO)" in line
 
@@ -300,43 +295,15 @@ def test_unreachable_metadata(place: Place) -> None:
     assert "-xz" in line
 
 
-@pytest.mark.parametrize("mode", ["-A", "-D", "-W"])
-def test_unknown_key(place: Place, mode: str) -> None:
-    assert "EXOunknown" in refused(77, mode, *place.words(xk="EXOunknown"))
-
-
-@pytest.mark.parametrize("mode", ["-A", "-D", "-W"])
-def test_wrong_secret(place: Place, mode: str) -> None:
+@pytest.mark.parametrize("mode", ["-A", "-W"])
+@pytest.mark.parametrize(
+    ("secret", "denied", "named"),
+    [("another-secret", (), "check the API key, its secret"), (SECRET, ("list-elastic-ips",), "list-elastic-ips")],
+)
+def test_a_wrong_secret_or_role(place: Place, mode: str, secret: str, denied: tuple[str, ...], named: str) -> None:
     with place.server.lock:
-        place.zone.add_key(KEY, "another-secret")
-    assert "check the API key, its secret" in refused(77, mode, *place.words())
-
-
-def test_a_key_whose_role_may_not_read(place: Place) -> None:
-    with place.server.lock:
-        place.zone.add_key(KEY, SECRET, refused=("list-elastic-ips",))
-    assert "list-elastic-ips" in refused(77, "-W", *place.words())
-
-
-def test_unknown_group(place: Place) -> None:
-    line = refused(78, "-W", *place.words(G="wbe", without="p"))
-    assert "-G wbe" in line
-    assert "web" in line, "the error does not name those that there are"
-
-
-@pytest.mark.parametrize("suffix", ["", f"={make_id('no', 'such', 'instance')}"])
-def test_a_peer_with_no_instance(place: Place, suffix: str) -> None:
-    peer = f"{place.net}.77{suffix}"
-    line = refused(78, "-W", *place.words(p=f"{place.b.public_ip},{peer}"))
-    assert f"-p {peer}" in line
-
-
-@pytest.mark.parametrize("mode", ["-A", "-D", "-W"])
-def test_an_instance_that_is_not_in_the_zone(place: Place, mode: str) -> None:
-    stranger = make_id("another-zone", "instance", "a")
-    line = refused(78, mode, *place.words(i=stranger))
-    assert f"-i {stranger}" in line
-    assert place.zone.name in line
+        place.zone.add_key(KEY, secret, refused=denied)
+    assert named in refused(77, mode, *place.words())
 
 
 def test_port_in_use(place: Place) -> None:
@@ -345,11 +312,6 @@ def test_port_in_use(place: Place) -> None:
         at = f"{place.a.public_ip}:{taken.getsockname()[1]}"
         line = refused(78, "-W", *place.words(l=at))
     assert f"--bind-address {at} is in use" in line
-
-
-def test_address_not_local(place: Place) -> None:
-    line = refused(78, "-W", *place.words(l="192.0.2.1:12345"))
-    assert "--bind-address 192.0.2.1:12345" in line
 
 
 @pytest.mark.parametrize(("priority", "runs_as"), [(0, 1), (255, 252)])
