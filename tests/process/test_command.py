@@ -26,6 +26,8 @@ from tests.support.paths import ROOT
 from tests.support.process import environment
 from tests.support.waiting import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 SECRET = "a-secret-that-nobody-may-ever-read"
 KEY = "EXOa"
 

@@ -848,6 +848,7 @@ CONTENTS = st.binary(max_size=40) | st.lists(LINES, max_size=5).map(
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(argv=st.lists(WORDS, max_size=8), environ=ENVIRONS, content=CONTENTS | st.none(), complete=st.booleans())
+@pytest.mark.slow
 def test_anything_gives_a_config_or_a_clear_refusal(
     argv: list[str], environ: dict[str, str], content: bytes | None, complete: bool
 ) -> None:

@@ -700,6 +700,7 @@ def test_a_naive_second_election_agrees(sequence, delay, own):
     ),
     st.sampled_from([0.0, 2.0, math.inf]),
 )
+@pytest.mark.slow
 def test_no_sequence_of_calls_breaks_it(sequence, delay):
     """Times may even go back a little, as threads that read the clock before they got the lock make them."""
     one, now = election(preempt_delay=delay), 0.0

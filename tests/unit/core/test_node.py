@@ -480,6 +480,7 @@ class TestWaiting:
         node.leave(time.monotonic())
         assert any(end().heartbeat.priority == LEAVING for end in ends)
 
+    @pytest.mark.slow
     def test_many_threads_at_once(self):
         """Nothing is raised, and each mutation is given to one worker only."""
         events: list[Event] = []
@@ -557,6 +558,7 @@ actions = st.one_of(
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(actions, max_size=40), st.sampled_from("am"), st.sampled_from([0.0, 4.0, math.inf]))
+@pytest.mark.slow
 def test_no_sequence_of_happenings_breaks_a_node(sequence, own, delay):
     """It raises nothing, comes to rest at every moment, asks for no instance that it was never told of by API or group."""
     bench = Bench(own, peers="az", preempt_delay=delay, refresh_in=300.0)

@@ -87,6 +87,7 @@ class TestStandBack:
         assert bench.moves() == [("attach", "m")]
         assert bench.beats[-1][1] == 10
 
+    @pytest.mark.slow
     def test_each_yield_and_each_take_doubles_it_to_an_hour(self):
         bench = self.yielded()
         for _ in range(5):

@@ -175,6 +175,7 @@ def test_an_address_that_is_not_on_the_host(place: Place) -> None:
     assert "not an address of this host" in text
 
 
+@pytest.mark.slow
 def test_a_metadata_service_that_does_not_answer(place: Place) -> None:
     place.options["exoscale-metadata-url"] = "http://127.0.0.1:1"
     found = place.found()
@@ -304,6 +305,7 @@ def configuration(cluster: Cluster, node: Process, path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_command_beside_daemons(tmp_path: Path) -> None:
     ctl = Ctl(tmp_path)
     with Cluster(nodes=2, folder=tmp_path, observed=False) as cluster:

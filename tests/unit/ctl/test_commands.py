@@ -25,6 +25,8 @@ from tests.support.process import environment
 from tests.support.waiting import PATIENCE, until
 from tests.unit.telemetry.test_status import SCHEMA, strict
 
+pytestmark = pytest.mark.slow
+
 
 class Ctl:
     """Run exoipctl for the daemons in a folder."""

@@ -11,6 +11,8 @@ import pytest
 from tests.support.journals import EPOCH, Journals
 from tests.unit.ctl.test_commands import Ctl, on_a_terminal
 
+pytestmark = pytest.mark.slow
+
 EIP = "198.51.100.50"
 
 

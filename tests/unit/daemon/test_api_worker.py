@@ -327,6 +327,7 @@ class TestClientPool:
         assert {self.use(clients, Lane.READS) for _ in range(4)} == {"three", "four"}
 
 
+@pytest.mark.slow
 class TestWorkers:
     @pytest.fixture
     def working(self, bed) -> Iterator[tuple[Bed, Node]]:

@@ -95,6 +95,7 @@ class TestStateFile:
         })  # fmt: skip
 
 
+@pytest.mark.slow
 class TestStarts:
     def test_the_third_within_a_minute_is_unfit_for_a_minute(self, tmp_path):
         assert unfit(tmp_path, 100.0, 110.0, 120.0, 130.0) == [False, False, True, True]
@@ -227,6 +228,7 @@ class TestTopology:
 
     @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.integers(0, 2000), st.integers(0, 255))
+    @pytest.mark.slow
     def test_a_flipped_byte_never_breaks_it(self, tmp_path, at, byte):
         found = self.damaged(tmp_path, lambda text: text[:at] + bytes([byte]) + text[at + 1 :])
         assert found is None or isinstance(found, Topology)

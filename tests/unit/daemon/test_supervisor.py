@@ -81,6 +81,7 @@ def run(
         ([(99, 0.0), (1, 0.0)], 0),  # dead at the first look
     ],
 )
+@pytest.mark.slow
 def test_the_watchdog_is_pinged_while_all_threads_are_alive_and_none_hangs(systemd, listener, threads, pings):
     run(systemd, [Thread(*each) for each in threads])
     assert received(listener).count("WATCHDOG=1") == pings

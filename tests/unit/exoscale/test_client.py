@@ -314,6 +314,7 @@ bodies = st.binary() | json_values.map(str.encode) | json_values.map(lambda text
 @example(429, {"Retry-After": "Tue, 14 Nov 99999 22:13:20 GMT"}, b"")
 @example(403, {"Date": "Tue, 14 Nov 2023 22:13:20 -0000"}, b"")
 @example(403, {"Date": "Mon, 01 Jan 0001 00:00:00 +2359"}, b"")
+@pytest.mark.slow
 def test_any_answer_is_an_answer_or_an_api_error(parrot, victim, status, headers, body):
     parrot.says = answer(body, status, **{name.replace("-", "_"): value for name, value in headers.items()})
     for outcome in outcomes(victim):

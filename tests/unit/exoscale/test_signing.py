@@ -28,6 +28,7 @@ def test_the_five_vectors(method, path, query, body, signature):
     body=st.binary(),
     expires=st.integers(0, 2**40),
 )
+@pytest.mark.slow
 def test_it_equals_the_official_signer(method, path, query, body, expires):
     """`requests-exoscale-auth`, which the official SDK uses, is the second implementation."""
     from exoscale_auth import ExoscaleV2Auth

@@ -71,6 +71,7 @@ def test_head_and_body_leave_in_one_segment_without_nagle(client):
     assert all(first.endswith(b'\r\n\r\n{"a": 1}') for first in firsts)
 
 
+@pytest.mark.slow
 class TestTime:
     @pytest.mark.parametrize(
         ("start", "dripped"),
@@ -332,6 +333,7 @@ class TestNames:
         yield names
         names.go.set()
 
+    @pytest.mark.slow
     def test_a_hanging_lookup_is_bounded_and_never_piles_up(self, client, names):
         names.go.clear()
         for _ in range(3):

@@ -56,6 +56,7 @@ def said(path: Path) -> int:
     return int(path.read_text())
 
 
+@pytest.mark.slow
 class TestEnd:
     @pytest.mark.parametrize(
         ("line", "code"), [("exit 0", 0), ("exit 1", 1), ("exit 255", 255), ("kill -9 $$", -signal.SIGKILL)]
@@ -161,6 +162,7 @@ class TestView:
         assert child.last_line == "EXTRA PATH"
 
 
+@pytest.mark.slow
 class TestOutput:
     def test_the_last_line(self, start):
         child = start("echo first; echo 'last one' >&2; echo")

@@ -107,6 +107,7 @@ _REQUESTS = st.sampled_from(["status", "drain", "undrain", "failover", "priority
     | st.dictionaries(_NAMES, _JSON | _REQUESTS).map(lambda fields: json.dumps({"version": 1, **fields}).encode())
 )
 @example(b'{"version": 1, "request": {}}')
+@pytest.mark.slow
 def test_any_bytes_give_a_request_or_its_error(asked: bytes) -> None:
     try:
         found = parse(asked)

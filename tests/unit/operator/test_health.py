@@ -70,6 +70,7 @@ class TestCommand:
         assert found.startswith(problem)
         assert bool(found) == bool(problem)
 
+    @pytest.mark.slow
     def test_a_timeout_is_reported_before_the_kill(self):
         probe = CommandProbe(f"echo deaf; {DEAF}", PATH)
         began = time.monotonic()
@@ -187,6 +188,7 @@ def start(node) -> Iterator[Start]:
         assert not checker.is_alive(), "a check's thread does not end"
 
 
+@pytest.mark.slow
 class TestChecker:
     def test_a_pending_check_makes_unfit_before_the_thread_runs(self, node):
         check = HealthCheck("tcp", "127.0.0.1:1", 1.0, 1.0, 1, 1, "127.0.0.1", 1)

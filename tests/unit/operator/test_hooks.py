@@ -129,6 +129,7 @@ def test_a_slow_program_gets_the_newest_states_and_the_number_of_skipped_ones(st
         ("kill -9 $$", [("signal 9", "once more"), ("signal 9", "not again")]),
     ],
 )
+@pytest.mark.slow
 def test_a_failed_call_is_repeated_once(start, log, events, end, outcomes):
     hooks = start(f'echo "$EXOIP_ATTEMPT" >>{{log}}; {end}\n', MASTER)
     idle(hooks)
@@ -155,6 +156,7 @@ def test_a_newer_state_ends_the_wait_for_a_repetition(start, log, monkeypatch):
     assert log() == ["MASTER", "BACKUP"]
 
 
+@pytest.mark.slow
 def test_a_call_that_takes_too_long_is_killed_before_the_next(start, log, events):
     hooks = start(DEAF, MASTER, timeout=0.2)
     most = 0

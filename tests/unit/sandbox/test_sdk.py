@@ -168,6 +168,7 @@ def test_lists_and_gets(server: SandboxServer, client: Client, checked: list[str
     }
 
 
+@pytest.mark.slow
 def test_attach_wait_and_detach(server: SandboxServer, client: Client, checked: list[str]) -> None:
     eip, a = server.zone.eip.id, ident(server, "a")
     operation = client.attach_instance_to_elastic_ip(id=eip, instance={"id": a})

@@ -98,6 +98,7 @@ def status(server: MetricsServer, path: str = "/metrics") -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_clients_that_do_not_send_or_read_have_their_time_and_no_more(start):
     """They take every thread; further clients are turned away until they have had their time."""
     server = start(lambda: "x" * 50_000_000)
@@ -117,6 +118,7 @@ def test_clients_that_do_not_send_or_read_have_their_time_and_no_more(start):
             client.close()
 
 
+@pytest.mark.slow
 def test_a_flood_takes_little_of_the_processor(start):
     """Four clients ask without end: no more than one request per REST is answered."""
     asked: list[float] = []
