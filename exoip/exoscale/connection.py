@@ -117,7 +117,7 @@ class _Resolver:
     def _look_up(self, lookup: Future[_Addresses]) -> None:
         try:
             lookup.set_result(self._getaddrinfo())
-        except (OSError, ValueError) as error:  # ValueError: not a host name (UnicodeError)
+        except Exception as error:  # whatever it is: a lookup without an end would block all later ones
             lookup.set_exception(error)
 
     def _getaddrinfo(self, flags: int = 0) -> _Addresses:
