@@ -41,11 +41,11 @@ def check(old: Config, new: Config) -> None:
 
 
 def start(
-    reread: Callable[[], Config], old: Config, ids: tuple[str, str], answer: Callable[[Reloaded | NotReloaded], None]
+    reread: Callable[[], Config], old: Config, topology: Topology, answer: Callable[[Reloaded | NotReloaded], None]
 ) -> None:
     """Read and check the configuration in a new thread, which then calls `answer`.
 
-    `ids` are those of this instance and of the Elastic IP, which must stay the same.
+    The ids of this instance and of the Elastic IP must stay those of `topology`.
     """
 
     def work() -> None:
@@ -54,7 +54,7 @@ def start(
             check(old, new)
             addons.require(new)
             found = discovery.discover(new)
-            if (found.instance_id, found.eip_id) != ids:
+            if (found.instance_id, found.eip_id) != (topology.instance_id, topology.eip_id):
                 raise ConfigError("this instance or the Elastic IP has another id than before: restart instead")
             answer(Reloaded(new, found))
         except ExoipError as error:

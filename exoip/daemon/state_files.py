@@ -19,10 +19,10 @@ from exoip.config.options import OPTIONS, Config
 from exoip.exoscale.topology import Member, Topology
 from exoip.telemetry.log import log
 
-WINDOW = 60.0  # seconds that a start counts as recent
-CRASHES = 3  # recent starts, this one included, that make the node unfit
-SLOW = 5  # recent starts from which the daemon pauses first; it is unfit, so no peer waits for it
-PAUSE = 1.0  # seconds of that pause
+START_WINDOW = 60.0  # seconds that a start counts as recent
+UNFIT_STARTS = 3  # recent starts, this one included, that make the node unfit
+PAUSED_STARTS = 5  # recent starts from which the daemon pauses first; it is unfit, so no peer waits for it
+START_PAUSE = 1.0  # seconds of that pause
 DRAINED_FOR_UNKNOWN_REASON = "drained, reason unknown"
 
 _LONGEST_REASON = 1000  # bytes that are read of the file `drained`
@@ -82,13 +82,13 @@ class StartVerdict:
 
 
 def judge(recent: int, now: float) -> StartVerdict:
-    """Judge a start at `now` after `recent` others within WINDOW.
+    """Judge a start at `now` after `recent` others within START_WINDOW.
 
     A daemon in a crash loop must neither keep the EIP from a healthy node nor use up a processor.
     """
     return StartVerdict(
-        unfit_until=now + WINDOW if recent + 1 >= CRASHES else now,
-        pause_until=now + PAUSE if recent + 1 >= SLOW else now,
+        unfit_until=now + START_WINDOW if recent + 1 >= UNFIT_STARTS else now,
+        pause_until=now + START_PAUSE if recent + 1 >= PAUSED_STARTS else now,
     )
 
 
@@ -106,12 +106,12 @@ class StartHistory(StateFile):
             stamps = [float(line) for line in (self.read() or "").split()]
         except (OSError, ValueError):
             stamps = []
-        recent = [stamp for stamp in stamps if now - WINDOW < stamp <= now]
+        recent = [stamp for stamp in stamps if now - START_WINDOW < stamp <= now]
         if problem := self.write("".join(f"{stamp:.3f}\n" for stamp in [*recent[-10:], now])):
             log(logging.WARNING, "this start is not counted: %s", problem)
         verdict = judge(len(recent), now)
         if verdict.pause_until > now:
-            log(logging.WARNING, "start %d within a minute: pausing for %g s", len(recent) + 1, PAUSE)
+            log(logging.WARNING, "start %d within a minute: pausing for %g s", len(recent) + 1, START_PAUSE)
         return verdict
 
 

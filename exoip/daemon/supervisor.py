@@ -29,7 +29,7 @@ from exoip.daemon.systemd import Systemd
 from exoip.telemetry.log import log
 from exoip.thread import ROUND_TIME
 
-HANGS = 60.0  # seconds without progress after which a thread counts as stuck; an API call may take 10 s
+HANG_TIME = 60.0  # seconds without progress after which a thread counts as stuck; an API call may take 10 s
 RETRY_PING = 0.5  # seconds after a ping that was not sent
 FAREWELL_TIME = 0.2  # seconds that three heartbeats with priority 255 take, however short the leave timeout is
 LEAVE_POLL = 0.02  # seconds between two looks whether the node has left
@@ -70,7 +70,7 @@ class Supervisor:
         systemd: Systemd,
         reread: Callable[[], Config],
         ping_interval: float = ROUND_TIME,
-        hang_time: float = HANGS,
+        hang_time: float = HANG_TIME,
     ) -> None:
         self._running, self._node = running, running.node
         self._mailbox, self._systemd, self._reread = mailbox, systemd, reread
@@ -136,8 +136,7 @@ class Supervisor:
             return
         self._reloading = True
         self._systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        topology = self._running.topology
-        reload.start(self._reread, self._running.config, (topology.instance_id, topology.eip_id), self._mailbox.put)
+        reload.start(self._reread, self._running.config, self._running.topology, self._mailbox.put)
 
     def _finish_reload(self, answer: Reloaded | NotReloaded) -> None:
         self._reloading = False

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exoip.daemon.clock import clock
-from exoip.daemon.state_files import PAUSE, SLOW
+from exoip.daemon.state_files import PAUSED_STARTS, START_PAUSE
 from tests.support.cluster import Cluster
 from tests.support.process import Process
 
@@ -237,15 +237,15 @@ class TestCrashLoop:
     def fifth(self, cluster, tmp_path) -> Iterator[Process]:
         node = cluster["n1"]
         node.env["RUNTIME_DIRECTORY"] = str(tmp_path)
-        (tmp_path / "starts").write_text(f"{clock()}\n" * (SLOW - 1))
+        (tmp_path / "starts").write_text(f"{clock()}\n" * (PAUSED_STARTS - 1))
         self.since = clock()
         cluster.start()
-        cluster.until(lambda: len((tmp_path / "starts").read_text().split()) == SLOW, "the start is noted")
+        cluster.until(lambda: len((tmp_path / "starts").read_text().split()) == PAUSED_STARTS, "the start is noted")
         return node
 
     def test_it_is_silent_for_a_second_and_then_unfit(self, cluster, notified, fifth):
         ready(cluster, notified)
-        assert clock() - self.since >= PAUSE
+        assert clock() - self.since >= START_PAUSE
         cluster.until(lambda: cluster.observer.of(fifth), "heartbeats")
         cluster.until(lambda: fifth.logged("started too often"), "it says that it is unfit")
 

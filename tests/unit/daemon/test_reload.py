@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -12,11 +13,12 @@ from exoip.config.parse import Config, parse
 from exoip.daemon import reload
 from exoip.daemon.reload import NotReloaded, Reloaded
 from exoip.errors import ConfigError
+from exoip.exoscale.topology import Topology
 from exoip.sandbox.faults import Fault
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.zone import Zone
+from tests.support.waiting import PATIENCE
 
-PATIENCE = 20.0  # seconds that anything here may take before the test gives up
 EIP = "198.51.100.50"
 
 
@@ -36,24 +38,35 @@ def config(server: SandboxServer, *words: str) -> Config:
     return parse([*base, "-xm", server.metadata_url("a"), *(words or ("-G", "web"))], {})
 
 
-def ids(server: SandboxServer) -> tuple[str, str]:
-    """Of the instance a and of the EIP."""
+def topology(server: SandboxServer, **other: str) -> Topology:
+    """What the daemon of the instance a discovered."""
     with server.lock:
-        return server.zone.instance_named("a", server.now()).id, server.zone.eip.id
+        own = server.zone.instance_named("a", server.now()).id
+    return replace(Topology(own, "ch-gva-2", server.endpoint, EIP, server.zone.eip.id, ()), **other)
 
 
 def reloaded(
-    server: SandboxServer, old: Config, new: Config | ConfigError, known: tuple[str, str] | None = None
+    server: SandboxServer, reread: Config | Callable[[], Config], known: Topology | None = None
 ) -> Reloaded | NotReloaded:
+    """Return what comes of a reload; the caller must not have waited for it."""
     answers: queue.Queue[Reloaded | NotReloaded] = queue.Queue()
+    go = threading.Event()
 
-    def reread() -> Config:
-        if isinstance(new, ConfigError):
-            raise new
-        return new
+    def wait_and_reread() -> Config:
+        assert go.wait(PATIENCE)  # a file system that hangs
+        return reread() if callable(reread) else reread
 
-    reload.start(reread, old, known or ids(server), answers.put)
+    reload.start(wait_and_reread, config(server), known or topology(server), answers.put)
+    assert answers.empty()
+    go.set()
     return answers.get(timeout=PATIENCE)
+
+
+def failing(error: Exception) -> Callable[[], Config]:
+    def reread() -> Config:
+        raise error
+
+    return reread
 
 
 CHANGEABLE = [
@@ -76,7 +89,7 @@ CHANGEABLE = [
 @pytest.mark.parametrize("words", CHANGEABLE)
 def test_what_can_be_changed(server, words):
     new = config(server, *words)
-    answer = reloaded(server, config(server), new)
+    answer = reloaded(server, new)
     assert isinstance(answer, Reloaded), answer
     assert answer.config is new
     assert {member.name for member in answer.topology.members} == (
@@ -100,61 +113,36 @@ def test_what_can_be_changed(server, words):
     ],
 )
 def test_what_needs_a_restart_is_named(server, words, named):
-    answer = reloaded(server, config(server), config(server, *words))
+    answer = reloaded(server, config(server, *words))
     assert isinstance(answer, NotReloaded)
     assert named in answer.why
     assert "restart" in answer.why
 
 
-@pytest.mark.parametrize("which", [0, 1])
-def test_another_instance_or_eip_behind_the_same_names(server, which):
-    known = list(ids(server))
-    known[which] = "11111111-0000-4000-8000-000000000000"
-    answer = reloaded(server, config(server), config(server), (known[0], known[1]))
+@pytest.mark.parametrize("name", ["instance_id", "eip_id"])
+def test_another_instance_or_eip_behind_the_same_names(server, name):
+    known = topology(server, **{name: "11111111-0000-4000-8000-000000000000"})
+    answer = reloaded(server, config(server), known)
     assert isinstance(answer, NotReloaded)
     assert "restart" in answer.why
 
 
-def test_a_configuration_that_is_wrong(server):
-    answer = reloaded(server, config(server), ConfigError("host-priority 300: must be 0 to 255"))
-    assert answer == NotReloaded("host-priority 300: must be 0 to 255")
+@pytest.mark.parametrize("error", [ConfigError("host-priority 300: must be 0 to 255"), RuntimeError("a bug of ours")])
+def test_a_configuration_that_is_wrong_or_a_bug_of_ours(server, error):
+    answer = reloaded(server, failing(error))
+    assert isinstance(answer, NotReloaded)
+    assert str(error) in answer.why
 
 
 @pytest.mark.parametrize(
     "words", [("-G", "nobody"), ("-p", "127.0.0.77"), ("-G", "web", "-xk", "EXOa", "-xs", "wrong")]
 )
 def test_what_the_api_does_not_know_or_refuses(server, words):
-    assert isinstance(reloaded(server, config(server), config(server, *words)), NotReloaded)
+    assert isinstance(reloaded(server, config(server, *words)), NotReloaded)
 
 
 @pytest.mark.parametrize("kind", ["status", "drop", "garbage", "half"])
 def test_an_api_that_does_not_work(server, kind):
     with server.lock:
         server.zone.add_fault(Fault(kind), server.now())
-    assert isinstance(reloaded(server, config(server), config(server, "-G", "web", "-P", "77")), NotReloaded)
-
-
-def test_the_caller_does_not_wait(server):
-    """What rereads may take its time: a file system that hangs."""
-    go, answers = threading.Event(), queue.Queue[Reloaded | NotReloaded]()
-
-    def reread() -> Config:
-        assert go.wait(PATIENCE)
-        return config(server)
-
-    reload.start(reread, config(server), ids(server), answers.put)
-    assert answers.empty()
-    go.set()
-    assert isinstance(answers.get(timeout=PATIENCE), Reloaded)
-
-
-def test_a_bug_of_ours_is_told_and_ends_no_daemon_that_works(server):
-    answers: queue.Queue[Reloaded | NotReloaded] = queue.Queue()
-
-    def reread() -> Config:
-        raise RuntimeError("a bug")
-
-    reload.start(reread, config(server), ids(server), answers.put)
-    answer = answers.get(timeout=PATIENCE)
-    assert isinstance(answer, NotReloaded)
-    assert "a bug" in answer.why
+    assert isinstance(reloaded(server, config(server, "-G", "web", "-P", "77")), NotReloaded)

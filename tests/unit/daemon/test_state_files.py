@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from exoip.config.parse import Config, parse
 from exoip.daemon.state_files import (
-    CRASHES,
     DRAINED_FOR_UNKNOWN_REASON,
-    PAUSE,
-    SLOW,
-    WINDOW,
+    PAUSED_STARTS,
+    START_PAUSE,
+    START_WINDOW,
+    UNFIT_STARTS,
     DrainedFile,
     StartHistory,
     StateFile,
@@ -99,11 +99,11 @@ class TestStateFile:
 class TestStarts:
     def test_the_third_within_a_minute_is_unfit_for_a_minute(self, tmp_path):
         assert unfit(tmp_path, 100.0, 110.0, 120.0, 130.0) == [False, False, True, True]
-        assert starts(tmp_path).record(140.0).unfit_until == 140.0 + WINDOW
+        assert starts(tmp_path).record(140.0).unfit_until == 140.0 + START_WINDOW
 
     def test_from_the_fifth_within_a_minute_on_it_pauses_a_second(self, tmp_path):
         found = [starts(tmp_path).record(now).pause_until - now for now in (100.0, 110.0, 120.0, 130.0, 140.0, 150.0)]
-        assert found == [0.0, 0.0, 0.0, 0.0, PAUSE, PAUSE]
+        assert found == [0.0, 0.0, 0.0, 0.0, START_PAUSE, START_PAUSE]
 
     def test_a_planned_stop_forgets(self, tmp_path):
         assert unfit(tmp_path, 100.0, 101.0) == [False, False]
@@ -142,11 +142,11 @@ class TestStarts:
         for wait in waits:
             now += wait / 8  # stamps have three places
             history.append(now)
-            recent = [at for at in history if now - at < WINDOW]
+            recent = [at for at in history if now - at < START_WINDOW]
             verdict = starts(folder).record(now)
             assert (verdict.unfit_until > now, verdict.pause_until > now) == (
-                len(recent) >= CRASHES,
-                len(recent) >= SLOW,
+                len(recent) >= UNFIT_STARTS,
+                len(recent) >= PAUSED_STARTS,
             )
             assert verdict.pause_until <= verdict.unfit_until
 

@@ -12,7 +12,7 @@ import pytest
 
 from exoip.core.events import Event, EventName
 from exoip.daemon.clock import clock
-from exoip.daemon.supervisor import HANGS, Mailbox, Supervisor
+from exoip.daemon.supervisor import HANG_TIME, Mailbox, Supervisor
 from exoip.daemon.systemd import Systemd
 
 
@@ -77,7 +77,7 @@ def run(
     [
         ([(6, 0.0), (99, 0.0)], 5),
         ([(6, 11.0)], 5),  # a slow call is no hanging thread
-        ([(99, 0.0), (6, HANGS + 1)], 0),
+        ([(99, 0.0), (6, HANG_TIME + 1)], 0),
         ([(99, 0.0), (1, 0.0)], 0),  # dead at the first look
     ],
 )
