@@ -391,6 +391,7 @@ def main(argv: Sequence[str]) -> int:
                 "--guided",
                 name,
             ]
+            print(f"{name}: instruments the code, which takes up to a minute, then searches", flush=True)
             done = subprocess.run(
                 [sys.executable, "-m", "tests.fuzz", *words], capture_output=True, text=True, env=os.environ
             )

@@ -28,6 +28,8 @@ from tests.support.paths import ROOT
 from tests.support.process import Process
 from tests.support.waiting import PATIENCE, until
 
+pytestmark = pytest.mark.xdist_group("secrets")  # they share one long run
+
 AUTH_KEY, OLD_KEY = "ThE-kEy-oF-tHe-HeArTbEaTs", "aN-oLdEr-KeY-oF-tHeM"
 COLLECT = (
     'cat /proc/self/environ /proc/self/cmdline /proc/$PPID/cmdline >>"%s"; '

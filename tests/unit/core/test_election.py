@@ -657,6 +657,7 @@ steps = st.lists(
     0.0,
     "m",
 )
+@pytest.mark.slow
 def test_a_naive_second_election_agrees(sequence, delay, own):
     members = "abyz".replace(own, "")
     # Without flap damping, which the other one does not know: chance makes six changes of the role seldom, but it does.
