@@ -28,14 +28,14 @@ from tests.benchmarks.figures import Figure
 from tests.simulation.world import EIP, instance_id
 from tests.support.paths import ROOT
 from tests.support.process_probe import resident
-from tests.support.virtual import Bench
+from tests.support.single_node import SingleNode
 
 HOUR, DAY = 3600.0, 24
 FAILOVERS, WARM = 1000, 100
 GROWTH_TARGET = 0.5  # MiB
 
 
-class Long(Bench):
+class Long(SingleNode):
     """A bench that remembers nothing but how many calls there were of each kind."""
 
     def __init__(self) -> None:

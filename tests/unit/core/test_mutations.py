@@ -11,20 +11,20 @@ from exoip.core.calls import Failure, Kind, Lane
 from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from exoip.core.events import EventName
 from tests.simulation.world import instance_id
-from tests.support.virtual import DEAD, INTERVAL, Bench, backup, master
+from tests.support.single_node import DEAD, INTERVAL, SingleNode, backup, master
 
 LATENCY = 0.1  # of the bench
 
 
-def failing(failure: Failure, kind: Kind = Kind.ATTACH, **options) -> Bench:
-    bench = Bench(**options)
+def failing(failure: Failure, kind: Kind = Kind.ATTACH, **options) -> SingleNode:
+    bench = SingleNode(**options)
     bench.failing[kind] = failure
     return bench
 
 
 class TestAttach:
     def test_at_the_very_end_of_listening(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.advance(DEAD)
         assert bench.asked(Kind.ATTACH) == [DEAD]
         assert bench.moves() == [("attach", "m")]
@@ -38,13 +38,13 @@ class TestAttach:
         assert bench.asked(Kind.ATTACH) == [bench.now]
 
     def test_it_is_not_repeated_while_under_way(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.manual.add(Kind.ATTACH)
         bench.advance(DEAD + 60)
         assert bench.moves() == [("attach", "m")]
 
     def test_a_holder_that_restarts_attaches_nothing(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.holding.add("m")
         bench.advance(DEAD + 100)
         assert bench.moves() == []
@@ -74,8 +74,8 @@ class TestAttach:
 
 
 class TestOperations:
-    def pending(self, seconds: float = math.inf) -> Bench:
-        bench = Bench()
+    def pending(self, seconds: float = math.inf) -> SingleNode:
+        bench = SingleNode()
         bench.operation = seconds
         return bench
 
@@ -283,7 +283,7 @@ class TestFailures:
 
     def test_a_lost_reply_is_found_out_by_a_read(self):
         """The connection drops after the attach took effect: it is seen, not repeated."""
-        bench = Bench()
+        bench = SingleNode()
         bench.manual.add(Kind.ATTACH)
         bench.advance(DEAD)
         bench.holding.add("m")
@@ -294,7 +294,7 @@ class TestFailures:
         assert len(bench.said(EventName.HOLDS)) == 1
 
     def test_already_attached_is_found_out_by_a_read(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.manual |= {Kind.ATTACH, Kind.READ}
         bench.advance(DEAD)
         bench.holding.add("m")
@@ -306,7 +306,7 @@ class TestFailures:
         assert bench.moves() == [("attach", "m")]
 
     def test_a_refusal_leaves_no_doubt(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.manual.add(Kind.ATTACH)
         bench.advance(DEAD)
         bench.answer(Lane.MUTATIONS, Failure.FORBIDDEN)
@@ -453,7 +453,7 @@ class TestClear:
         assert bench.beats[-1][1] == HOLDING_UNFIT
 
     def test_a_heard_holder_only_after_thirty_seconds(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.beating["z"] = 20
         bench.holding.add("z")
         bench.advance(DEAD + 29)
@@ -503,7 +503,7 @@ class TestClear:
         assert warned.details["name"] == "q"
 
     def test_several_one_after_another(self):
-        bench = Bench(peers="abz")
+        bench = SingleNode(peers="abz")
         bench.holding |= {"a", "b", "z"}
         bench.advance(30)
         assert bench.holding == {"m"}
@@ -519,7 +519,7 @@ class TestClear:
 
 
 class TestRelease:
-    def overtaken(self, **options) -> Bench:
+    def overtaken(self, **options) -> SingleNode:
         """A holder beside whom a better node appears, which does not hold yet."""
         bench = master(**options)
         bench.beating["a"] = 5
@@ -670,7 +670,7 @@ class TestRelease:
 
 
 class TestLeave:
-    def leaving(self, others: dict[str, int], **options) -> Bench:
+    def leaving(self, others: dict[str, int], **options) -> SingleNode:
         bench = master(**options)
         for name, priority in others.items():
             bench.beating[name] = priority
@@ -728,7 +728,7 @@ class TestLeave:
         assert bench.moves(since) == []
 
     def test_an_attach_under_way_is_waited_for(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.operation = 2.0
         bench.advance(DEAD + 0.5)
         bench.node.leave(bench.now)

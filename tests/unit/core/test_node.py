@@ -22,7 +22,7 @@ from exoip.core.unfit import OPERATOR, UnfitReason
 from exoip.heartbeat.authentication import Proof
 from exoip.heartbeat.wire import Heartbeat
 from tests.simulation.world import EIP, instance_id
-from tests.support.virtual import DEAD, INTERVAL, Bench, backup, master
+from tests.support.single_node import DEAD, INTERVAL, SingleNode, backup, master
 
 PATIENCE = 20.0  # seconds that anything here may take before the test gives up
 FOREVER = 1000.0
@@ -37,7 +37,7 @@ def beat(name: str, priority: int = 5, eip: str = EIP) -> Heartbeat:
 
 class TestHeartbeatsIn:
     def test_a_member_is_heard(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.heard("a", 5)
         (a, z) = bench.view.peers
         assert (a.alive, a.priority, a.last_seen, a.address) == (True, 5, 0.0, "host-a")
@@ -80,7 +80,7 @@ class TestHeartbeatsIn:
         assert bench.view.peers[0].alive
 
     def test_nor_does_a_proof_a_second_time(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7))
         bench.node.heard(beat("a", 1), "host-a", bench.now, Proof(stamp=7))
         assert bench.view.peers[0].priority == 5
@@ -88,7 +88,7 @@ class TestHeartbeatsIn:
 
     def test_what_comes_from_elsewhere_uses_no_stamp_up(self):
         """Who sends a member's packet from another address, before it arrives itself, does not silence the member."""
-        bench = Bench()
+        bench = SingleNode()
         bench.node.heard(beat("a", 5), "somewhere", bench.now, Proof(stamp=7))
         bench.node.heard(beat("a", 5), "host-z", bench.now, Proof(stamp=7))
         bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7))
@@ -96,7 +96,7 @@ class TestHeartbeatsIn:
         assert bench.view.dropped == {"unknown": 1, "identity": 1}
 
     def test_a_member_that_leaves_and_comes_back_is_heard_for_the_first_time(self):
-        bench = Bench()
+        bench = SingleNode()
         members = {instance_id(name): (f"host-{name}", 12345) for name in "az"}
         bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7))
         bench.node.heard(beat("z", 5), "host-z", bench.now, Proof("signature"))
@@ -115,7 +115,7 @@ class TestHeartbeatsIn:
         assert {call.instance_id for _, call in bench.calls} <= {instance_id(x) for x in "amz"} | {""}
 
     def test_an_unknown_sender_asks_for_an_early_refresh_of_the_group(self):
-        bench = Bench(refresh_in=300.0)
+        bench = SingleNode(refresh_in=300.0)
         bench.advance(50)
         assert bench.kinds()[Kind.REFRESH] == 0
         bench.node.heard(beat("q"), "somewhere", bench.now)
@@ -127,7 +127,7 @@ class TestHeartbeatsIn:
         assert bench.kinds()[Kind.REFRESH] in (2, 3)  # every 30 s at most
 
     def test_a_stranger_without_the_key_does_not(self):
-        bench = Bench(refresh_in=300.0)
+        bench = SingleNode(refresh_in=300.0)
         bench.advance(50)
         for cause in ("unsigned", "signature"):
             bench.node.heard(beat("q"), "somewhere", bench.now, Proof(cause))
@@ -136,7 +136,7 @@ class TestHeartbeatsIn:
         assert bench.view.dropped == {"unknown": 2}
 
     def test_nothing_else_asks_for_one(self):
-        bench = Bench(refresh_in=300.0)
+        bench = SingleNode(refresh_in=300.0)
         bench.advance(50)
         bench.node.heard(beat("q", eip="192.0.2.1"), "somewhere", bench.now)
         bench.node.heard(beat("q"), "host-a", bench.now)
@@ -145,7 +145,7 @@ class TestHeartbeatsIn:
         assert bench.kinds()[Kind.REFRESH] == 0
 
     def test_without_a_group_there_is_nothing_to_refresh(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.node.heard(beat("q"), "somewhere", bench.now)
         bench.advance(1000)
         assert bench.kinds()[Kind.REFRESH] == 0
@@ -153,7 +153,7 @@ class TestHeartbeatsIn:
 
 class TestDroppedDatagrams:
     def test_counted_always_told_once_a_minute_for_each_sender_and_cause(self):
-        bench = Bench()
+        bench = SingleNode()
         for now in (0.0, 1.0, REPORT_INTERVAL - JUST, REPORT_INTERVAL, REPORT_INTERVAL + 1):
             bench.node.drop("192.0.2.1", "short", now)
         bench.node.drop("192.0.2.1", "long", REPORT_INTERVAL + 1)
@@ -172,12 +172,12 @@ class TestDroppedDatagrams:
 
 class TestAdverts:
     def test_from_the_first_moment_and_once_an_interval(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.advance_to(10.5)
         assert bench.beats == [(float(n), 10) for n in range(11)]
 
     def test_to_every_member_and_nobody_else(self):
-        bench = Bench()
+        bench = SingleNode()
         out = bench.node.advert(0.0)
         assert sorted(out.targets) == [("host-a", 12345), ("host-z", 12345)]
         assert out.heartbeat == Heartbeat(10, EIP, instance_id("m"))
@@ -186,20 +186,20 @@ class TestAdverts:
         assert sorted(bench.node.advert(1.0).targets) == [("b", 7), ("c", 7)]
 
     def test_nothing_between_and_when_to_ask_again(self):
-        bench = Bench()
+        bench = SingleNode()
         assert bench.node.advert(0.0).again == INTERVAL
         out = bench.node.advert(0.5)
         assert (out.heartbeat, out.targets, out.again) == (None, (), INTERVAL)
 
     def test_at_once_when_the_priority_changed_and_the_rhythm_stays(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.advance_to(4.3)
         bench.node.set_unfit("health check", "down", bench.now)
         bench.advance_to(6.5)
         assert bench.beats[-3:] == [(4.3, HOLDING_UNFIT), (5.0, HOLDING_UNFIT), (6.0, HOLDING_UNFIT)]
 
     def test_a_change_and_back_before_anybody_asked_is_no_change(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.advance_to(4.3)
         bench.node.set_unfit("health check", "down", bench.now)
         bench.node.set_unfit("health check", "", bench.now)
@@ -207,21 +207,21 @@ class TestAdverts:
         assert bench.beats[-2:] == [(4.0, 10), (5.0, 10)]
 
     def test_protected_at_once_when_it_holds(self):
-        bench = Bench(preempt_delay=math.inf)
+        bench = SingleNode(preempt_delay=math.inf)
         bench.advance_to(3.05)
         assert bench.beats[-1] == (3.0, 10)
         bench.advance_to(3.15)
         assert bench.beats[-1] == (pytest.approx(3.1), 0)
 
     def test_a_shorter_interval_counts_at_once(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.advance_to(10.2)
         bench.node.set_config(replace(bench.config, interval=0.25), VERIFY, bench.now)
         bench.advance_to(11.01)
         assert [at for at, _ in bench.beats if at > 10.1] == pytest.approx([10.45, 10.7, 10.95])
 
     def test_a_longer_one_after_the_next_beat(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.advance_to(10.2)
         bench.node.set_config(replace(bench.config, interval=4.0), VERIFY, bench.now)
         bench.advance_to(20)
@@ -324,7 +324,7 @@ class TestHealth:
         assert len(bench.said(EventName.FIT)) == 1
 
     def test_a_drained_node_starts_aside_and_stays_until_it_is_undrained(self):
-        bench = Bench(drained="drained by ann")
+        bench = SingleNode(drained="drained by ann")
         bench.beating["a"] = 50
         bench.advance(10_000)
         assert {priority for _, priority in bench.beats} == {UNFIT}
@@ -335,7 +335,7 @@ class TestHealth:
         assert bench.role is Role.MASTER
 
     def test_a_priority_that_is_set_counts_until_the_terms_are_set(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.beating["a"] = 20
         bench.advance(5)
         assert (bench.role, bench.view.priority) == (Role.MASTER, 10)
@@ -346,18 +346,18 @@ class TestHealth:
         assert (bench.role, bench.view.priority) == (Role.MASTER, 10)
 
     def test_a_node_alone_serves_though_it_is_in_quarantine(self):
-        bench = Bench(quarantined_until=60.0)
+        bench = SingleNode(quarantined_until=60.0)
         bench.advance(10)
         assert bench.holding == {"m"}
 
 
 class TestMembers:
     def test_its_own_id_is_no_member(self):
-        bench = Bench(peers="am")
+        bench = SingleNode(peers="am")
         assert [peer.address for peer in bench.view.peers] == ["host-a"]
 
     def test_one_that_left_stays_in_sight_until_it_is_seen_not_to_hold(self):
-        bench = Bench(peers="a")
+        bench = SingleNode(peers="a")
         bench.manual.add(Kind.READ)
         bench.pump()
         bench.node.set_members({}, 0.5)
@@ -365,7 +365,7 @@ class TestMembers:
         assert (a.listed, a.address, a.alive, a.priority) == (False, "", False, UNFIT)
 
     def test_its_heartbeats_are_refused(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.node.set_members({}, 0.5)
         bench.heard("a", 5)
         assert bench.view.dropped == {"unknown": 1}
@@ -561,7 +561,7 @@ actions = st.one_of(
 @pytest.mark.slow
 def test_no_sequence_of_happenings_breaks_a_node(sequence, own, delay):
     """It raises nothing, comes to rest at every moment, asks for no instance that it was never told of by API or group."""
-    bench = Bench(own, peers="az", preempt_delay=delay, refresh_in=300.0)
+    bench = SingleNode(own, peers="az", preempt_delay=delay, refresh_in=300.0)
     for what, *how in sequence:
         match what:
             case "advance":

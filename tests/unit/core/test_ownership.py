@@ -9,7 +9,7 @@ import pytest
 from exoip.core.calls import Failure, Kind, Lane, Purpose
 from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from exoip.core.events import EventName
-from tests.support.virtual import DEAD, Bench, backup, master
+from tests.support.single_node import DEAD, SingleNode, backup, master
 
 LATENCY = 0.1  # of the bench
 
@@ -17,9 +17,9 @@ LATENCY = 0.1  # of the bench
 class TestPredecessor:
     """The master before this one, if dead, unfit or leaving, is presumed to hold, without a read."""
 
-    def unread(self) -> Bench:
+    def unread(self) -> SingleNode:
         """A backup whose reads all hang: it knows of nobody whether he holds."""
-        bench = Bench()
+        bench = SingleNode()
         bench.manual.add(Kind.READ)
         bench.beating["a"] = 5
         bench.holding.add("a")
@@ -55,7 +55,7 @@ class TestPredecessor:
 
     def test_the_one_before_the_last_is_not_forgotten(self):
         """a, then z are masters while this node stands by; both die; whoever is seen to hold is cleared at once."""
-        bench = Bench(priority=50)
+        bench = SingleNode(priority=50)
         bench.beating |= {"a": 5, "z": 6}
         bench.holding.add("a")
         bench.advance(DEAD + 5)
@@ -68,14 +68,14 @@ class TestPredecessor:
 
 
 class TestStandBack:
-    def yielded(self, **options) -> Bench:
+    def yielded(self, **options) -> SingleNode:
         """A master that lost the EIP to z, which is alive and cut off."""
         bench = master(**options)
         bench.holding = {"z"}
         bench.until(lambda: bench.said(EventName.YIELDED), 40)
         return bench
 
-    def overs(self, bench: Bench) -> list[float]:
+    def overs(self, bench: SingleNode) -> list[float]:
         return [event.at for event in bench.said(EventName.STAND_BACK_OVER)]
 
     def test_it_is_backup_and_moves_nothing_for_a_minute(self):
@@ -163,7 +163,7 @@ class TestStandBack:
 
     @pytest.mark.parametrize(("stopped", "length"), [(True, 60), (False, 120)])
     def test_a_take_beside_a_stopped_holder_doubles_nothing(self, stopped, length):
-        bench = Bench()
+        bench = SingleNode()
         bench.holding.add("z")
         if stopped:
             bench.stopped.add("z")
@@ -191,7 +191,7 @@ class TestEdges:
         assert bench.view.degraded == ""
 
     def test_both_lanes_may_fail(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.failing |= {Kind.READ: Failure.UNREACHABLE, Kind.ATTACH: Failure.FORBIDDEN}
         bench.advance(DEAD + 2)
         assert bench.view.degraded.split(", ") == ["read unreachable", "attach refused"]
@@ -207,7 +207,7 @@ class TestEdges:
 class TestFinished:
     def test_an_attach_that_may_yet_take_effect_is_awaited(self):
         """It timed out: who left now would leave the EIP on an instance without a daemon."""
-        bench = Bench()
+        bench = SingleNode()
         bench.failing[Kind.ATTACH] = Failure.TIMEOUT
         bench.advance(DEAD + 5)
         bench.node.leave(bench.now)
@@ -216,7 +216,7 @@ class TestFinished:
         bench.until(bench.node.finished, 20)
 
     def test_who_can_not_read_itself_does_not_finish(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.failing[Kind.READ] = Failure.UNAVAILABLE
         bench.advance(1)
         bench.node.leave(bench.now)

@@ -10,25 +10,25 @@ from exoip.core.calls import Call, Failure, Kind, Lane, Purpose
 from exoip.core.election import HOLDING_UNFIT, LEAVING, Role
 from exoip.core.events import EventName
 from tests.simulation.world import instance_id
-from tests.support.virtual import DEAD, Bench, backup, master, name_of
+from tests.support.single_node import DEAD, SingleNode, backup, master, name_of
 
 LATENCY = 0.1  # of the bench
 
 
-def reads(bench: Bench, since: float = 0.0) -> list[str]:
+def reads(bench: SingleNode, since: float = 0.0) -> list[str]:
     """Whom it read, in order."""
     return [name_of(call.instance_id) for at, call in bench.calls if call.kind is Kind.READ and at >= since]
 
 
 class TestOwnState:
     def test_at_start_itself_then_the_members_each_once(self):
-        bench = Bench(peers="abz")
+        bench = SingleNode(peers="abz")
         bench.advance(DEAD - 0.1)
         assert reads(bench) == ["m", "a", "b", "z"]
         assert not bench.view.in_doubt
 
     def test_one_call_at_a_time(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.manual.add(Kind.READ)
         bench.advance(DEAD - 0.1)
         assert reads(bench) == ["m"]
@@ -46,7 +46,7 @@ class TestOwnState:
         assert not bench.view.in_doubt
 
     def test_a_read_that_began_before_the_doubt_does_not_end_it(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.manual.add(Kind.READ)
         bench.advance(0.5)
         bench.heard("a", 5)
@@ -57,7 +57,7 @@ class TestOwnState:
 
     def test_not_while_an_own_mutation_is_under_way(self):
         """What such a read shows may be from before or from after it."""
-        bench = Bench()
+        bench = SingleNode()
         bench.manual.add(Kind.ATTACH)
         bench.advance(DEAD)
         bench.heard("z", 20)
@@ -65,7 +65,7 @@ class TestOwnState:
         assert [at for at in bench.asked(Kind.READ, "m") if at > DEAD] == []
 
     def test_a_read_from_before_the_attach_ended_tells_nothing(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.manual |= {Kind.READ, Kind.ATTACH}
         bench.advance(DEAD)
         bench.holding.add("m")
@@ -76,7 +76,7 @@ class TestOwnState:
         assert bench.said(EventName.LOST) == []
 
     def test_a_holder_finds_out_that_it_holds(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.holding.add("m")
         bench.advance(1)
         assert bench.view.holds
@@ -85,7 +85,7 @@ class TestOwnState:
 
 class TestVerify:
     def test_after_a_move_at_once_then_after_1_2_4_up_to_the_interval_then_at_it(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.advance(200)
         took = DEAD + LATENCY
         expected = [took + after for after in (0, 1, 3, 7, 15, 31, 61, 91, 121)]
@@ -94,7 +94,7 @@ class TestVerify:
 
     @pytest.mark.parametrize("interval", [0.5, 5.0, 60.0])
     def test_another_interval(self, interval):
-        bench = Bench(verify_interval=interval)
+        bench = SingleNode(verify_interval=interval)
         bench.advance(1000)
         own = [at for at in bench.asked(Kind.READ, "m") if at > 500]
         assert [later - earlier for earlier, later in pairwise(own)] == pytest.approx([interval] * (len(own) - 1))
@@ -106,7 +106,7 @@ class TestVerify:
         assert sorted(reads(bench, since)) == ["a", "b", "m", "z"]
 
     def test_a_round_at_the_full_interval_asks_who_else_holds(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.advance(20)
         assert bench.asked(Kind.HOLDERS) == []
         bench.advance(500)
@@ -220,7 +220,7 @@ class TestAFailingApi:
 class TestHolderQuery:
     """A master that lost the EIP asks who holds."""
 
-    def lost(self, **options) -> Bench:
+    def lost(self, **options) -> SingleNode:
         bench = master(**options)
         bench.holding.clear()
         return bench
@@ -318,7 +318,7 @@ class TestOutsiders:
         assert {"q", "r"} <= set(reads(bench))
 
     def test_a_long_list_has_an_end_and_delays_nothing_urgent(self):
-        bench = Bench()
+        bench = SingleNode()
         bench.candidates = [chr(0x21 + n) + "x" for n in range(90)] * 20
         bench.advance(100)
         since = bench.now
@@ -332,12 +332,12 @@ class TestOutsiders:
 
 class TestRefresh:
     def test_every_five_minutes(self):
-        bench = Bench(refresh_in=300.0)
+        bench = SingleNode(refresh_in=300.0)
         bench.advance(1000)
         assert bench.asked(Kind.REFRESH) == pytest.approx([300.0, 600.0 + LATENCY, 900.0 + 2 * LATENCY], abs=3.0)
 
     def test_soon_again_when_it_failed(self):
-        bench = Bench(refresh_in=300.0)
+        bench = SingleNode(refresh_in=300.0)
         bench.failing[Kind.REFRESH] = Failure.UNAVAILABLE
         bench.advance(302)
         since = bench.now
@@ -346,7 +346,7 @@ class TestRefresh:
         assert len(bench.asked(Kind.REFRESH, since=since)) == 1
 
     def test_what_is_urgent_goes_first(self):
-        bench = Bench(refresh_in=300.0)
+        bench = SingleNode(refresh_in=300.0)
         bench.manual.add(Kind.READ)
         bench.advance(310)
         assert bench.asked(Kind.REFRESH) == []

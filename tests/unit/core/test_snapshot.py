@@ -10,7 +10,7 @@ from exoip.core.calls import Failure, Kind
 from exoip.core.election import Role
 from exoip.core.snapshot import PeerView, Snapshot, status
 from tests.simulation.world import EIP
-from tests.support.virtual import Bench, backup, master
+from tests.support.single_node import SingleNode, backup, master
 
 PEERS = tuple(PeerView(name, f"host-{name}", name == "a", 10, 0.0, None, True) for name in "abc")
 REFUSED = tuple(
@@ -46,13 +46,13 @@ def test_in_a_line(changes, line):
 
 
 def test_of_real_nodes():
-    assert status(Bench().view, EIP) == f"LISTENING for {EIP}, 0 of 2 peers alive"
+    assert status(SingleNode().view, EIP) == f"LISTENING for {EIP}, 0 of 2 peers alive"
     assert status(master().view, EIP) == f"MASTER of {EIP}, 0 of 2 peers alive"
     assert status(backup().view, EIP) == f"BACKUP for {EIP}, 1 of 2 peers alive"
 
 
 def test_of_a_node_in_trouble():
-    bench = Bench()
+    bench = SingleNode()
     bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
     bench.advance(5)
     assert status(bench.view, EIP) == (

@@ -13,7 +13,7 @@ from exoip.ctl import status
 from exoip.ctl.terminal import WIDTH, colored, unstyled
 from exoip.telemetry import status as report
 from tests.simulation.world import EIP, instance_id
-from tests.support.virtual import Bench, backup, master
+from tests.support.single_node import SingleNode, backup, master
 from tests.unit.telemetry.test_status import STARTED, WORDS, status_of
 
 
@@ -30,8 +30,8 @@ def fact(state: status.State, title: str) -> str:
     return found.removeprefix(f"  {title}").strip()
 
 
-def healthy() -> Bench:
-    bench = Bench(peers="az")
+def healthy() -> SingleNode:
+    bench = SingleNode(peers="az")
     bench.until(lambda: bench.view.holds)
     bench.beating.update(a=20, z=30)
     bench.until(lambda: all(peer.alive for peer in bench.view.peers) and not bench.view.in_doubt)
@@ -57,11 +57,11 @@ def test_the_role_with_its_time_and_reason() -> None:
 def test_the_holder_by_the_last_reads() -> None:
     assert re.fullmatch(r"this node \(read [\d.]+ s ago\)", fact(status_of(healthy()), "holder"))
     assert re.fullmatch(r"web-a \(host-a\) \(read [\d.minsec ]+ ago\)", fact(status_of(backup()), "holder"))
-    bench = Bench()
+    bench = SingleNode()
     bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
     bench.advance(5)
     assert re.fullmatch(r"no node \(read [\d.]+ s ago\)", fact(status_of(bench), "holder"))
-    bench = Bench()
+    bench = SingleNode()
     bench.beating["a"] = 5
     bench.failing[Kind.READ] = Failure.UNREACHABLE
     bench.advance(5)
@@ -93,7 +93,7 @@ def test_what_is_advertised_instead_and_why() -> None:
 
 
 def test_failing_calls_and_their_next_attempt() -> None:
-    bench = Bench()
+    bench = SingleNode()
     bench.failing[Kind.ATTACH] = Failure.UNAVAILABLE
     bench.advance(60)
     endpoint = r"http://127\.0\.0\.1/v2, last good answer [\d.]+ s ago"
@@ -102,7 +102,7 @@ def test_failing_calls_and_their_next_attempt() -> None:
     bench.failing.clear()
     bench.advance(60)
     assert re.fullmatch(endpoint, fact(status_of(bench), "API"))
-    assert fact(status_of(Bench()), "API").endswith(", no good answer yet")
+    assert fact(status_of(SingleNode()), "API").endswith(", no good answer yet")
 
 
 def test_a_stand_back_and_damping() -> None:
@@ -162,7 +162,7 @@ def test_each_peer() -> None:
     rest = r"heard [\d.]+ s ago; does not hold \(read .* ago\)"
     assert re.fullmatch(rf"  peer      web-a \(host-a\): alive, priority 20, {rest}", first)
     assert re.fullmatch(rf"  peer      web-z \(host-z\): dead, priority 30, {rest}", second)
-    assert shown(status_of(Bench()))[-1].endswith("dead, never heard; not yet read whether it holds")
+    assert shown(status_of(SingleNode()))[-1].endswith("dead, never heard; not yet read whether it holds")
 
 
 def test_a_daemon_that_starts_has_no_facts() -> None:
@@ -174,7 +174,7 @@ def test_a_daemon_that_starts_has_no_facts() -> None:
 
 
 def test_colors_do_not_change_the_words() -> None:
-    for bench in (healthy(), backup(), Bench(preempt_delay=math.inf)):
+    for bench in (healthy(), backup(), SingleNode(preempt_delay=math.inf)):
         styled = list(status.lines("web", status_of(bench), colored))
         assert [re.sub(r"\x1b\[\d+m", "", one) for one in styled] == list(
             status.lines("web", status_of(bench), unstyled)

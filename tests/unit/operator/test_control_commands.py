@@ -18,7 +18,7 @@ from exoip.operator.control_commands import ControlCommands, ControlledNode
 from exoip.operator.control_protocol import VERSION
 from exoip.telemetry.status import StatusInput
 from tests.simulation.world import EIP, instance_id
-from tests.support.virtual import Bench
+from tests.support.single_node import SingleNode
 
 NAMES = {instance_id(name): f"web-{name}" for name in "amz"}
 EPOCH = 1_700_000_000.0
@@ -31,7 +31,7 @@ class Desk:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.drained = DrainedFile({"STATE_DIRECTORY": str(folder)})
-        self.bench = Bench(drained=self.drained.load(), **options)
+        self.bench = SingleNode(drained=self.drained.load(), **options)
         self.config = config()
         self.missing = ""  # what metrics lack
         self.commands = ControlCommands(

@@ -8,16 +8,16 @@ import pytest
 
 from exoip.operator.successor import afterwards, obstacle, successor
 from tests.simulation.world import EIP, instance_id
-from tests.support.virtual import Bench, backup
+from tests.support.single_node import SingleNode, backup
 
 
 def label(wanted: str) -> str:
     return next(name for name in "amz" if instance_id(name) == wanted)
 
 
-def holder(*, priority: int = 10, preempt_delay: float = 0.0, **peers: int) -> Bench:
+def holder(*, priority: int = 10, preempt_delay: float = 0.0, **peers: int) -> SingleNode:
     """A master that holds, beside peers that advertise these priorities."""
-    bench = Bench(priority=priority, preempt_delay=preempt_delay)
+    bench = SingleNode(priority=priority, preempt_delay=preempt_delay)
     bench.until(lambda: bench.view.holds)
     bench.beating.update(peers)
     bench.advance(2.0)
@@ -60,13 +60,13 @@ def test_why_no_node_could(priority, why):
 
 
 def test_without_peers_no_node_could():
-    bench = Bench(peers="")
+    bench = SingleNode(peers="")
     bench.until(lambda: bench.view.holds)
     assert obstacle(bench.view, EIP, label) == "no node can take over: no peer exists"
 
 
 def test_a_node_that_does_not_hold_has_nothing_to_hand_over():
-    assert obstacle(Bench().view, EIP, label) == f"this node does not hold {EIP}"
+    assert obstacle(SingleNode().view, EIP, label) == f"this node does not hold {EIP}"
     assert obstacle(backup().view, EIP, label) == f"this node does not hold {EIP}; the master is a"
 
 

@@ -9,23 +9,23 @@ import pytest
 from exoip.core.calls import Failure, Kind
 from exoip.telemetry.assessment import Level, assess
 from tests.simulation.world import instance_id
-from tests.support.virtual import Bench
+from tests.support.single_node import SingleNode
 
 
 def display_name(wanted: str) -> str:
     return next((name for name in "amzq" if instance_id(name) == wanted), wanted)
 
 
-def reasons(bench: Bench, level: Level = Level.DEGRADED) -> str:
+def reasons(bench: SingleNode, level: Level = Level.DEGRADED) -> str:
     """Return all reasons, one a line, after a check of the level."""
     found, why = assess(bench.view, display_name)
     assert (found, bool(why)) == (level, level is not Level.HEALTHY), why
     return "\n".join(why)
 
 
-def healthy(**options: object) -> Bench:
+def healthy(**options: object) -> SingleNode:
     """A master that holds, with its one peer alive."""
-    bench = Bench(peers="z", **options)  # type: ignore[arg-type]
+    bench = SingleNode(peers="z", **options)  # type: ignore[arg-type]
     bench.beating["z"] = 20
     bench.until(lambda: bench.view.holds and not bench.view.in_doubt)
     assert reasons(bench, Level.HEALTHY) == ""
@@ -33,7 +33,7 @@ def healthy(**options: object) -> Bench:
 
 
 def test_a_backup_of_a_holder_is_healthy():
-    bench = Bench(peers="a")
+    bench = SingleNode(peers="a")
     bench.beating["a"] = 5
     bench.holding.add("a")
     bench.advance(5.0)
@@ -41,11 +41,11 @@ def test_a_backup_of_a_holder_is_healthy():
 
 
 def test_a_node_that_just_started():
-    assert reasons(Bench(peers="z")).startswith("this node is listening")
+    assert reasons(SingleNode(peers="z")).startswith("this node is listening")
 
 
 def test_a_master_that_does_not_hold_is_critical_and_that_comes_first():
-    bench = Bench(peers="z")
+    bench = SingleNode(peers="z")
     bench.beating["z"] = 20
     bench.failing[Kind.ATTACH] = Failure.UNAVAILABLE
     bench.until(lambda: bench.view.role == "MASTER" and bool(bench.view.degraded))
@@ -114,7 +114,7 @@ def test_an_outsider():
 
 
 def test_without_peers():
-    bench = Bench(peers="")
+    bench = SingleNode(peers="")
     bench.until(lambda: bench.view.holds)
     assert "no peers" in reasons(bench)
 

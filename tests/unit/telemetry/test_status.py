@@ -16,7 +16,7 @@ from exoip.exoscale.topology import Member, Topology
 from exoip.telemetry import status as report
 from tests.simulation.world import EIP, instance_id
 from tests.support.paths import ROOT
-from tests.support.virtual import Bench, backup, master
+from tests.support.single_node import SingleNode, backup, master
 
 SCHEMA = json.loads((ROOT / "packaging/examples/status.schema.json").read_text())
 NAMES = {instance_id(name): f"web-{name}" for name in "amz"}
@@ -50,7 +50,7 @@ def valid(described: dict[str, Any]) -> dict[str, Any]:
     return status
 
 
-def status_of(bench: Bench, *words: str) -> dict[str, Any]:
+def status_of(bench: SingleNode, *words: str) -> dict[str, Any]:
     config = parse([*WORDS, *words], {})
     given = report.StatusInput(config, TOPOLOGY, CHECKS)
     return valid(report.describe_running(bench.view, given, NAMES.__getitem__, STARTED, lambda at: EPOCH + at))
@@ -82,13 +82,13 @@ def test_of_a_backup_each_peer_as_last_heard_and_read() -> None:
 
 
 def test_of_one_that_just_started() -> None:
-    status = status_of(Bench())
+    status = status_of(SingleNode())
     assert (status["role"], status["holds"], status["in_doubt"], status["read_at"]) == ("listening", False, True, None)
     assert status["api"]["answered_at"] is None
 
 
 def test_of_one_in_trouble() -> None:
-    bench = Bench(preempt_delay=math.inf)
+    bench = SingleNode(preempt_delay=math.inf)
     bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
     bench.advance(5)
     status = status_of(bench, "--no-preempt")
@@ -105,7 +105,7 @@ def test_of_one_in_trouble() -> None:
 
 
 def test_a_call_that_fails_in_another_way_fails_since_the_first() -> None:
-    bench = Bench()
+    bench = SingleNode()
     bench.failing[Kind.ATTACH] = Failure.UNAVAILABLE
     bench.advance(10)
     (before,) = status_of(bench)["api"]["failing"]
@@ -166,7 +166,7 @@ def test_the_schema_names_what_is_described_and_nothing_else() -> None:
             return inner + ([value] if isinstance(value, dict) else [])
         return []
 
-    bench = Bench()
+    bench = SingleNode()
     bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
     bench.advance(5)
     schemas = [

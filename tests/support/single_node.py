@@ -1,6 +1,6 @@
-"""One real `Node` in virtual time, on a test bench: its peers are priorities that beat, its API is what the test says.
+"""One real `Node` in virtual time, on a test stand: its peers are priorities that beat, its API is what the test says.
 
-    bench = Bench(peers="az")             # this node is m; ids sort as names do
+    bench = SingleNode(peers="az")             # this node is m; ids sort as names do
     bench.heard("a", 5)                   # one heartbeat
     bench.beating["z"] = 20               # one every interval, from now on
     bench.holding.add("a")                # what the API would say
@@ -33,7 +33,7 @@ INTERVAL, DEAD = 1.0, 3.0
 MUTATIONS = (Kind.ATTACH, Kind.DETACH)
 
 
-class Bench:
+class SingleNode:
     """A node `own` beside `peers`, which starts at 0."""
 
     def __init__(
@@ -222,18 +222,18 @@ def name_of(one: str) -> str:
     return bytes.fromhex(one.replace("-", "")).rstrip(b"\0").decode()
 
 
-def master(**options: Any) -> Bench:
+def master(**options: Any) -> SingleNode:
     """A node alone in its group that has taken the EIP; its first verifications are over."""
-    bench = Bench(**options)
+    bench = SingleNode(**options)
     bench.advance(DEAD + 60.0)
     assert bench.view.holds
     assert bench.holding == {bench.own}
     return bench
 
 
-def backup(under: str = "a", **options: Any) -> Bench:
+def backup(under: str = "a", **options: Any) -> SingleNode:
     """A node under the master `under`, which holds and beats."""
-    bench = Bench(**options)
+    bench = SingleNode(**options)
     bench.beating[under] = 5
     bench.holding.add(under)
     bench.advance(DEAD + 60.0)
