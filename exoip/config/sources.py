@@ -27,6 +27,7 @@ from exoip.errors import ConfigError, UsageError
 COMMAND_LINE = "command line"
 DEFAULT = "default"
 _LARGEST_FILE = 1 << 20  # bytes; so that -c /dev/zero comes to an end
+_LONGEST_PATH = 4096  # PATH_MAX of Linux
 _OURS = "IF_EXOSCALE_"  # other unknown IF_* variables may be ifupdown's own
 
 
@@ -196,22 +197,27 @@ def _environment(
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
+def _file_name(path: Path) -> str:
+    """Quote the whole name of a file, which a person may want to copy."""
+    return quote(str(path), _LONGEST_PATH)
+
+
 def _read(path: Path, *, optional: bool = False) -> str:
     try:
         with path.open("rb") as stream:
             content = stream.read(_LARGEST_FILE + 1)
         if len(content) > _LARGEST_FILE:
-            raise ConfigError(f"{quote(str(path))} is larger than {_LARGEST_FILE} bytes: not a configuration file")
+            raise ConfigError(f"{_file_name(path)} is larger than {_LARGEST_FILE} bytes: not a configuration file")
         return content.decode("utf-8-sig")
     except OSError as error:
         if optional and isinstance(error, FileNotFoundError | NotADirectoryError):
             return ""
-        raise ConfigError(f"{quote(str(path))} cannot be read: {error.strerror or 'input/output error'}") from error
+        raise ConfigError(f"{_file_name(path)} cannot be read: {error.strerror or 'input/output error'}") from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{quote(str(path))}, line {line}: is not UTF-8 text") from None
+        raise ConfigError(f"{_file_name(path)}, line {line}: is not UTF-8 text") from None
     except ValueError:  # a NUL or a lone surrogate in the name
-        raise ConfigError(f"{quote(str(path))} cannot be the name of a file") from None
+        raise ConfigError(f"{_file_name(path)} cannot be the name of a file") from None
 
 
 def _is_public(path: Path) -> bool:
@@ -229,7 +235,7 @@ class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
     """
 
     def __init__(self, path: str, found: Collected) -> None:
-        self.name = f"file {path if path.isprintable() else quote(path)}"
+        self.name = f"file {path if path.isprintable() else quote(path, _LONGEST_PATH)}"
         self.lines: dict[str, int] = {}  # by option name, where it is first
         self._found = found
 

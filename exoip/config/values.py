@@ -45,10 +45,10 @@ class Secret:
     __hash__ = None  # type: ignore[assignment]  # nothing may look secrets up
 
 
-def quote(text: str) -> str:
-    """Quote a text for an error: on one line, not endless, without a URL's user and password."""
+def quote(text: str, longest: int = 80) -> str:
+    """Quote a text for an error: on one line, at most `longest` characters, without a URL's user and password."""
     text = re.sub(r"//[^/]*@", "//****@", text)
-    return repr(text if len(text) <= 80 else text[:77] + "...")
+    return repr(text if len(text) <= longest else text[: longest - 3] + "...")
 
 
 @dataclass(frozen=True, slots=True)

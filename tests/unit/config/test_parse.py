@@ -344,10 +344,11 @@ def test_a_credentials_directory_without_ours(tmp_path: Path) -> None:
     assert "exoscale-api-key" in str(refused(WATCH, bare))
 
 
-def test_a_credential_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "api-secret").mkdir()
-    environ = without("IF_EXOSCALE_API_SECRET", CREDENTIALS_DIRECTORY=str(tmp_path))
-    assert str(tmp_path / "api-secret") in str(refused(WATCH, environ))
+def test_a_credential_that_cannot_be_read_is_named_however_long_its_path(tmp_path: Path) -> None:
+    folder = tmp_path / ("credentials-" * 10)
+    (folder / "api-secret").mkdir(parents=True)
+    environ = without("IF_EXOSCALE_API_SECRET", CREDENTIALS_DIRECTORY=str(folder))
+    assert str(folder / "api-secret") in str(refused(WATCH, environ))
     assert parse([*WATCH, "-xs", SECRET], environ).api_secret == Secret(SECRET)
 
 
