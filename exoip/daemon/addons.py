@@ -30,20 +30,23 @@ STOP_TIME = 1.0  # seconds that the threads get to kill their children
 
 
 def require(config: Config) -> None:
-    """Raise ConfigError, with the cure, if this host lacks a program or package that `config` asks for."""
+    """Raise ConfigError, with the cure, if this host lacks a program or package of an option."""
     hooks.check(config.hook)
     if config.metrics_listen is not None:
         metrics.require_prometheus_client()
 
 
 class Addons:
-    """The optional parts of one node. Only the main thread calls this, except `checkers` and `hook_caller`.
+    """The optional parts of one node.
+
+    Only the main thread calls this, except `checkers` and `hook_caller`.
 
     `environ` is the daemon's own; children get it without secrets. `page` returns the metrics.
     Raises ConfigError if the metrics port cannot be bound.
 
-    A check is pending at a start, which makes the node unfit. After a crash it begins as passing and
-    needs `--check-fall` bad results: a daemon that is back within the dead time must not move the EIP.
+    A check is pending at a start, which makes the node unfit. After a crash it begins as passing
+    and needs `--check-fall` bad results: a daemon that is back within the dead time must not move
+    the EIP.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class Addons:
             thread.start()
 
     def on_event(self, event: Event, explain: Callable[[Event], str]) -> None:
-        """Queue a call of the notify program if the event changes role or holding; `explain` words the reason."""
+        """Queue a call of the notify program, with the reason, if role or holding changed."""
         if (state := self._state.after(event)) is not None:
             self._state = replace(state, reason=explain(event))
             if self.hook_caller is not None:
@@ -95,8 +98,8 @@ class Addons:
     def apply(self, config: Config) -> None:
         """Apply a new configuration.
 
-        A check that stays the same is not disturbed. A new one begins as passing, so that the reload
-        moves nothing.
+        A check that stays the same is not disturbed. A new one begins as passing, so that the
+        reload moves nothing.
         """
         wanted = {check.name: check for check in config.health_checks}
         former = {checker.check.name: checker for checker in self.checkers}

@@ -1,7 +1,10 @@
-"""The API workers: the only threads that call the API. They decide nothing; `core/ownership.py` does.
+"""The API workers: the only threads that call the API.
+
+They decide nothing; `core/ownership.py` does.
 
 There is one worker for each lane of calls, so that a read in flight, even one that hangs, does not
-delay an attach. A worker waits at the node for a call, makes it, and reports the outcome to the node.
+delay an attach. A worker waits at the node for a call, makes it, and reports the outcome to the
+node.
 
 Each of the two clients has a connection of its own. A read takes the client that rested longest, a
 mutation the one that was used last. So the regular reads keep both connections open, and an attach
@@ -67,7 +70,10 @@ class ClientPool:
             client.close()
 
     def replace(self, first: Client, second: Client) -> None:
-        """Use these clients, with another key, from the next call on. A call under way keeps its client."""
+        """Use these clients, with another key, from the next call on.
+
+        A call under way keeps its client.
+        """
         with self._lock:
             resting = self._resting
             self._current = (first, second)
@@ -140,7 +146,10 @@ def _classify(error: ExoipError) -> Failure:
 
 
 class ApiWorker(SupervisedThread):
-    """The thread of one lane. A call may take as long as its timeout. `count` gets each call and its outcome."""
+    """The thread of one lane.
+
+    A call may take as long as its timeout. `count` gets each call and its outcome.
+    """
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import time
 
 
 def clock() -> float:
-    """Return the seconds of CLOCK_BOOTTIME: nobody sets it, and it goes on while the machine is suspended."""
+    """Return the seconds of CLOCK_BOOTTIME. Nobody sets it; suspensions count."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 

@@ -1,4 +1,6 @@
-"""The life of the daemon: start, discover, run, stop. `supervisor` has the main loop, with reload and hand-over.
+"""The life of the daemon: start, discover, run, stop.
+
+`supervisor` has the main loop, with reload and hand-over.
 
 The threads start only when all parts are ready. Discovery waits for an API or a metadata service
 that does not answer, as long as it takes. After a crash the daemon starts with the topology that it
@@ -38,7 +40,10 @@ class StoppedEarly(Exception):
 
 
 class Daemon:
-    """The process of one watching node. `reread` returns the configuration anew or raises ConfigError."""
+    """The process of one watching node.
+
+    `reread` returns the configuration anew or raises ConfigError.
+    """
 
     def __init__(
         self,
@@ -55,7 +60,10 @@ class Daemon:
         self._control = ControlCommands(config, DrainedFile(environ), clock, wall)
 
     def run(self) -> int:
-        """Run until a stop or a failure; return the exit code. Raises ConfigError and ApiForbidden."""
+        """Run until a stop or a failure; return the exit code.
+
+        Raises ConfigError and ApiForbidden.
+        """
         faulthandler.enable()
         catch_signals(self._mailbox)
         threading.excepthook = lambda died: self._mailbox.put(died.exc_value or RuntimeError("no reason given"))
@@ -97,8 +105,8 @@ class Daemon:
     def _discover(self) -> Topology:
         """Discover the topology, and wait while the API or the metadata service does not answer.
 
-        A person who started the daemon gets the error instead if there is no metadata service; a unit
-        or ifupdown, which may start it before the network is up, waits.
+        A person who started the daemon gets the error instead if there is no metadata service; a
+        unit or ifupdown, which may start it before the network is up, waits.
         """
         attended = not self._systemd.listens and "IFACE" not in self._environ
         backoff = Backoff(random.Random())

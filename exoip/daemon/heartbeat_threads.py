@@ -1,4 +1,6 @@
-"""The sender and the receiver: two threads on one blocking UDP socket. They wait for nothing but the socket and the node.
+"""The sender and the receiver: two threads on one blocking UDP socket.
+
+They wait for nothing but the socket and the node.
 
 The receiver also decides when peers expire: at their deadline, unless a datagram still waits in the
 socket. The kernel holds a bounded number of datagrams. After reading that many, the receiver has
@@ -84,7 +86,7 @@ class Sender(SupervisedThread):
 
 
 class Receiver(SupervisedThread):
-    """Hands verified heartbeats to the node, and tells it when no more wait, so that silent peers expire.
+    """Hands verified heartbeats to the node, and lets silent peers expire when no more wait.
 
     `received` counts datagrams.
     """
@@ -99,7 +101,7 @@ class Receiver(SupervisedThread):
         self.received = 0
 
     def turn(self) -> None:
-        """Wait for a datagram or for the next deadline, read what waits, then expire overdue peers."""
+        """Wait for a datagram or a deadline, read what waits, then expire overdue peers."""
         wait = min(self._node.next_death() - self._clock(), self._round_time)
         select.select([self._channel.socket], (), (), max(0.0, wait))
         started = self._clock()
@@ -112,7 +114,7 @@ class Receiver(SupervisedThread):
         self._filter_flood(started)
 
     def accept(self, datagram: bytes, address: str) -> None:
-        """Hand a datagram to the node if it is a heartbeat; otherwise let the node count why it is not."""
+        """Hand a heartbeat to the node; of any other datagram the node counts what is wrong."""
         self.received += 1
         head, trailer = split(datagram)
         try:
@@ -125,7 +127,7 @@ class Receiver(SupervisedThread):
             self._refused += not self._node.heard(heartbeat, address, self._clock(), proof)
 
     def _filter_flood(self, now: float) -> None:
-        """Let the kernel filter during a flood, by the present members and rules; report its beginning and end."""
+        """Have the kernel filter while a flood lasts; report its beginning and end."""
         flood, began = self._flood, self._flood.began
         if flood.look(self._refused, now) and flood.began != began:
             self._report(now)

@@ -17,13 +17,19 @@ SWITCH_INTERVAL = 0.001  # seconds after which a waking thread gets the interpre
 
 
 def forbid_core_dumps() -> None:
-    """Keep the memory of this process, which has secrets in it, off the disk, however it ends. The unit does the same."""
+    """Keep the memory of this process, which has secrets in it, off the disk, however it ends.
+
+    The unit does the same.
+    """
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def settle() -> None:
-    """Exclude all present objects from garbage collection, which would take 10 ms each time, and let threads wake soon."""
+    """Exclude all present objects from garbage collection, and let threads wake soon.
+
+    Each collection would take 10 ms.
+    """
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.collect()
     gc.freeze()

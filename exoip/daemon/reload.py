@@ -1,8 +1,8 @@
-"""Reload on SIGHUP: read the configuration again, check all of it, then let the running node apply it.
+"""Reload on SIGHUP: read and check the whole configuration, then let the running node apply it.
 
-A thread of its own reads it and calls the API for the members, so nothing waits meanwhile. If anything is
-wrong, nothing changes. Which options need a restart is in the option table (`config/options.py`).
-Shown by tests/unit/daemon/test_reload.py and tests/process/test_daemon.py.
+A thread of its own reads it and calls the API for the members, so nothing waits meanwhile. If
+anything is wrong, nothing changes. Which options need a restart is in the option table
+(`config/options.py`). Shown by tests/unit/daemon/test_reload.py and tests/process/test_daemon.py.
 """
 
 from __future__ import annotations

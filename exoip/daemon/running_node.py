@@ -96,7 +96,7 @@ class RunningNode:
         self._addons.on_event(event, self._journal.explain)
 
     def apply(self, reloaded: Reloaded) -> None:
-        """Apply a configuration that was read again, and the topology that was discovered for it."""
+        """Apply a new configuration and the topology that was discovered for it."""
         config = self.config = reloaded.config
         self._link.auth_policy = config.auth_policy()
         set_verbose(config.verbose)

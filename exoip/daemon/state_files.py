@@ -1,8 +1,8 @@
-"""What the daemon keeps in files across restarts: recent starts, the discovered topology, and that it is drained.
+"""The files that outlive a restart: recent starts, the discovered topology, and `drained`.
 
-Starts and topology are in $RUNTIME_DIRECTORY, which the unit preserves over a restart. A planned stop
-removes both. `drained` is in $STATE_DIRECTORY and also outlives a boot. Without these variables
-nothing is kept. A file that is missing or damaged never stops a start.
+Starts and topology are in $RUNTIME_DIRECTORY, which the unit preserves over a restart. A planned
+stop removes both. `drained` is in $STATE_DIRECTORY and also outlives a boot. Without these
+variables nothing is kept. A file that is missing or damaged never stops a start.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LONGEST_REASON = 1000  # bytes that are read of the file `drained`
 
 
 def path_in(environ: Mapping[str, str], variable: str, name: str) -> Path | None:
-    """Return the path of `name` in the first directory of $RUNTIME_DIRECTORY or $STATE_DIRECTORY, None without one."""
+    """Return the path of `name` in the first directory that $`variable` lists, or None."""
     directory = environ.get(variable, "").split(":")[0]
     return Path(directory, name) if directory else None
 
@@ -75,7 +75,10 @@ class StateFile:
 
 @dataclass(frozen=True, slots=True)
 class StartVerdict:
-    """Until when a node that starts is unfit, and until when it does nothing; the time of the start if all is well."""
+    """Until when a node that starts is unfit, and until when it pauses.
+
+    Both are the time of the start if all is well.
+    """
 
     unfit_until: float
     pause_until: float
@@ -116,7 +119,7 @@ class StartHistory(StateFile):
 
 
 class TopologyCache(StateFile):
-    """The topology that was discovered, so that a daemon that crashed sends heartbeats again at once.
+    """The discovered topology: a daemon that crashed needs it to send heartbeats again at once.
 
     Discovery takes several API calls. A restart must be shorter than the dead time, and must work
     while the API is down. The cache counts only for the configuration that it was saved for.
@@ -150,7 +153,10 @@ class TopologyCache(StateFile):
 
 
 class DrainedFile(StateFile):
-    """Says that an operator drained this node, and why. Whatever is in the file: a node that has it is drained."""
+    """Says that an operator drained this node, and why.
+
+    Whatever is in the file: a node that has it is drained.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ, "STATE_DIRECTORY", "drained")

@@ -15,7 +15,6 @@ import queue
 import signal
 import time
 from collections.abc import Callable
-from types import FrameType
 from typing import Literal
 
 from exoip.config.parse import HIGHEST_PRIORITY, LOWEST_PRIORITY, Config
@@ -49,16 +48,14 @@ _COMMANDS: dict[signal.Signals, Command] = {
 
 def catch_signals(mailbox: Mailbox) -> None:
     """Turn signals into commands in the mailbox."""
-
-    def caught(number: int, _frame: FrameType | None) -> None:
-        mailbox.put(_COMMANDS[signal.Signals(number)])
-
     for number in _COMMANDS:
-        signal.signal(number, caught)
+        signal.signal(number, lambda caught, _frame: mailbox.put(_COMMANDS[signal.Signals(caught)]))
 
 
 class Supervisor:
-    """The main loop of a running node. `reread` returns the configuration anew or raises ConfigError.
+    """The main loop of a running node.
+
+    `reread` returns the configuration anew or raises ConfigError.
 
     The watchdog is pinged every `ping_interval` seconds as long as no thread hangs for `hang_time`.
     """

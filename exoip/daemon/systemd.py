@@ -30,7 +30,10 @@ class Systemd:
         self._notifier.notify("\n".join(lines))
 
     def status(self, text: str) -> None:
-        """Set the status line if it changed. ASCII only: the library silently drops any other text."""
+        """Set the status line if it changed.
+
+        ASCII only: the library silently drops any other text.
+        """
         if text != self._status:
             self._status = text
             self.notify("STATUS=" + text.encode("ascii", "replace").decode().replace("\n", " "))

@@ -1,7 +1,6 @@
-"""The command itself, as a process beside a simulated zone: what it does, what it says, and its exit code.
+"""The command as a process beside a simulated zone: what it does, its messages, its exit code.
 
-What each value may be is `test_config`'s; here every kind of mistake is made once for real, and has to end in one clear line that
-names the option, the value and the cure.
+Each kind of mistake is made once and must end in one line that names option, value and cure.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Place:
         self.server = SandboxServer(self.zone)
 
     def words(self, *more: str, without: str = "", **others: str) -> list[str]:
-        """A command line without its mode that works, less some options, with others (`xi="1.2.3.4"`) and `more`."""
+        """A command line that works, but for its mode, with other options (`xi="1.2.3.4"`)."""
         usual = {"xi": self.eip, "xk": KEY, "xe": self.server.endpoint, "xz": self.zone.name, "i": self.a.id}
         usual |= {"l": f"{self.a.public_ip}:{free_port(self.a)}", "p": self.b.public_ip or ""} | others
         kept = {name: text for name, text in usual.items() if name not in without.split()}
@@ -96,7 +95,7 @@ def exoip(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def refused(code: int, *words: str, **variables: str) -> str:
-    """Run it, hold it to this exit code and to one line on stderr and nothing else, and return that line."""
+    """Run it; it must end with this exit code and one line on stderr. Return that line."""
     done = exoip(*words, **variables)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -196,7 +195,7 @@ def test_an_api_where_nobody_listens_ends_in_69(place: Place) -> None:
 
 @pytest.mark.parametrize("lost", [1, 9])
 def test_an_attach_whose_answer_is_lost_has_taken_effect(place: Place, lost: int) -> None:
-    """Asked again over a new connection it is found done; if every answer is lost, the next run finds it done."""
+    """A second try finds it done; if every answer is lost, the next run does."""
     place.fault("drop", "attach$", when="after", count=lost)
     assert exoip("-A", *place.words()).returncode == (0 if lost == 1 else 69)
     assert exoip("-A", *place.words()).returncode == 0

@@ -1,4 +1,4 @@
-"""The daemon as systemd sees it: a real `exoip -W` beside a simulated zone, and a notification socket of the test's own."""
+"""The daemon as systemd sees it: a real `exoip -W`, a simulated zone, a notification socket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from tests.support.process import Process
 
 
 class Notified:
-    """The receiving end of $NOTIFY_SOCKET, which reads as systemd does. `texts` are the datagrams so far, in order."""
+    """The receiving end of $NOTIFY_SOCKET, which reads as systemd does.
+
+    `texts` are the datagrams so far, in order.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -123,7 +126,10 @@ class TestStop:
         assert "READY=1" not in notified.lines
 
     def test_at_any_moment_of_the_start(self, cluster, notified):
-        """The signal may come before the handler is there: then it ends the process as signals do. Never a traceback."""
+        """The signal may come before the handler is there: then it ends the process as signals do.
+
+        Never a traceback.
+        """
         for count in range(4):
             cluster.start()
             node = cluster["n1"]

@@ -1,4 +1,4 @@
-"""What a host must have for the options of the configuration. tests/process/test_addons.py has the rest with real processes."""
+"""What an option needs on the host. tests/process/test_addons.py has the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The caller and the workers against a simulated zone: each call, each fault, and who gets which connection."""
+"""The API worker against a simulated zone: each call, each fault, and the connections."""
 
 from __future__ import annotations
 

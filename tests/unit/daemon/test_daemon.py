@@ -1,4 +1,4 @@
-"""The start of the daemon while the metadata service is away. tests/process/test_daemon.py has its life as a real process."""
+"""The start without a metadata service. tests/process/test_daemon.py has the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sender and the receiver on real sockets of loopback: what counts, floods, deaths, peers that cannot be reached."""
+"""The sender and the receiver on loopback: what counts, floods, deaths, unreachable peers."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ class TestReceiver:
 
 
 class FloodedChannel:
-    """A channel in which there is always another datagram: nonsense, and after `hidden` of it one heartbeat of the peer."""
+    """A channel that never runs empty: nonsense, and as number `hidden` a heartbeat of the peer."""
 
     def __init__(self, capacity: int, hidden: int | None = None, on_take: Callable[[], None] = lambda: None) -> None:
         self.capacity, self.hidden, self.on_take = capacity, hidden, on_take
@@ -247,7 +247,7 @@ class TestFlood:
         assert one.alive
 
     def test_time_that_the_flood_takes_does_not_kill(self, flood):
-        """While datagrams are taken out the deadline passes: only what is due at the start of the turn is due."""
+        """The deadline passes while it reads: only what is due at the start of the turn is due."""
         one = Fixture(flood)
         one.walk(one.death - 1.0)
 
@@ -398,7 +398,7 @@ class TestSender:
 
     @pytest.mark.parametrize("bad", ["255.255.255.255", "::1", "0.0.0.256"])
     def test_real_errors_of_the_kernel(self, channel, bad):
-        """A broadcast address (EACCES), the other family, and no address at all; the one between them is served."""
+        """Broadcast (EACCES), the other family, no address at all; the peer between is served."""
         with plain_socket() as peer:
             port = peer.getsockname()[1]
             sender, _, events = self.sender(channel, [bad, "127.0.0.1", bad], port)

@@ -1,4 +1,7 @@
-"""What a reload may change, and that a bad one changes nothing. `test_daemon.py` has it with a real process."""
+"""What a reload may change, and that a bad one changes nothing.
+
+`test_daemon.py` has it with a real process.
+"""
 
 from __future__ import annotations
 

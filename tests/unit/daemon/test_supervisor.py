@@ -1,4 +1,4 @@
-"""The main loop with threads of the test's own: dead ones, hanging ones, and what systemd is told."""
+"""The main loop with fake threads, dead and hanging ones, and what systemd is told."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from exoip.daemon.systemd import Systemd
 
 
 class Thread:
-    """A thread that is found dead at the look number `dies_at`, and made progress `ago` seconds before each look."""
+    """A thread found dead at look number `dies_at`; its progress is `ago` seconds old at each."""
 
     def __init__(self, dies_at: int, ago: float = 0.0) -> None:
         self.name = "exoip-fake"

@@ -1,4 +1,4 @@
-"""The socket of the heartbeats on loopback: binding, both families, what it reads, and the kernel's filter."""
+"""The heartbeat socket on loopback: binding, both families, reading, and the kernel's filter."""
 
 from __future__ import annotations
 
