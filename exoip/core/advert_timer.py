@@ -17,14 +17,10 @@ FAREWELL_SPACING = 0.02  # seconds between them
 
 @dataclass(frozen=True, slots=True)
 class Advert:
-    """What the sender has to do: send `heartbeat`, unless it is None, to the `targets`.
+    """A heartbeat to send, and the addresses and ports to send it to."""
 
-    `again`: when to ask for the next one, in seconds.
-    """
-
-    heartbeat: Heartbeat | None
+    heartbeat: Heartbeat
     targets: tuple[tuple[str, int], ...]
-    again: float
 
 
 class AdvertTimer:

@@ -61,19 +61,7 @@ import math
 
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.flap_damping import WINDOW, Damping
-from exoip.core.peers import (
-    HOLDING_UNFIT,
-    LEAVING,
-    PROTECTED,
-    UNFIT,
-    ElectionConfig,
-    LocalState,
-    Peer,
-    Role,
-    priority_meaning,
-)
-
-__all__ = ["HOLDING_UNFIT", "LEAVING", "PROTECTED", "UNFIT", "Election", "ElectionConfig", "LocalState", "Peer", "Role"]
+from exoip.core.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, ElectionConfig, LocalState, Peer, Role, describe
 
 
 class Election:
@@ -111,10 +99,10 @@ class Election:
         peer.alive, peer.priority = True, priority
         self._compare(peer, now)
         if was_alive:
-            change = f"{priority_meaning(priority)}, was {priority_meaning(old)}"
+            change = f"{describe(priority)}, was {describe(old)}"
             event = Event(EventName.PEER_PRIORITY, now, instance_id, change, {"priority": priority, "old": old})
         else:
-            event = Event(EventName.PEER_ALIVE, now, instance_id, priority_meaning(priority), {"priority": priority})
+            event = Event(EventName.PEER_ALIVE, now, instance_id, describe(priority), {"priority": priority})
             self.next_death = min(self.next_death, now + self.config.dead_time)
         return [event, *self.decide(now, event.name, instance_id)]
 
@@ -181,7 +169,7 @@ class Election:
         self._grant_preemption(now)
         advertised = self._advertise()
         if advertised != self.advertised:
-            change = f"{priority_meaning(advertised)}, was {priority_meaning(self.advertised)}"
+            change = f"{describe(advertised)}, was {describe(self.advertised)}"
             events.append(Event(EventName.ADVERTISED, now, self.config.instance_id, change, {"priority": advertised}))
             self.advertised = advertised
         role, master, reason = self._elect(now)
@@ -278,7 +266,7 @@ class Election:
         if now < self._listen_until:
             return Role.LISTENING, peer_id, "it listens for one dead time before it acts"
         own = (self.advertised, self.config.instance_id)
-        own_is, best_is = priority_meaning(own[0]), priority_meaning(best.effective_priority) if best else ""
+        own_is, best_is = describe(own[0]), describe(best.effective_priority) if best else ""
         if best is None:
             return Role.MASTER, self.config.instance_id, "no peer is alive"
         if own < best.rank:

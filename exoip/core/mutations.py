@@ -38,9 +38,10 @@ from dataclasses import replace
 
 from exoip.core.backoff import LONGEST_ATTACH_RETRY, Backoff, CircuitBreaker
 from exoip.core.calls import POLL, Call, Failure, Kind, Operation, Outcome, Purpose
-from exoip.core.election import LEAVING, UNFIT, Election, Role
+from exoip.core.election import Election
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.observed import InstanceState, Observed
+from exoip.core.peers import LEAVING, UNFIT, Role
 
 ATTACH_TRUSTED = 5.0  # seconds after its call; an attach done later is read back first
 OWN_STATE_MAX_AGE = 2.0  # seconds: how old knowledge of itself a clear may rely on

@@ -21,9 +21,10 @@ from typing import TypeVar
 from exoip.core.admission import Admission, DroppedDatagrams, Endpoint
 from exoip.core.advert_timer import Advert, AdvertTimer
 from exoip.core.calls import Call, Lane, Outcome
-from exoip.core.election import Election, ElectionConfig
+from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.ownership import Ownership
+from exoip.core.peers import ElectionConfig
 from exoip.core.snapshot import Snapshot, take_snapshot
 from exoip.core.unfit import OPERATOR
 from exoip.heartbeat.authentication import UNPROVEN, Proof
@@ -91,19 +92,17 @@ class Node:
         with self._wake:
             self._count(address, cause, now)
 
-    def advert(self, now: float) -> Advert:
-        """Return the heartbeat to send now, if one is due or the priority has changed."""
+    def next_advert(self, now: float) -> tuple[Advert | None, float]:
+        """Return the heartbeat to send now, or None, and when to ask again.
+
+        One is due once an interval, and when the advertised priority has changed.
+        """
         with self._wake:
-            return self._advert(now)
+            return self._next_advert(now)
 
     def wait_advert(self, clock: Callable[[], float], most: float) -> Advert | None:
         """Wait up to `most` seconds for a heartbeat to send; return None if there is none."""
-
-        def ask(now: float) -> tuple[Advert | None, float]:
-            advert = self._advert(now)
-            return (advert if advert.heartbeat is not None else None), advert.again
-
-        return self._wait(clock, most, ask)
+        return self._wait(clock, most, self._next_advert)
 
     def tick(self, now: float) -> None:
         """Do what is due, deaths included. No earlier datagram may still wait in the socket."""
@@ -207,13 +206,13 @@ class Node:
 
     # -- inside; the lock is held -------------------------------------------------------------------------------------
 
-    def _advert(self, now: float) -> Advert:
+    def _next_advert(self, now: float) -> tuple[Advert | None, float]:
         self._advance(now, socket_drained=False)
-        election, timer = self._election, self._advert_timer
-        if not timer.due(election.advertised, election.config.interval, now):
-            return Advert(None, (), min(timer.next_at, self._deadline))
-        heartbeat = Heartbeat(election.advertised, self._eip, election.config.instance_id)
-        return Advert(heartbeat, tuple(self.admission.members.values()), min(timer.next_at, self._deadline))
+        election, timer, advert = self._election, self._advert_timer, None
+        if timer.due(election.advertised, election.config.interval, now):
+            heartbeat = Heartbeat(election.advertised, self._eip, election.config.instance_id)
+            advert = Advert(heartbeat, tuple(self.admission.members.values()))
+        return advert, min(timer.next_at, self._deadline)
 
     def _next_call(self, lane: Lane, now: float) -> tuple[Call | None, float]:
         self._advance(now, socket_drained=False)

@@ -31,10 +31,11 @@ import math
 import random
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Trouble
-from exoip.core.election import HOLDING_UNFIT, LEAVING, Election, LocalState, Role
+from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.mutations import Mutations
 from exoip.core.observed import Observed
+from exoip.core.peers import HOLDING_UNFIT, LEAVING, LocalState, Role
 from exoip.core.reads import Reads
 from exoip.core.split_brain import StandBack
 from exoip.core.unfit import UnfitReasons

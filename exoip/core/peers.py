@@ -21,7 +21,7 @@ _MEANINGS = {
 }
 
 
-def priority_meaning(priority: int) -> str:
+def describe(priority: int) -> str:
     """Describe a node that advertises this priority, in words for people."""
     return _MEANINGS.get(priority, f"at priority {priority}")
 

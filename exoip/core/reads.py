@@ -25,11 +25,12 @@ import random
 
 from exoip.core.backoff import Backoff, CircuitBreaker
 from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
-from exoip.core.election import Election, Role
+from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.holder_query import HolderQuery
 from exoip.core.mutations import Mutations
 from exoip.core.observed import Observed
+from exoip.core.peers import Role
 from exoip.core.read_schedule import ReadSchedule
 
 MOST_CANDIDATES = 100  # read of one list: an old API ignores the filter and lists every instance

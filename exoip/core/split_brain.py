@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import math
 
-from exoip.core.election import Election, Role
+from exoip.core.election import Election
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.holder_query import HolderQuery
 from exoip.core.mutations import Mutations
 from exoip.core.observed import Observed
+from exoip.core.peers import Role
 
 FIRST_STAND_BACK = 60.0  # seconds
 LONGEST_STAND_BACK = 3600.0  # seconds

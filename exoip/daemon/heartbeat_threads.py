@@ -58,11 +58,11 @@ class Sender(SupervisedThread):
 
     def turn(self) -> None:
         """Wait until a heartbeat is due and send it to every member."""
-        beat = self._node.wait_advert(self._clock, self._round_time)
-        if beat is None or beat.heartbeat is None:
+        advert = self._node.wait_advert(self._clock, self._round_time)
+        if advert is None:
             return
-        datagram = self._link.auth_policy.sign(encode(beat.heartbeat), self._stamp_source.next(self._link.wall()))
-        for place in beat.targets:
+        datagram = self._link.auth_policy.sign(encode(advert.heartbeat), self._stamp_source.next(self._link.wall()))
+        for place in advert.targets:
             try:
                 self._channel.send(datagram, *place)
             except OSError as error:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 
 from exoip.config.options import Config
 from exoip.core.calls import Lane
-from exoip.core.election import ElectionConfig
 from exoip.core.events import Event
 from exoip.core.node import Node
+from exoip.core.peers import ElectionConfig
 from exoip.core.read_schedule import REFRESH_INTERVAL
 from exoip.daemon.addons import Addons
 from exoip.daemon.api_worker import ApiCaller, ApiWorker, ClientPool

@@ -50,7 +50,7 @@ class Beats:
             for one, datagram in self.peers:
                 one.send(datagram)
                 spent += cost(self.receiver.turn)
-            self.node.advert(clock())
+            self.node.next_advert(clock())
             samples.append(spent / len(self.peers))
         return samples
 

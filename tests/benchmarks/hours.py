@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from exoip.core.election import Role
+from exoip.core.peers import Role
 from exoip.core.read_schedule import REFRESH_INTERVAL
 from exoip.heartbeat.wire import Heartbeat, decode, encode
 from exoip.telemetry.journal import Journal

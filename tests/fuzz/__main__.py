@@ -33,8 +33,8 @@ from pathlib import Path
 from typing import Any
 
 from exoip.config.parse import Config, describe, parse
-from exoip.core.election import ElectionConfig
 from exoip.core.node import Node
+from exoip.core.peers import ElectionConfig
 from exoip.daemon.heartbeat_threads import HeartbeatLink, Receiver
 from exoip.errors import ApiError, ConfigError, ControlRequestError
 from exoip.exoscale import client, metadata
@@ -94,7 +94,7 @@ class Hearing:
 
     def __call__(self, datagram: bytes, address: str) -> None:
         self.now += 0.01
-        self.node.advert(self.now)  # else it would find that it has slept
+        self.node.next_advert(self.now)  # else it would find that it has slept
         peers, refused = self.node._election.peers, self.node._dropped.counts.total()
         before = {one: peer.last_seen for one, peer in peers.items()}
         received = datagram[: SIGNED + 1]  # no more of it is read from the socket

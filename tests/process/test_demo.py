@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from exoip.config.parse import parse
 from exoip.core import backoff, mutations, read_schedule
-from exoip.core.election import ElectionConfig, Role
 from exoip.core.events import Event as NodeEvent
 from exoip.core.events import EventName
 from exoip.core.node import Node
+from exoip.core.peers import ElectionConfig, Role
 from exoip.heartbeat.wire import Heartbeat
 from exoip.telemetry.journal import Journal
 from tests.demo import pace, partition
@@ -205,7 +205,7 @@ def entries_of_a_death() -> list[dict[str, str]]:
     node = Node(ElectionConfig(OWN), EIP, {OTHER: ("127.0.0.12", 1)}, 0.0, emit=events.append)
     node.heard(Heartbeat(20, EIP, OTHER), "127.0.0.12", 1.0)
     for step in range(5, 18):  # it must not sleep past its own schedule
-        node.advert(step / 4)
+        node.next_advert(step / 4)
     node.tick(4.25)
     return [entry(one) for one in events]
 

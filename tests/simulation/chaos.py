@@ -7,7 +7,7 @@ import random
 import traceback
 from dataclasses import dataclass, field
 
-from exoip.core.election import Role
+from exoip.core.peers import Role
 from tests.simulation.world import Host, World
 
 MODES = ("fail", "refuse", "unreachable", "hang", "lost", "late", "operation")

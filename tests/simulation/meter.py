@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from exoip.core.election import Role
 from exoip.core.events import Event
+from exoip.core.peers import Role
 from tests.simulation.world import Host, World
 
 

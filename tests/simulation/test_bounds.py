@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from exoip.core.election import Role
+from exoip.core.peers import Role
 from tests.simulation.world import Host, World
 
 P = 0.25

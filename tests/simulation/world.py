@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
-from exoip.core.election import ElectionConfig
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
+from exoip.core.peers import ElectionConfig
 from exoip.heartbeat.wire import Heartbeat, decode, encode
 from exoip.sandbox.model import ZoneError
 from exoip.sandbox.zone import Zone
@@ -194,7 +194,7 @@ class Host:
             self.deaf = False
             waiting, self.inbox = list(self.inbox), deque()
             if self.world.rng.random() < 0.5 and self.node is not None:  # a thread that is not the receiver wakes first
-                self.node.advert(self.now)
+                self.node.next_advert(self.now)
             for deliver in waiting:
                 deliver()
             self.pump()
@@ -223,10 +223,9 @@ class Host:
         node.tick(self.now)
         while True:
             self.poked = False
-            beat = node.advert(self.now)
-            if beat.heartbeat is not None:
-                self.world.broadcast(self, beat.heartbeat)
-            wake = beat.again
+            advert, wake = node.next_advert(self.now)
+            if advert is not None:
+                self.world.broadcast(self, advert.heartbeat)
             for lane in Lane:
                 call, at = node.next_call(lane, self.now)
                 if call is not None:

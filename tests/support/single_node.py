@@ -22,9 +22,9 @@ from collections.abc import Callable
 from typing import Any
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
-from exoip.core.election import ElectionConfig, Role
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
+from exoip.core.peers import ElectionConfig, Role
 from exoip.core.snapshot import Snapshot
 from exoip.heartbeat.wire import Heartbeat
 from tests.simulation.world import EIP, instance_id
@@ -104,11 +104,11 @@ class SingleNode:
         for _ in range(100):
             before = len(self.events)
             wake, busy = self.node.next_death(), False
-            beat = self.node.advert(self.now)
-            if beat.heartbeat is not None:
-                self.beats.append((self.now, beat.heartbeat.priority))
+            advert, again = self.node.next_advert(self.now)
+            if advert is not None:
+                self.beats.append((self.now, advert.heartbeat.priority))
                 busy = True
-            wake = min(wake, beat.again)
+            wake = min(wake, again)
             for lane in Lane:
                 call, at = self.node.next_call(lane, self.now)
                 if call is not None:

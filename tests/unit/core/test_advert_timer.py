@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exoip.core.advert_timer import FAREWELL_SPACING, FAREWELLS, AdvertTimer
-from exoip.core.election import LEAVING, ElectionConfig
+from exoip.core.peers import LEAVING, ElectionConfig
 
 TERMS = ElectionConfig("m", 10, 1.0, 3.0)
 

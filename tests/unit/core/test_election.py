@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exoip.core.election import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, Election, ElectionConfig, LocalState, Role
+from exoip.core.election import Election
 from exoip.core.events import Event, EventName
+from exoip.core.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, ElectionConfig, LocalState, Role
 
 INTERVAL, RATIO = 1.0, 3.0
 DEAD = INTERVAL * RATIO

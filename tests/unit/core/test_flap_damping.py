@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exoip.core.election import Election, ElectionConfig, LocalState
+from exoip.core.election import Election
 from exoip.core.events import EventName
 from exoip.core.flap_damping import CHANGES, FIRST_DELAY, LONGEST_DELAY, WINDOW, Damping
+from exoip.core.peers import ElectionConfig, LocalState
 
 gaps = st.lists(st.floats(0.01, 2 * WINDOW), max_size=40)
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from exoip.core.calls import Failure, Kind, Lane
-from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from exoip.core.events import EventName
+from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from tests.simulation.world import instance_id
 from tests.support.single_node import DEAD, INTERVAL, SingleNode, backup, master
 

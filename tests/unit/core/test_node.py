@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from exoip.core.admission import REPORT_INTERVAL
 from exoip.core.calls import Failure, Kind, Lane, Outcome
-from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, ElectionConfig, Role
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
+from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, ElectionConfig, Role
 from exoip.core.unfit import OPERATOR, UnfitReason
 from exoip.heartbeat.authentication import Proof
 from exoip.heartbeat.wire import Heartbeat
@@ -178,18 +178,17 @@ class TestAdverts:
 
     def test_to_every_member_and_nobody_else(self):
         bench = SingleNode()
-        out = bench.node.advert(0.0)
+        out, _ = bench.node.next_advert(0.0)
         assert sorted(out.targets) == [("host-a", 12345), ("host-z", 12345)]
         assert out.heartbeat == Heartbeat(10, EIP, instance_id("m"))
         members = {instance_id(name): (name, 7) for name in "mbc"}
         bench.node.set_members(members, 0.5)
-        assert sorted(bench.node.advert(1.0).targets) == [("b", 7), ("c", 7)]
+        assert sorted(bench.node.next_advert(1.0)[0].targets) == [("b", 7), ("c", 7)]
 
     def test_nothing_between_and_when_to_ask_again(self):
         bench = SingleNode()
-        assert bench.node.advert(0.0).again == INTERVAL
-        out = bench.node.advert(0.5)
-        assert (out.heartbeat, out.targets, out.again) == (None, (), INTERVAL)
+        assert bench.node.next_advert(0.0)[1] == INTERVAL
+        assert bench.node.next_advert(0.5) == (None, INTERVAL)
 
     def test_at_once_when_the_priority_changed_and_the_rhythm_stays(self):
         bench = SingleNode()
@@ -243,7 +242,7 @@ class TestStall:
             case "heard":
                 bench.node.heard(beat("a", 5), "host-a", late)
             case "beat":
-                bench.node.advert(late)
+                bench.node.next_advert(late)
             case "tick":
                 bench.node.tick(late)
             case "read":
@@ -392,7 +391,7 @@ def sleepy_node(interval: float = 300.0, emit: Callable[[Event], None] = lambda 
     """A node whose next deadline is far away, and whose beat of the start is sent."""
     members = {instance_id(name): (f"host-{name}", 12345) for name in "az"}
     node = Node(ElectionConfig(instance_id("m"), 10, interval), EIP, members, time.monotonic(), emit=emit, **options)
-    assert node.advert(time.monotonic()).heartbeat is not None
+    assert node.next_advert(time.monotonic())[0] is not None
     return node
 
 
@@ -400,7 +399,7 @@ class TestWaiting:
     def test_a_beat_that_is_due_does_not_wait(self):
         members = {instance_id("a"): ("host-a", 12345)}
         node = Node(ElectionConfig(instance_id("m")), EIP, members, time.monotonic(), emit=lambda event: None)
-        assert node.wait_advert(time.monotonic, FOREVER).heartbeat is not None
+        assert node.wait_advert(time.monotonic, FOREVER) is not None
 
     def test_without_anything_to_do_it_returns_in_time(self):
         node = sleepy_node()
@@ -412,7 +411,7 @@ class TestWaiting:
     def test_the_interval_wakes_the_sender(self):
         node = sleepy_node(interval=0.05)
         for _ in range(3):
-            assert node.wait_advert(time.monotonic, FOREVER).heartbeat is not None
+            assert node.wait_advert(time.monotonic, FOREVER) is not None
 
     @pytest.mark.parametrize("what", ["health", "leave", "terms"])
     def test_a_new_priority_wakes_the_sender(self, what):
@@ -436,13 +435,13 @@ class TestWaiting:
         for step in range(1, 8):  # a listening that takes no time
             clock[0] = start + step
             node.heard(beat("a", 5), "host-a", clock[0])
-            node.advert(clock[0])
+            node.next_advert(clock[0])
             node.tick(clock[0])
         assert node.snapshot(clock[0]).role is Role.BACKUP
         result = in_thread(lambda: node.wait_call(Lane.MUTATIONS, lambda: clock[0], FOREVER))
         for step in range(8, 11):
             clock[0] = start + step
-            node.advert(clock[0])
+            node.next_advert(clock[0])
         node.tick(clock[0])
         assert result().kind is Kind.ATTACH
 
@@ -460,7 +459,7 @@ class TestWaiting:
         for _ in range(10):
             bench.advance_to(bench.node.next_death() - 1e-3)
             bench.heard("a", 5)
-            bench.node.advert(bench.now)
+            bench.node.next_advert(bench.now)
             woken: list[float] = []
             bench.node._wake.notify_all = lambda woken=woken: woken.append(bench.now)
             bench.now += 2e-3

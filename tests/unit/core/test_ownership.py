@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from exoip.core.calls import Failure, Kind, Lane, Purpose
-from exoip.core.election import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from exoip.core.events import EventName
+from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from tests.support.single_node import DEAD, SingleNode, backup, master
 
 LATENCY = 0.1  # of the bench

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from exoip.core.calls import Kind
-from exoip.core.election import Role
+from exoip.core.peers import Role
 from tests.simulation.meter import unsettled
 from tests.simulation.world import Host, World
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Purpose
-from exoip.core.election import HOLDING_UNFIT, LEAVING, Role
 from exoip.core.events import EventName
+from exoip.core.peers import HOLDING_UNFIT, LEAVING, Role
 from tests.simulation.world import instance_id
 from tests.support.single_node import DEAD, SingleNode, backup, master, name_of
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from exoip.core.calls import Failure, Kind
-from exoip.core.election import Role
+from exoip.core.peers import Role
 from exoip.core.snapshot import PeerView, Snapshot, status
 from tests.simulation.world import EIP
 from tests.support.single_node import SingleNode, backup, master

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
-from exoip.core.election import ElectionConfig, Role
 from exoip.core.node import Node
+from exoip.core.peers import ElectionConfig, Role
 from exoip.daemon.api_worker import ApiCaller, ApiWorker, ClientPool
 from exoip.errors import ApiUnavailable, ConfigError
 from exoip.exoscale.client import Client

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from exoip.core.election import ElectionConfig, Role
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
+from exoip.core.peers import ElectionConfig, Role
 from exoip.daemon.heartbeat_threads import HeartbeatLink, Receiver, Sender
 from exoip.heartbeat.authentication import AuthMode, AuthPolicy
 from exoip.heartbeat.flood_filter import FILTER_TIME, FLOOD_THRESHOLD, bpf_program
@@ -61,7 +61,7 @@ class Fixture:
             channel, self.node, self.events.append, auth_policy or AuthPolicy(), self.clock, lambda: wall
         )
         self.receiver = Receiver(self.link, ROUND)
-        self.node.advert(self.clock.now)
+        self.node.next_advert(self.clock.now)
         self.node.heard(Heartbeat(5, EIP, PEER), address, self.clock.now)
         self.heard_at = self.clock.now
         self.death = self.node.next_death()
@@ -70,7 +70,7 @@ class Fixture:
         """Let time pass without a stall."""
         while self.clock.now < end:
             self.clock.now = min(end, self.clock.now + self.config.interval)
-            self.node.advert(self.clock.now)
+            self.node.next_advert(self.clock.now)
 
     @property
     def alive(self) -> bool:
@@ -181,7 +181,7 @@ class TestReceiver:
         config = ElectionConfig(OWN, 10, 0.2, 1.0)
         node = Node(config, EIP, {PEER: ("127.0.0.1", 9)}, time.monotonic(), emit=events.append)
         receiver = Receiver(HeartbeatLink(channel, node, events.append, AuthPolicy(), time.monotonic), PATIENCE)
-        node.advert(time.monotonic())
+        node.next_advert(time.monotonic())
         node.heard(Heartbeat(5, EIP, PEER), "127.0.0.1", time.monotonic())
         started = time.monotonic()
         receiver.turn()
