@@ -22,6 +22,7 @@ from exoip.operator.health import Checker
 from exoip.operator.hooks import HookCaller, HookState
 from exoip.telemetry import metrics
 from exoip.telemetry.log import log
+from exoip.thread import SupervisedThread
 
 if TYPE_CHECKING:
     from exoip.telemetry.exporter import MetricsServer
@@ -74,7 +75,7 @@ class Addons:
         self.hook_caller = self._hook_caller(config.hook)
 
     @property
-    def supervised(self) -> list[Checker | HookCaller]:
+    def supervised(self) -> list[SupervisedThread]:
         """The threads for the supervisor to watch."""
         return [*self.checkers, *([self.hook_caller] if self.hook_caller else [])]
 

@@ -23,14 +23,13 @@ from exoip.exoscale.client import Client
 from exoip.exoscale.topology import Topology
 from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.operator.control_commands import ControlledNode
-from exoip.operator.health import Checker
-from exoip.operator.hooks import HookCaller
 from exoip.telemetry import metrics
 from exoip.telemetry.counters import Counters
 from exoip.telemetry.journal import Journal
 from exoip.telemetry.log import log, set_verbose
 from exoip.telemetry.metrics import HeartbeatCounts, MetricsInput
 from exoip.telemetry.status import StatusInput
+from exoip.thread import SupervisedThread
 
 
 class RunningNode:
@@ -70,7 +69,7 @@ class RunningNode:
         self._addons = Addons(config, self.node, environ, emit, self.metrics, after_crash=after_crash)
 
     @property
-    def threads(self) -> list[Sender | Receiver | ApiWorker | Checker | HookCaller]:
+    def threads(self) -> list[SupervisedThread]:
         """The threads for the supervisor to watch; without one of them the daemon is of no use."""
         return [self._sender, self._receiver, *self._workers, *self._addons.supervised]
 
