@@ -9,8 +9,8 @@ from exoip.sandbox.faults import Fault
 from exoip.sandbox.zone import COMMANDS
 from tests.demo.instance import Instance
 from tests.demo.judge import Event
-from tests.demo.partition import Partition, PartitionError
 from tests.demo.stage import Act, Failed, Stage
+from tests.support.partition import Partition, PartitionError
 
 FROZEN = 3.0  # seconds at least
 REFUSALS = 2  # attaches that the API refuses before it is back: after the third the node would step aside for 10 s

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.demo.partition import PartitionError
 from tests.process.faults import partition, plan
 from tests.process.faults.chaos import INTERVAL, RATIO, Report, Run
+from tests.support.partition import PartitionError
 from tests.support.paths import ROOT
 
 CAN_NOT = 3  # the exit code where a fault that was asked for can not be had here

@@ -7,11 +7,10 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.demo.partition import PartitionError
 from tests.process.faults.node_probe import NodeProbe
-from tests.process.faults.partition import Cut
 from tests.process.faults.plan import Fault
 from tests.support.cluster import GROUP, Cluster
+from tests.support.partition import Partition, PartitionError
 
 Undo = Callable[[], None]
 
@@ -149,7 +148,7 @@ class Actions:
     def _cut(self, fault: Fault, *, oneway: bool = False, told: bool = False) -> Undo:
         others = [fault.other] if fault.other else [name for name in self.cluster.nodes if name != fault.node]
         one, other = [self.cluster[fault.node].address], [self.cluster[name].address for name in others]
-        cut = Cut(one, other, self.cluster.port, oneway=oneway, told=told)
+        cut = Partition(one, other, self.cluster.port, oneway=oneway, told=told)
         try:
             self._cuts.enter_context(cut)
         except PartitionError as error:

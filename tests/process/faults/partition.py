@@ -7,7 +7,6 @@ kills the others when that ends, whatever it ends of.
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
 import shutil
 import socket
@@ -15,7 +14,7 @@ import struct
 import subprocess
 from collections.abc import Sequence
 
-from tests.demo.partition import Partition, PartitionError
+from tests.support.partition import Partition, PartitionError
 
 _NEW = ("--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 _WAYS = (
@@ -24,7 +23,6 @@ _WAYS = (
 )  # as root; as anybody, where that may be had
 _INSIDE = "EXOIP_FAULTS_NAMESPACE"  # set in a process that runs in the namespace
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
-_numbers = itertools.count(1)
 
 
 def inside() -> bool:
@@ -53,34 +51,7 @@ def loopback_up() -> None:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
 
 
-class Cut(Partition):
-    """As Partition; any number of them at a time, and in one direction only if `oneway`.
-
-    `told`: the kernel refuses the sender at once (EPERM) instead of losing what was sent.
-    """
-
-    def __init__(
-        self, one: Sequence[str], other: Sequence[str], port: int, *, oneway: bool = False, told: bool = False
-    ) -> None:
-        super().__init__(one, other, port)
-        self._oneway, self._told = oneway, told
-        self._number = next(_numbers)
-
-    def rules(self, table: str, probe: int) -> str:
-        """The table, under a name of its own."""
-        one, other = ("{ " + ", ".join(side) + " }" for side in self._sides)
-        ways = [(one, other)] if self._oneway else [(one, other), (other, one)]
-
-        def chain(hook: str, ports: str) -> str:
-            drops = "; ".join(f"ip saddr {a} ip daddr {b} udp dport {ports} drop" for a, b in ways)
-            return f"chain {hook} {{ type filter hook {hook} priority filter; {drops}; }};"
-
-        port = str(self._port)
-        chains = [chain("input", f"{{ {port}, {probe} }}")] + ([chain("output", port)] if self._told else [])
-        return f"table ip {table}_{self._number} {{ flags owner; {' '.join(chains)} }}"
-
-
 def possible() -> None:
     """Raise PartitionError where this process can not cut."""
-    with Cut(["127.0.0.2"], ["127.0.0.3"], 9):
+    with Partition(["127.0.0.2"], ["127.0.0.3"], 9):
         pass
