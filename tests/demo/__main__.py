@@ -1,16 +1,15 @@
 """The command: `python -m tests.demo`, which `script/demo` runs.
 
-Exit codes: 0 the Elastic IP was always where it belongs, 1 it was not, or the demo could not be played, 2 usage, 130 Ctrl-C.
+Exit codes: 0 the Elastic IP was always where it belongs; 1 it was not, or the demo cannot run here;
+2 usage; 130 Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,48 +18,41 @@ from tests.demo import report
 from tests.demo.cluster import EIP, Cluster
 from tests.demo.display import Display
 from tests.demo.instance import InstanceError
-from tests.demo.pace import Pace
+from tests.demo.runner import Failed
 from tests.demo.scenario import Scenario
-from tests.demo.stage import Failed
+from tests.demo.timing import Timing
 
 TAIL = 40  # lines of each log, shown on failure
 INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play the demo; returns the exit code."""
+    """Run the demo; return the exit code."""
     options = _parser().parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # so that everything is put away then too
-    display = Display(sys.stdout)
+        signal.signal(number, signal.default_int_handler)  # so that everything is cleaned up then too
     try:
-        with contextlib.ExitStack() as stack:
-            if options.keep_logs is None:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="exoip-demo-")))
-            else:
-                folder = options.keep_logs
-                folder.mkdir(parents=True, exist_ok=True)
-            return _play(folder, display)
+        return _run(options.keep_logs, Display(sys.stdout))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # our reader left; let the exit flush in peace
         return 1
     except OSError as error:
-        sys.stderr.write(f"the demo can not be played here: {error}\n")
+        sys.stderr.write(f"the demo cannot run here: {error}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; everything is put away\n")
+        sys.stderr.write("interrupted; all processes have ended\n")
         return INTERRUPTED
 
 
-def _play(folder: Path, display: Display) -> int:
-    pace, started = Pace(), time.monotonic()
-    with Cluster(pace, folder) as cluster:
+def _run(logs: Path | None, display: Display) -> int:
+    timing, started = Timing(), time.monotonic()
+    with Cluster(timing) as cluster:
         scenario = Scenario(cluster, display)
-        display.block = cluster.state
+        display.block = cluster.lines
         display.say(
-            f"{EIP} stands for the Elastic IP. Heartbeats every {pace.interval:g} s, dead after {pace.dead_time:g} s without one; "
-            f"a call to the API takes {pace.call * 1000:g} ms, an operation {pace.operation * 1000:g} ms. "
-            "Flap damping is off: it would stop the demo from moving the address so often."
+            f"{EIP} stands for the Elastic IP. Heartbeats every {timing.interval:g} s, dead after "
+            f"{timing.dead_time:g} s without one; a call to the API takes {timing.call * 1000:g} ms, an operation "
+            f"{timing.operation * 1000:g} ms. Flap damping is off: it would prevent moving the address so often."
         )
         try:
             scenario.play()
@@ -71,22 +63,31 @@ def _play(folder: Path, display: Display) -> int:
             # A second Ctrl-C must not leave children behind: what follows takes a moment at most
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
+            _keep(cluster, logs)
     _report(scenario, display)
     took = f"{time.monotonic() - started:.0f} s"
     if scenario.problems:
-        display.say(f"\nWRONG, after {took}:")
+        display.say(f"\nFAIL after {took}:")
         for problem in scenario.problems:
             display.say(f"- {problem}")
         return 1
-    display.say(f"\nAll well: after every event the Elastic IP was where it belongs, within its bound ({took}).")
+    display.say(f"\nok: after every event the Elastic IP was where it belongs, within its bound ({took}).")
     return 0
+
+
+def _keep(cluster: Cluster, logs: Path | None) -> None:
+    """Write each node's log to that directory, if there is one."""
+    if logs is not None:
+        logs.mkdir(parents=True, exist_ok=True)
+        for instance in cluster.instances:
+            (logs / f"{instance.name}.log").write_text("".join(f"{line}\n" for line in instance.daemon.lines))
 
 
 def _report(scenario: Scenario, display: Display) -> None:
     if scenario.problems:
         for instance in scenario.cluster.instances:
-            display.say(f"\nthe log of {instance.name}, its last {TAIL} lines:")
-            for line in instance.log_path.read_text("utf-8", "replace").splitlines()[-TAIL:]:
+            display.say(f"\nthe last {TAIL} lines of the log of {instance.name}:")
+            for line in instance.daemon.lines[-TAIL:]:
                 display.say(f"    {line}")
     display.say()
     for line in [*report.table(scenario.rows), *report.NOTES, *scenario.remarks]:
@@ -96,10 +97,10 @@ def _report(scenario: Scenario, display: Display) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="script/demo",
-        description="Three real nodes keep an address alive on this machine, through failures of every kind; takes under a minute.",
+        description="Three real nodes keep an address alive on this machine through all kinds of failures, in under a minute.",
         epilog="Exit code 0: the address was always where it belongs; 1: it was not.",
     )
-    parser.add_argument("--keep-logs", metavar="DIR", type=Path, help="put the nodes' logs there, and keep them")
+    parser.add_argument("--keep-logs", metavar="DIR", type=Path, help="write the nodes' logs to this directory")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The client of the demo: asks the Elastic IP's web server all the time, and notes who answered, or that nobody did."""
+"""The demo's client: sends requests to the Elastic IP's web server and notes who answered."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-EVERY = 0.05  # seconds
-TIMEOUT = 1.0
-RUN = 5
+EVERY = 0.05  # seconds between two requests
+TIMEOUT = 1.0  # seconds for each
+RUN = 5  # requests with one outcome that make a change
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, over at monotonic second `at`; `answer` is the name that came back, "" for none: it is lost, and `why` says how."""
+    """A request that ended at monotonic second `at`. `answer`: the name of the node, "" if it was lost, for `why`."""
 
     at: float
     answer: str
@@ -25,25 +25,25 @@ class Request:
 
 
 class Change:
-    """Tells when another one answers, or nobody: after RUN requests in a row with one outcome, so not while two share them."""
+    """Notices when another node answers, or none: after RUN requests with one outcome, so not while two share them."""
 
     def __init__(self) -> None:
-        self._told: str | None = None
+        self._outcome: str | None = None
         self._last = ""
         self._run = 0
 
-    def look(self, request: Request) -> str:
-        """Take the next request; returns a sentence when something is different by now, else ""."""
+    def after(self, request: Request) -> str:
+        """Return a sentence if the outcome has changed with this request, else ""."""
         self._run = self._run + 1 if request.answer == self._last else 1
         self._last = request.answer
-        if self._run < RUN or request.answer == self._told:
+        if self._run < RUN or request.answer == self._outcome:
             return ""
-        self._told = request.answer
+        self._outcome = request.answer
         return f"{RUN} requests in a row {f'reach {request.answer}' if request.answer else f'are lost: {request.why}'}"
 
 
 class Client:
-    """Asks `http://address:port/` from a thread of its own, with a connection for each request, as long as the context lasts."""
+    """Sends requests to `http://address:port/` from a thread, each on a new connection, while the context lasts."""
 
     def __init__(self, address: tuple[str, int], every: float = EVERY, timeout: float = TIMEOUT) -> None:
         self._address = address
@@ -65,11 +65,11 @@ class Client:
 
     @property
     def requests(self) -> list[Request]:
-        """All requests that are over, oldest first."""
+        """All requests that ended, oldest first."""
         return self._requests[:]
 
     def lost(self, start: float = 0.0, end: float = float("inf")) -> int:
-        """How many requests were lost from second `start` on and before `end`."""
+        """Return how many requests were lost from second `start` on and before `end`."""
         return sum(start <= one.at < end and not one.answer for one in self.requests)
 
     def _run(self) -> None:
@@ -78,7 +78,7 @@ class Client:
             began = time.monotonic()
             answer, why = self._ask()
             self._requests.append(Request(time.monotonic(), answer, why))
-            due = max(due + self._every, began)  # one that took long is not made up for by a burst
+            due = max(due + self._every, began)  # no burst after one that took long
 
     def _ask(self) -> tuple[str, str]:
         with contextlib.closing(http.client.HTTPConnection(*self._address, timeout=self._timeout)) as connection:

@@ -1,4 +1,4 @@
-"""The zone, its Elastic IP (EIP) with traffic and a client, the three instances; and all that happens to them, in order."""
+"""The zone, its Elastic IP with traffic and a client, and three instances; reports all that happens to them, in order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import random
 import socket
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -17,39 +16,36 @@ from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.traffic import Traffic
 from exoip.sandbox.zone import COMMANDS, Zone
 from tests.demo.client import Change, Client
+from tests.demo.events import happened_at, in_timeline
 from tests.demo.instance import Instance
-from tests.demo.judge import History
-from tests.demo.pace import Pace
-from tests.demo.view import Entry as NodeEntry
-from tests.demo.view import happened_at, worth_telling
+from tests.demo.timing import Timing
+from tests.demo.verdict import History
+from tests.support.node_state import Entry as NodeEntry
 
 EIP = "127.0.0.100"
 ADDRESSES = ("127.0.0.11", "127.0.0.12", "127.0.0.13")
 GROUP = "demo"
-PORTS = range(
-    10000, 32000
-)  # below those that systems give to whoever asks for any: nobody takes a dead node's meanwhile
+PORTS = range(10000, 32000)  # below the ephemeral ones, so that no other process takes a dead node's
 _VERBS = {command: action for action, command in COMMANDS.items()}
 
 
 class Cluster:
-    """Three instances; the first is the best. A context: leaving it ends every child and every thread."""
+    """Three instances; the first has the best priority. Leaving the context ends all processes and threads."""
 
-    def __init__(self, pace: Pace, folder: Path) -> None:
-        self.pace = pace
-        self.zone = Zone("demo-1", EIP, operation_seconds=pace.operation)
-        self.zone.set_latency(pace.call)
+    def __init__(self, timing: Timing) -> None:
+        self.timing = timing
+        self.zone = Zone("demo-1", EIP, operation_seconds=timing.operation)
+        self.zone.set_latency(timing.call)
         self.server = SandboxServer(self.zone)
-        self.port = free_port(ADDRESSES)
+        self.port = _free_port()
         self.started = time.monotonic()
         self._targets: dict[str, tuple[str, int]] = {}
         self.traffic = Traffic(self.server.holders, (EIP, 0), self._targets)
         self.instances: list[Instance] = []
-        self._folder = folder
+        self.entries_of: dict[str, list[NodeEntry]] = {}  # the journal entries of each node, by its name
         self._read = 0  # entries of the zone's record
         self._seen = 0  # requests of the client
         self._change = Change()
-        self.told: dict[str, list[NodeEntry]] = {}  # what each node told, by its name
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -60,7 +56,7 @@ class Cluster:
             for number, address in enumerate(ADDRESSES, start=1):
                 instance = self._instance(f"node-{number}", address, 10 * number)
                 self.instances.append(instance)
-                self.told[instance.name] = []
+                self.entries_of[instance.name] = []
                 stack.callback(instance.close)
             self._stack = stack.pop_all()
         return self
@@ -74,16 +70,15 @@ class Cluster:
         made = self.zone.add_instance(name, self.server.now(), public_ip=address, groups=(GROUP,))
         secret = f"secret-of-{name}"
         self.zone.add_key(name, secret)
-        pace = self.pace
-        arguments = [
+        timing = self.timing
+        words = [
             *("-W", "-xi", EIP, "-i", made.id, "-G", GROUP, "-P", str(priority), "-l", f"{address}:{self.port}"),
-            *("-t", f"{pace.interval:g}", "-r", f"{pace.ratio:g}", "-xe", self.server.endpoint, "-xz", self.zone.name),
-            "--flap-damping=no",  # so many moves in a minute are what it is there to prevent
+            *("-t", f"{timing.interval:g}", "-r", f"{timing.ratio:g}", "-xe", self.server.endpoint, "-xz", "demo-1"),
+            "--flap-damping=no",  # it exists to prevent so many moves in a minute
         ]
-        environment = {"EXOSCALE_API_KEY": name, "EXOSCALE_API_SECRET": secret}
-        return Instance(name, made.id, address, priority, arguments, environment, self._folder)
+        return Instance(made, priority, words, {"EXOSCALE_API_KEY": name, "EXOSCALE_API_SECRET": secret})
 
-    # What is so
+    # State
 
     @property
     def names(self) -> dict[str, str]:
@@ -92,89 +87,82 @@ class Cluster:
 
     @property
     def history(self) -> History:
-        """Who held the EIP since when."""
-        with self.server.lock:
-            self.zone.advance(self.server.now())
-            return self.zone.record.holding(self.zone.eip.id)
+        """Who held the Elastic IP since when."""
+        self.record()
+        return self.zone.record.holding(self.zone.eip.id)
 
-    @property
-    def holders(self) -> frozenset[str]:
-        """The ids of those that hold the EIP now."""
-        return self.server.holders()
-
-    def entries(self, since: int = 0) -> list[Entry]:
-        """The zone's record, from entry `since` on."""
+    def record(self, since: int = 0) -> list[Entry]:
+        """Return the zone's record, from entry `since` on."""
         with self.server.lock:
             self.zone.advance(self.server.now())
             return self.zone.record.since(since)
 
     def monotonic(self, wall: float) -> float:
-        """A Unix time as monotonic seconds."""
+        """Return a Unix time as monotonic seconds."""
         return wall - (self.zone.record.wall_offset or 0.0)
 
-    def let_go_at(self, instance: Instance) -> float | None:
-        """When the instance last let go of the EIP itself, or left: until then it advertised 254 or 255. None: never."""
+    def last_unfit_advert(self, instance: Instance) -> float | None:
+        """Return when the instance last released the Elastic IP or left, so advertised 254 or 255; None for never."""
         own = [
-            entry.time + self.pace.seen_done
-            for entry in self.entries()
+            entry.time + self.timing.seen_done
+            for entry in self.record()
             if entry.kind == "holders" and entry.outcome == "detached" and entry.instance == instance.id
             if entry.key == instance.name
         ]
-        return max([*own, *([instance.exited_at] if instance.exited_at is not None else [])], default=None)
+        return max([*own, *([] if instance.exited_at is None else [instance.exited_at])], default=None)
 
-    # What happens
-
-    def happenings(self) -> list[tuple[float, str, str]]:
-        """What happened since the last time, oldest first: monotonic seconds, who tells it, one sentence."""
-        found = []
-        entries = self.entries(self._read)
-        self._read += len(entries)
-        found += [(entry.time, "zone", told) for entry in entries if (told := self._told(entry))]
-        for instance in self.instances:
-            instance.listen()
-            if instance.web_port is not None:
-                self._targets[instance.id] = (instance.address, instance.web_port)
-            told = instance.news()
-            self.told[instance.name] += told
-            found += [
-                (self.monotonic(happened_at(one)), instance.name, one["MESSAGE"]) for one in told if worth_telling(one)
-            ]
-        requests = self.client.requests[self._seen :]
-        self._seen += len(requests)
-        found += [(one.at, "client", change) for one in requests if (change := self._change.look(one))]
-        return sorted(found, key=lambda one: one[0])
-
-    def _told(self, entry: Entry) -> str:
-        names = self.names
-        if entry.kind == "holders":
-            return f"{EIP} is on {' and '.join(sorted(names[one] for one in entry.holders)) or 'nobody'}"
-        verb = _VERBS.get(entry.operation)
-        if verb is None or entry.kind not in ("call", "answer"):
-            return ""
-        what = f"{verb} {names.get(entry.instance, entry.instance)}, asked by {entry.key}"
-        if entry.kind == "call":
-            return what
-        return f"refused with {entry.status}: {what}" if entry.status >= 400 else ""
-
-    def state(self) -> Sequence[str]:
-        """The state of each node and of the traffic, one line each."""
-        holders = self.holders
+    def lines(self) -> Sequence[str]:
+        """Return the state of each node and of the traffic, one line each."""
+        holders = self.server.holders()
         lines = [
-            f"  {one.name}  {one.address}  {'holds' if one.id in holders else '     '}  {one.state}"
+            f"  {one.name}  {one.address}  {'holds' if one.id in holders else '     '}  {one.description}"
             for one in self.instances
         ]
         requests = self.client.requests
         last = requests[-1].answer or "no answer" if requests else "-"
         return [*lines, f"  {EIP}: {len(requests)} requests, {self.client.lost()} lost, the last one: {last}"]
 
+    # What happens
 
-def free_port(addresses: Sequence[str]) -> int:
-    """A UDP port that is free on all these addresses. Raises OSError where an address can not be had."""
+    def happenings(self) -> list[tuple[float, str, str]]:
+        """Return what happened since the last call, oldest first: monotonic seconds, source, sentence."""
+        entries = self.record(self._read)
+        self._read += len(entries)
+        found = [(entry.time, "zone", text) for entry in entries if (text := self._describe(entry))]
+        for instance in self.instances:
+            instance.check()
+            if instance.web_port is not None:
+                self._targets[instance.id] = (instance.address, instance.web_port)
+            news = instance.news()
+            self.entries_of[instance.name] += news
+            shown = [one for one in news if in_timeline(one)]
+            found += [(self.monotonic(happened_at(one)), instance.name, one["MESSAGE"]) for one in shown]
+        requests = self.client.requests[self._seen :]
+        self._seen += len(requests)
+        found += [(one.at, "client", text) for one in requests if (text := self._change.after(one))]
+        return sorted(found, key=lambda one: one[0])
+
+    def _describe(self, entry: Entry) -> str:
+        """Return a sentence about an entry of the zone's record, "" if it does not matter here."""
+        names = self.names
+        if entry.kind == "holders":
+            return f"{EIP} is on {' and '.join(sorted(names[one] for one in entry.holders)) or 'no node'}"
+        verb = _VERBS.get(entry.operation)
+        if verb is None or entry.kind not in ("call", "answer"):
+            return ""
+        what = f"{verb} {names.get(entry.instance, entry.instance)}, requested by {entry.key}"
+        if entry.kind == "call":
+            return what
+        return f"answered with {entry.status}: {what}" if entry.status >= 400 else ""
+
+
+def _free_port() -> int:
+    """Return a UDP port that is free on all addresses. Raises OSError if there is none, or no such address."""
     for _ in range(100):
         port = random.choice(PORTS)
         with contextlib.ExitStack() as stack:
             try:
-                for address in addresses:
+                for address in ADDRESSES:
                     one = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
                     one.bind((address, port))
             except OSError as error:
@@ -182,4 +170,4 @@ def free_port(addresses: Sequence[str]) -> int:
                     raise
                 continue
         return port
-    raise OSError("no UDP port is free on " + ", ".join(addresses))
+    raise OSError("no UDP port is free on " + ", ".join(ADDRESSES))

@@ -1,4 +1,4 @@
-"""What the demo shows: the timeline as lines, and on a terminal, below them, the state of each node, kept up to date."""
+"""Show the timeline as lines and, on a terminal, the state of each node below them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UP_AND_CLEAR = "\x1b[{}F\x1b[J"
 
 
 class Display:
-    """Writes to `stream`. On a terminal (`live`) `block` gives the lines that stay at the bottom; piped there are plain lines only."""
+    """Writes to `stream`. On a terminal (`live`) the lines of `block` stay at the bottom; in a pipe there are plain lines only."""
 
     def __init__(
         self, stream: TextIO, block: Callable[[], Sequence[str]] | None = None, live: bool | None = None
@@ -30,7 +30,7 @@ class Display:
         self._stream.flush()
 
     def refresh(self) -> None:
-        """Bring the state at the bottom up to date, if it is time for that and something changed."""
+        """Update the state at the bottom if it changed, at most every REFRESH seconds."""
         now = time.monotonic()
         if not self.live or self.block is None or now < self._due:
             return
@@ -40,7 +40,7 @@ class Display:
             self._stream.flush()
 
     def end(self) -> None:
-        """Take the state away; from now on there are lines only."""
+        """Remove the state; from now on there are lines only."""
         self._stream.write(self._erase())
         self._stream.flush()
         self.block = None

@@ -1,223 +1,135 @@
-"""One instance of the demo: `exoip -W` as systemd would run it, and a web server beside it, both real processes.
-
-The daemon's log goes to one file and its events as JSON lines to another, which `news` reads. What
-it says to systemd (ready, its status) arrives on a socket.
-"""
+"""One instance of the demo: an exoip daemon and a web server beside it, both real processes."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO
 
-from tests.demo.view import Entry, View
+from exoip.sandbox import model
+from tests.support.node_state import Entry, NodeState
 from tests.support.paths import ROOT
-from tests.support.process import environment
+from tests.support.process import Process, environment
 
-DIES = 5.0  # seconds
+KILL_SECONDS = 5.0  # until a killed process is gone
+# A child is not reached by a Ctrl-C at the terminal, and dies with this process, for whatever reason
+_WRAPPER = ["setsid", "setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
 
 
 class InstanceError(Exception):
-    """A child process did not do what it must; the message says which, and what it did instead."""
+    """A child process ended unexpectedly; the message says which."""
 
 
-@dataclass(slots=True)
-class Daemon:
-    """One run of the daemon. Seconds are monotonic."""
-
-    process: subprocess.Popen[bytes]
-    ready_at: float | None = None
-    status: str = ""
-    view: View = field(default_factory=View)
-    stopped_at: float | None = None  # SIGTERM was sent
-    frozen: bool = False
-
-
-@dataclass(slots=True)
 class Instance:
-    """One instance. `arguments` and `environment` are the daemon's; `folder` takes its log, events and socket."""
+    """An instance of the zone. `words` and `env` are those of the daemon. Times are monotonic seconds."""
 
-    name: str
-    id: str
-    address: str
-    priority: int
-    arguments: Sequence[str]
-    environment: Mapping[str, str]
-    folder: Path
-    web: subprocess.Popen[bytes] | None = None
-    web_port: int | None = None
-    daemon: Daemon | None = None
-    exit_code: int | None = None  # of the last daemon, once it has ended by itself
-    exited_at: float | None = None
-    _notifications: socket.socket = field(init=False)
-    _events_read: int = 0
+    def __init__(self, instance: model.Instance, priority: int, words: Sequence[str], env: Mapping[str, str]) -> None:
+        self.name, self.id, self.address = instance.name, instance.id, instance.public_ip or ""
+        self.priority = priority
+        self.daemon = Process(instance.name, instance, words, environment(**env))
+        self.daemon.program = [*_WRAPPER, *self.daemon.program]
+        self.web: subprocess.Popen[bytes] | None = None
+        self.web_port: int | None = None
+        self.frozen = False
+        self.stopped_at: float | None = None  # SIGTERM was sent to the daemon
+        self.exited_at: float | None = None  # the daemon ended after that
+        self._unread: list[Entry] = []  # of daemons before this one
+        self._read = 0  # entries of this daemon
 
-    def __post_init__(self) -> None:
-        self._notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._notifications.bind(str(self._socket_path))
-        self._notifications.setblocking(False)
-        self.log_path.touch()
-        self._events_path.touch()
-
-    @property
-    def log_path(self) -> Path:
-        return self.folder / f"{self.name}.log"
-
-    @property
-    def _events_path(self) -> Path:
-        return self.folder / f"{self.name}.jsonl"
-
-    @property
-    def _socket_path(self) -> Path:
-        return self.folder / f"{self.name}.notify"
-
-    # What is done to it
+    # Actions
 
     def start(self) -> None:
-        """Start the whole instance."""
-        with self.log_path.open("ab") as log:
-            command = [sys.executable, "-m", "tests.demo.web", self.name, self.address]
-            self.web = _spawn(command, {}, subprocess.PIPE, log)
-        if self.web.stdout is not None:
-            os.set_blocking(self.web.stdout.fileno(), False)
+        """Start the web server and the daemon."""
+        command = [*_WRAPPER, sys.executable, "-m", "tests.demo.web", self.name, self.address]
+        self.web = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        assert self.web.stdout is not None
+        os.set_blocking(self.web.stdout.fileno(), False)
         self.start_daemon()
 
     def start_daemon(self) -> None:
         """Start the daemon alone."""
-        settings = {**self.environment, "NOTIFY_SOCKET": str(self._socket_path)}
-        self._drain_notifications()
-        with self.log_path.open("ab") as log:
-            command = [sys.executable, "-m", "tests.demo.node", str(self._events_path.resolve()), *self.arguments]
-            self.daemon = Daemon(_spawn(command, settings, subprocess.DEVNULL, log))
-        self.exit_code = self.exited_at = None
+        self._unread, self._read = self.news(), 0
+        self.frozen, self.stopped_at, self.exited_at = False, None, None
+        self.daemon.start()
 
     def kill(self) -> None:
-        """SIGKILL for the whole instance, as when its host dies."""
-        for process in self._processes():
-            process.kill()
-        for process in self._processes():
-            process.wait(DIES)
-            if process.stdout is not None:
-                process.stdout.close()
-        self.web = self.daemon = self.web_port = None
+        """Send SIGKILL to all processes, as if the host died."""
+        if self.web is not None:
+            self.web.kill()
+            self.web.wait(KILL_SECONDS)
+            if self.web.stdout is not None:
+                self.web.stdout.close()
+        if self.daemon.running:
+            self.daemon.kill()
+        self.web = self.web_port = None
 
     def stop_daemon(self) -> None:
-        """SIGTERM for the daemon, as `systemctl stop` does; the instance goes on."""
-        if self.daemon is not None:
-            self.daemon.stopped_at = time.monotonic()
-            self.daemon.process.terminate()
+        """Send SIGTERM to the daemon, as `systemctl stop` does; the web server goes on."""
+        self.stopped_at = time.monotonic()
+        self.daemon.send(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """SIGSTOP for the daemon; the instance goes on."""
-        if self.daemon is not None:
-            self.daemon.frozen = True
-            self.daemon.process.send_signal(signal.SIGSTOP)
+        """Send SIGSTOP to the daemon; the web server goes on."""
+        self.frozen = True
+        self.daemon.send(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT for the daemon."""
-        if self.daemon is not None:
-            self.daemon.frozen = False
-            self.daemon.process.send_signal(signal.SIGCONT)
+        """Send SIGCONT to the daemon."""
+        self.frozen = False
+        self.daemon.send(signal.SIGCONT)
 
     def close(self) -> None:
-        """End everything. A second time is no error."""
+        """End all processes. Closing it again does nothing."""
         self.kill()
-        self._notifications.close()
-        self._socket_path.unlink(missing_ok=True)
+        self.daemon.close(gently=False)
 
-    # What it tells
+    # State
 
-    def listen(self) -> None:
-        """Take in what the web server and the daemon said, and whether they ended. Raises InstanceError if one did so unasked."""
-        if self.web is not None and self.web.stdout is not None and self.web_port is None:
+    def check(self) -> None:
+        """Read the web server's port and see what has ended. Raises InstanceError if a process ended unexpectedly."""
+        if self.web is None:
+            return
+        if self.web_port is None and self.web.stdout is not None:
             with contextlib.suppress(BlockingIOError):
                 self.web_port = int(os.read(self.web.stdout.fileno(), 64) or b"0")
-        if self.web is not None and self.web.poll() is not None:
-            raise InstanceError(f"the web server of {self.name} ended unasked with exit code {self.web.returncode}")
-        if self.daemon is not None:
-            self._listen_to(self.daemon)
-
-    def _listen_to(self, daemon: Daemon) -> None:
-        for text in self._drain_notifications():
-            for line in text.split("\n"):
-                name, _, value = line.partition("=")
-                if name == "READY" and daemon.ready_at is None:
-                    daemon.ready_at = time.monotonic()
-                elif name == "STATUS":
-                    daemon.status = value
-        code = daemon.process.poll()
-        if code is None:
-            return
-        if daemon.stopped_at is None:
-            raise InstanceError(f"the daemon of {self.name} ended unasked with exit code {code}")
-        self.daemon, self.exit_code, self.exited_at = None, code, time.monotonic()
+        if self.web.poll() is not None:
+            raise InstanceError(f"the web server of {self.name} ended with exit code {self.web.returncode}")
+        if not self.daemon.running and self.exited_at is None:
+            if self.stopped_at is None:
+                raise InstanceError(f"the daemon of {self.name} ended with exit code {self.daemon.wait()}")
+            self.exited_at = time.monotonic()
 
     def news(self) -> list[Entry]:
-        """Return the journal entries of its daemons since the last call, and update the view with them."""
-        with self._events_path.open("rb") as events:
-            events.seek(self._events_read)
-            whole, end, _ = events.read().rpartition(b"\n")
-        self._events_read += len(whole) + len(end)
-        entries = [json.loads(line) for line in whole.splitlines()]
-        if self.daemon is not None:
-            for entry in entries:
-                self.daemon.view.take(entry)
-        return entries
-
-    @property
-    def ready_at(self) -> float | None:
-        """Since when the daemon is ready, with a web server beside it; None: one of them is not."""
-        return self.daemon.ready_at if self.daemon is not None and self.web_port is not None else None
-
-    @property
-    def view(self) -> View:
-        """The daemon's state; an empty one if it does not run, is frozen or stops."""
-        if self.daemon is None or self.daemon.frozen or self.daemon.stopped_at is not None:
-            return View()
-        return self.daemon.view
-
-    @property
-    def state(self) -> str:
-        """What it does at present, in words for people."""
-        if self.daemon is None:
-            return "dead" if self.web is None else "daemon stopped"
-        if self.daemon.frozen:
-            return "daemon frozen"
-        if self.daemon.stopped_at is not None:
-            return f"stopping: {self.daemon.status}"
-        return self.daemon.status if self.daemon.ready_at is not None else f"starting {self.daemon.status}".strip()
-
-    def _processes(self) -> list[subprocess.Popen[bytes]]:
-        return [one for one in (self.web, self.daemon.process if self.daemon else None) if one is not None]
-
-    def _drain_notifications(self) -> list[str]:
-        found = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                found.append(self._notifications.recv(65536).decode("utf-8", "replace"))
+        """Return the entries of events since the last call."""
+        entries = self.daemon.entries
+        found = [*self._unread, *(entry for entry in entries[self._read :] if "EXOIP_EVENT" in entry)]
+        self._unread, self._read = [], len(entries)
         return found
 
+    @property
+    def ready(self) -> bool:
+        """Whether the daemon takes part, which its first event shows, and the web server serves."""
+        return self.web_port is not None and any("EXOIP_EVENT" in entry for entry in self.daemon.entries)
 
-def _spawn(command: Sequence[str], settings: Mapping[str, str], output: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a child that a Ctrl-C at the terminal does not reach, and that dies with this process whatever that dies of."""
-    setpriv = shutil.which("setpriv")
-    prefix = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
-    return subprocess.Popen(
-        [*prefix, *command],
-        env=environment(**settings),
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=log,
-        start_new_session=True,
-    )
+    @property
+    def node(self) -> NodeState:
+        """The daemon's state; an empty one unless it runs undisturbed."""
+        if not self.daemon.running or self.frozen or self.stopped_at is not None:
+            return NodeState()
+        return self.daemon.state
+
+    @property
+    def description(self) -> str:
+        """Its state in words."""
+        if not self.daemon.running:
+            return "dead" if self.web is None else "daemon stopped"
+        if self.frozen:
+            return "daemon frozen"
+        if self.stopped_at is not None:
+            return "stopping"
+        return f"{self.node.role}, hears {len(self.node.alive)} peers" if self.ready else "starting"

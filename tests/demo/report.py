@@ -1,4 +1,4 @@
-"""The table at the end of the demo. Pure."""
+"""Format the table at the end of the demo. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOTES = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One event. Times are seconds, None where there is nothing to tell; `lost` counts requests."""
+    """One event. Times are seconds, None if they do not apply; `lost` counts requests."""
 
     event: str
     detection: float | None
@@ -24,13 +24,13 @@ class Row:
     lost: int
 
     def cells(self) -> tuple[str, ...]:
-        """The row as text, one for each heading."""
+        """Return the row as text, one cell per heading."""
         times = (self.detection, self.attach_sent, self.moved, self.bound)
         return (self.event, *("-" if one is None else f"{one:.2f}" for one in times), str(self.lost))
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """The lines of the table: the first column to the left, the numbers to the right."""
+    """Return the table as lines: the first column left-aligned, the numbers right-aligned."""
     cells = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
     lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]

@@ -1,4 +1,4 @@
-"""A tiny web server that says its name: `python -m tests.demo.web NAME ADDRESS` prints its port and serves until killed."""
+"""A web server that answers with its name: `python -m tests.demo.web NAME ADDRESS` prints its port."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Listens on a free port of `address`; every path answers `name`."""
+    """Listens on a free port of `address` and answers every path with `name`."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -20,19 +20,19 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request."""
+    """Handles one request."""
 
     server: Server
 
     def do_GET(self) -> None:
-        """Answer the name."""
+        """Answer with the name."""
         self.send_response(200)
         self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
         self.wfile.write(self.server.body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the client counts."""
+        """Log nothing."""
 
 
 def main(name: str, address: str) -> None:
