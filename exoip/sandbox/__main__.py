@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from exoip.errors import ExoipError
-from exoip.sandbox import text
+from exoip.sandbox import output
 from exoip.sandbox.client import ControlClient
 from exoip.sandbox.model import ZoneError
 from exoip.sandbox.options import FAULT_FIELDS, URL, build_parser
@@ -52,9 +52,9 @@ def _serve(options: argparse.Namespace) -> None:
     groups = (options.group,) if options.group else ()
     instances = [zone.add_instance(name, public_ip=ip, groups=groups) for name, ip in options.instances]
     if options.group:
-        zone.let_in(options.group, "udp", text.PORT, text.PORT, source=options.group)
+        zone.let_in(options.group, "udp", output.PORT, output.PORT, source=options.group)
     for one in instances:
-        zone.add_key(text.key_name(one.name), text.key_secret(one.name))
+        zone.add_key(output.key_name(one.name), output.key_secret(one.name))
     # Blocked before any thread starts, so that every thread inherits it and only sigwait below gets the signal
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     with contextlib.ExitStack() as stack:
@@ -66,13 +66,13 @@ def _serve(options: argparse.Namespace) -> None:
             with _blaming("--traffic", address):
                 stack.enter_context(Traffic(server.holders, address, targets))
         at = "" if server.url == URL else f" --url {server.url}"
-        _print(text.welcome(zone, instances, options.group, server.url, at))
+        _print(output.welcome(zone, instances, options.group, server.url, at))
         signal.sigwait(STOP_SIGNALS)
 
 
 def _state(options: argparse.Namespace, client: ControlClient) -> None:
     state = client.state()
-    _print([json.dumps(state, indent=2)] if options.json else text.state_lines(state))
+    _print([json.dumps(state, indent=2)] if options.json else output.state_lines(state))
 
 
 def _record(options: argparse.Namespace, client: ControlClient) -> None:
@@ -81,7 +81,7 @@ def _record(options: argparse.Namespace, client: ControlClient) -> None:
         record = client.record(since)
         if since == options.since or any(entry["kind"] == "instance" for entry in record["entries"]):
             names |= {one["id"]: one["name"] for one in client.state()["instances"]}
-        _print(json.dumps(entry) if options.json else text.entry_line(entry, names) for entry in record["entries"])
+        _print(json.dumps(entry) if options.json else output.entry_line(entry, names) for entry in record["entries"])
         if not options.follow:
             return
         since = record["next"]

@@ -8,12 +8,12 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from exoip.sandbox import control, service
-from exoip.sandbox.answers import Answer, answer_error
+from exoip.sandbox import call_lifecycle, control
+from exoip.sandbox.call_lifecycle import Handler, is_metadata, metadata_for
 from exoip.sandbox.faults import Fault
 from exoip.sandbox.model import Call, Invalid, NotFound
+from exoip.sandbox.responses import Response, error_response
 from exoip.sandbox.routes import respond
-from exoip.sandbox.service import Handler, is_metadata, metadata_for
 from exoip.sandbox.signature import claimed_key, verify
 from exoip.sandbox.zone import Zone
 
@@ -60,14 +60,14 @@ class Connection(BaseHTTPRequestHandler):
             pairs = tuple(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict"))
         except (Invalid, ValueError) as error:
             self.close_connection = True  # what is left of the body can not be told from a next request
-            return self._send(answer_error(Invalid(str(error))))
+            return self._send(error_response(Invalid(str(error))))
         if path.startswith("/sandbox/"):
             return self._send(self._control(path, dict(pairs), body))
         if is_metadata(path):
             call = Call(self.command, unquote(path), service="metadata")
             return self._answer(call, metadata_for(str(self.client_address[0])))
         if not path.startswith(f"{PREFIX}/"):
-            return self._send(answer_error(NotFound(f"nothing at {path}: the API is under {PREFIX}")))
+            return self._send(error_response(NotFound(f"nothing at {path}: the API is under {PREFIX}")))
         key = claimed_key(self.headers["Authorization"])
         call = Call(self.command, unquote(path.removeprefix(PREFIX)), key, pairs, body)
         return self._answer(call, self._signed(path))
@@ -78,16 +78,16 @@ class Connection(BaseHTTPRequestHandler):
         """Take the call through its life. A sandbox that closes ends it where it waits."""
         sandbox = self.sandbox
         with sandbox.lock:
-            ticket = service.begin(sandbox.zone, call, self.arrived)
+            ticket = call_lifecycle.begin(sandbox.zone, call, self.arrived)
         stopped = sandbox.stopping.wait(ticket.before)
-        answer = Answer(0)
+        answer = Response(0)
         if not stopped:
             with sandbox.lock:
-                answer = service.perform(sandbox.zone, ticket, sandbox.now(), handler)
+                answer = call_lifecycle.perform(sandbox.zone, ticket, sandbox.now(), handler)
             if sandbox.stopping.wait(ticket.after):
-                answer = Answer(0)
+                answer = Response(0)
         with sandbox.lock:
-            service.end(sandbox.zone, ticket, answer, sandbox.now())
+            call_lifecycle.end(sandbox.zone, ticket, answer, sandbox.now())
         self._send(answer)
 
     def _signed(self, path: str) -> Handler:
@@ -95,14 +95,14 @@ class Connection(BaseHTTPRequestHandler):
         header = self.headers["Authorization"]
         wall = self.sandbox.wall
 
-        def handle(zone: Zone, call: Call, now: float, fault: Fault | None) -> Answer:
+        def handle(zone: Zone, call: Call, now: float, fault: Fault | None) -> Response:
             if header is not None or call.path != "/zone":
                 verify(header, call.method, path, call.query, call.body, zone.keys, wall())
             return respond(zone, call, now, fault)
 
         return handle
 
-    def _control(self, path: str, query: dict[str, str], body: bytes) -> Answer:
+    def _control(self, path: str, query: dict[str, str], body: bytes) -> Response:
         sandbox = self.sandbox
         with sandbox.lock:
             return control.handle(sandbox.zone, self.command, path, query, body, sandbox.now())
@@ -119,7 +119,7 @@ class Connection(BaseHTTPRequestHandler):
             raise ConnectionResetError("the client left in the middle of its request")
         return body
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, answer: Response) -> None:
         if answer.status == 0 or answer.cut:
             self.close_connection = True
         if answer.status == 0:

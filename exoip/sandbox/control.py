@@ -26,32 +26,32 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from exoip.sandbox.answers import Answer, answer_error, answer_json
 from exoip.sandbox.faults import Fault, Match
 from exoip.sandbox.model import Invalid, NotFound, Operation, ZoneError
+from exoip.sandbox.responses import Response, error_response, json_response
 from exoip.sandbox.zone import Zone
 
 UNATTACHED = ("404", "409", "operation", "success")
 
 
-def handle(zone: Zone, method: str, path: str, query: dict[str, str], body: bytes, now: float) -> Answer:
-    """Answer one control request at `now`."""
+def handle(zone: Zone, method: str, path: str, query: dict[str, str], body: bytes, now: float) -> Response:
+    """Response one control request at `now`."""
     try:
         zone.advance(now)
         if method == "GET" and path == "/sandbox/state":
-            return answer_json(state(zone, now))
+            return json_response(state(zone, now))
         if method == "GET" and path == "/sandbox/record":
-            return answer_json(record(zone, _whole(query.get("since", "0")), now))
+            return json_response(record(zone, _whole(query.get("since", "0")), now))
         if method == "DELETE" and path in ("/sandbox/fault", "/sandbox/faults"):
             zone.clear_faults(now, _whole(query["fault"]) if "fault" in query else None)
-            return answer_json({})
+            return json_response({})
         if method == "POST" and path in _POSTS:
-            return answer_json(_POSTS[path](zone, _object(body), now))
+            return json_response(_POSTS[path](zone, _object(body), now))
         raise NotFound(f"no such control: {method} {path}")
     except ZoneError as error:
-        return answer_error(error)
+        return error_response(error)
     except (TypeError, ValueError, KeyError) as error:
-        return answer_error(Invalid(f"{method} {path}: {type(error).__name__}: {error}"))
+        return error_response(Invalid(f"{method} {path}: {type(error).__name__}: {error}"))
 
 
 def state(zone: Zone, now: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Faults to order: which calls they hit, how often or how long, and what they do. Data only; `service.py` obeys it.
+"""Faults to order: which calls they hit, how often or how long, and what they do. Data only; `call_lifecycle.py` obeys it.
 
 A fault stands in front of the zone or behind it, and that is what `when` says:
 
@@ -155,7 +155,7 @@ class FaultBook:
             del self._ordered[number]
 
 
-class Gate:
+class CallPolicy:
     """The keys, latencies and faults of one zone. `keys` by name; an unknown key has no secret to sign with."""
 
     def __init__(self, record: Record) -> None:

@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from exoip.sandbox import views
-from exoip.sandbox.answers import Answer, answer_json
+from exoip.sandbox import json_views
 from exoip.sandbox.faults import Fault
 from exoip.sandbox.model import Call, Invalid, NotFound, canonical_id
+from exoip.sandbox.responses import Response, json_response
 from exoip.sandbox.zone import Zone
 
 ROUTES = {
@@ -53,27 +53,27 @@ def named_instance(call: Call) -> str:
         return ""
 
 
-def respond(zone: Zone, call: Call, now: float, fault: Fault | None = None) -> Answer:
+def respond(zone: Zone, call: Call, now: float, fault: Fault | None = None) -> Response:
     """What the API answers to the call at `now`. Raises ZoneError where it refuses."""
     operation, ids = route(call)
     if not operation:
         raise NotFound(f"no such route: {call.method} {call.path}")
     zone.permit(call.key, operation)
     if call.mutates:
-        return answer_json(_move(zone, call, now, operation, ids[0], fault))
-    return answer_json(_READS[operation](zone, call, now, *ids))
+        return json_response(_move(zone, call, now, operation, ids[0], fault))
+    return json_response(_READS[operation](zone, call, now, *ids))
 
 
 def _list_zones(zone: Zone, _call: Call, _now: float) -> Any:
-    return {"zones": [views.zone(zone)]}
+    return {"zones": [json_views.zone(zone)]}
 
 
 def _list_elastic_ips(zone: Zone, _call: Call, _now: float) -> Any:
-    return {"elastic-ips": [views.elastic_ip(eip) for eip in zone.elastic_ips()]}
+    return {"elastic-ips": [json_views.elastic_ip(eip) for eip in zone.elastic_ips()]}
 
 
 def _get_elastic_ip(zone: Zone, _call: Call, _now: float, eip_id: str) -> Any:
-    return views.elastic_ip(zone.elastic_ip(canonical_id(eip_id, "Elastic IP")))
+    return json_views.elastic_ip(zone.elastic_ip(canonical_id(eip_id, "Elastic IP")))
 
 
 def _list_instances(zone: Zone, call: Call, now: float) -> Any:
@@ -84,23 +84,23 @@ def _list_instances(zone: Zone, call: Call, now: float) -> Any:
     if ("manager-id" in query) != ("manager-type" in query):
         raise Invalid("manager-id and manager-type go together")
     found = zone.instances(now, query.get("ip-address"), query.get("manager-id"))
-    return {"instances": [views.instance_in_list(zone, instance) for instance in found]}
+    return {"instances": [json_views.instance_in_list(zone, instance) for instance in found]}
 
 
 def _get_instance(zone: Zone, _call: Call, now: float, instance_id: str) -> Any:
-    return views.instance(zone, zone.instance(canonical_id(instance_id, "instance"), now))
+    return json_views.instance(zone, zone.instance(canonical_id(instance_id, "instance"), now))
 
 
 def _get_operation(zone: Zone, _call: Call, now: float, operation_id: str) -> Any:
-    return views.operation(zone.operation(canonical_id(operation_id, "operation"), now))
+    return json_views.operation(zone.operation(canonical_id(operation_id, "operation"), now))
 
 
 def _list_security_groups(zone: Zone, _call: Call, _now: float) -> Any:
-    return {"security-groups": [views.security_group(group) for group in zone.security_groups()]}
+    return {"security-groups": [json_views.security_group(group) for group in zone.security_groups()]}
 
 
 def _get_security_group(zone: Zone, _call: Call, _now: float, group_id: str) -> Any:
-    return views.security_group(zone.security_group(canonical_id(group_id, "security group")))
+    return json_views.security_group(zone.security_group(canonical_id(group_id, "security group")))
 
 
 _READS: dict[str, Callable[..., Any]] = {
@@ -125,7 +125,7 @@ def _move(zone: Zone, call: Call, now: float, operation: str, eip_id: str, fault
         reason = fault.reason if fault.kind in ("operation-failure", "operation-timeout") else ""
         expires = fault.kind == "operation-timeout"
     start = zone.attach if operation == "attach-instance-to-elastic-ip" else zone.detach
-    return views.operation(
+    return json_views.operation(
         start(eip_id, instance_id, now, key=call.key, seconds=seconds, reason=reason, expires=expires)
     )
 

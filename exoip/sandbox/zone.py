@@ -14,8 +14,8 @@ How it behaves, as the real one does:
   way that `detach_unattached` says.
 - A destroyed instance lets go of its EIPs; a stopped one keeps them.
 
-`service.py` turns calls (method, path, body) into these methods, with latency, faults and roles; a simulator may use
-either. Both keep `record`, though only `service.py` records the calls.
+`call_lifecycle.py` turns calls (method, path, body) into these methods, with latency, faults and roles; a simulator may use
+either. Both keep `record`, though only `call_lifecycle.py` records the calls.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ import math
 from dataclasses import replace
 from typing import Literal
 
-from exoip.sandbox.faults import Gate
+from exoip.sandbox.faults import CallPolicy
+from exoip.sandbox.inventory import Inventory, lookup
 from exoip.sandbox.model import Conflict, NotFound, Operation, make_id
 from exoip.sandbox.record import Record
-from exoip.sandbox.world import World, lookup
 
 Action = Literal["attach", "detach"]
 Unattached = Literal["404", "409", "operation", "success"]
 COMMANDS = {"attach": "attach-instance-to-elastic-ip", "detach": "detach-instance-from-elastic-ip"}
 
 
-class Zone(World, Gate):
+class Zone(Inventory, CallPolicy):
     """One zone. These may be changed at any time:
 
     operation_seconds  how long an operation takes
@@ -48,8 +48,8 @@ class Zone(World, Gate):
 
     def __init__(self, name: str = "ch-gva-2", eip: str | None = None, *, operation_seconds: float = 0.2) -> None:
         record = Record()
-        World.__init__(self, name, record)
-        Gate.__init__(self, record)
+        Inventory.__init__(self, name, record)
+        CallPolicy.__init__(self, record)
         self.operation_seconds = operation_seconds
         self.detach_unattached: Unattached = "404"
         self.bare_groups = True

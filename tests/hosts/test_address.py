@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exoip.sandbox.text import key_name, key_secret
+from exoip.sandbox.output import key_name, key_secret
 from tests.hosts.cluster import SETTLES, TOLD, UNIT, Cluster
 from tests.hosts.host import Host
 from tests.hosts.network import EIP, cut

@@ -12,7 +12,7 @@ from typing import Any
 
 from exoip.errors import ApiUnreachable
 from exoip.sandbox.client import ControlClient
-from exoip.sandbox.text import key_name, key_secret
+from exoip.sandbox.output import key_name, key_secret
 from tests.hosts.network import ADDRESSES, EIP, HUB
 from tests.support.waiting import until
 

@@ -17,7 +17,7 @@ from exoip.ctl.check import OPEN, PROBLEM, WARNING, WELL, Finding, examine
 from exoip.ctl.client import ControlSocket
 from exoip.ctl.permissions import Permission, permissions
 from exoip.exoscale.client import Client
-from exoip.sandbox import views
+from exoip.sandbox import json_views
 from exoip.sandbox.faults import Fault, Match
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.zone import Zone
@@ -283,7 +283,7 @@ def test_a_port_that_is_shut(place: Place, rule: dict[str, object] | None, level
 
 
 def test_a_group_whose_rules_are_not_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "security_group", lambda group: {"id": group.id, "name": group.name})
+    monkeypatch.setattr(json_views, "security_group", lambda group: {"id": group.id, "name": group.name})
     ((level, _, cure),) = place.of("port")
     assert (level, cure) == (OPEN, "exo compute security-group show web")
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exoip.sandbox import service
-from exoip.sandbox.answers import Answer
+from exoip.sandbox import call_lifecycle
 from exoip.sandbox.faults import Fault, FaultBook, Match
 from exoip.sandbox.model import Call, Conflict, Forbidden, Invalid, NotFound
+from exoip.sandbox.responses import Response
 from exoip.sandbox.zone import Zone
 
 EIP = "198.51.100.50"
@@ -281,12 +281,12 @@ def put(zone: Zone, name: str, action: str = "attach", key: str = "EXOa") -> Cal
     return Call("PUT", f"/elastic-ip/{zone.eip.id}:{action}", key, body=body)
 
 
-def live(zone: Zone, call: Call, now: float) -> tuple[float, Answer]:
+def live(zone: Zone, call: Call, now: float) -> tuple[float, Response]:
     """One call's whole life with nothing else under way: when it ends, and with what."""
-    ticket = service.begin(zone, call, now)
-    answer = service.perform(zone, ticket, now + ticket.before)
+    ticket = call_lifecycle.begin(zone, call, now)
+    answer = call_lifecycle.perform(zone, ticket, now + ticket.before)
     done = now + ticket.before + ticket.after
-    service.end(zone, ticket, answer, done)
+    call_lifecycle.end(zone, ticket, answer, done)
     return done, answer
 
 
@@ -303,10 +303,10 @@ def test_half_of_a_calls_latency_lies_before_its_effect(zone: Zone) -> None:
 
 def test_calls_under_way_take_effect_in_the_order_they_get_through(zone: Zone) -> None:
     zone.set_latency(4.0, "EXOa")
-    slow = service.begin(zone, put(zone, "a", key="EXOa"), 0.0)
-    quick = service.begin(zone, put(zone, "b", key="EXOb"), 0.5)
-    service.perform(zone, quick, 0.5 + quick.before)
-    service.perform(zone, slow, 0.0 + slow.before)
+    slow = call_lifecycle.begin(zone, put(zone, "a", key="EXOa"), 0.0)
+    quick = call_lifecycle.begin(zone, put(zone, "b", key="EXOb"), 0.5)
+    call_lifecycle.perform(zone, quick, 0.5 + quick.before)
+    call_lifecycle.perform(zone, slow, 0.0 + slow.before)
     assert names(zone, 1.5) == {"b"}
     assert names(zone, 2.999) == {"b"}
     assert names(zone, 3.0) == {"a", "b"}
@@ -328,13 +328,13 @@ def test_a_call_hangs_in_front_of_the_zone_or_behind_it(
     zone: Zone, when: str, held_at_2: set[str], held_at_9: set[str], status: int
 ) -> None:
     zone.add_fault(Fault("hang", when=when, seconds=5.0), 0.0)
-    ticket = service.begin(zone, put(zone, "a"), 0.0)
+    ticket = call_lifecycle.begin(zone, put(zone, "a"), 0.0)
     if ticket.before == 0.0:
-        answer = service.perform(zone, ticket, 0.0)
+        answer = call_lifecycle.perform(zone, ticket, 0.0)
         assert names(zone, 2.0) == held_at_2
     else:
         assert names(zone, 2.0) == held_at_2
-        answer = service.perform(zone, ticket, ticket.before)
+        answer = call_lifecycle.perform(zone, ticket, ticket.before)
     assert ticket.before + ticket.after == 5.0
     assert names(zone, 9.0) == held_at_9
     assert answer.status == status
@@ -349,7 +349,7 @@ def test_a_call_hangs_in_front_of_the_zone_or_behind_it(
         ("text", lambda answer: answer.body.decode()),
     ],
 )
-def test_an_error_status_comes_in_every_form(zone: Zone, when: str, form: str, told: Callable[[Answer], str]) -> None:
+def test_an_error_status_comes_in_every_form(zone: Zone, when: str, form: str, told: Callable[[Response], str]) -> None:
     zone.add_fault(Fault("status", status=429, when=when, form=form, message="slow down", retry_after=7.0), 0.0)
     answer = live(zone, put(zone, "a"), 0.0)[1]
     assert (answer.status, answer.retry_after, told(answer)) == (429, 7.0, "slow down")

@@ -21,7 +21,7 @@ GARBAGE = b"<html><head><title>502 Bad Gateway</title></head><body>\x00\xff{{{"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What goes back. Status 0: nothing, the connection just closes. `cut`: it closes half-way through the body."""
 
     status: int
@@ -40,40 +40,40 @@ class Answer:
         return json.loads(self.sent)
 
 
-def answer_json(data: Any, status: int = 200) -> Answer:
-    return Answer(status, json.dumps(data).encode())
+def json_response(data: Any, status: int = 200) -> Response:
+    return Response(status, json.dumps(data).encode())
 
 
-def answer_error(error: ZoneError) -> Answer:
+def error_response(error: ZoneError) -> Response:
     """The zone's refusal, in the form that the real API gives to each status."""
     status = STATUS.get(type(error), 500)
     data: dict[str, Any] = {"message": str(error)}
     if status == HTTPStatus.BAD_REQUEST:
         data["errors"] = [{"message": str(error)}]
-    return answer_json(data, status)
+    return json_response(data, status)
 
 
-def damage(fault: Fault, answer: Answer) -> Answer:
+def damage(fault: Fault, answer: Response) -> Response:
     """The answer as the caller gets it once the fault has hit it."""
     if fault.kind == "status":
         return _refusal(fault)
     if fault.kind == "drop" or (fault.kind == "hang" and fault.when == "instead"):
-        return Answer(0)
+        return Response(0)
     if fault.kind == "garbage":
-        return Answer(200, GARBAGE, "text/html")
+        return Response(200, GARBAGE, "text/html")
     if fault.kind == "half":
         return replace(answer, cut=True)
     return answer
 
 
-def _refusal(fault: Fault) -> Answer:
+def _refusal(fault: Fault) -> Response:
     title = HTTPStatus(fault.status).phrase if fault.status in set(HTTPStatus) else f"status {fault.status}"
     message = fault.message or f"{title} (ordered by the sandbox)"
     if fault.form == "text":
-        answer = Answer(fault.status, message.encode(), "text/plain; charset=utf-8")
+        answer = Response(fault.status, message.encode(), "text/plain; charset=utf-8")
     elif fault.form == "problem":
         problem = {"type": "about:blank", "title": title, "status": fault.status, "detail": message}
-        answer = Answer(fault.status, json.dumps(problem).encode(), "application/problem+json")
+        answer = Response(fault.status, json.dumps(problem).encode(), "application/problem+json")
     else:
-        answer = answer_json({"message": message}, fault.status)
+        answer = json_response({"message": message}, fault.status)
     return replace(answer, retry_after=fault.retry_after)

@@ -32,7 +32,7 @@ def lookup(things: dict[str, Thing], thing_id: str, what: str) -> Thing:
         raise NotFound(f"{what} {thing_id} not found") from None
 
 
-class World:
+class Inventory:
     """The things of one zone. With `ip_filter` off, `instances(ip_address=…)` answers all, as older services did."""
 
     def __init__(self, name: str, record: Record) -> None:

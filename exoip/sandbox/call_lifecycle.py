@@ -16,13 +16,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from exoip.sandbox.answers import Answer, answer_error, answer_json, damage
 from exoip.sandbox.faults import Fault
 from exoip.sandbox.model import Call, NotFound, ZoneError
+from exoip.sandbox.responses import Response, damage, error_response, json_response
 from exoip.sandbox.routes import named_instance, respond, route
 from exoip.sandbox.zone import Zone
 
-Handler = Callable[[Zone, Call, float, Fault | None], Answer]
+Handler = Callable[[Zone, Call, float, Fault | None], Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +61,22 @@ def begin(zone: Zone, call: Call, now: float) -> Ticket:
     return Ticket(call, entry.index, now, operation, instance, fault, before, after)
 
 
-def perform(zone: Zone, ticket: Ticket, now: float, handler: Handler = respond) -> Answer:
+def perform(zone: Zone, ticket: Ticket, now: float, handler: Handler = respond) -> Response:
     """The call takes effect, unless its fault stands in front of the zone; returns its answer, damaged if so ordered.
 
     `handler` stands in for the API proper: the metadata service, or a signature that is refused.
     """
     fault = ticket.fault
     if fault is not None and fault.when == "instead":
-        return damage(fault, answer_json({}))
+        return damage(fault, json_response({}))
     try:
         answer = handler(zone, ticket.call, now, fault)
     except ZoneError as error:
-        answer = answer_error(error)
+        answer = error_response(error)
     return answer if fault is None else damage(fault, answer)
 
 
-def end(zone: Zone, ticket: Ticket, answer: Answer, now: float) -> None:
+def end(zone: Zone, ticket: Ticket, answer: Response, now: float) -> None:
     """The call is over: record how."""
     zone.advance(now)
     fault = ticket.fault
@@ -109,7 +109,7 @@ def metadata_for(client: str) -> Handler:
     told apart by a prefix: `/metadata/INSTANCE-ID/latest/meta-data/…`.
     """
 
-    def handle(zone: Zone, call: Call, now: float, _fault: Fault | None) -> Answer:
+    def handle(zone: Zone, call: Call, now: float, _fault: Fault | None) -> Response:
         found = _METADATA.fullmatch(call.path)
         if found is None or call.method != "GET":
             raise NotFound(f"no such metadata: {call.method} {call.path}")
@@ -127,6 +127,6 @@ def metadata_for(client: str) -> Handler:
         values[""] = "\n".join(sorted(values))
         if item not in values:
             raise NotFound(f"no such metadata: {item}")
-        return Answer(200, values[item].encode(), "text/plain; charset=utf-8")
+        return Response(200, values[item].encode(), "text/plain; charset=utf-8")
 
     return handle
