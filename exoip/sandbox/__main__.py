@@ -1,6 +1,6 @@
-"""`exoip-sandbox`: serve a simulated Exoscale zone, and look at it or break it from another terminal.
+"""The command `exoip-sandbox`: serve a simulated Exoscale zone, or inspect or break a running one.
 
-Exit codes: 0 done, 1 it did not work (the message says why), 2 usage.
+Exit codes: 0 done, 1 failed (the message says why), 2 usage.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.traffic import Traffic
 from exoip.sandbox.zone import Zone
 
-FOLLOW_SECONDS = 0.2
+FOLLOW_SECONDS = 0.2  # between two polls of `record --follow`
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one sub-command; returns the exit code."""
+    """Run one command; return the exit code."""
     options = build_parser().parse_args(arguments)
     try:
         if options.command == "zone":
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with contextlib.closing(ControlClient(options.url)) as client:
                 _COMMANDS[options.command](options, client)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # our reader left; let the exit flush in peace
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: let the exit flush
     except (ExoipError, ZoneError, OSError) as error:
         sys.stderr.write(f"exoip-sandbox: {error}\n")
         return 1
@@ -58,12 +58,12 @@ def _serve(options: argparse.Namespace) -> None:
     # Blocked before any thread starts, so that every thread inherits it and only sigwait below gets the signal
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     with contextlib.ExitStack() as stack:
-        with _blaming("--listen", options.listen):
+        with _naming("--listen", options.listen):
             server = stack.enter_context(SandboxServer(zone, *options.listen))
         if options.traffic is not None:
             targets = {one.id: (one.public_ip or "", options.traffic) for one in instances}
             address = (options.eip, options.traffic)
-            with _blaming("--traffic", address):
+            with _naming("--traffic", address):
                 stack.enter_context(Traffic(server.holders, address, targets))
         at = "" if server.url == URL else f" --url {server.url}"
         _print(output.welcome(zone, instances, options.group, server.url, at))
@@ -93,7 +93,7 @@ def _fault(options: argparse.Namespace, client: ControlClient) -> None:
     match = {name: given[name] for name in ("method", "path", "key") if name in given}
     number = client.fault(options.kind, match=match, **{name: given[name] for name in FAULT_FIELDS if name in given})
     at = "" if options.url == URL else f" --url {options.url}"
-    _print([f"fault {number} is in force; `exoip-sandbox clear {number}{at}` lifts it"])
+    _print([f"fault {number} is active; `exoip-sandbox clear {number}{at}` removes it"])
 
 
 def _clear(options: argparse.Namespace, client: ControlClient) -> None:
@@ -128,13 +128,13 @@ _COMMANDS = {
 
 
 @contextlib.contextmanager
-def _blaming(option: str, address: tuple[str, int]) -> Iterator[None]:
-    """Make the error of an address that can not be had name the option that asked for it."""
+def _naming(option: str, address: tuple[str, int]) -> Iterator[None]:
+    """Name the option in the error if its address cannot be bound."""
     try:
         yield
     except OSError as error:
         host, port = address
-        raise OSError(f"{option}: can not listen on {host}:{port}: {error.strerror or error}") from error
+        raise OSError(f"{option}: cannot listen on {host}:{port}: {error.strerror or error}") from error
 
 
 def _print(lines: Iterable[str]) -> None:

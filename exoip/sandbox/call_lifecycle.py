@@ -1,13 +1,13 @@
-"""A call's life in a simulated zone, transport aside: it arrives, takes effect, is answered. Pure.
+"""The lifecycle of a call, without its transport: it arrives, takes effect, gets its response. Pure.
 
-Whoever drives it (a thread in real time, a simulator in virtual time) waits in between, and may have any number of
-calls under way:
+The driver (a thread in real time, a simulator in virtual time) waits in between, and may have any number of
+pending calls:
 
     ticket = begin(zone, call, now)         it arrives and is recorded; its fault, if any, is chosen
     …wait ticket.before seconds…
-    answer = perform(zone, ticket, now)     it takes effect (unless its fault stands in front of the zone)
+    answer = perform(zone, ticket, now)     it takes effect (unless a fault replaces that)
     …wait ticket.after seconds…
-    end(zone, ticket, answer, now)          it is answered, or its connection drops (answer.status is 0)
+    end(zone, ticket, answer, now)          its response is sent, or its connection closes (status 0)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Handler = Callable[[Zone, Call, float, Fault | None], Response]
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A call under way: `before` and `after` are the seconds to wait around `perform`."""
+    """A pending call: `before` and `after` are the seconds to wait around `perform`."""
 
     call: Call
     index: int
@@ -40,7 +40,7 @@ class Ticket:
 
 
 def begin(zone: Zone, call: Call, now: float) -> Ticket:
-    """A call arrives: record it, choose its fault, say how long it takes."""
+    """Record a call that arrives, choose its fault and how long it takes."""
     zone.advance(now)
     api = call.service == "api"
     operation, instance = (route(call)[0], named_instance(call)) if api else (call.service, "")
@@ -62,9 +62,9 @@ def begin(zone: Zone, call: Call, now: float) -> Ticket:
 
 
 def perform(zone: Zone, ticket: Ticket, now: float, handler: Handler = respond) -> Response:
-    """The call takes effect, unless its fault stands in front of the zone; returns its answer, damaged if so ordered.
+    """Let the call take effect, unless its fault replaces that; return its response after the fault.
 
-    `handler` stands in for the API proper: the metadata service, or a signature that is refused.
+    `handler` replaces the API: the metadata service, or the API with its signature check.
     """
     fault = ticket.fault
     if fault is not None and fault.when == "instead":
@@ -77,7 +77,7 @@ def perform(zone: Zone, ticket: Ticket, now: float, handler: Handler = respond) 
 
 
 def end(zone: Zone, ticket: Ticket, answer: Response, now: float) -> None:
-    """The call is over: record how."""
+    """Record the end of the call."""
     zone.advance(now)
     fault = ticket.fault
     zone.record.add(
@@ -103,10 +103,10 @@ def is_metadata(path: str) -> bool:
 
 
 def metadata_for(client: str) -> Handler:
-    """Return a handler that answers the instance whose public address is `client`, unless the path names another.
+    """Return a handler for the instance with the public address `client`, unless the path names another.
 
-    The real service knows an instance by the address it asks from. Nodes that share one address are
-    told apart by a prefix: `/metadata/INSTANCE-ID/latest/meta-data/…`.
+    The real service knows an instance by its address. A prefix tells instances on one address apart:
+    `/metadata/INSTANCE-ID/latest/meta-data/…`.
     """
 
     def handle(zone: Zone, call: Call, now: float, _fault: Fault | None) -> Response:

@@ -1,4 +1,4 @@
-"""A client of a sandbox's control interface, for other processes: the demo, tests on several hosts, `exoip-sandbox`."""
+"""A client of the control interface, for other processes: tests on several hosts, `exoip-sandbox`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ TIMEOUT = 5.0  # seconds; the control interface never waits
 
 
 class ControlClient:
-    """Talks to the sandbox at `url` (`http://127.0.0.1:8080`). See `control.py` for what each call takes and gives.
+    """Sends requests to the sandbox at `url` (`http://127.0.0.1:8080`); see `control.py`.
 
-    Raises ApiUnreachable when there is no sandbox, ApiInvalid with the sandbox's words when it refuses.
+    Raises ApiUnreachable if there is no sandbox, ApiInvalid with its message if it rejects a request.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self._session = requests.Session()
-        self._session.trust_env = False  # a proxy has no business between a test and its sandbox
+        self._session.trust_env = False  # no proxy between a test and its sandbox
 
     def close(self) -> None:
         self._session.close()
@@ -32,18 +32,18 @@ class ControlClient:
         return self._call("GET", "record", params={"since": str(since)})
 
     def fault(self, kind: str, **fields: Any) -> int:
-        """Order a fault; returns its number."""
+        """Add a fault; return its number."""
         return int(self._call("POST", "fault", {"kind": kind, **fields})["fault"])
 
     def clear(self, number: int | None = None) -> None:
-        """Lift one fault, or all."""
+        """Remove one fault, or all."""
         self._call("DELETE", "fault", params={} if number is None else {"fault": str(number)})
 
     def latency(self, seconds: float, key: str = "") -> None:
         self._call("POST", "latency", {"seconds": seconds, "key": key})
 
     def instance(self, do: str, **fields: Any) -> str:
-        """Change an instance; returns its id."""
+        """Change an instance; return its id."""
         return str(self._call("POST", "instance", {"do": do, **fields})["instance"])
 
     def key(self, name: str, secret: str, refused: tuple[str, ...] = ()) -> None:
@@ -60,11 +60,13 @@ class ControlClient:
             response = self._session.request(method, url, json=data, params=params, timeout=TIMEOUT)
             answer = response.json()
         except ValueError as error:
-            raise ApiInvalid(f"what answers at {self.url} is no sandbox: {error}") from error
+            raise ApiInvalid(f"{self.url} is not answered by a sandbox: {error}") from error
         except requests.RequestException as error:
             raise ApiUnreachable(
-                f"no sandbox at {self.url}: start one with `exoip-sandbox zone`, or give its --url ({error})"
+                f"no sandbox at {self.url}: start one with `exoip-sandbox zone`, or use --url ({error})"
             ) from error
         if not response.ok or not isinstance(answer, dict):
-            raise ApiInvalid(f"the sandbox refuses: {answer.get('message') if isinstance(answer, dict) else answer}")
+            raise ApiInvalid(
+                f"the sandbox rejects this: {answer.get('message') if isinstance(answer, dict) else answer}"
+            )
         return answer

@@ -1,4 +1,4 @@
-"""One HTTP connection to a simulated zone: requests in, answers out, and the waiting in between."""
+"""One HTTP connection to a simulated zone: requests in, responses out, and the waits in between."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MAX_BODY = 1 << 20
 
 
 class Shared:
-    """Hold what all connections to one zone share. `lock` guards the zone, `stopping` ends every wait.
+    """What all connections to one zone share. `lock` guards the zone; `stopping` ends every wait.
 
-    `clock` gives the zone its `now`, `wall` the Unix time that signatures are checked against.
+    `clock` is the zone's clock; `wall` is the Unix time for signatures. Both return seconds.
     """
 
     def __init__(self, zone: Zone, clock: Callable[[], float], wall: Callable[[], float]) -> None:
@@ -49,7 +49,7 @@ class Connection(BaseHTTPRequestHandler):
         super().__init__(*arguments)  # handles the connection until it ends
 
     def parse_request(self) -> bool:
-        """Note when the request arrived, its first line just read."""
+        """Note the time of arrival, when the first line has been read."""
         self.arrived = self.sandbox.now()
         return super().parse_request()
 
@@ -59,7 +59,7 @@ class Connection(BaseHTTPRequestHandler):
             body = self._read_body()
             pairs = tuple(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict"))
         except (Invalid, ValueError) as error:
-            self.close_connection = True  # what is left of the body can not be told from a next request
+            self.close_connection = True  # the rest of the body might be taken for a request
             return self._send(error_response(Invalid(str(error))))
         if path.startswith("/sandbox/"):
             return self._send(self._control(path, dict(pairs), body))
@@ -75,7 +75,7 @@ class Connection(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = _serve  # the names that the base class looks for
 
     def _answer(self, call: Call, handler: Handler) -> None:
-        """Take the call through its life. A sandbox that closes ends it where it waits."""
+        """Take the call through its lifecycle. Closing the sandbox ends it where it waits."""
         sandbox = self.sandbox
         with sandbox.lock:
             ticket = call_lifecycle.begin(sandbox.zone, call, self.arrived)
@@ -91,7 +91,7 @@ class Connection(BaseHTTPRequestHandler):
         self._send(answer)
 
     def _signed(self, path: str) -> Handler:
-        """The API behind its signature check. The list of zones is public; signed, it is checked like all others."""
+        """Return the API with its signature check. The list of zones is public; a signature is checked even there."""
         header = self.headers["Authorization"]
         wall = self.sandbox.wall
 
@@ -108,7 +108,7 @@ class Connection(BaseHTTPRequestHandler):
             return control.handle(sandbox.zone, self.command, path, query, body, sandbox.now())
 
     def _read_body(self) -> bytes:
-        """The request's body. Raises Invalid if its length is not told, not a number or too much."""
+        """Return the request's body. Raises Invalid if its length is missing, not a number or too large."""
         if self.headers["Transfer-Encoding"] is not None:
             raise Invalid("Transfer-Encoding is not simulated: send Content-Length")
         told = self.headers["Content-Length"] or "0"
@@ -136,4 +136,4 @@ class Connection(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the zone's record tells what was asked and answered."""
+        """Log nothing: the zone's record has every call."""

@@ -1,10 +1,10 @@
-"""The control interface of a simulated zone: unsigned JSON for the demo, for tests in other processes, for people.
+"""The control interface of a simulated zone: unsigned JSON, for tests in other processes and for people.
 
-    GET    /sandbox/state                  everything there is now: instances, holders, faults, latencies, counts
+    GET    /sandbox/state                  the present state: instances, holders, faults, latencies, counts
     GET    /sandbox/record?since=INDEX     {"entries": […], "next": INDEX for the next time, "now", "wall"}
     POST   /sandbox/fault                  the fields of `faults.Fault`, its `match` an object; `for` seconds instead of
-                                           `until`; answers {"fault": NUMBER}
-    DELETE /sandbox/fault[?fault=NUMBER]   lift one fault, or all (also: /sandbox/faults)
+                                           `until`; returns {"fault": NUMBER}
+    DELETE /sandbox/fault[?fault=NUMBER]   remove one fault, or all (also: /sandbox/faults)
     POST   /sandbox/latency                {"seconds": 0.1, "key": "EXO…"}, without a key for all others
     POST   /sandbox/instance               {"do": "add", "name": "d", "public_ip": "127.0.0.14", "groups": ["web"]}
                                            {"do": "remove" | "attach" | "detach", "instance": NAME-OR-ID}
@@ -14,8 +14,8 @@
     POST   /sandbox/settings               {"operation_seconds": 0.2, "ip_filter": false, "bare_groups": true,
                                             "detach_unattached": "404" | "409" | "operation" | "success"}
 
-`attach` and `detach` here are an outsider's doing: at once, and no call of the API. Wrong input is answered with 400
-and a message that names it. Pure, as the zone is.
+`attach` and `detach` here act at once, without a call to the API. Wrong input gets 400 and a message that
+names it. Pure, as the zone is.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def handle(zone: Zone, method: str, path: str, query: dict[str, str], body: byte
 
 
 def state(zone: Zone, now: float) -> dict[str, Any]:
-    """Everything there is at `now`, as JSON data."""
+    """Return the state at `now` as JSON data."""
     names = {group.id: group.name for group in zone.security_groups()}
     counts = zone.record.count()
     return {
@@ -88,12 +88,12 @@ def state(zone: Zone, now: float) -> dict[str, Any]:
 
 
 def _pending(operation: Operation) -> dict[str, Any]:
-    """An operation under way as JSON data, which knows no infinity: `completes` is None if it never ends."""
+    """Return a pending operation as JSON data, which has no infinity: `completes` is None if it never ends."""
     return asdict(operation) | {"completes": operation.completes if operation.completes < math.inf else None}
 
 
 def record(zone: Zone, since: int, now: float) -> dict[str, Any]:
-    """The record from an index on, as JSON data."""
+    """Return the record from an index on as JSON data."""
     entries = [entry.as_dict() for entry in zone.record.since(since)]
     return {"entries": entries, "next": len(zone.record), "now": now, "wall": _wall(zone, now)}
 
@@ -125,7 +125,7 @@ def _settings(zone: Zone, data: dict[str, Any], _now: float) -> dict[str, Any]:
     }
     for name, value in data.items():
         if name not in kinds or not kinds[name](value):
-            raise Invalid(f"setting {name} = {value!r} is not possible")
+            raise Invalid(f"setting {name} = {value!r} is not allowed")
     for name, value in data.items():
         setattr(zone, name, value)
     return {}

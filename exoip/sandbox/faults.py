@@ -1,10 +1,10 @@
-"""Faults to order: which calls they hit, how often or how long, and what they do. Data only; `call_lifecycle.py` obeys it.
+"""Faults to inject: which calls they hit, how often or how long, and what they do; keys with their rights.
 
-A fault stands in front of the zone or behind it, and that is what `when` says:
+`when` says whether a fault acts before the zone or after it:
 
-    instead  the call never reaches the zone; nothing takes effect
+    instead  the call does not reach the zone; nothing takes effect
     before   the call waits, then reaches the zone (hang only)
-    after    the call reaches the zone and takes effect; the fault then hits its answer
+    after    the call reaches the zone and takes effect; the fault then hits its response
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from exoip.sandbox.record import Record
 
 # kind: the values of `when` it allows, its default first
 KINDS: dict[str, tuple[str, ...]] = {
-    "status": ("instead", "after"),  # answers `status`, in `form`, with Retry-After if `retry_after` is set
+    "status": ("instead", "after"),  # responds with `status`, in `form`, with Retry-After if `retry_after` is set
     "hang": ("instead", "before", "after"),  # holds for `seconds`; "instead" then drops the connection
-    "drop": ("instead", "after"),  # closes the connection without an answer; "after" is the lost reply
-    "garbage": ("instead", "after"),  # 200 with a body that is no JSON
-    "half": ("after", "instead"),  # an answer cut off in the middle of its body
+    "drop": ("instead", "after"),  # closes the connection without a response; "after" loses the response
+    "garbage": ("instead", "after"),  # 200 with a body that is not JSON
+    "half": ("after", "instead"),  # a response cut off in the middle of its body
     "operation-failure": ("after",),  # the call is accepted, its operation fails with `reason`
     "operation-timeout": ("after",),  # the call is accepted, its operation ends in the state timeout
     "operation-slow": ("after",),  # the operation takes `seconds`
@@ -34,7 +34,7 @@ FORMS = ("message", "problem", "text")  # {"message"}, RFC 9457, plain text
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Which calls: all that agree with every field that is set. `path` is a regular expression, searched for."""
+    """Which calls a fault hits: those that match every field that is set. `path` is a regular expression to search."""
 
     method: str = ""
     path: str = ""
@@ -58,8 +58,8 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault. It leaves the first `skip` matching calls alone, then hits `count` (None: every one) until `until`
-    (seconds of the zone's clock). `seconds` belongs to hang, operation-slow and operation-failure.
+    """One fault. It skips the first `skip` matching calls, then hits `count` (None: all) until `until` (seconds of
+    the zone's clock). `seconds` is for hang, operation-slow and operation-failure.
     """
 
     kind: str
@@ -96,7 +96,7 @@ class Fault:
             raise Invalid(f"fault skip {self.skip} must be 0 or more, its count {self.count} 1 or more")
 
     def as_dict(self) -> dict[str, Any]:
-        """The fault as JSON data: what the control interface takes, `until` left out when it is never."""
+        """Return the fault as the control interface accepts it, without `until` if it is infinite."""
         data = asdict(self)
         if math.isinf(self.until):
             del data["until"]
@@ -110,33 +110,33 @@ class _Ordered:
 
 
 class FaultBook:
-    """The faults in force, oldest first; the first that matches a call hits it."""
+    """The active faults, oldest first; the first that matches a call hits it."""
 
     def __init__(self) -> None:
         self._ordered: dict[int, _Ordered] = {}
         self._next = 1
 
     def add(self, fault: Fault) -> int:
-        """Put a fault in force; returns its number, for `clear`."""
+        """Add a fault; return its number, for `clear`."""
         number = self._next
         self._next += 1
         self._ordered[number] = _Ordered(fault)
         return number
 
     def clear(self, number: int | None = None) -> None:
-        """Lift one fault, or all. One that has already ended is no error."""
+        """Remove one fault, or all. A number that is gone is not an error."""
         if number is None:
             self._ordered.clear()
         else:
             self._ordered.pop(number, None)
 
     def active(self, now: float) -> dict[int, Fault]:
-        """The faults still in force, by number."""
+        """Return the active faults by number."""
         self._expire(now)
         return {number: ordered.fault for number, ordered in self._ordered.items()}
 
     def pick(self, call: Call, now: float) -> Fault | None:
-        """The fault that hits this call, counted as one hit; or None."""
+        """Return the fault that hits this call, and count the hit; None if there is none."""
         self._expire(now)
         for number, ordered in self._ordered.items():
             fault = ordered.fault
@@ -156,7 +156,7 @@ class FaultBook:
 
 
 class CallPolicy:
-    """The keys, latencies and faults of one zone. `keys` by name; an unknown key has no secret to sign with."""
+    """What a zone applies to calls: keys with their rights, latencies and faults. `keys` are by name."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
@@ -165,36 +165,36 @@ class CallPolicy:
         self._latency: dict[str, float] = {}
 
     def add_key(self, name: str, secret: str, refused: tuple[str, ...] = ()) -> Key:
-        """An API key (made, or replaced), whose role refuses the operations in `refused` (their OpenAPI names)."""
+        """Add or replace an API key, whose role forbids the operations in `refused` (OpenAPI names)."""
         self.keys[name] = Key(name, secret, frozenset(refused))
         return self.keys[name]
 
     def permit(self, key: str, operation: str) -> None:
-        """Raise Forbidden if the key's role refuses the operation. A key that is not known here has no role."""
+        """Raise Forbidden if the key's role forbids the operation. An unknown key has no role."""
         if key in self.keys and operation in self.keys[key].refused:
             raise Forbidden(f"Forbidden by role policy for compute: {operation}")
 
     def set_latency(self, seconds: float, key: str = "") -> None:
-        """What each call takes, of one key or (no key) of all others; half before it takes effect, half after."""
+        """Set how long each call of a key takes, or of all others; half before it takes effect, half after."""
         if not 0 <= seconds < math.inf:
-            raise Invalid(f"a latency of {seconds} s is not possible: 0 or more, and finite")
+            raise Invalid(f"a latency of {seconds} s is not allowed: 0 or more, and finite")
         self._latency[key] = seconds
 
     def latency(self, key: str = "") -> float:
-        """Seconds that a call of this key takes, there and back."""
+        """Return how many seconds a call of this key takes."""
         return self._latency.get(key, self._latency.get("", 0.0))
 
     def latencies(self) -> dict[str, float]:
-        """Every latency that was set, by key; "" is that of all other keys."""
+        """Return the latencies in seconds by key; "" is that of all other keys."""
         return dict(self._latency)
 
     def add_fault(self, fault: Fault, now: float) -> int:
-        """Put a fault in force; returns its number."""
+        """Add a fault; return its number."""
         number = self.faults.add(fault)
         self.record.add("fault", now, outcome=f"{number}: {fault.kind} {fault.when}", detail=str(fault.match))
         return number
 
     def clear_faults(self, now: float, number: int | None = None) -> None:
-        """Lift one fault, or all."""
+        """Remove one fault, or all."""
         self.faults.clear(number)
         self.record.add("fault", now, outcome="all lifted" if number is None else f"{number}: lifted")

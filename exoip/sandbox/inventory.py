@@ -1,7 +1,7 @@
-"""What a simulated zone consists of: Elastic IPs, security groups and instances, and how they change behind the API.
+"""The Elastic IPs, security groups and instances of a simulated zone, and changes that bypass the API.
 
-The half of `zone.Zone` that knows no operation: it keeps the things, answers reads, and records each change of an
-Elastic IP's holders. Pure, as its subclass is.
+This is the half of `zone.Zone` without operations: it keeps the objects, serves reads, and records each
+change of an Elastic IP's holders. Pure.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Thing = TypeVar("Thing")
 
 
 def lookup(things: dict[str, Thing], thing_id: str, what: str) -> Thing:
-    """The thing with this id. Raises NotFound in the words of the API."""
+    """Return the object with this id. Raises NotFound with the API's message."""
     try:
         return things[thing_id]
     except KeyError:
@@ -33,7 +33,7 @@ def lookup(things: dict[str, Thing], thing_id: str, what: str) -> Thing:
 
 
 class Inventory:
-    """The things of one zone. With `ip_filter` off, `instances(ip_address=…)` answers all, as older services did."""
+    """The objects of one zone. With `ip_filter` off, `instances(ip_address=…)` returns all, as older services did."""
 
     def __init__(self, name: str, record: Record) -> None:
         self.name = name
@@ -44,13 +44,13 @@ class Inventory:
         self._instances: dict[str, Instance] = {}
 
     def advance(self, now: float) -> None:
-        """Let everything that is due by `now` take effect. The zone's operations override this; alone, nothing is."""
+        """Apply what is due by `now`: nothing here, operations in the subclass."""
 
     # Reads
 
     @property
     def eip(self) -> ElasticIp:
-        """The first Elastic IP, the one that most zones are made for."""
+        """The first Elastic IP; most zones have only one."""
         if not self._elastic_ips:
             raise NotFound(f"zone {self.name} has no Elastic IP")
         return next(iter(self._elastic_ips.values()))
@@ -68,7 +68,7 @@ class Inventory:
         return lookup(self._groups, group_id, "Security Group")
 
     def instances(self, now: float, ip_address: str | None = None, pool: str | None = None) -> list[Instance]:
-        """The instances: all, those that hold the EIP `ip_address` or have it as their own address, those of `pool`."""
+        """Return the instances: all, those with the address `ip_address`, own or Elastic IP, or those of `pool`."""
         self.advance(now)
         found = [instance for instance in self._instances.values() if pool is None or instance.pool == pool]
         if ip_address is None or not self.ip_filter:
@@ -82,7 +82,7 @@ class Inventory:
         return lookup(self._instances, instance_id, "Instance")
 
     def instance_named(self, name: str, now: float) -> Instance:
-        """The instance with this name or id."""
+        """Return the instance with this name or id. Raises NotFound."""
         self.advance(now)
         for instance in self._instances.values():
             if name in (instance.name, instance.id):
@@ -90,29 +90,29 @@ class Inventory:
         raise NotFound(f"no instance is called {name!r}")
 
     def holders(self, now: float, eip_id: str | None = None) -> frozenset[str]:
-        """The ids of the instances that hold the EIP (the first one unless named) at `now`."""
+        """Return the ids of the instances that hold an Elastic IP (the first one by default) at `now`."""
         self.advance(now)
         return self._holders(self.eip.id if eip_id is None else eip_id)
 
-    # Changes that no API call asks for
+    # Changes that bypass the API
 
     def add_elastic_ip(self, ip: str, description: str = "exoip sandbox") -> ElasticIp:
         eip = ElasticIp(make_id(self.name, "elastic-ip", ip), ip, description)
         return self._elastic_ips.setdefault(eip.id, eip)
 
     def add_group(self, name: str) -> SecurityGroup:
-        """The security group of this name, made if need be."""
+        """Return the security group of this name; create it if it does not exist."""
         group = SecurityGroup(make_id(self.name, "security-group", name), name)
         return self._groups.setdefault(group.id, group)
 
     def let_in(self, group: str, protocol: str, first: int, last: int, *, source: str = "", network: str = "") -> None:
-        """Add a rule to a group: from the members of another, `source`, or from a network."""
+        """Add a rule to a group that allows traffic from the members of the group `source`, or from a network."""
         changed = self.add_group(group)
         rule = Rule(protocol, first, last, self.add_group(source).id if source else "", network)
         self._groups[changed.id] = replace(changed, rules=(*changed.rules, rule))
 
     def add_instance(self, name: str, now: float = 0.0, *, groups: tuple[str, ...] = (), **fields: Any) -> Instance:
-        """Create an instance; `groups` are names, `fields` those of Instance. Its id follows from its name."""
+        """Create an instance; `groups` are names, `fields` those of Instance. Its id depends on its name only."""
         self.advance(now)
         fields.setdefault("id", make_id(self.name, "instance", name))
         ids = frozenset(self.add_group(group).id for group in groups)
@@ -124,14 +124,14 @@ class Inventory:
         return instance
 
     def set_state(self, instance_id: str, state: str, now: float) -> Instance:
-        """Put an instance in another state; it keeps its EIPs, even when it stops."""
+        """Change an instance's state; it keeps its Elastic IPs, even if it stops."""
         changed = replace(self.instance(instance_id, now), state=state)
         self._put(changed, now)
         self.record.add("instance", now, instance=instance_id, outcome=state)
         return changed
 
     def remove_instance(self, instance_id: str, now: float) -> None:
-        """Destroy an instance: it lets go of its EIPs and is not found any more."""
+        """Destroy an instance and detach its Elastic IPs."""
         instance = self.instance(instance_id, now)
         self._put(replace(instance, elastic_ips=frozenset()), now, operation="destroy")
         del self._instances[instance.id]
@@ -148,7 +148,7 @@ class Inventory:
         self.record.add("instance", now, instance=instance.id, outcome=f"left {group}")
 
     def force(self, instance_id: str, held: bool, now: float, eip_id: str | None = None, key: str = "outsider") -> None:
-        """Make the instance hold the EIP or not, at once and by nobody's call: an outsider's doing."""
+        """Attach or detach an Elastic IP at once, as if somebody else had done it."""
         instance = self.instance(instance_id, now)
         eip = self.eip if eip_id is None else self.elastic_ip(eip_id)
         changed = instance.elastic_ips | {eip.id} if held else instance.elastic_ips - {eip.id}
@@ -157,7 +157,7 @@ class Inventory:
     # Inside
 
     def _put(self, changed: Instance, now: float, key: str = "", operation: str = "") -> None:
-        """Replace an instance by its changed self and record each change of an Elastic IP's holders."""
+        """Replace an instance and record each change of an Elastic IP's holders."""
         before = self._instances[changed.id].elastic_ips
         self._instances[changed.id] = changed
         for eip_id in sorted(before ^ changed.elastic_ips):

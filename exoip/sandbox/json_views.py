@@ -1,7 +1,7 @@
-"""The JSON shapes of a simulated zone: what each thing looks like in an answer of API v2. Pure.
+"""The objects of a simulated zone as JSON, as API v2 returns them. Pure.
 
-Each validates against the official OpenAPI description; `tests/unit/sandbox/test_sdk.py` holds it to that. As in the real
-API an Elastic IP does not name its holders, and an instance names its Elastic IPs only when it is asked for alone.
+Each conforms to the official OpenAPI description, see `tests/unit/sandbox/test_sdk.py`. As in the real API an
+Elastic IP does not name its holders, and only a single instance, not a list, names its Elastic IPs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _rule(group: model.SecurityGroup, number: int, rule: model.Rule) -> dict[str
 
 
 def instance_in_list(one: Zone, instance: model.Instance) -> dict[str, Any]:
-    """An instance as `GET /instance` lists it: its security groups by id and name, and no Elastic IPs."""
+    """Return an instance as in `GET /instance`: its security groups by id and name, and no Elastic IPs."""
     groups = [one.security_group(group_id) for group_id in sorted(instance.security_groups)]
     data: dict[str, Any] = {
         "id": instance.id,
@@ -77,7 +77,7 @@ def instance_in_list(one: Zone, instance: model.Instance) -> dict[str, Any]:
 
 
 def instance(one: Zone, instance: model.Instance) -> dict[str, Any]:
-    """An instance as `GET /instance/{id}` answers it: with its Elastic IPs."""
+    """Return an instance as in `GET /instance/{id}`: with its Elastic IPs."""
     data = instance_in_list(one, instance)
     if one.bare_groups:
         data["security-groups"] = [{"id": group["id"]} for group in data["security-groups"]]
@@ -105,6 +105,6 @@ def _assignment(instance: model.Instance) -> str:
 
 
 def _mac(seed: str) -> str:
-    """A locally administered address that follows from the seed."""
+    """Return a locally administered MAC address that depends only on the seed."""
     digest = hashlib.sha256(seed.encode()).digest()
     return ":".join(f"{octet:02x}" for octet in (0x0A, *digest[:5]))

@@ -1,7 +1,7 @@
-"""The things of a simulated zone: instances, Elastic IPs, security groups, operations, keys; and how a zone refuses.
+"""The objects of a simulated zone (instances, Elastic IPs, security groups, operations, keys), calls, and errors.
 
-All are frozen: the zone replaces them, so whoever holds one holds a picture of one moment. Ids are UUIDs in lower
-case. The words for states and reasons are those of the official OpenAPI description.
+All objects are frozen: the zone replaces them. Ids are lower-case UUIDs. States and reasons are spelled as
+in the official OpenAPI description.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ INSTANCE_STATES = frozenset(
 REASONS = frozenset(
     ("busy", "conflict", "fault", "forbidden", "incorrect", "interrupted", "not-found", "partial", "unavailable")
 ) | {"unknown", "unsupported"}
-NAMESPACE = uuid.UUID("0c5d8a3e-6f57-4b1c-9d0e-5b1f0e7a2c11")  # ours alone: ids come out the same in every run
+NAMESPACE = uuid.UUID(
+    "0c5d8a3e-6f57-4b1c-9d0e-5b1f0e7a2c11"
+)  # of this simulation, so that ids are the same in every run
 
 
 class ZoneError(Exception):
-    """The zone refuses a call; the message is the one its API answers with."""
+    """The zone rejects a call; the message is that of its API."""
 
 
 class Invalid(ZoneError):
@@ -29,15 +31,15 @@ class Invalid(ZoneError):
 
 
 class Unauthenticated(ZoneError):
-    """There is no signature, or it can not be read (401)."""
+    """The signature is missing or malformed (401)."""
 
 
 class Forbidden(ZoneError):
-    """The key is unknown, its signature wrong or expired, or its role lacks the operation (403)."""
+    """The key is unknown, its signature is wrong or expired, or its role forbids the operation (403)."""
 
 
 class NotFound(ZoneError):
-    """There is no such thing, or (detach) it is not attached (404)."""
+    """There is no such object, or (detach) it is not attached (404)."""
 
 
 class Conflict(ZoneError):
@@ -45,12 +47,12 @@ class Conflict(ZoneError):
 
 
 def make_id(*parts: object) -> str:
-    """A UUID that depends on its parts only, so that two runs of one scenario have the same ids."""
+    """Return a UUID that depends only on its parts, so that all runs of a scenario have the same ids."""
     return str(uuid.uuid5(NAMESPACE, "/".join(str(part) for part in parts)))
 
 
 def canonical_id(text: str, what: str) -> str:
-    """`text` as a lower-case UUID. Raises Invalid, naming what it was to be the id of."""
+    """Return `text` as a lower-case UUID. Raises Invalid, which names `what` it identifies."""
     try:
         return str(uuid.UUID(text))
     except (ValueError, AttributeError, TypeError):
@@ -58,7 +60,7 @@ def canonical_id(text: str, what: str) -> str:
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address:
-    """`text` as an address. Raises Invalid."""
+    """Return `text` as an address. Raises Invalid."""
     try:
         return ip_address(text)
     except ValueError:
@@ -67,7 +69,7 @@ def parse_address(text: str) -> IPv4Address | IPv6Address:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a security group lets in: from the members of `group` (its id), or from `network`."""
+    """What a security group allows: traffic from the members of `group` (its id), or from `network`."""
 
     protocol: str
     first: int
@@ -85,7 +87,7 @@ class SecurityGroup:
 
 @dataclass(frozen=True, slots=True)
 class ElasticIp:
-    """An Elastic IP (EIP). Like the real one it does not name its holders: each instance names its EIPs."""
+    """An Elastic IP. As in the real API it does not name its holders; each instance names its Elastic IPs."""
 
     id: str
     ip: str
@@ -128,9 +130,9 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A mutation under way. It takes effect at `completes` (seconds; infinite: never), not before.
+    """A mutation. It takes effect at `completes` (seconds; infinite: never), not before.
 
-    `reason` is what it fails with: planned while it is pending, told once `state` is failure or timeout.
+    `reason`: why it will fail; the API shows it once `state` is failure or timeout.
     """
 
     id: str
@@ -148,12 +150,12 @@ class Operation:
         if self.reason and self.reason not in REASONS:
             raise Invalid(f"reason {self.reason!r} is none of {', '.join(sorted(REASONS))}")
         if math.isnan(self.completes) or self.completes < self.started:
-            raise Invalid(f"an operation can not complete at {self.completes}, before it started at {self.started}")
+            raise Invalid(f"an operation cannot complete at {self.completes}, before it started at {self.started}")
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An API key. Its role refuses the operations in `refused` (their OpenAPI names); the secret stays out of repr."""
+    """An API key. Its role forbids the operations in `refused` (OpenAPI names); repr does not show the secret."""
 
     name: str
     secret: str = field(repr=False)
@@ -162,7 +164,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to the zone's API, free of its transport.
+    """One request to the zone's API, without its transport.
 
     `path` has no `/v2` and no query: `/elastic-ip/…:attach`. `query` holds decoded (name, value) pairs. `service` is
     "api", or "metadata" for the metadata service, whose calls carry no key.

@@ -1,4 +1,4 @@
-"""The command line of `exoip-sandbox`. `build_parser` gives the parser; `command` names the sub-command chosen."""
+"""The command line of `exoip-sandbox`."""
 
 from __future__ import annotations
 
@@ -13,36 +13,37 @@ from exoip.sandbox import faults, model
 
 URL = "http://127.0.0.1:8080"
 FAULT_FIELDS: dict[str, dict[str, Any]] = {
-    "when": {"choices": ("instead", "before", "after"), "help": "in front of the zone or behind it"},
-    "count": {"type": int, "metavar": "N", "help": "hit so many calls (default: every one)"},
-    "skip": {"type": int, "metavar": "N", "help": "leave the first N alone"},
-    "for": {"type": float, "metavar": "SECONDS", "help": "lift it by itself after that"},
-    "status": {"type": int, "help": "of a status fault (default: 503)"},
-    "form": {"choices": faults.FORMS, "help": "of a status fault's body (default: message)"},
-    "message": {"help": "of a status fault"},
-    "retry_after": {"type": float, "metavar": "SECONDS", "help": "of a status fault: send Retry-After"},
-    "seconds": {"type": float, "help": "of a hang or a slow operation"},
-    "reason": {"choices": sorted(model.REASONS), "metavar": "REASON", "help": "of an operation's failure"},
+    "when": {"choices": ("instead", "before", "after"), "help": "whether the fault acts before the zone or after it"},
+    "count": {"type": int, "metavar": "N", "help": "hit N calls (default: all)"},
+    "skip": {"type": int, "metavar": "N", "help": "skip the first N calls"},
+    "for": {"type": float, "metavar": "SECONDS", "help": "remove the fault after that"},
+    "status": {"type": int, "help": "for a status fault (default: 503)"},
+    "form": {"choices": faults.FORMS, "help": "the form of a status fault's body (default: message)"},
+    "message": {"help": "for a status fault"},
+    "retry_after": {"type": float, "metavar": "SECONDS", "help": "for a status fault: send Retry-After"},
+    "seconds": {"type": float, "help": "duration of a hang or of a slow operation"},
+    "reason": {"choices": sorted(model.REASONS), "metavar": "REASON", "help": "why the operation fails"},
 }
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Return the parser. Its result has the name of the command in `command`."""
     parser = argparse.ArgumentParser(
         prog="exoip-sandbox",
-        description="A simulated Exoscale zone: API v2, metadata, Elastic IP traffic, faults to order.",
+        description="A simulated Exoscale zone: API v2, metadata, Elastic IP traffic, faults to inject.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_zone(commands.add_parser("zone", help="serve a zone", description="Serve a zone until SIGINT or SIGTERM."))
     for name, add_arguments, about in (
-        ("state", _add_state, "show what there is"),
-        ("record", _add_record, "show what happened"),
-        ("fault", _add_fault, "order a fault"),
-        ("clear", _add_clear, "lift one fault, or all"),
-        ("latency", _add_latency, "set what a call takes"),
-        ("instance", _add_instance, "change an instance, or the holders, behind the API's back"),
+        ("state", _add_state, "show the zone's state"),
+        ("record", _add_record, "show the zone's record: all calls and changes"),
+        ("fault", _add_fault, "inject a fault"),
+        ("clear", _add_clear, "remove one fault, or all"),
+        ("latency", _add_latency, "set how long a call takes"),
+        ("instance", _add_instance, "change an instance or the holders without the API"),
         ("set", _add_set, "change a setting: operation_seconds, ip_filter, bare_groups, detach_unattached"),
     ):
-        command = commands.add_parser(name, help=about, description=about)
+        command = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
         command.add_argument("--url", default=URL, help="the sandbox (default: %(default)s)")
         add_arguments(command)
     return parser
@@ -60,26 +61,30 @@ def _add_zone(command: argparse.ArgumentParser) -> None:
         metavar="NAME=ADDRESS,…",
         help="default: %(default)s",
     )
-    add("--group", metavar="NAME", help="put the instances in this security group, and join them by it (-G)")
-    add("--latency-ms", type=_number, default=0.0, metavar="MS", help="what a call takes (default: 0)")
-    add("--operation-ms", type=_number, default=200.0, metavar="MS", help="what an operation takes (default: 200)")
+    add(
+        "--group",
+        metavar="NAME",
+        help="add the instances to this security group, which lets their heartbeats in; nodes join with -G",
+    )
+    add("--latency-ms", type=_number, default=0.0, metavar="MS", help="how long a call takes (default: 0)")
+    add("--operation-ms", type=_number, default=200.0, metavar="MS", help="how long an operation takes (default: 200)")
     add("--traffic", type=_port, metavar="PORT", help="forward EIP:PORT to the holder's address, same port")
 
 
 def _add_state(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="as JSON")
+    command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_record(command: argparse.ArgumentParser) -> None:
     command.add_argument("--since", type=int, default=0, metavar="INDEX", help="from this entry on")
-    command.add_argument("--follow", action="store_true", help="go on until interrupted")
-    command.add_argument("--json", action="store_true", help="one JSON object a line")
+    command.add_argument("--follow", action="store_true", help="continue until interrupted")
+    command.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
 def _add_fault(command: argparse.ArgumentParser) -> None:
     command.add_argument("kind", choices=faults.KINDS)
     command.add_argument("--method", help="only calls of this method")
-    command.add_argument("--path", metavar="REGEX", help="only calls whose path (without /v2) has this in it")
+    command.add_argument("--path", metavar="REGEX", help="only calls whose path (without /v2) contains this")
     command.add_argument("--key", help="only calls of this API key")
     for name, details in FAULT_FIELDS.items():
         command.add_argument(f"--{name.replace('_', '-')}", **details)
@@ -91,7 +96,7 @@ def _add_clear(command: argparse.ArgumentParser) -> None:
 
 def _add_latency(command: argparse.ArgumentParser) -> None:
     command.add_argument("ms", type=_number, metavar="MS")
-    command.add_argument("--key", default="", help="of this API key only")
+    command.add_argument("--key", default="", help="only for calls of this API key")
 
 
 def _add_instance(command: argparse.ArgumentParser) -> None:

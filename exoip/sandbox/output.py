@@ -1,4 +1,4 @@
-"""What `exoip-sandbox` prints: a zone's state and record as lines, and how to join a node to it. Pure."""
+"""Format what `exoip-sandbox` prints: a zone's state and record, and the commands that join nodes to it. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from exoip.sandbox.model import Instance
 from exoip.sandbox.zone import Zone
 
-PORT = 12345  # of the heartbeats
+PORT = 12345  # UDP, for heartbeats
 
 
 def key_name(instance: str) -> str:
-    """The API key that the sandbox makes for an instance: each has its own, so that a fault can single it out."""
+    """Return the API key of an instance: each has its own, so that a fault can hit only that one."""
     return f"EXO{instance}"
 
 
@@ -22,7 +22,7 @@ def key_secret(instance: str) -> str:
 
 
 def join_command(zone: Zone, instance: Instance, peers: list[Instance], priority: int, group: str | None) -> list[str]:
-    """The arguments that join `instance` to the cluster of `peers`."""
+    """Return the command that joins `instance` to the cluster of `peers`."""
     named = ["-G", group] if group else [word for peer in peers for word in ("-p", f"{peer.public_ip}:{PORT}")]
     return [
         *("exoip", "-W", "-xi", zone.eip.ip, "-i", instance.id, *named, "-P", str(priority)),
@@ -32,28 +32,28 @@ def join_command(zone: Zone, instance: Instance, peers: list[Instance], priority
 
 
 def welcome(zone: Zone, instances: list[Instance], group: str | None, url: str, at: str) -> list[str]:
-    """What is served, and how to join each instance to it: commands to copy. `at` is the `--url` they need, if any."""
+    """Return the lines at the start of `zone`: what it serves, and commands to copy. `at`: their `--url`, if any."""
     lines = [
         f"zone {zone.name}, API {zone.endpoint}, Elastic IP {zone.eip.ip}",
         f"a call takes {zone.latency() * 1000:g} ms, an operation {zone.operation_seconds * 1000:g} ms",
         "",
-        "To join its nodes, each in a terminal of its own (lowest -P wins):",
+        "To join nodes, run each of these in its own terminal (the lowest -P wins):",
     ]
     for number, one in enumerate(instances, start=1):
         peers = [other for other in instances if other is not one]
         command = shlex.join(join_command(zone, one, peers, 10 * number, group))
-        lines += ["", f"# {one.name}: own id and zone also at -xm {url}/metadata/{one.name}", command]
+        lines += ["", f"# {one.name}: its id and zone are also at -xm {url}/metadata/{one.name}", command]
     return [
         *lines,
         "",
-        f"To watch:    exoip-sandbox record --follow{at}",
-        f"To break it: exoip-sandbox fault status --status 503 --for 20{at}",
-        "Ctrl-C ends it.",
+        f"To watch it:  exoip-sandbox record --follow{at}",
+        f"To break it:  exoip-sandbox fault status --status 503 --for 20{at}",
+        "To stop it:   Ctrl-C",
     ]
 
 
 def state_lines(state: dict[str, Any]) -> list[str]:
-    """The control interface's state, for people."""
+    """Return the state from the control interface as lines."""
     names = {one["id"]: one["name"] for one in state["instances"]}
     lines = [f"zone {state['name']}, API {state['endpoint']}"]
     for eip in state["elastic_ips"]:
@@ -69,11 +69,11 @@ def state_lines(state: dict[str, Any]) -> list[str]:
     for key, seconds in state["latencies"].items():
         lines.append(f"latency of {key or 'all other keys'}: {seconds * 1000:g} ms")
     counts = state["counts"]
-    return [*lines, f"calls so far: {counts['reads']} reads, {counts['mutations']} mutations"]
+    return [*lines, f"calls: {counts['reads']} reads, {counts['mutations']} mutations"]
 
 
 def entry_line(entry: dict[str, Any], names: dict[str, str]) -> str:
-    """One entry of the record, for people; `names` turns instance ids into names."""
+    """Return one entry of the record as a line; `names` are those of instances by id."""
     wall = entry["wall"] if entry["wall"] is not None else entry["time"]
     clock = time.strftime("%H:%M:%S", time.localtime(wall)) + f".{int(wall % 1 * 1000):03d}"
     what = {

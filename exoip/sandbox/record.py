@@ -1,7 +1,7 @@
-"""What happened in a zone, in order: every call, every answer, every operation's end, every change of the holders.
+"""The record of a zone: every call, response, end of an operation and change of the holders, in order.
 
-The record only ever grows, so a reader that remembers the next index misses nothing. From it the whole history can
-be rebuilt: who held the EIP when, who asked for what, and how many calls it took.
+It only grows, so a reader that remembers the next index misses nothing. The whole history follows from
+it: who held the Elastic IP when, who called what, and how often.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 KINDS = frozenset({"call", "metadata", "answer", "operation", "holders", "instance", "fault"})
-_ALWAYS = {"holders": {"holders"}, "answer": {"status", "call", "arrived"}}  # worth telling even when empty or 0
+_ALWAYS = {"holders": {"holders"}, "answer": {"status", "call", "arrived"}}  # shown even if empty or 0
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One line of the record. Times are seconds of the zone's clock, `wall` the same moment as Unix time if known.
 
-    call       a request for the API arrived: key, method, path, operation (OpenAPI name), the instance it names
-    metadata   a request for the metadata service arrived; it counts as no call
-    answer     the end of either: the same fields, `arrived`, `call` (its index), `status` (0: no answer), `outcome`
+    call       a request for the API arrived: key, method, path, operation (OpenAPI name), instance
+    metadata   a request for the metadata service arrived; it does not count as a call
+    answer     the end of either: the same fields, `arrived`, `call` (its index), `status` (0: none), `outcome`
     operation  an operation ended: `eip`, `instance`, `outcome` success or the reason of its failure, `detail` its id
-    holders    the holders of `eip` changed to `holders` (sorted ids); `key` and `operation` tell by whom and how
-    instance   an instance came, went or changed: `outcome` says what
-    fault      a fault was ordered or lifted: `outcome` says which
+    holders    the holders of `eip` changed to `holders` (sorted ids); `key` and `operation` say by whom and how
+    instance   an instance was added, removed or changed: `outcome` says which
+    fault      a fault was added or removed: `outcome` says which
     """
 
     index: int
@@ -45,14 +45,14 @@ class Entry:
     arrived: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The entry as JSON data, empty fields left out."""
+        """Return the entry as JSON data without empty fields."""
         always = {"index", "time", "wall", "kind"} | _ALWAYS.get(self.kind, set())
         return {name: value for name, value in asdict(self).items() if name in always or value not in ("", (), None, 0)}
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many API calls: `reads` (GET) and `mutations` (everything else)."""
+    """Numbers of API calls: `reads` (GET) and `mutations` (all others)."""
 
     reads: int
     mutations: int
@@ -77,18 +77,18 @@ class Record:
     def add(self, kind: str, time: float, **fields: Any) -> Entry:
         """Append one entry and return it."""
         if kind not in KINDS:
-            raise ValueError(f"{kind!r} is no kind of entry: {', '.join(sorted(KINDS))}")
+            raise ValueError(f"{kind!r} is not a kind of entry: {', '.join(sorted(KINDS))}")
         wall = None if self.wall_offset is None else time + self.wall_offset
         entry = Entry(len(self._entries), time, wall, kind, **fields)
         self._entries.append(entry)
         return entry
 
     def since(self, index: int) -> list[Entry]:
-        """The entries from `index` on; the next call's index is `index` plus their number."""
+        """Return the entries from `index` on; the next index is `index` plus their number."""
         return self._entries[max(index, 0) :]
 
     def calls(self, since: int = 0, *, mutations: bool | None = None, key: str | None = None) -> list[Entry]:
-        """The calls that arrived, from entry `since` on: all, only mutations, only reads; of one key or of all."""
+        """Return the calls from entry `since` on: all, only mutations or only reads; of one key or of all."""
         return [
             entry
             for entry in self.since(since)
@@ -98,14 +98,14 @@ class Record:
         ]
 
     def count(self, since: int = 0, key: str | None = None) -> Counts:
-        """How many calls arrived from entry `since` on, by all or by one key."""
+        """Count the calls from entry `since` on, of one key or of all."""
         return Counts(
             len(self.calls(since, mutations=False, key=key)),
             len(self.calls(since, mutations=True, key=key)),
         )
 
     def holding(self, eip: str) -> list[tuple[float, frozenset[str]]]:
-        """Who held `eip` when: (from this time on, these instances), oldest first; nobody before the first."""
+        """Return who held `eip` as (from this time on, these instances), oldest first; nobody before the first."""
         return [
             (entry.time, frozenset(entry.holders))
             for entry in self._entries

@@ -1,4 +1,4 @@
-"""What a call to a simulated zone is answered with, errors and the damage done by faults included. Pure."""
+"""Responses to calls: data, errors, and what faults make of them. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GARBAGE = b"<html><head><title>502 Bad Gateway</title></head><body>\x00\xff{{{"
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What goes back. Status 0: nothing, the connection just closes. `cut`: it closes half-way through the body."""
+    """A response. Status 0: none, the connection closes. `cut`: it closes half-way through the body."""
 
     status: int
     body: bytes = b""
@@ -32,20 +32,21 @@ class Response:
 
     @property
     def sent(self) -> bytes:
-        """The part of the body that is really sent."""
+        """The part of the body that is sent."""
         return self.body[: len(self.body) // 2] if self.cut else self.body
 
     def json(self) -> Any:
-        """The body as data. Raises ValueError when it is no JSON, or cut off."""
+        """Return the body as data. Raises ValueError if it is not JSON, or cut off."""
         return json.loads(self.sent)
 
 
 def json_response(data: Any, status: int = 200) -> Response:
+    """Return the data as JSON."""
     return Response(status, json.dumps(data).encode())
 
 
 def error_response(error: ZoneError) -> Response:
-    """The zone's refusal, in the form that the real API gives to each status."""
+    """Return the response to a call that the zone rejects, in the form that the real API uses for its status."""
     status = STATUS.get(type(error), 500)
     data: dict[str, Any] = {"message": str(error)}
     if status == HTTPStatus.BAD_REQUEST:
@@ -53,27 +54,27 @@ def error_response(error: ZoneError) -> Response:
     return json_response(data, status)
 
 
-def damage(fault: Fault, answer: Response) -> Response:
-    """The answer as the caller gets it once the fault has hit it."""
+def damage(fault: Fault, response: Response) -> Response:
+    """Return the response as it is after the fault."""
     if fault.kind == "status":
-        return _refusal(fault)
+        return _error_of(fault)
     if fault.kind == "drop" or (fault.kind == "hang" and fault.when == "instead"):
         return Response(0)
     if fault.kind == "garbage":
         return Response(200, GARBAGE, "text/html")
     if fault.kind == "half":
-        return replace(answer, cut=True)
-    return answer
+        return replace(response, cut=True)
+    return response
 
 
-def _refusal(fault: Fault) -> Response:
+def _error_of(fault: Fault) -> Response:
     title = HTTPStatus(fault.status).phrase if fault.status in set(HTTPStatus) else f"status {fault.status}"
-    message = fault.message or f"{title} (ordered by the sandbox)"
+    message = fault.message or f"{title} (injected by the sandbox)"
     if fault.form == "text":
-        answer = Response(fault.status, message.encode(), "text/plain; charset=utf-8")
+        response = Response(fault.status, message.encode(), "text/plain; charset=utf-8")
     elif fault.form == "problem":
         problem = {"type": "about:blank", "title": title, "status": fault.status, "detail": message}
-        answer = Response(fault.status, json.dumps(problem).encode(), "application/problem+json")
+        response = Response(fault.status, json.dumps(problem).encode(), "application/problem+json")
     else:
-        answer = json_response({"message": message}, fault.status)
-    return replace(answer, retry_after=fault.retry_after)
+        response = json_response({"message": message}, fault.status)
+    return replace(response, retry_after=fault.retry_after)

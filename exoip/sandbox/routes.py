@@ -1,7 +1,7 @@
-"""The calls of API v2 that a simulated zone answers: method and path in, what the zone says out. Pure.
+"""The calls of API v2 that a simulated zone supports. Pure.
 
-Only what exoip and its users need is here; everything else is 404. Names of operations are those of the official
-OpenAPI description, as roles use them.
+Only those that exoip and its users need; all others get 404. Operations have the names of the official
+OpenAPI description, as in roles.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _COMPILED = {name: (method, re.compile(pattern)) for name, (method, pattern) in 
 
 
 def route(call: Call) -> tuple[str, tuple[str, ...]]:
-    """The OpenAPI operation that the call asks for and the ids in its path; ("", ()) if there is none."""
+    """Return the OpenAPI operation of the call and the ids in its path; ("", ()) if there is none."""
     for operation, (method, pattern) in _COMPILED.items():
         found = pattern.fullmatch(call.path)
         if found and call.method == method:
@@ -43,7 +43,7 @@ def route(call: Call) -> tuple[str, tuple[str, ...]]:
 
 
 def named_instance(call: Call) -> str:
-    """The instance that the call is about, for the record: the one in its body or its path; empty if none is."""
+    """Return the instance in the call's body or path, for the record; "" if there is none."""
     operation, ids = route(call)
     if operation == "get-instance":
         return ids[0]
@@ -54,13 +54,13 @@ def named_instance(call: Call) -> str:
 
 
 def respond(zone: Zone, call: Call, now: float, fault: Fault | None = None) -> Response:
-    """What the API answers to the call at `now`. Raises ZoneError where it refuses."""
+    """Return the API's response to the call at `now`. Raises ZoneError if it rejects the call."""
     operation, ids = route(call)
     if not operation:
         raise NotFound(f"no such route: {call.method} {call.path}")
     zone.permit(call.key, operation)
     if call.mutates:
-        return json_response(_move(zone, call, now, operation, ids[0], fault))
+        return json_response(_mutate(zone, call, now, operation, ids[0], fault))
     return json_response(_READS[operation](zone, call, now, *ids))
 
 
@@ -80,7 +80,7 @@ def _list_instances(zone: Zone, call: Call, now: float) -> Any:
     query = dict(call.query)
     unknown = sorted(set(query) - {"ip-address", "manager-id", "manager-type"})
     if unknown:
-        raise Invalid(f"this sandbox knows no query parameter {', '.join(unknown)}")
+        raise Invalid(f"this sandbox does not support the query parameter {', '.join(unknown)}")
     if ("manager-id" in query) != ("manager-type" in query):
         raise Invalid("manager-id and manager-type go together")
     found = zone.instances(now, query.get("ip-address"), query.get("manager-id"))
@@ -115,8 +115,8 @@ _READS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _move(zone: Zone, call: Call, now: float, operation: str, eip_id: str, fault: Fault | None) -> Any:
-    """Attach or detach, the operation bent as the fault says."""
+def _mutate(zone: Zone, call: Call, now: float, operation: str, eip_id: str, fault: Fault | None) -> Any:
+    """Attach or detach, with an operation as the fault demands."""
     eip_id = canonical_id(eip_id, "Elastic IP")
     instance_id = canonical_id(_instance_in(call.body), "instance")
     seconds, reason, expires = None, "", False
@@ -131,7 +131,7 @@ def _move(zone: Zone, call: Call, now: float, operation: str, eip_id: str, fault
 
 
 def _instance_in(body: bytes) -> str:
-    """The instance id in the body of an attach or a detach. Raises Invalid."""
+    """Return the instance id in the body of an attach or a detach. Raises Invalid."""
     try:
         data = json.loads(body)
     except ValueError as error:

@@ -5,13 +5,13 @@
         with server.lock:
             server.zone.add_fault(Fault("status", status=500, count=1), server.now())
 
-    /v2/…                                        the API, signed (`/v2/zone` may be asked without)
+    /v2/…                                        the API, signed (`/v2/zone` also unsigned)
     /latest/meta-data/…                          metadata, by the client's address
-    /metadata/INSTANCE/latest/meta-data/…        metadata of that instance, whoever asks
+    /metadata/INSTANCE/latest/meta-data/…        metadata of that instance, for any client
     /sandbox/…                                   control, unsigned JSON: see `control.py`
 
-Each connection has a thread of its own and is kept alive. `server.lock` guards the zone and is never held while a
-call waits. Leaving the context ends every connection, held calls included, and joins every thread.
+Each connection has its own thread and is kept alive. `server.lock` guards the zone and is never held while a
+call waits. Leaving the context ends every connection, even those of hanging calls, and joins every thread.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ HANDSHAKE_SECONDS = 10.0
 
 
 class Listener(ThreadingHTTPServer):
-    """The listening socket. Knows its open connections, so that closing it ends them and their threads."""
+    """The listening socket. It keeps track of open connections, so that closing it ends them and their threads."""
 
     daemon_threads = False
     block_on_close = True
@@ -50,12 +50,12 @@ class Listener(ThreadingHTTPServer):
         super().__init__(address, functools.partial(Connection, sandbox))
 
     def server_bind(self) -> None:
-        """Bind, without the look-up of the host's name that HTTPServer adds: it may take seconds."""
+        """Bind without HTTPServer's lookup of the host name, which may take seconds."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def get_request(self) -> tuple[Any, Any]:
-        """Accept a connection; its TLS handshake is left to its own thread, so that a slow one holds up nobody."""
+        """Accept a connection; its own thread does the TLS handshake, so that a slow one blocks nothing."""
         connection, address = super().get_request()
         if self._tls is not None:
             connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
@@ -80,12 +80,12 @@ class Listener(ThreadingHTTPServer):
         with self._open_lock:
             for connection in self._open:
                 with contextlib.suppress(OSError):
-                    # The plain socket's method: SSLSocket's own would pull the rug from under the thread that reads
+                    # Not SSLSocket's own method, which would break the thread that reads
                     socket.socket.shutdown(connection, socket.SHUT_RDWR)
         super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is everyday life; anything else is a bug of ours and shown."""
+        """Ignore clients that went away; show anything else, which is a bug."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -113,7 +113,7 @@ class SandboxServer(Shared):
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Listen, and serve from a thread of its own."""
+        """Listen, and serve from a thread."""
         self._listener = Listener(self._address, self, self._tls)
         self.stopping.clear()
         with self.lock:
@@ -123,7 +123,7 @@ class SandboxServer(Shared):
         self._thread.start()
 
     def close(self) -> None:
-        """End every call and connection and join every thread. A second time is no error."""
+        """End every call and connection and join every thread. Closing it again does nothing."""
         self.stopping.set()
         if self._listener is not None and self._thread is not None:
             with contextlib.suppress(OSError):
@@ -145,12 +145,12 @@ class SandboxServer(Shared):
     @property
     def port(self) -> int:
         if self._listener is None:
-            raise RuntimeError("the sandbox does not listen yet: start it, or use it as a context")
+            raise RuntimeError("the sandbox is not listening: start it, or use it as a context")
         return self._listener.server_port
 
     @property
     def url(self) -> str:
-        """Where it listens: `http://127.0.0.1:8080`, no slash at the end."""
+        """Its URL, such as `http://127.0.0.1:8080`, without a slash at the end."""
         host = self._address[0]
         scheme = "http" if self._tls is None else "https"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
@@ -161,7 +161,7 @@ class SandboxServer(Shared):
         return f"{self.url}/v2"
 
     def metadata_url(self, instance: str) -> str:
-        """The metadata service as the instance (name or id) sees it: what `-xm` takes."""
+        """Return the URL of the metadata service for an instance (name or id), for `-xm`."""
         return f"{self.url}/metadata/{instance}"
 
     def holders(self) -> frozenset[str]:

@@ -1,7 +1,7 @@
-"""Checking a request's EXO2-HMAC-SHA256 signature, as the service does.
+"""Check a request's EXO2-HMAC-SHA256 signature, as the service does.
 
-Written from the description of the scheme and apart from the client's own code, so that the two hold each other to
-it. Five segments are signed, joined by newlines: `METHOD path`; the body; the decoded values of the signed query
+Written from the description of the scheme, without the client's code, so that each checks the other.
+Five segments are signed, joined by newlines: `METHOD path`; the body; the decoded values of the signed query
 parameters in the order that the header names them; nothing (no header is signed); the expiry as Unix time.
 """
 
@@ -20,7 +20,7 @@ Query = tuple[tuple[str, str], ...]
 
 
 def claimed_key(header: str | None) -> str:
-    """The key that an Authorization header claims to be signed with; empty if it can not be read. Checks nothing."""
+    """Return the key that an Authorization header names, "" if it is malformed. Checks nothing."""
     try:
         return _fields(header)["credential"]
     except Unauthenticated:
@@ -30,10 +30,10 @@ def claimed_key(header: str | None) -> str:
 def verify(
     header: str | None, method: str, path: str, query: Query, body: bytes, keys: Mapping[str, Key], wall: float
 ) -> Key:
-    """The key that signed the request. `path` is as sent, `query` decoded, `wall` the Unix time now.
+    """Return the key that signed the request. `path` is as sent, `query` decoded, `wall` the Unix time now.
 
-    Raises Unauthenticated (no signature, or unreadable), Forbidden (unknown key, wrong, expired), Invalid (a query
-    parameter sent twice: clients disagree on how to sign that).
+    Raises Unauthenticated (no signature, or malformed), Forbidden (unknown key, wrong, expired) or Invalid (a
+    query parameter twice: clients disagree on how to sign that).
     """
     fields = _fields(header)
     names = [name for name, _ in query]
@@ -64,7 +64,7 @@ def verify(
 
 
 def _fields(header: str | None) -> dict[str, str]:
-    """The parts of an Authorization header; `signed-query-args` is empty when absent. Raises Unauthenticated."""
+    """Return the parts of an Authorization header; `signed-query-args` is "" if absent. Raises Unauthenticated."""
     if not header:
         raise Unauthenticated("the request is not signed: no Authorization header")
     scheme, _, rest = header.partition(" ")

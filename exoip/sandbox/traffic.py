@@ -1,11 +1,11 @@
-"""The traffic of an Elastic IP (EIP): a loopback address that stands for it and leads to whichever instance holds it.
+"""Forward the traffic of an Elastic IP (EIP) on loopback to the instance that holds it.
 
     with Traffic(server.holders, ("127.0.0.100", 8000), {instance_id: ("127.0.0.11", 8000), …}):
-        …connections to 127.0.0.100:8000 reach the holder…
+        …# connections to 127.0.0.100:8000 reach the holder
 
-As in the real network, several holders share the connections in turn, whether they live or not; a connection that
-falls to a dead one is lost. With no holder, or when the instance refuses, the client's connection is reset at once.
-A connection under way stays where it is when the EIP moves.
+As in the real network, several holders get the connections in turn, alive or not; a connection to a dead one
+is lost. Without a holder, or if the instance rejects it, the client's connection is reset at once. An open
+connection stays where it is when the EIP moves.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ Address = tuple[str, int]
 CHUNK = 65536
 CONNECT_SECONDS = 2.0
 RETRY_SECONDS = 0.05
-IDLE_SECONDS = 60.0  # a connection that is silent for so long is given up
-DRAIN_SECONDS = 2.0  # how long one side may go on after the other has finished
-REFUSED = ""  # the key in `counts` of connections that nobody took
+IDLE_SECONDS = 60.0  # after which a silent connection is closed
+DRAIN_SECONDS = 2.0  # for one side to finish after the other
+REFUSED = ""  # the key in `counts` of rejected connections
 
 
 class Traffic:
     """Listens on `listen` (port 0: a free one) and forwards to `targets` (instance id -> address) of the holders.
 
-    `holders` is asked for each connection and may be called from several threads. At most `limit` connections are
-    carried at once, a further one is reset. `counts` tells how many each instance has taken. Raises OSError when the
-    address can not be had.
+    `holders` is called for each connection, possibly from several threads. At most `limit` connections are open at
+    once, others are reset. `counts` says how many each instance got. Raises OSError if the address cannot be bound.
     """
 
     def __init__(
@@ -59,13 +58,13 @@ class Traffic:
         self._acceptor: threading.Thread | None = None
 
     def start(self) -> None:
-        """Listen, and carry connections from threads of its own."""
+        """Listen, and forward connections in threads."""
         self._listener = socket.create_server(self._listen, backlog=128)
         self._acceptor = threading.Thread(target=self._accept, args=(self._listener,), name="traffic-accept")
         self._acceptor.start()
 
     def close(self) -> None:
-        """End every connection and join every thread. A second time is no error."""
+        """End every connection and join every thread. Closing it again does nothing."""
         with self._lock:
             self._closing.set()
             sockets = [*self._open] if self._listener is None else [*self._open, self._listener]
@@ -92,13 +91,13 @@ class Traffic:
     def address(self) -> Address:
         """Where it listens."""
         if self._listener is None:
-            raise RuntimeError("the traffic does not flow yet: start it, or use it as a context")
+            raise RuntimeError("the traffic is not started: start it, or use it as a context")
         host, port = self._listener.getsockname()[:2]
         return host, port
 
     @property
     def counts(self) -> dict[str, int]:
-        """Connections so far by instance id; those that nobody took under `REFUSED`."""
+        """The numbers of connections by instance id; rejected ones are under `REFUSED`."""
         with self._lock:
             return dict(self._counts)
 
@@ -110,12 +109,12 @@ class Traffic:
                 except OSError:
                     if self._closing.wait(RETRY_SECONDS):
                         return
-                    continue  # that client has gone again, or files are short
+                    continue  # the client has gone, or there are too many open files
                 if not self._carry_in_thread(client):
                     _reset(client)
 
     def _carry_in_thread(self, client: socket.socket) -> bool:
-        """Start a thread for the connection; False if it is one too many, or the end."""
+        """Start a thread for the connection; return False if there are too many, or when closing."""
         thread = threading.Thread(target=self._carry, args=(client,), name="traffic-carry")
         with self._lock:
             self._threads = {one for one in self._threads if one.is_alive()}
@@ -124,7 +123,7 @@ class Traffic:
                 return False
             try:
                 thread.start()
-            except RuntimeError:  # the system has no thread left
+            except RuntimeError:  # the system has no more threads
                 self._counts[REFUSED] += 1
                 return False
             self._open.add(client)
@@ -132,7 +131,7 @@ class Traffic:
         return True
 
     def _carry(self, client: socket.socket) -> None:
-        """The life of one connection."""
+        """Connect to the holder and forward the connection until it ends."""
         target = None
         try:
             target = self._connect()
@@ -146,7 +145,7 @@ class Traffic:
                 _reset(target)
 
     def _connect(self) -> socket.socket | None:
-        """A connection to the holder whose turn it is, or None."""
+        """Return a connection to the holder whose turn it is, or None."""
         holders = sorted(self._holders())
         with self._lock:
             turn, self._turn = self._turn, self._turn + 1
@@ -168,7 +167,7 @@ class Traffic:
 
 
 def _pump(client: socket.socket, target: socket.socket) -> bool:
-    """Carry bytes both ways until both sides have finished; False if a side broke off or fell silent."""
+    """Forward bytes both ways until both sides have finished; return False if a side broke off or fell silent."""
     sides = {client.fileno(): (client, target), target.fileno(): (target, client)}
     with selectors.DefaultSelector() as selector:
         for one in (client, target):
@@ -193,7 +192,7 @@ def _pump(client: socket.socket, target: socket.socket) -> bool:
 
 
 def _reset(connection: socket.socket) -> None:
-    """Close so that the other side gets a reset; a connection closed already stays as it is."""
+    """Close so that the other side gets a reset, unless it is closed already."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()

@@ -1,21 +1,21 @@
-"""A simulated Exoscale zone: who exists, who holds the Elastic IP (EIP), and what is under way. Pure state.
+"""A simulated Exoscale zone: its objects, who holds the Elastic IP (EIP), and pending operations. Pure.
 
-There is no socket, no thread and no clock here: every method takes `now`, seconds of any origin, so the same zone runs
-behind HTTP in real time (`server.py`) and inside a simulator in virtual time. Not thread-safe: whoever shares a zone
-holds a lock around each call (`SandboxServer.lock`).
+There is no socket, thread or clock here: every method takes `now`, in seconds of any origin. So the same zone runs
+behind HTTP in real time (`server.py`) and inside a simulator in virtual time. It is not thread-safe: callers that
+share a zone hold a lock around each call (`SandboxServer.lock`).
 
-How it behaves, as the real one does:
+It behaves as the real one does:
 
-- Attaching does not move. An EIP may be on several instances at once; a move is an attach here and a detach there.
-- A mutation is asynchronous: it is checked when called, answered at once with a pending operation, takes effect
-  `operation_seconds` later and only then reads as success. What is due takes effect in the order of completion, each
-  at its own time, before anything is read or changed.
-- An attach of an attached one succeeds and changes nothing. A detach of one that is not attached is refused, in the
-  way that `detach_unattached` says.
-- A destroyed instance lets go of its EIPs; a stopped one keeps them.
+- Attaching does not move. Several instances may hold an EIP; a move is an attach here and a detach there.
+- A mutation is asynchronous: it is checked when called, returns a pending operation at once, and takes effect
+  `operation_seconds` later. Whatever is due takes effect in the order of completion, each at its own time,
+  before anything is read or changed.
+- Attaching an attached EIP succeeds and changes nothing. Detaching one that is not attached is rejected as
+  `detach_unattached` says.
+- A destroyed instance loses its EIPs; a stopped one keeps them.
 
-`call_lifecycle.py` turns calls (method, path, body) into these methods, with latency, faults and roles; a simulator may use
-either. Both keep `record`, though only `call_lifecycle.py` records the calls.
+`call_lifecycle.py` turns calls (method, path, body) into these methods, with latency, faults and roles. A simulator
+may use either. Only `call_lifecycle.py` records calls.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ COMMANDS = {"attach": "attach-instance-to-elastic-ip", "detach": "detach-instanc
 
 
 class Zone(Inventory, CallPolicy):
-    """One zone. These may be changed at any time:
+    """One zone. These attributes may be changed at any time:
 
     operation_seconds  how long an operation takes
-    detach_unattached  a detach of one that is not attached: refused with "404" or "409", or accepted and its
-                       "operation" failing with not-found, or a "success"
+    detach_unattached  a detach of an EIP that is not attached: rejected with "404" or "409", or accepted with an
+                       "operation" that fails with not-found, or a "success"
     bare_groups        True: a single instance names its security groups by id only
-    ip_filter          False: the service knows no `ip-address` filter and answers every instance
-    endpoint           the URL of its API, as /zone tells it; set by whoever serves it
+    ip_filter          False: the service ignores the `ip-address` filter and returns all instances
+    endpoint           the URL of its API, as /zone shows it; set by the server
     """
 
     def __init__(self, name: str = "ch-gva-2", eip: str | None = None, *, operation_seconds: float = 0.2) -> None:
@@ -64,7 +64,7 @@ class Zone(Inventory, CallPolicy):
         return lookup(self._operations, operation_id, "Operation")
 
     def operations(self, now: float) -> list[Operation]:
-        """Every operation there ever was, oldest first."""
+        """Return all operations, oldest first."""
         self.advance(now)
         return list(self._operations.values())
 
@@ -79,7 +79,7 @@ class Zone(Inventory, CallPolicy):
         reason: str = "",
         expires: bool = False,
     ) -> Operation:
-        """Ask for the EIP to be put on the instance. Raises NotFound for an unknown id.
+        """Start to attach the EIP to the instance. Raises NotFound for an unknown id.
 
         `seconds` overrides `operation_seconds` (infinite: the operation never ends); with a `reason` the operation
         fails with it and changes nothing, with `expires` it ends in the state timeout instead.
@@ -97,8 +97,9 @@ class Zone(Inventory, CallPolicy):
         reason: str = "",
         expires: bool = False,
     ) -> Operation:
-        """Ask for the EIP to be taken off the instance; arguments as for `attach`. Not attached at `now`: NotFound,
-        Conflict or an operation that fails or succeeds, as `detach_unattached` says.
+        """Start to detach the EIP from the instance; arguments as for `attach`.
+
+        If it is not attached at `now`: NotFound, Conflict, or an operation, as `detach_unattached` says.
         """
         eip, instance = self.elastic_ip(eip_id), self.instance(instance_id, now)
         if eip.id not in instance.elastic_ips:
@@ -110,13 +111,13 @@ class Zone(Inventory, CallPolicy):
         return self._start("detach", eip_id, instance_id, now, key, seconds, reason, expires)
 
     def advance(self, now: float) -> None:
-        """Let everything that is due by `now` take effect, in order. A `now` of the past changes nothing."""
+        """Apply everything that is due by `now`, in order. An earlier `now` changes nothing."""
         while self._due and self._due[0][0] <= now:
             at, _, operation_id = heapq.heappop(self._due)
             self._finish(self._operations[operation_id], at)
 
     def next_due(self) -> float:
-        """When the next operation takes effect, for a simulator's calendar; infinite if none is under way."""
+        """Return when the next operation takes effect, for a simulator's calendar; infinite if none is pending."""
         return self._due[0][0] if self._due else math.inf
 
     def _start(
@@ -148,7 +149,7 @@ class Zone(Inventory, CallPolicy):
         return operation
 
     def _finish(self, operation: Operation, at: float) -> None:
-        """The moment of completion: take effect if nothing speaks against it, and say how it ended."""
+        """Complete an operation: apply it unless it fails, and record its end."""
         instance = self._instances.get(operation.instance)
         reason = operation.reason
         if instance is None:

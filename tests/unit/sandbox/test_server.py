@@ -533,7 +533,7 @@ def test_the_command_serves_a_zone_tells_how_to_join_and_ends_cleanly(
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            lines = list(iter(lambda: process.stdout.readline().rstrip("\n"), "Ctrl-C ends it."))
+            lines = list(iter(lambda: process.stdout.readline().rstrip("\n"), "To stop it:   Ctrl-C"))
             url = next(word for line in lines for word in line.split() if word.startswith("http")).rstrip(",")[:-3]
             joins = [line for line in lines if line.startswith("exoip -W ")]
             control = ControlClient(url)
@@ -571,7 +571,7 @@ def test_peers_are_named_one_by_one_without_a_group() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            lines = list(iter(lambda: process.stdout.readline().rstrip("\n"), "Ctrl-C ends it."))
+            lines = list(iter(lambda: process.stdout.readline().rstrip("\n"), "To stop it:   Ctrl-C"))
         finally:
             process.terminate()
             process.wait(PATIENCE)
@@ -603,6 +603,6 @@ def test_an_address_that_can_not_be_had_is_told_with_its_option(
     ):
         ended = subprocess.run(sandbox(*arguments), capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert (ended.returncode, ended.stdout) == (1, "")
-        assert re.fullmatch(r"exoip-sandbox: --(listen|traffic): can not listen on [^\n]+\n", ended.stderr)
+        assert re.fullmatch(r"exoip-sandbox: --(listen|traffic): cannot listen on [^\n]+\n", ended.stderr)
     assert main(["state", "--url", "http://127.0.0.1:1"]) == 1
     assert "no sandbox at http://127.0.0.1:1" in capsys.readouterr().err
