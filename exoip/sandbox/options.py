@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("instance", _add_instance, "change an instance or the holders without the API"),
         ("set", _add_set, "change a setting: operation_seconds, ip_filter, bare_groups, detach_unattached"),
     ):
-        command = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+        command = commands.add_parser(name, help=about, description=about)
         command.add_argument("--url", default=URL, help="the sandbox (default: %(default)s)")
         add_arguments(command)
     return parser
