@@ -23,7 +23,7 @@ from exoip.daemon import addons, memory
 from exoip.daemon.clock import clock, wall
 from exoip.daemon.running_node import RunningNode, log_warnings
 from exoip.daemon.state_files import DrainedFile, StartHistory, StartVerdict, TopologyCache, path_in
-from exoip.daemon.supervisor import Mailbox, Supervisor, catch_signals
+from exoip.daemon.supervisor import STOP_SIGNALS, Mailbox, Supervisor, catch_signals
 from exoip.daemon.systemd import Systemd
 from exoip.errors import ApiError, ApiForbidden, MetadataUnavailable
 from exoip.exoscale import discovery
@@ -140,7 +140,7 @@ class Daemon:
         """Wait, but raise StoppedEarly at a stop signal."""
         while (left := until - clock()) > 0:
             try:
-                if self._mailbox.get(timeout=left) == "stop":
+                if self._mailbox.get(timeout=left) in STOP_SIGNALS:
                     raise StoppedEarly
             except queue.Empty:
                 return

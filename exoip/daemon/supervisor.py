@@ -15,7 +15,6 @@ import queue
 import signal
 import time
 from collections.abc import Callable
-from typing import Literal
 
 from exoip.config.parse import HIGHEST_PRIORITY, LOWEST_PRIORITY, Config
 from exoip.core.events import Event
@@ -33,23 +32,17 @@ RETRY_PING = 0.5  # seconds after a ping that was not sent
 FAREWELL_TIME = 0.2  # seconds that three heartbeats with priority 255 take, however short the leave timeout is
 LEAVE_POLL = 0.02  # seconds between two looks whether the node has left
 
-Command = Literal["stop", "reload", "improve", "worsen"]
-Message = Event | Command | Reloaded | NotReloaded | BaseException
-Mailbox = queue.SimpleQueue[Message]  # what all threads send to the main thread
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+STOP_SIGNALS = SIGNALS[:2]
 
-_COMMANDS: dict[signal.Signals, Command] = {
-    signal.SIGTERM: "stop",
-    signal.SIGINT: "stop",
-    signal.SIGHUP: "reload",
-    signal.SIGUSR1: "improve",
-    signal.SIGUSR2: "worsen",
-}
+Message = Event | signal.Signals | Reloaded | NotReloaded | BaseException
+Mailbox = queue.SimpleQueue[Message]  # what signals and all threads send to the main thread
 
 
 def catch_signals(mailbox: Mailbox) -> None:
-    """Turn signals into commands in the mailbox."""
-    for number in _COMMANDS:
-        signal.signal(number, lambda caught, _frame: mailbox.put(_COMMANDS[signal.Signals(caught)]))
+    """Put each signal into the mailbox."""
+    for number in SIGNALS:
+        signal.signal(number, lambda caught, _frame: mailbox.put(signal.Signals(caught)))
 
 
 class Supervisor:
@@ -106,7 +99,7 @@ class Supervisor:
             self._systemd.notify("WATCHDOG=1")
         return well
 
-    def _handle(self, message: Event | Command | Reloaded | NotReloaded) -> None:
+    def _handle(self, message: Event | signal.Signals | Reloaded | NotReloaded) -> None:
         match message:
             case Event():
                 self._running.on_event(message)
@@ -114,12 +107,12 @@ class Supervisor:
                     self._systemd.status(status(self._node.snapshot(clock()), self._running.config.address))
             case Reloaded() | NotReloaded():
                 self._finish_reload(message)
-            case "stop":
+            case signal.SIGTERM | signal.SIGINT:
                 self._leave()
-            case "reload":
+            case signal.SIGHUP:
                 self._begin_reload()
             case _:
-                self._change_priority(-1 if message == "improve" else 1)
+                self._change_priority(-1 if message == signal.SIGUSR1 else 1)
 
     def _change_priority(self, step: int) -> None:
         priority = min(max(self._node.config().priority + step, LOWEST_PRIORITY), HIGHEST_PRIORITY)

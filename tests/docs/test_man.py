@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import signal
 import subprocess
 import textwrap
 from pathlib import Path
@@ -82,7 +81,7 @@ def test_the_command_page_has_every_exit_status_and_signal() -> None:
     codes = {0, *(code for _, code in command._CODES)}
     assert {int(head.removeprefix("Li ")) for head in page if re.match(r"Li \d+$", head)} == codes
     named = {name for head in page if head.startswith("Dv ") for name in head.removeprefix("Dv ").split(" , ")}
-    assert named == {signal.Signals(number).name for number in supervisor._COMMANDS}
+    assert named == {number.name for number in supervisor.SIGNALS}
 
 
 def test_the_configuration_page_names_what_a_reload_can_not_change() -> None:

@@ -172,7 +172,7 @@ def test_the_files_of_the_identity_are_those_that_are_read() -> None:
 
 def test_the_signals_are_those_that_are_caught() -> None:
     named = set(re.findall(r"`(SIG[A-Z0-9]+)`", README.read_text()))
-    assert named == {number.name for number in supervisor._COMMANDS}
+    assert named == {number.name for number in supervisor.SIGNALS}
 
 
 # The journal.

@@ -6,6 +6,7 @@ import contextlib
 import queue
 import socket
 from collections.abc import Iterator
+from signal import SIGUSR1, SIGUSR2
 from types import SimpleNamespace
 
 import pytest
@@ -105,11 +106,11 @@ def test_a_status_is_sent_when_it_changed_only_in_one_line_of_ascii(systemd, lis
     assert received(listener) == ["STATUS=a", "STATUS=b READY=1", "STATUS=?", "STATUS=a"]
 
 
-@pytest.mark.parametrize(("priority", "command", "then"), [(1, "improve", 1), (2, "improve", 1), (252, "worsen", 252)])
-def test_a_signal_never_takes_the_priority_out_of_its_range(systemd, priority, command, then):
+@pytest.mark.parametrize(("priority", "number", "then"), [(1, SIGUSR1, 1), (2, SIGUSR1, 1), (252, SIGUSR2, 252)])
+def test_a_signal_never_takes_the_priority_out_of_its_range(systemd, priority, number, then):
     config, changes = SimpleNamespace(priority=priority), []
     node = SimpleNamespace(config=lambda: config, set_priority=lambda wanted, _now: changes.append(wanted) or 0)
-    run(systemd, [Thread(3)], command, node=node)
+    run(systemd, [Thread(3)], number, node=node)
     assert changes == [then]
 
 
