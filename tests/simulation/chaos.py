@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import random
 import traceback
 from dataclasses import dataclass, field
 
-from exoip.core.peers import Role
+from tests.simulation.meter import unsettled
 from tests.simulation.world import Host, World
 
 MODES = ("fail", "refuse", "unreachable", "hang", "lost", "late", "operation")
@@ -193,25 +192,6 @@ class Chaos:
             self._hole_since, self._excused = None, False
         self._served = serving
 
-    def _settled(self) -> str:
-        """What is not yet as it should be; nothing when all is well."""
-        world = self.world
-        running = [h for h in world.hosts.values() if h.node is not None]
-        views = {h.name: h.node.snapshot(h.now) for h in running}
-        masters = [name for name, view in views.items() if view.role is Role.MASTER]
-        if len(masters) != 1:
-            return f"masters {masters}"
-        if world.holders != frozenset(masters):
-            return f"master {masters[0]}, held by {sorted(world.holders)}"
-        unfit = [name for name, view in views.items() if view.unfit]
-        if unfit:
-            return f"unfit {unfit}"
-        if running[0].config.preempt_delay < math.inf:
-            best = min(running, key=lambda h: (h.config.priority, h.id)).name
-            if best != masters[0]:
-                return f"master {masters[0]}, best {best}"
-        return ""
-
     def run(self) -> Report:
         world, report = self.world, self.report
         self.build()
@@ -220,11 +200,11 @@ class Chaos:
         for host in world.hosts.values():  # an api fault that ended earlier than one it replaced
             host.api.modes = {}
         limit, settled_at = world.now + LONGEST, world.now
-        why = self._settled()
+        why = unsettled(world)
         while world.now < limit and (why or world.now < settled_at + SETTLED):
             moved = len(world.mutations)
             world.advance(1.0)
-            why = self._settled()
+            why = unsettled(world)
             if why or moved != len(world.mutations):
                 settled_at = world.now
         report.converged_after = settled_at - self.last_fault
@@ -234,7 +214,7 @@ class Chaos:
         world.advance(QUIET if self.report.seed % 50 else QUIET_HOUR)
         if not why and len(world.mutations) != count:
             report.violations.append(f"moves in quiet: {world.mutations[count:][:4]}")
-        if not why and (after := self._settled()):
+        if not why and (after := unsettled(world)):
             report.violations.append(f"came apart in quiet: {after}")
         for at, name, kind, target in world.mutations:
             if target not in world.by_id:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from exoip.core.peers import Role
+from tests.simulation.meter import Meter
 from tests.simulation.world import Host, World
 
 P = 0.25
@@ -65,7 +66,7 @@ times = st.builds(
 
 
 class Run:
-    """Nodes a, b, c… of falling priority, formed; `hole` is how long no live instance held, `moves` how often an attach took effect."""
+    """Nodes a, b, c… of falling priority, formed, and a meter of what happens to them."""
 
     def __init__(self, t: Times, count: int = 3, **config: float) -> None:
         self.t = t
@@ -77,33 +78,18 @@ class Run:
         self.phase = self.world.rng.uniform(0, t.h)
         for host in self.world.hosts.values():
             self.world.at(self.world.rng.uniform(0, t.h), host.start)
-        self.hole, self.moves, self._since, self._before = 0.0, 0, None, frozenset()
-        self.longest = 0.0
+        self.meter = Meter(self.world)
         self.world.advance(4 * t.D + 4 * t.A + 40 + self.phase)
         assert self.world.holders == {"a"}
-        self.world.watchers.append(self._watch)
-        self._watch()
 
     def __getattr__(self, name: str) -> Host:
         return self.world.hosts[name]
 
-    def _watch(self) -> None:
-        world = self.world
-        self.moves += len(world.holders - self._before)
-        self._before = world.holders
-        served = any(world.hosts[name].up for name in world.holders if name in world.hosts)
-        if served and self._since is not None:
-            self.hole += world.now - self._since
-            self.longest = max(self.longest, world.now - self._since)
-            self._since = None
-        elif not served and self._since is None:
-            self._since = world.now
-
     def fault(self, act) -> float:
         """Let something happen now; return when."""
-        self.hole, self.moves, self.longest = 0.0, 0, 0.0
+        self.meter.reset()
         act()
-        self._watch()
+        self.meter.look()
         return self.world.now
 
     def until(self, condition, limit: float) -> float:
@@ -125,8 +111,8 @@ def test_1_a_hosts_death(t: Times):
     run = Run(t)
     run.fault(run.a.kill)
     run.until(run.held_by("b"), t.D + t.d + 2 * t.A + t.S)
-    assert t.D - t.h < run.hole + TINY
-    assert run.hole <= t.D + t.d + t.A + TINY
+    assert t.D - t.h < run.meter.hole + TINY
+    assert run.meter.hole <= t.D + t.d + t.A + TINY
 
 
 @example
@@ -192,20 +178,15 @@ def test_4_no_hole_when_a_host_lives(t: Times, what: str, dead_times: float):
         "crash": (a.crash, lambda: None),
         "restart": (a.crash, a.start),
         "stall": (lambda: a.stall(seconds), lambda: None),
-        "health": (lambda: health(a, "check fails"), lambda: health(a, "")),
+        "health": (lambda: a.set_health("check fails"), lambda: a.set_health("")),
         "split": (lambda: world.split("a", "bc"), lambda: world.cut.clear()),
         "leave": (a.leave, lambda: None),
     }[what]
     run.fault(begin)
     world.after(seconds, end)
     world.advance(seconds + 200)
-    assert (run.hole, run._since) == (0.0, None)
+    assert run.meter.hole == 0.0
     assert len(world.holders) == 1
-
-
-def health(host: Host, why_not: str) -> None:
-    host.run(lambda: host.node.set_unfit("health check", why_not, host.now))
-    host.pump()
 
 
 @example
@@ -256,8 +237,8 @@ def test_9_moves_in_a_split(t: Times, lasts: float):
     run.world.cut.clear()
     run.world.advance(3 * t.D + 3 * t.A + 20)
     assert run.world.holders == {"a"}
-    assert run.moves <= 2 + math.log2(1 + lasts / 60)
-    assert run.hole == 0.0
+    assert run.meter.moves <= 2 + math.log2(1 + lasts / 60)
+    assert run.meter.hole == 0.0
 
 
 @pytest.mark.parametrize(
