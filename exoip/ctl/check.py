@@ -1,7 +1,8 @@
-"""The command `check`: examine all that a daemon needs, one thing at a time, and say how to fix what is wrong.
+"""The command `check`: examine all that a daemon needs, one thing at a time, and say how to fix
+what is wrong.
 
-It reads the configuration file, queries the metadata service and the API with the file's key, and asks
-the running daemon about its peers. It changes nothing.
+It reads the configuration file, queries the metadata service and the API with the file's key, and
+asks the running daemon about its peers. It changes nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ GROUP = "exoip"  # the group that the unit's daemon runs as
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of examining one thing. `cure`: how to fix it, "" if nothing is wrong or the text says it."""
+    """The result of examining one thing.
+
+    `cure`: how to fix it, "" if nothing is wrong or the text says it.
+    """
 
     level: str
     about: str
@@ -48,7 +52,9 @@ class Finding:
 
 
 def show(options: Namespace, environ: Mapping[str, str], out: TextIO) -> int:
-    """Show the findings about one daemon, each as soon as it is known; return the code of the worst."""
+    """Show the findings about one daemon, each as soon as it is known; return the code of the
+    worst.
+    """
     daemon = find_socket(options.name, options.runtime_dir)
     file = Path(options.config or f"/etc/exoip/{daemon.name}.conf")
     style, found = style_for(out, environ), list[Finding]()
@@ -98,7 +104,10 @@ def examine(daemon: ControlSocket, file: Path, credentials: Path) -> Iterator[Fi
 
 
 def _credentials(name: str, directory: Path) -> dict[str, str]:
-    """Return the unit's credentials as variables: both override the file. The shell's own variables do not count."""
+    """Return the unit's credentials as variables: both override the file.
+
+    The shell's own variables do not count.
+    """
     found = {}
     for option in OPTIONS:
         path = directory / f"exoip.{name}.{option.credential}"
@@ -111,7 +120,10 @@ def _credentials(name: str, directory: Path) -> dict[str, str]:
 
 
 def file_access(file: Path) -> Iterator[Finding]:
-    """Yield a finding if the unit's daemon, which is not root, cannot read the file. Needs its group on this host."""
+    """Yield a finding if the unit's daemon, which is not root, cannot read the file.
+
+    Needs its group on this host.
+    """
     try:
         group, status = grp.getgrnam(GROUP).gr_gid, file.stat()
     except (KeyError, OSError):

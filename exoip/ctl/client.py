@@ -1,4 +1,6 @@
-"""Find the daemons of this host and send requests to their control sockets, /run/exoip/NAME/control."""
+"""Find the daemons of this host and send requests to their control sockets,
+/run/exoip/NAME/control.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,10 @@ class ControlSocket:
 
 
 def list_sockets(runtime_dir: str) -> list[ControlSocket]:
-    """Return the control sockets that exist, by name. Raises NoAnswer if the directory cannot be read."""
+    """Return the control sockets that exist, by name.
+
+    Raises NoAnswer if the directory cannot be read.
+    """
     try:
         names = sorted(entry.name for entry in os.scandir(runtime_dir) if entry.is_dir())
     except FileNotFoundError:
@@ -77,7 +82,9 @@ def _exists(path: Path) -> bool:
 
 
 def find_socket(name: str, runtime_dir: str) -> ControlSocket:
-    """Return the control socket of a daemon, running or not. `name` is `web` or `exoip@web.service`.
+    """Return the control socket of a daemon, running or not.
+
+    `name` is `web` or `exoip@web.service`.
 
     Raises NoAnswer if no unit can have that name.
     """
@@ -130,7 +137,9 @@ def _exchange(path: Path, line: bytes) -> bytes:
 
 
 def requester(environ: Mapping[str, str]) -> str:
-    """Return the user who asks: the one who became root with sudo or doas, or else the process's own."""
+    """Return the user who asks: the one who became root with sudo or doas, or else the process's
+    own.
+    """
     name = environ.get("SUDO_USER") or environ.get("DOAS_USER", "")
     if not name:
         with contextlib.suppress(KeyError):

@@ -1,4 +1,7 @@
-"""The commands except `check`. Each takes the options, writes to a stream and returns the exit code."""
+"""The commands except `check`.
+
+Each takes the options, writes to a stream and returns the exit code.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def show_status(options: Namespace, environ: Mapping[str, str], out: TextIO) -> 
 
 
 def _state(daemon: ControlSocket) -> dict[str, Any]:
-    """Return one of the `instances` of the JSON output: name, level, error and status of a daemon."""
+    """Return one of the `instances` of the JSON output: a daemon's name, level, error and status."""
     try:
         state = send(daemon, "status")["status"]
     except (NoAnswer, Rejected) as error:
@@ -78,7 +81,8 @@ def show_metrics(options: Namespace, _environ: Mapping[str, str], out: TextIO) -
 def wait(options: Namespace, _environ: Mapping[str, str], out: TextIO) -> int:
     """Wait until the daemon answers and has the wanted role or holds the Elastic IP, or does not.
 
-    Raises NoAnswer or Rejected at the end of the timeout, UsageError if nothing is to be waited for.
+    Raises NoAnswer or Rejected at the end of the timeout, UsageError if nothing is to be waited
+    for.
     """
     if options.role is None and options.holds is None:
         raise UsageError("wait: needs --role or --holds")
@@ -108,7 +112,9 @@ def _role(state: dict[str, Any]) -> str:
 
 
 def show_history(options: Namespace, environ: Mapping[str, str], out: TextIO) -> int:
-    """Show the failovers of one daemon, or of all in the journal, as a table with timelines, or as JSON."""
+    """Show the failovers of one daemon, or of all in the journal, as a table with timelines, or as
+    JSON.
+    """
     if options.input and (options.name or options.since or options.until):
         raise UsageError("history: NAME, --since and --until select from this host's journal, not with --input")
     name = find_socket(options.name, options.runtime_dir).name if options.name else None

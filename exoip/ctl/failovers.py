@@ -20,7 +20,9 @@ _UNFIT = {"unfit", "leaving", "yielded", "stalled"}
 
 @dataclass(frozen=True, slots=True)
 class Failover:
-    """At `at` (Unix time) `to` began to hold; those in `source` had held, or had been master. Empty: nobody.
+    """At `at` (Unix time) `to` began to hold; those in `source` had held, or had been master.
+
+    Empty: nobody.
 
     `took`: seconds since the cause (for a dead node, since its last heartbeat), None if unknown.
     `reporter`: the node whose journal says so. `seen`: it is a third node, which saw it happen.
@@ -81,7 +83,9 @@ def _failover(history: History, change: Change, source: tuple[str, ...]) -> Fail
 
 
 def _master_before(history: History, change: Change) -> str:
-    """Return who was master when the new holder was a backup; "" if it had held itself, or had just started."""
+    """Return who was master when the new holder was a backup; "" if it had held itself, or had just
+    started.
+    """
     for entry in reversed(history.journals.get((change.reporter, change.eip), [])):
         if time_of(entry) >= change.at:
             continue
@@ -94,7 +98,9 @@ def _master_before(history: History, change: Change) -> str:
 
 
 def _given(history: History) -> Iterator[Failover]:
-    """Yield the failovers that only the node that let go reports, because the successor's journal is missing."""
+    """Yield the failovers that only the node that let go reports, because the successor's journal
+    is missing.
+    """
     for change in history.changes:
         if change.holds or change.event != "let-go":
             continue

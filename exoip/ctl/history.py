@@ -1,13 +1,13 @@
 """Rebuild who held an Elastic IP when, and why that changed, from the journals of its nodes. Pure.
 
 An entry is a journal entry as `journalctl -o json` prints it; entries with values that are not text
-are skipped. The nodes' clocks are assumed to be synchronized. The journal of one node shows what that
-node did and saw; those of all nodes show everything.
+are skipped. The nodes' clocks are assumed to be synchronized. The journal of one node shows what
+that node did and saw; those of all nodes show everything.
 
-Only the fields that `exoip.telemetry.journal` documents count; MESSAGE and EXOIP_REASON are shown to
-people and never parsed. Entries without EXOIP_CAUSE or EXOIP_SUCCESSOR (written before these fields
-existed) still show the change, but neither its cause nor how long it took; the successor is then
-the master by the node's last role.
+Only the fields that `exoip.telemetry.journal` documents count; MESSAGE and EXOIP_REASON are shown
+to people and never parsed. Entries without EXOIP_CAUSE or EXOIP_SUCCESSOR (written before these
+fields existed) still show the change, but neither its cause nor how long it took; the successor is
+then the master by the node's last role.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _DESCRIPTIONS = {
 class Change:
     """At `at` (Unix time), or up to `within` seconds before, `instance` began or ceased to hold.
 
-    `event` in the journal of `reporter` says so. `cause` is the entry that caused it, if known, and `why`
-    describes it. `successor` holds in place of an instance that let go.
+    `event` in the journal of `reporter` says so. `cause` is the entry that caused it, if known, and
+    `why` describes it. `successor` holds in place of an instance that let go.
     """
 
     at: float
@@ -77,7 +77,10 @@ class History:
 
 
 def rebuild(entries: Iterable[Entry]) -> History:
-    """Return the history that the entries tell. Those of each node must be in the order of its journal."""
+    """Return the history that the entries tell.
+
+    Those of each node must be in the order of its journal.
+    """
     usable = (entry for entry in entries if all(isinstance(entry.get(name), str) for name in _NEEDED))
     unique = {entry.get("__CURSOR") or number: entry for number, entry in enumerate(usable)}
     merged = _merged(list(unique.values()))
@@ -93,7 +96,9 @@ def rebuild(entries: Iterable[Entry]) -> History:
 
 
 def time_of(entry: Entry) -> float:
-    """Return when it happened (Unix time): according to the daemon, or else when the journal got the entry."""
+    """Return when it happened (Unix time): according to the daemon, or else when the journal got
+    the entry.
+    """
     if "EXOIP_TIME" in entry:
         return float(entry["EXOIP_TIME"])
     return float(entry.get("_SOURCE_REALTIME_TIMESTAMP") or entry["__REALTIME_TIMESTAMP"]) / 1e6
@@ -111,7 +116,10 @@ def _merged(entries: list[Entry]) -> list[Entry]:
 
 
 def _change(entry: Entry, earlier: list[Entry]) -> Change | None:
-    """Return what an entry says about the holders, if anything. `earlier`: those of the same node before it."""
+    """Return what an entry says about the holders, if anything.
+
+    `earlier`: those of the same node before it.
+    """
     event, reporter = entry["EXOIP_EVENT"], entry["EXOIP_INSTANCE"]
     instance, cause, successor = reporter, None, ""
     if event == "attached":
@@ -146,7 +154,10 @@ def _successor(entry: Entry, earlier: list[Entry]) -> str:
 
 
 def _add(changes: list[Change], change: Change) -> None:
-    """Add a change unless it is known. A node may see the effect of an operation before its author reports it."""
+    """Add a change unless it is known.
+
+    A node may see the effect of an operation before its author reports it.
+    """
     same = [one for one in changes if (one.eip, one.instance) == (change.eip, change.instance)]
     if not same or same[-1].holds is not change.holds:
         if same or change.holds:
@@ -161,8 +172,9 @@ def _add(changes: list[Change], change: Change) -> None:
 def cause_of(journal: list[Entry], *, to: str, by: float = math.inf) -> Entry | None:
     """Return the entry that caused a node's last change of role; None if no entry tells.
 
-    `to`: MASTER, BACKUP, or "" for any role entry, such as that of a backup that sees another master.
-    Entries after `by` do not count. For MASTER the cause may also be a loss of what the node held.
+    `to`: MASTER, BACKUP, or "" for any role entry, such as that of a backup that sees another
+    master. Entries after `by` do not count. For MASTER the cause may also be a loss of what the
+    node held.
     """
     for number in range(len(journal) - 1, -1, -1):
         entry = journal[number]
@@ -177,7 +189,9 @@ def cause_of(journal: list[Entry], *, to: str, by: float = math.inf) -> Entry | 
 
 
 def _trigger(role: Entry, earlier: list[Entry]) -> Entry:
-    """Return the entry that triggered a change of role, or the change itself if no such entry is known."""
+    """Return the entry that triggered a change of role, or the change itself if no such entry is
+    known.
+    """
     if role["EXOIP_CAUSE"] not in _EVENTS:
         return role
     cause, peer = EventName(role["EXOIP_CAUSE"]), role.get("EXOIP_CAUSE_INSTANCE", "")

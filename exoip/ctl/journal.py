@@ -18,7 +18,10 @@ class JournalError(ExoipError):
 
 
 def from_journal(name: str | None, since: str | None, until: str | None) -> Iterator[dict[str, str]]:
-    """Yield this host's entries of one daemon, or of all. `since` and `until`: see journalctl(1). Raises JournalError."""
+    """Yield this host's entries of one daemon, or of all.
+
+    `since` and `until`: see journalctl(1). Raises JournalError.
+    """
     words = [PROGRAM, "--output=json", "--all", "--no-pager", "--identifier=exoip"]
     words += [f"--unit=exoip@{name}.service"] if name else []
     words += [f"--since={since}"] if since else []
@@ -46,7 +49,7 @@ def from_files(names: Sequence[str]) -> Iterator[dict[str, str]]:
 
 
 def entries(lines: Iterable[bytes]) -> Iterator[dict[str, str]]:
-    """Yield the entries in lines of JSON, with only the fields that are text; skip all other lines."""
+    """Yield the entries in lines of JSON, with only their text fields; skip all other lines."""
     for line in lines:
         if not line.startswith(b"{"):
             continue

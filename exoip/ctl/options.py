@@ -27,12 +27,17 @@ exit status of all others:       0 done, 1 not done, 3 no answer or a wrong comm
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Raise UsageError. argparse would exit with 2, which tells a monitoring system that the service is broken."""
+        """Raise UsageError. argparse would exit with 2, which tells a monitoring system that the
+        service is broken.
+        """
         raise UsageError(f"{message}\n{self.format_usage()}".rstrip())
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser, which raises UsageError. Its result has the name of the command, or None, in `command`."""
+    """Return the parser, which raises UsageError.
+
+    Its result has the name of the command, or None, in `command`.
+    """
     parser = _Parser(
         prog="exoipctl",
         description="Query and control the exoip daemons of this host.",

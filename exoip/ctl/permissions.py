@@ -1,7 +1,8 @@
-"""Find out which of the operations that exoip needs a key may perform, by trying each without changing anything.
+"""Find out which of the operations that exoip needs a key may perform, by trying each without
+changing anything.
 
-Reads are simply done. Attach and detach are requested for an instance id made up for this test: a key
-that lacks the permission gets 403, any other learns that there is no such instance.
+Reads are simply done. Attach and detach are requested for an instance id made up for this test: a
+key that lacks the permission gets 403, any other learns that there is no such instance.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from exoip.exoscale.client import Client
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """An operation, by its name in a role's rules. `granted` is None if unknown; `why` explains None and False."""
+    """An operation, by its name in a role's rules.
+
+    `granted` is None if unknown; `why` explains None and False.
+    """
 
     operation: str
     granted: bool | None
@@ -24,7 +28,10 @@ class Permission:
 
 
 def permissions(client: Client, own_id: str, eip_id: str, *, with_group: bool) -> Iterator[Permission]:
-    """Try each operation. An empty `own_id` or `eip_id` is unknown; what needs `eip_id` is then not tried."""
+    """Try each operation.
+
+    An empty `own_id` or `eip_id` is unknown; what needs `eip_id` is then not tried.
+    """
     nobody = str(uuid4())
     yield _try("list-elastic-ips", client.elastic_ips)
     yield _try("list-instances", client.instances)

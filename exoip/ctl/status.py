@@ -1,4 +1,6 @@
-"""Format a daemon's state, the answer to a `status` request, as lines of at most 80 columns. Pure but for the time zone.
+"""Format a daemon's state, the answer to a `status` request, as lines of at most 80 columns.
+
+Pure but for the time zone.
 
 Times in the state are Unix seconds; ages are counted from `at`, the daemon's own present.
 """
@@ -18,7 +20,9 @@ _BEST_UNFIT = 253  # this priority and worse ones say that a node should not hol
 
 
 def lines(name: str, state: State, style: Style) -> Iterator[str]:
-    """Yield the lines for the daemon of that name: role and level, the reasons for the level, facts, peers."""
+    """Yield the lines for the daemon of that name: role and level, the reasons for the level,
+    facts, peers.
+    """
     level, color = state["health"]["level"], COLORS[state["health"]["level"]]
     role = state.get("role", state["daemon"]["phase"]).upper()
     yield "  ".join((style(printable(name), BOLD), state["eip"], style(role, BOLD), style(level, color)))
@@ -64,7 +68,7 @@ def _facts(state: State) -> Iterator[tuple[str, str]]:
 
 
 def _end(reason: State, now: float) -> str:
-    """When a reason to be unfit ends: at a time, with `exoipctl undrain`, or when its cause does."""
+    """Return when a reason to be unfit ends, if it is known: at a time, or by `exoipctl undrain`."""
     if reason["until"] is not None:
         return f", for another {duration(reason['until'] - now)}"
     return ", until `exoipctl undrain`" if reason.get("cause") == "operator" else ""

@@ -70,14 +70,19 @@ def local_time(at: float) -> str:
 
 
 def wrap(text: str, indent: int = INDENT) -> list[str]:
-    """Return the text as lines of at most WIDTH columns, if its words allow; all but the first are indented."""
+    """Return the text as lines of at most WIDTH columns, if its words allow; all but the first are
+    indented.
+    """
     return textwrap.wrap(
         text, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
     ) or [""]
 
 
 def columns(rows: Sequence[Sequence[str]], gap: int = 2) -> list[str]:
-    """Return the rows, all of one length, as lines with aligned columns. The cells must not be colored."""
+    """Return the rows, all of one length, as lines with aligned columns.
+
+    The cells must not be colored.
+    """
     widths = [max(map(len, column)) + gap for column in zip(*rows, strict=True)]
     return ["".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 

@@ -1,4 +1,7 @@
-"""Show failovers as a table, and who held when as a timeline: one line per node. Pure but for the time zone."""
+"""Show failovers as a table, and who held when as a timeline: one line per node.
+
+Pure but for the time zone.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ def short(instance: str, names: Names) -> str:
 
 
 def table(found: Sequence[Failover], names: Names) -> list[str]:
-    """Return the failovers as a table, its heading first. The address has a column only if there are several."""
+    """Return the failovers as a table, its heading first.
+
+    The address has a column only if there are several.
+    """
     several = len({one.eip for one in found}) > 1
     rows = [["when", *(["address"] if several else []), "from", "to", "took", "why"]]
     for one in found:
@@ -44,7 +50,8 @@ def table(found: Sequence[Failover], names: Names) -> list[str]:
 def draw(
     found: Sequence[Failover], names: Names, began: float, ended: float, width: int, marks: str = UNICODE_MARKS
 ) -> Iterator[str]:
-    """Yield the timeline of the failovers of one Elastic IP between two times (Unix), `width` columns wide.
+    """Yield the timeline of the failovers of one Elastic IP between two times (Unix), `width`
+    columns wide.
 
     A column is marked for each node that held at any time within it, so that short spells show too.
     """

@@ -55,7 +55,7 @@ def _serve(options: argparse.Namespace) -> None:
         zone.let_in(options.group, "udp", output.PORT, output.PORT, source=options.group)
     for one in instances:
         zone.add_key(output.key_name(one.name), output.key_secret(one.name))
-    # Blocked before any thread starts, so that every thread inherits it and only sigwait below gets the signal
+    # Before any thread starts, so that all inherit it and only sigwait below gets the signal
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     with contextlib.ExitStack() as stack:
         with _naming("--listen", options.listen):

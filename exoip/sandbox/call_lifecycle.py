@@ -1,13 +1,15 @@
-"""The lifecycle of a call, without its transport: it arrives, takes effect, gets its response. Pure.
+"""The lifecycle of a call, without its transport: it arrives, takes effect, gets its response.
 
-The driver (a thread in real time, a simulator in virtual time) waits in between, and may have any number of
-pending calls:
+Pure.
+
+The driver (a thread in real time, a simulator in virtual time) waits in between, and may have any
+number of pending calls:
 
     ticket = begin(zone, call, now)         it arrives and is recorded; its fault, if any, is chosen
     …wait ticket.before seconds…
     answer = perform(zone, ticket, now)     it takes effect (unless a fault replaces that)
     …wait ticket.after seconds…
-    end(zone, ticket, answer, now)          its response is sent, or its connection closes (status 0)
+    end(zone, ticket, answer, now)          its response is sent, or the connection closes
 """
 
 from __future__ import annotations
@@ -62,7 +64,8 @@ def begin(zone: Zone, call: Call, now: float) -> Ticket:
 
 
 def perform(zone: Zone, ticket: Ticket, now: float, handler: Handler = respond) -> Response:
-    """Let the call take effect, unless its fault replaces that; return its response after the fault.
+    """Let the call take effect, unless its fault replaces that; return its response after the
+    fault.
 
     `handler` replaces the API: the metadata service, or the API with its signature check.
     """
@@ -103,10 +106,11 @@ def is_metadata(path: str) -> bool:
 
 
 def metadata_for(client: str) -> Handler:
-    """Return a handler for the instance with the public address `client`, unless the path names another.
+    """Return a handler for the instance with the public address `client`, unless the path names
+    another.
 
-    The real service knows an instance by its address. A prefix tells instances on one address apart:
-    `/metadata/INSTANCE-ID/latest/meta-data/…`.
+    The real service knows an instance by its address. A prefix tells instances on one address
+    apart: `/metadata/INSTANCE-ID/latest/meta-data/…`.
     """
 
     def handle(zone: Zone, call: Call, now: float, _fault: Fault | None) -> Response:

@@ -1,4 +1,4 @@
-"""A client of the control interface, for other processes: tests on several hosts, `exoip-sandbox`."""
+"""A client of the control interface, for `exoip-sandbox` and tests on several hosts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ TIMEOUT = 5.0  # seconds; the control interface never waits
 class ControlClient:
     """Sends requests to the sandbox at `url` (`http://127.0.0.1:8080`); see `control.py`.
 
-    Raises ApiUnreachable if there is no sandbox, ApiInvalid with its message if it rejects a request.
+    Raises ApiUnreachable if there is no sandbox, ApiInvalid with its message if it rejects a
+    request.
     """
 
     def __init__(self, url: str) -> None:

@@ -91,7 +91,10 @@ class Connection(BaseHTTPRequestHandler):
         self._send(answer)
 
     def _signed(self, path: str) -> Handler:
-        """Return the API with its signature check. The list of zones is public; a signature is checked even there."""
+        """Return the API with its signature check.
+
+        The list of zones is public; a signature is checked even there.
+        """
         header = self.headers["Authorization"]
         wall = self.sandbox.wall
 
@@ -108,7 +111,10 @@ class Connection(BaseHTTPRequestHandler):
             return control.handle(sandbox.zone, self.command, path, query, body, sandbox.now())
 
     def _read_body(self) -> bytes:
-        """Return the request's body. Raises Invalid if its length is missing, not a number or too large."""
+        """Return the request's body.
+
+        Raises Invalid if its length is missing, not a number or too large.
+        """
         if self.headers["Transfer-Encoding"] is not None:
             raise Invalid("Transfer-Encoding is not simulated: send Content-Length")
         told = self.headers["Content-Length"] or "0"

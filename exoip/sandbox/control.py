@@ -1,21 +1,25 @@
-"""The control interface of a simulated zone: unsigned JSON, for tests in other processes and for people.
+"""The control interface of a simulated zone: unsigned JSON, for tests in other processes and for
+people.
 
-    GET    /sandbox/state                  the present state: instances, holders, faults, latencies, counts
-    GET    /sandbox/record?since=INDEX     {"entries": […], "next": INDEX for the next time, "now", "wall"}
-    POST   /sandbox/fault                  the fields of `faults.Fault`, its `match` an object; `for` seconds instead of
-                                           `until`; returns {"fault": NUMBER}
-    DELETE /sandbox/fault[?fault=NUMBER]   remove one fault, or all (also: /sandbox/faults)
-    POST   /sandbox/latency                {"seconds": 0.1, "key": "EXO…"}, without a key for all others
-    POST   /sandbox/instance               {"do": "add", "name": "d", "public_ip": "127.0.0.14", "groups": ["web"]}
-                                           {"do": "remove" | "attach" | "detach", "instance": NAME-OR-ID}
-                                           {"do": "state", "instance": …, "state": "stopped"}
-                                           {"do": "join" | "leave", "instance": …, "group": "web"}
-    POST   /sandbox/key                    {"name": "EXO…", "secret": "…", "refused": ["list-instances"]}
-    POST   /sandbox/settings               {"operation_seconds": 0.2, "ip_filter": false, "bare_groups": true,
-                                            "detach_unattached": "404" | "409" | "operation" | "success"}
+    GET    /sandbox/state                 instances, holders, faults, latencies, counts
+    GET    /sandbox/record?since=INDEX    {"entries": […], "next": INDEX of the next one, "now", "wall"}
+    POST   /sandbox/fault                 the fields of `faults.Fault`, its `match` an object;
+                                          `for` seconds instead of `until`;
+                                          returns {"fault": NUMBER}
+    DELETE /sandbox/fault[?fault=NUMBER]  remove one fault, or all (also: /sandbox/faults)
+    POST   /sandbox/latency               {"seconds": 0.1, "key": "EXO…"}, without a key for all others
+    POST   /sandbox/instance              {"do": "add", "name": "d", "public_ip": "127.0.0.14",
+                                           "groups": ["web"]}
+                                          {"do": "remove" | "attach" | "detach", "instance": NAME}
+                                          {"do": "state", "instance": …, "state": "stopped"}
+                                          {"do": "join" | "leave", "instance": …, "group": "web"}
+    POST   /sandbox/key                   {"name": "EXO…", "secret": "…", "refused": [OPERATION, …]}
+    POST   /sandbox/settings              {"operation_seconds": 0.2, "ip_filter": false,
+                                           "bare_groups": true, "detach_unattached":
+                                           "404" | "409" | "operation" | "success"}
 
-`attach` and `detach` here act at once, without a call to the API. Wrong input gets 400 and a message that
-names it. Pure, as the zone is.
+`attach` and `detach` here act at once, without a call to the API. Wrong input gets 400 and a
+message that names it. Pure, as the zone is.
 """
 
 from __future__ import annotations
@@ -88,7 +92,9 @@ def state(zone: Zone, now: float) -> dict[str, Any]:
 
 
 def _pending(operation: Operation) -> dict[str, Any]:
-    """Return a pending operation as JSON data, which has no infinity: `completes` is None if it never ends."""
+    """Return a pending operation as JSON data, which has no infinity: `completes` is None if it
+    never ends.
+    """
     return asdict(operation) | {"completes": operation.completes if operation.completes < math.inf else None}
 
 

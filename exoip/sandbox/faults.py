@@ -1,4 +1,5 @@
-"""Faults to inject: which calls they hit, how often or how long, and what they do; keys with their rights.
+"""Faults to inject: which calls they hit, how often or how long, and what they do; keys with their
+rights.
 
 `when` says whether a fault acts before the zone or after it:
 
@@ -34,7 +35,10 @@ FORMS = ("message", "problem", "text")  # {"message"}, RFC 9457, plain text
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Which calls a fault hits: those that match every field that is set. `path` is a regular expression to search."""
+    """Which calls a fault hits: those that match every field that is set.
+
+    `path` is a regular expression to search.
+    """
 
     method: str = ""
     path: str = ""
@@ -58,8 +62,9 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault. It skips the first `skip` matching calls, then hits `count` (None: all) until `until` (seconds of
-    the zone's clock). `seconds` is for hang, operation-slow and operation-failure.
+    """One fault. It skips the first `skip` matching calls, then hits `count` (None: all) until
+    `until` (seconds of the zone's clock). `seconds` is for hang, operation-slow and
+    operation-failure.
     """
 
     kind: str
@@ -96,7 +101,7 @@ class Fault:
             raise Invalid(f"fault skip {self.skip} must be 0 or more, its count {self.count} 1 or more")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fault as the control interface accepts it, without `until` if it is infinite."""
+        """Return the fault as the control interface takes it, without an infinite `until`."""
         data = asdict(self)
         if math.isinf(self.until):
             del data["until"]
@@ -156,7 +161,10 @@ class FaultBook:
 
 
 class CallPolicy:
-    """What a zone applies to calls: keys with their rights, latencies and faults. `keys` are by name."""
+    """What a zone applies to calls: keys with their rights, latencies and faults.
+
+    `keys` are by name.
+    """
 
     def __init__(self, record: Record) -> None:
         self.record = record
@@ -165,7 +173,9 @@ class CallPolicy:
         self._latency: dict[str, float] = {}
 
     def add_key(self, name: str, secret: str, refused: tuple[str, ...] = ()) -> Key:
-        """Add or replace an API key, whose role forbids the operations in `refused` (OpenAPI names)."""
+        """Add or replace an API key, whose role forbids the operations in `refused` (OpenAPI
+        names).
+        """
         self.keys[name] = Key(name, secret, frozenset(refused))
         return self.keys[name]
 
@@ -175,7 +185,9 @@ class CallPolicy:
             raise Forbidden(f"Forbidden by role policy for compute: {operation}")
 
     def set_latency(self, seconds: float, key: str = "") -> None:
-        """Set how long each call of a key takes, or of all others; half before it takes effect, half after."""
+        """Set how long each call of a key takes, or of all others; half before it takes effect,
+        half after.
+        """
         if not 0 <= seconds < math.inf:
             raise Invalid(f"a latency of {seconds} s is not allowed: 0 or more, and finite")
         self._latency[key] = seconds

@@ -1,7 +1,8 @@
-"""The Elastic IPs, security groups and instances of a simulated zone, and changes that bypass the API.
+"""The Elastic IPs, security groups and instances of a simulated zone, and changes that bypass the
+API.
 
-This is the half of `zone.Zone` without operations: it keeps the objects, serves reads, and records each
-change of an Elastic IP's holders. Pure.
+This is the half of `zone.Zone` without operations: it keeps the objects, serves reads, and records
+each change of an Elastic IP's holders. Pure.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ def lookup(things: dict[str, Thing], thing_id: str, what: str) -> Thing:
 
 
 class Inventory:
-    """The objects of one zone. With `ip_filter` off, `instances(ip_address=…)` returns all, as older services did."""
+    """The objects of one zone.
+
+    With `ip_filter` off, `instances(ip_address=…)` returns all, as older services did.
+    """
 
     def __init__(self, name: str, record: Record) -> None:
         self.name = name
@@ -68,7 +72,9 @@ class Inventory:
         return lookup(self._groups, group_id, "Security Group")
 
     def instances(self, now: float, ip_address: str | None = None, pool: str | None = None) -> list[Instance]:
-        """Return the instances: all, those with the address `ip_address`, own or Elastic IP, or those of `pool`."""
+        """Return the instances: all, those with the address `ip_address`, own or Elastic IP, or
+        those of `pool`.
+        """
         self.advance(now)
         found = [instance for instance in self._instances.values() if pool is None or instance.pool == pool]
         if ip_address is None or not self.ip_filter:
@@ -90,7 +96,9 @@ class Inventory:
         raise NotFound(f"no instance is called {name!r}")
 
     def holders(self, now: float, eip_id: str | None = None) -> frozenset[str]:
-        """Return the ids of the instances that hold an Elastic IP (the first one by default) at `now`."""
+        """Return the ids of the instances that hold an Elastic IP (the first one by default) at
+        `now`.
+        """
         self.advance(now)
         return self._holders(self.eip.id if eip_id is None else eip_id)
 
@@ -106,13 +114,18 @@ class Inventory:
         return self._groups.setdefault(group.id, group)
 
     def let_in(self, group: str, protocol: str, first: int, last: int, *, source: str = "", network: str = "") -> None:
-        """Add a rule to a group that allows traffic from the members of the group `source`, or from a network."""
+        """Add a rule to a group that allows traffic from the members of the group `source`, or from
+        a network.
+        """
         changed = self.add_group(group)
         rule = Rule(protocol, first, last, self.add_group(source).id if source else "", network)
         self._groups[changed.id] = replace(changed, rules=(*changed.rules, rule))
 
     def add_instance(self, name: str, now: float = 0.0, *, groups: tuple[str, ...] = (), **fields: Any) -> Instance:
-        """Create an instance; `groups` are names, `fields` those of Instance. Its id depends on its name only."""
+        """Create an instance; `groups` are names, `fields` those of Instance.
+
+        Its id depends on its name only.
+        """
         self.advance(now)
         fields.setdefault("id", make_id(self.name, "instance", name))
         ids = frozenset(self.add_group(group).id for group in groups)

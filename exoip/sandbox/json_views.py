@@ -1,7 +1,8 @@
 """The objects of a simulated zone as JSON, as API v2 returns them. Pure.
 
-Each conforms to the official OpenAPI description, see `tests/unit/sandbox/test_sdk.py`. As in the real API an
-Elastic IP does not name its holders, and only a single instance, not a list, names its Elastic IPs.
+Each conforms to the official OpenAPI description, see `tests/unit/sandbox/test_sdk.py`. As in the
+real API an Elastic IP does not name its holders, and only a single instance, not a list, names its
+Elastic IPs.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def _rule(group: model.SecurityGroup, number: int, rule: model.Rule) -> dict[str
 
 
 def instance_in_list(one: Zone, instance: model.Instance) -> dict[str, Any]:
-    """Return an instance as in `GET /instance`: its security groups by id and name, and no Elastic IPs."""
+    """Return an instance as in `GET /instance`: its security groups by id and name, and no Elastic
+    IPs.
+    """
     groups = [one.security_group(group_id) for group_id in sorted(instance.security_groups)]
     data: dict[str, Any] = {
         "id": instance.id,

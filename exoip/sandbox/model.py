@@ -1,7 +1,8 @@
-"""The objects of a simulated zone (instances, Elastic IPs, security groups, operations, keys), calls, and errors.
+"""The objects of a simulated zone (instances, Elastic IPs, security groups, operations, keys),
+calls, and errors.
 
-All objects are frozen: the zone replaces them. Ids are lower-case UUIDs. States and reasons are spelled as
-in the official OpenAPI description.
+All objects are frozen: the zone replaces them. Ids are lower-case UUIDs. States and reasons are
+spelled as in the official OpenAPI description.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class Unauthenticated(ZoneError):
 
 
 class Forbidden(ZoneError):
-    """The key is unknown, its signature is wrong or expired, or its role forbids the operation (403)."""
+    """The key is unknown, its signature is wrong or expired, or its role forbids the operation
+    (403).
+    """
 
 
 class NotFound(ZoneError):
@@ -47,7 +50,9 @@ class Conflict(ZoneError):
 
 
 def make_id(*parts: object) -> str:
-    """Return a UUID that depends only on its parts, so that all runs of a scenario have the same ids."""
+    """Return a UUID that depends only on its parts, so that all runs of a scenario have the same
+    ids.
+    """
     return str(uuid.uuid5(NAMESPACE, "/".join(str(part) for part in parts)))
 
 
@@ -69,7 +74,9 @@ def parse_address(text: str) -> IPv4Address | IPv6Address:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a security group allows: traffic from the members of `group` (its id), or from `network`."""
+    """What a security group allows: traffic from the members of `group` (its id), or from
+    `network`.
+    """
 
     protocol: str
     first: int
@@ -87,7 +94,10 @@ class SecurityGroup:
 
 @dataclass(frozen=True, slots=True)
 class ElasticIp:
-    """An Elastic IP. As in the real API it does not name its holders; each instance names its Elastic IPs."""
+    """An Elastic IP.
+
+    As in the real API it does not name its holders; each instance names its Elastic IPs.
+    """
 
     id: str
     ip: str
@@ -103,8 +113,8 @@ class ElasticIp:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance. `elastic_ips`, `security_groups` and `private_networks` hold ids; `public_ip` is None on a
-    private instance; `pool` is the id of the instance pool that manages it, or empty.
+    """One instance. `elastic_ips`, `security_groups` and `private_networks` hold ids; `public_ip`
+    is None on a private instance; `pool` is the id of the instance pool that manages it, or empty.
     """
 
     id: str
@@ -155,7 +165,10 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An API key. Its role forbids the operations in `refused` (OpenAPI names); repr does not show the secret."""
+    """An API key.
+
+    Its role forbids the operations in `refused` (OpenAPI names); repr does not show the secret.
+    """
 
     name: str
     secret: str = field(repr=False)
@@ -166,8 +179,8 @@ class Key:
 class Call:
     """One request to the zone's API, without its transport.
 
-    `path` has no `/v2` and no query: `/elastic-ip/…:attach`. `query` holds decoded (name, value) pairs. `service` is
-    "api", or "metadata" for the metadata service, whose calls carry no key.
+    `path` has no `/v2` and no query: `/elastic-ip/…:attach`. `query` holds decoded (name, value)
+    pairs. `service` is "api", or "metadata" for the metadata service, whose calls carry no key.
     """
 
     method: str

@@ -1,4 +1,6 @@
-"""Format what `exoip-sandbox` prints: a zone's state and record, and the commands that join nodes to it. Pure."""
+"""Format what `exoip-sandbox` prints: a zone's state and record, and the commands that join nodes
+to it. Pure.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ PORT = 12345  # UDP, for heartbeats
 
 
 def key_name(instance: str) -> str:
-    """Return the API key of an instance: each has its own, so that a fault can hit only that one."""
+    """Return the API key of an instance; each has its own, so that a fault can hit one only."""
     return f"EXO{instance}"
 
 
@@ -32,7 +34,10 @@ def join_command(zone: Zone, instance: Instance, peers: list[Instance], priority
 
 
 def welcome(zone: Zone, instances: list[Instance], group: str | None, url: str, at: str) -> list[str]:
-    """Return the lines at the start of `zone`: what it serves, and commands to copy. `at`: their `--url`, if any."""
+    """Return the lines at the start of `zone`: what it serves, and commands to copy.
+
+    `at`: their `--url`, if any.
+    """
     lines = [
         f"zone {zone.name}, API {zone.endpoint}, Elastic IP {zone.eip.ip}",
         f"a call takes {zone.latency() * 1000:g} ms, an operation {zone.operation_seconds * 1000:g} ms",

@@ -1,7 +1,8 @@
-"""The record of a zone: every call, response, end of an operation and change of the holders, in order.
+"""The record of a zone: every call, response, end of an operation and change of the holders, in
+order.
 
-It only grows, so a reader that remembers the next index misses nothing. The whole history follows from
-it: who held the Elastic IP when, who called what, and how often.
+It only grows, so a reader that remembers the next index misses nothing. The whole history follows
+from it: who held the Elastic IP when, who called what, and how often.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ _ALWAYS = {"holders": {"holders"}, "answer": {"status", "call", "arrived"}}  # s
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the record. Times are seconds of the zone's clock, `wall` the same moment as Unix time if known.
+    """One line of the record.
+
+    Times are seconds of the zone's clock, `wall` the same moment as Unix time if known.
 
     call       a request for the API arrived: key, method, path, operation (OpenAPI name), instance
     metadata   a request for the metadata service arrived; it does not count as a call
-    answer     the end of either: the same fields, `arrived`, `call` (its index), `status` (0: none), `outcome`
-    operation  an operation ended: `eip`, `instance`, `outcome` success or the reason of its failure, `detail` its id
-    holders    the holders of `eip` changed to `holders` (sorted ids); `key` and `operation` say by whom and how
+    answer     the end of either: the same fields, `arrived`, `call` (its index), `outcome`,
+               `status` (0: none)
+    operation  an operation ended: `eip`, `instance`, `detail` (its id), `outcome`: success or why
+               it failed
+    holders    the holders of `eip` changed to `holders` (sorted ids), by `key` with `operation`
     instance   an instance was added, removed or changed: `outcome` says which
     fault      a fault was added or removed: `outcome` says which
     """
@@ -59,7 +64,10 @@ class Counts:
 
 
 class Record:
-    """The growing list of entries. `wall_offset` is the wall clock less the zone's clock, or None in virtual time."""
+    """The growing list of entries.
+
+    `wall_offset` is the wall clock less the zone's clock, or None in virtual time.
+    """
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
@@ -88,7 +96,9 @@ class Record:
         return self._entries[max(index, 0) :]
 
     def calls(self, since: int = 0, *, mutations: bool | None = None, key: str | None = None) -> list[Entry]:
-        """Return the calls from entry `since` on: all, only mutations or only reads; of one key or of all."""
+        """Return the calls from entry `since` on: all, only mutations or only reads; of one key or
+        of all.
+        """
         return [
             entry
             for entry in self.since(since)
@@ -105,7 +115,9 @@ class Record:
         )
 
     def holding(self, eip: str) -> list[tuple[float, frozenset[str]]]:
-        """Return who held `eip` as (from this time on, these instances), oldest first; nobody before the first."""
+        """Return who held `eip` as (from this time on, these instances), oldest first; nobody
+        before the first.
+        """
         return [
             (entry.time, frozenset(entry.holders))
             for entry in self._entries

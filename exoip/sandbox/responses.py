@@ -22,7 +22,10 @@ GARBAGE = b"<html><head><title>502 Bad Gateway</title></head><body>\x00\xff{{{"
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response. Status 0: none, the connection closes. `cut`: it closes half-way through the body."""
+    """A response.
+
+    Status 0: none, the connection closes. `cut`: it closes half-way through the body.
+    """
 
     status: int
     body: bytes = b""
@@ -46,7 +49,9 @@ def json_response(data: Any, status: int = 200) -> Response:
 
 
 def error_response(error: ZoneError) -> Response:
-    """Return the response to a call that the zone rejects, in the form that the real API uses for its status."""
+    """Return the response to a call that the zone rejects, in the form that the real API uses for
+    its status.
+    """
     status = STATUS.get(type(error), 500)
     data: dict[str, Any] = {"message": str(error)}
     if status == HTTPStatus.BAD_REQUEST:

@@ -1,7 +1,7 @@
 """The calls of API v2 that a simulated zone supports. Pure.
 
-Only those that exoip and its users need; all others get 404. Operations have the names of the official
-OpenAPI description, as in roles.
+Only those that exoip and its users need; all others get 404. Operations have the names of the
+official OpenAPI description, as in roles.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _COMPILED = {name: (method, re.compile(pattern)) for name, (method, pattern) in 
 
 
 def route(call: Call) -> tuple[str, tuple[str, ...]]:
-    """Return the OpenAPI operation of the call and the ids in its path; ("", ()) if there is none."""
+    """Return the OpenAPI operation of the call and the ids in its path, or ("", ())."""
     for operation, (method, pattern) in _COMPILED.items():
         found = pattern.fullmatch(call.path)
         if found and call.method == method:

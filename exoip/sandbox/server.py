@@ -1,4 +1,5 @@
-"""A simulated zone behind HTTP: API v2 with its signatures checked, the metadata service, and a control interface.
+"""A simulated zone behind HTTP: API v2 with its signatures checked, the metadata service, and a
+control interface.
 
     with SandboxServer(Zone("ch-gva-2", eip="127.0.0.100")) as server:
         server.endpoint                          # http://127.0.0.1:PORT/v2
@@ -10,8 +11,9 @@
     /metadata/INSTANCE/latest/meta-data/…        metadata of that instance, for any client
     /sandbox/…                                   control, unsigned JSON: see `control.py`
 
-Each connection has its own thread and is kept alive. `server.lock` guards the zone and is never held while a
-call waits. Leaving the context ends every connection, even those of hanging calls, and joins every thread.
+Each connection has its own thread and is kept alive. `server.lock` guards the zone and is never
+held while a call waits. Leaving the context ends every connection, even those of hanging calls, and
+joins every thread.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ HANDSHAKE_SECONDS = 10.0
 
 
 class Listener(ThreadingHTTPServer):
-    """The listening socket. It keeps track of open connections, so that closing it ends them and their threads."""
+    """The listening socket.
+
+    It keeps track of open connections, so that closing it ends them and their threads.
+    """
 
     daemon_threads = False
     block_on_close = True
@@ -55,7 +60,9 @@ class Listener(ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def get_request(self) -> tuple[Any, Any]:
-        """Accept a connection; its own thread does the TLS handshake, so that a slow one blocks nothing."""
+        """Accept a connection; its own thread does the TLS handshake, so that a slow one blocks
+        nothing.
+        """
         connection, address = super().get_request()
         if self._tls is not None:
             connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)

@@ -1,8 +1,9 @@
 """Check a request's EXO2-HMAC-SHA256 signature, as the service does.
 
-Written from the description of the scheme, without the client's code, so that each checks the other.
-Five segments are signed, joined by newlines: `METHOD path`; the body; the decoded values of the signed query
-parameters in the order that the header names them; nothing (no header is signed); the expiry as Unix time.
+Written from the description of the scheme, without the client's code, so that each checks the
+other. Five segments are signed, joined by newlines: `METHOD path`; the body; the decoded values of
+the signed query parameters in the order that the header names them; nothing (no header is signed);
+the expiry as Unix time.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ def claimed_key(header: str | None) -> str:
 def verify(
     header: str | None, method: str, path: str, query: Query, body: bytes, keys: Mapping[str, Key], wall: float
 ) -> Key:
-    """Return the key that signed the request. `path` is as sent, `query` decoded, `wall` the Unix time now.
+    """Return the key that signed the request.
 
-    Raises Unauthenticated (no signature, or malformed), Forbidden (unknown key, wrong, expired) or Invalid (a
-    query parameter twice: clients disagree on how to sign that).
+    `path` is as sent, `query` decoded, `wall` the Unix time now.
+
+    Raises Unauthenticated (no signature, or malformed), Forbidden (unknown key, wrong, expired) or
+    Invalid (a query parameter twice: clients disagree on how to sign that).
     """
     fields = _fields(header)
     names = [name for name, _ in query]
@@ -64,7 +67,10 @@ def verify(
 
 
 def _fields(header: str | None) -> dict[str, str]:
-    """Return the parts of an Authorization header; `signed-query-args` is "" if absent. Raises Unauthenticated."""
+    """Return the parts of an Authorization header; `signed-query-args` is "" if absent.
+
+    Raises Unauthenticated.
+    """
     if not header:
         raise Unauthenticated("the request is not signed: no Authorization header")
     scheme, _, rest = header.partition(" ")

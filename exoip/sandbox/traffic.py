@@ -3,9 +3,9 @@
     with Traffic(server.holders, ("127.0.0.100", 8000), {instance_id: ("127.0.0.11", 8000), …}):
         …# connections to 127.0.0.100:8000 reach the holder
 
-As in the real network, several holders get the connections in turn, alive or not; a connection to a dead one
-is lost. Without a holder, or if the instance rejects it, the client's connection is reset at once. An open
-connection stays where it is when the EIP moves.
+As in the real network, several holders get the connections in turn, alive or not; a connection to a
+dead one is lost. Without a holder, or if the instance rejects it, the client's connection is reset
+at once. An open connection stays where it is when the EIP moves.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ REFUSED = ""  # the key in `counts` of rejected connections
 
 
 class Traffic:
-    """Listens on `listen` (port 0: a free one) and forwards to `targets` (instance id -> address) of the holders.
+    """Listens on `listen` (port 0: a free one) and forwards to `targets` (instance id -> address)
+    of the holders.
 
-    `holders` is called for each connection, possibly from several threads. At most `limit` connections are open at
-    once, others are reset. `counts` says how many each instance got. Raises OSError if the address cannot be bound.
+    `holders` is called for each connection, possibly from several threads. At most `limit`
+    connections are open at once, others are reset. `counts` says how many each instance got. Raises
+    OSError if the address cannot be bound.
     """
 
     def __init__(
@@ -114,7 +116,7 @@ class Traffic:
                     _reset(client)
 
     def _carry_in_thread(self, client: socket.socket) -> bool:
-        """Start a thread for the connection; return False if there are too many, or when closing."""
+        """Start a thread for the connection; return False if there are too many or when closing."""
         thread = threading.Thread(target=self._carry, args=(client,), name="traffic-carry")
         with self._lock:
             self._threads = {one for one in self._threads if one.is_alive()}
@@ -167,7 +169,9 @@ class Traffic:
 
 
 def _pump(client: socket.socket, target: socket.socket) -> bool:
-    """Forward bytes both ways until both sides have finished; return False if a side broke off or fell silent."""
+    """Forward bytes both ways until both sides have finished; return False if a side broke off or
+    fell silent.
+    """
     sides = {client.fileno(): (client, target), target.fileno(): (target, client)}
     with selectors.DefaultSelector() as selector:
         for one in (client, target):

@@ -1,21 +1,24 @@
-"""A simulated Exoscale zone: its objects, who holds the Elastic IP (EIP), and pending operations. Pure.
+"""A simulated Exoscale zone: its objects, who holds the Elastic IP (EIP), and pending operations.
 
-There is no socket, thread or clock here: every method takes `now`, in seconds of any origin. So the same zone runs
-behind HTTP in real time (`server.py`) and inside a simulator in virtual time. It is not thread-safe: callers that
-share a zone hold a lock around each call (`SandboxServer.lock`).
+Pure.
+
+There is no socket, thread or clock here: every method takes `now`, in seconds of any origin. So the
+same zone runs behind HTTP in real time (`server.py`) and inside a simulator in virtual time. It is
+not thread-safe: callers that share a zone hold a lock around each call (`SandboxServer.lock`).
 
 It behaves as the real one does:
 
-- Attaching does not move. Several instances may hold an EIP; a move is an attach here and a detach there.
-- A mutation is asynchronous: it is checked when called, returns a pending operation at once, and takes effect
-  `operation_seconds` later. Whatever is due takes effect in the order of completion, each at its own time,
-  before anything is read or changed.
-- Attaching an attached EIP succeeds and changes nothing. Detaching one that is not attached is rejected as
-  `detach_unattached` says.
+- Attaching does not move. Several instances may hold an EIP; a move is an attach here and a detach
+  there.
+- A mutation is asynchronous: it is checked when called, returns a pending operation at once, and
+  takes effect `operation_seconds` later. Whatever is due takes effect in the order of completion,
+  each at its own time, before anything is read or changed.
+- Attaching an attached EIP succeeds and changes nothing. Detaching one that is not attached is
+  rejected as `detach_unattached` says.
 - A destroyed instance loses its EIPs; a stopped one keeps them.
 
-`call_lifecycle.py` turns calls (method, path, body) into these methods, with latency, faults and roles. A simulator
-may use either. Only `call_lifecycle.py` records calls.
+`call_lifecycle.py` turns calls (method, path, body) into these methods, with latency, faults and
+roles. A simulator may use either. Only `call_lifecycle.py` records calls.
 """
 
 from __future__ import annotations
@@ -39,8 +42,8 @@ class Zone(Inventory, CallPolicy):
     """One zone. These attributes may be changed at any time:
 
     operation_seconds  how long an operation takes
-    detach_unattached  a detach of an EIP that is not attached: rejected with "404" or "409", or accepted with an
-                       "operation" that fails with not-found, or a "success"
+    detach_unattached  a detach of an EIP that is not attached: rejected with "404" or "409", or
+                       accepted with an "operation" that fails with not-found, or a "success"
     bare_groups        True: a single instance names its security groups by id only
     ip_filter          False: the service ignores the `ip-address` filter and returns all instances
     endpoint           the URL of its API, as /zone shows it; set by the server
@@ -81,8 +84,9 @@ class Zone(Inventory, CallPolicy):
     ) -> Operation:
         """Start to attach the EIP to the instance. Raises NotFound for an unknown id.
 
-        `seconds` overrides `operation_seconds` (infinite: the operation never ends); with a `reason` the operation
-        fails with it and changes nothing, with `expires` it ends in the state timeout instead.
+        `seconds` overrides `operation_seconds` (infinite: the operation never ends); with a
+        `reason` the operation fails with it and changes nothing, with `expires` it ends in the
+        state timeout instead.
         """
         return self._start("attach", eip_id, instance_id, now, key, seconds, reason, expires)
 
@@ -99,7 +103,8 @@ class Zone(Inventory, CallPolicy):
     ) -> Operation:
         """Start to detach the EIP from the instance; arguments as for `attach`.
 
-        If it is not attached at `now`: NotFound, Conflict, or an operation, as `detach_unattached` says.
+        If it is not attached at `now`: NotFound, Conflict, or an operation, as `detach_unattached`
+        says.
         """
         eip, instance = self.elastic_ip(eip_id), self.instance(instance_id, now)
         if eip.id not in instance.elastic_ips:
@@ -117,7 +122,9 @@ class Zone(Inventory, CallPolicy):
             self._finish(self._operations[operation_id], at)
 
     def next_due(self) -> float:
-        """Return when the next operation takes effect, for a simulator's calendar; infinite if none is pending."""
+        """Return when the next operation takes effect, for a simulator's calendar; infinite if none
+        is pending.
+        """
         return self._due[0][0] if self._due else math.inf
 
     def _start(

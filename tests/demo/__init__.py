@@ -1,4 +1,5 @@
-"""The demo: three real nodes and a simulated zone on this machine, real failures, and a verdict at the end.
+"""The demo: three real nodes and a simulated zone on this machine, real failures, and a verdict at
+the end.
 
 timing     pure: the times of the demo, and the bound of each kind of move
 verdict    pure: where the Elastic IP was after an event, and whether that was right

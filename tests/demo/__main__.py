@@ -97,7 +97,7 @@ def _report(scenario: Scenario, display: Display) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="script/demo",
-        description="Three real nodes keep an address alive on this machine through all kinds of failures, in under a minute.",
+        description="Three real nodes keep an address alive through all kinds of failures, in under a minute.",
         epilog="Exit code 0: the address was always where it belongs; 1: it was not.",
     )
     parser.add_argument("--keep-logs", metavar="DIR", type=Path, help="write the nodes' logs to this directory")

@@ -17,7 +17,10 @@ RUN = 5  # requests with one outcome that make a change
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that ended at monotonic second `at`. `answer`: the name of the node, "" if it was lost, for `why`."""
+    """A request that ended at monotonic second `at`.
+
+    `answer`: the name of the node, "" if it was lost, for `why`.
+    """
 
     at: float
     answer: str
@@ -25,7 +28,9 @@ class Request:
 
 
 class Change:
-    """Notices when another node answers, or none: after RUN requests with one outcome, so not while two share them."""
+    """Notices when another node answers, or none: after RUN requests with one outcome, so not while
+    two share them.
+    """
 
     def __init__(self) -> None:
         self._outcome: str | None = None
@@ -43,7 +48,9 @@ class Change:
 
 
 class Client:
-    """Sends requests to `http://address:port/` from a thread, each on a new connection, while the context lasts."""
+    """Sends requests to `http://address:port/` from a thread, each on a new connection, while the
+    context lasts.
+    """
 
     def __init__(self, address: tuple[str, int], every: float = EVERY, timeout: float = TIMEOUT) -> None:
         self._address = address

@@ -1,4 +1,6 @@
-"""The zone, its Elastic IP with traffic and a client, and three instances; reports all that happens to them, in order."""
+"""The zone, its Elastic IP with traffic and a client, and three instances; reports all that happens
+to them, in order.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ _VERBS = {command: action for action, command in COMMANDS.items()}
 
 
 class Cluster:
-    """Three instances; the first has the best priority. Leaving the context ends all processes and threads."""
+    """Three instances; the first has the best priority.
+
+    Leaving the context ends all processes and threads.
+    """
 
     def __init__(self, timing: Timing) -> None:
         self.timing = timing
@@ -102,7 +107,9 @@ class Cluster:
         return wall - (self.zone.record.wall_offset or 0.0)
 
     def last_unfit_advert(self, instance: Instance) -> float | None:
-        """Return when the instance last released the Elastic IP or left, so advertised 254 or 255; None for never."""
+        """Return when the instance last released the Elastic IP or left, so advertised 254 or 255;
+        None for never.
+        """
         own = [
             entry.time + self.timing.seen_done
             for entry in self.record()
@@ -125,7 +132,9 @@ class Cluster:
     # What happens
 
     def happenings(self) -> list[tuple[float, str, str]]:
-        """Return what happened since the last call, oldest first: monotonic seconds, source, sentence."""
+        """Return what happened since the last call, oldest first: monotonic seconds, source,
+        sentence.
+        """
         entries = self.record(self._read)
         self._read += len(entries)
         found = [(entry.time, "zone", text) for entry in entries if (text := self._describe(entry))]
@@ -157,7 +166,10 @@ class Cluster:
 
 
 def _free_port() -> int:
-    """Return a UDP port that is free on all addresses. Raises OSError if there is none, or no such address."""
+    """Return a UDP port that is free on all addresses.
+
+    Raises OSError if there is none, or no such address.
+    """
     for _ in range(100):
         port = random.choice(PORTS)
         with contextlib.ExitStack() as stack:

@@ -13,7 +13,11 @@ _UP_AND_CLEAR = "\x1b[{}F\x1b[J"
 
 
 class Display:
-    """Writes to `stream`. On a terminal (`live`) the lines of `block` stay at the bottom; in a pipe there are plain lines only."""
+    """Writes to `stream`.
+
+    On a terminal (`live`) the lines of `block` stay at the bottom; in a pipe there are plain lines
+    only.
+    """
 
     def __init__(
         self, stream: TextIO, block: Callable[[], Sequence[str]] | None = None, live: bool | None = None

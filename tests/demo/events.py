@@ -1,10 +1,14 @@
-"""What the journal entries of a node's events mean to the demo. Pure: it reads fields, never sentences."""
+"""What the journal entries of a node's events mean to the demo.
+
+Pure: it reads fields, never sentences.
+"""
 
 from __future__ import annotations
 
 from tests.support.node_state import Entry
 
-# Events for the timeline: what the node decided, not all it did and saw. A role counts if it changed.
+# Events for the timeline: what the node decided, not all it did and saw. A role counts if it
+# changed.
 TIMELINE = frozenset(
     ("role", "peer-dead", "stalled", "unfit", "fit", "yielded", "stand-back-over", "leaving", "let-go")
 )
@@ -31,7 +35,9 @@ def in_timeline(entry: Entry) -> bool:
 
 
 def silence(entry: Entry, peer: str) -> float | None:
-    """Return for how many seconds instance `peer` was silent when declared dead; None for other entries."""
+    """Return for how many seconds instance `peer` was silent when declared dead; None for other
+    entries.
+    """
     if (entry["EXOIP_EVENT"], entry.get("EXOIP_PEER_INSTANCE")) != ("peer-dead", peer):
         return None
     return int(entry["EXOIP_SILENT_MS"]) / 1000

@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 from tests.support.process import Process, environment
 
 KILL_SECONDS = 5.0  # until a killed process is gone
-# A child is not reached by a Ctrl-C at the terminal, and dies with this process, for whatever reason
+# A Ctrl-C at the terminal does not reach a child, but it dies with this process, however that ends
 _WRAPPER = ["setsid", "setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
 
 
@@ -26,7 +26,10 @@ class InstanceError(Exception):
 
 
 class Instance:
-    """An instance of the zone. `words` and `env` are those of the daemon. Times are monotonic seconds."""
+    """An instance of the zone.
+
+    `words` and `env` are those of the daemon. Times are monotonic seconds.
+    """
 
     def __init__(self, instance: model.Instance, priority: int, words: Sequence[str], env: Mapping[str, str]) -> None:
         self.name, self.id, self.address = instance.name, instance.id, instance.public_ip or ""
@@ -91,7 +94,10 @@ class Instance:
     # State
 
     def check(self) -> None:
-        """Read the web server's port and see what has ended. Raises InstanceError if a process ended unexpectedly."""
+        """Read the web server's port and see what has ended.
+
+        Raises InstanceError if a process ended unexpectedly.
+        """
         if self.web is None:
             return
         if self.web_port is None and self.web.stdout is not None:

@@ -1,4 +1,6 @@
-"""Wait until the cluster has settled after an act, report what happens meanwhile, judge the act when the next one begins."""
+"""Wait until the cluster has settled after an act, report what happens meanwhile, judge the act
+when the next one begins.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """An event and what must follow. `taker` takes over; `silent` is the holder that is no longer heard, if any.
+    """An event and what must follow.
+
+    `taker` takes over; `silent` is the holder that is no longer heard, if any.
 
     `detected`: the taker makes itself master because of it. `lossless`: no request may be lost.
     """
@@ -50,7 +54,7 @@ class Runner:
         self._act: Act | None = None
 
     def wait(self, condition: Callable[[], bool], deadline: float) -> bool:
-        """Report what happens until the condition holds; return False if the deadline passes first."""
+        """Report what happens until the condition is true; return False if the deadline comes first."""
         while True:
             self._report()
             if condition():
@@ -66,7 +70,9 @@ class Runner:
         return time.monotonic()
 
     def settle(self, alive: Sequence[Instance], further: Callable[[], bool] = lambda: True) -> None:
-        """Wait until for SETTLED seconds only the expected one holds, the nodes `alive` agree, and `further` is true."""
+        """Wait until for SETTLED seconds only the expected one holds, the nodes `alive` agree, and
+        `further` is true.
+        """
         act = self._act
         if act is None:
             raise RuntimeError("no act has begun")

@@ -14,7 +14,9 @@ History = Sequence[tuple[float, frozenset[str]]]  # from this second on these ho
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something done to the cluster at second `at`. `bound` seconds later only `expected` (an instance id) holds.
+    """Something done to the cluster at second `at`.
+
+    `bound` seconds later only `expected` (an instance id) holds.
 
     `expected` None: nothing has to move. `gapless`: there is a holder at every moment.
     """
@@ -33,7 +35,9 @@ def _stretches(history: History, start: float, end: float) -> Iterator[tuple[flo
 
 
 def moved_at(history: History, event: Event, end: float) -> float | None:
-    """Return since when only the expected instance holds, as seen at `end`; None if it does not, or none was expected."""
+    """Return since when only the expected instance holds, as seen at `end`; None if it does not, or
+    none was expected.
+    """
     if event.expected is None:
         return None
     found: float | None = None
@@ -46,7 +50,10 @@ def moved_at(history: History, event: Event, end: float) -> float | None:
 
 
 def faults(history: History, event: Event, end: float, names: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each fault from the event to the next one at `end`. `names`: of instances by id."""
+    """Return a sentence for each fault from the event to the next one at `end`.
+
+    `names`: of instances by id.
+    """
     found = []
     for since, holders in _stretches(history, event.at, end):
         if event.gapless and not holders:

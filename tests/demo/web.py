@@ -1,4 +1,7 @@
-"""A web server that answers with its name: `python -m tests.demo.web NAME ADDRESS` prints its port."""
+"""A web server that answers with its name.
+
+`python -m tests.demo.web NAME ADDRESS` prints its port.
+"""
 
 from __future__ import annotations
 

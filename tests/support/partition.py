@@ -27,10 +27,11 @@ class PartitionError(Exception):
 
 
 class Partition:
-    """A cut between the addresses of `one` side and of the `other`, for UDP to `port`, while the context lasts.
+    """A cut between the addresses of `one` side and of the `other`, for UDP to `port`, while the
+    context lasts.
 
-    With `oneway` only the other side hears nothing. With `told` the kernel tells the sender (EPERM).
-    Raises PartitionError without root, without nftables, or if the rules have no effect.
+    With `oneway` only the other side hears nothing. With `told` the kernel tells the sender
+    (EPERM). Raises PartitionError without root, without nftables, or if the rules have no effect.
     """
 
     def __init__(

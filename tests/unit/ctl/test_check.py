@@ -1,4 +1,6 @@
-"""`exoipctl check`: a file, a zone, a key and real daemons, each broken in turn, and the cure that is suggested."""
+"""`exoipctl check`: a file, a zone, a key and real daemons, each broken in turn, and the cure that
+is suggested.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ KEY, SECRET = "EXOweb", "hidden-secret-of-the-key"
 
 
 class Place:
-    """A zone with the instances a and b of the group web, which lets heartbeats in; we are a, and the file says so."""
+    """A zone with the instances a and b of the group web, which lets heartbeats in; we are a, and
+    the file says so.
+    """
 
     def __init__(self, folder: Path, server: SandboxServer) -> None:
         self.folder, self.server, self.zone = folder, server, server.zone

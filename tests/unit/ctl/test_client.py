@@ -21,7 +21,7 @@ from tests.support.waiting import PATIENCE
 
 
 class FakeDaemon:
-    """A control socket that gives each connection to `serve`, or answers one request with `answer`."""
+    """A control socket that gives each connection to `serve`, or answers with `answer`."""
 
     def __init__(self, folder: Path, serve: Callable[[socket.socket], object] | None = None, name: str = "web") -> None:
         (folder / name).mkdir(exist_ok=True)
@@ -110,7 +110,9 @@ def test_a_crashed_daemon_is_worse_than_none(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def full_queue(path: Path) -> Iterator[tuple[socket.socket, contextlib.ExitStack]]:
-    """A listening socket with no room for another connection; closing the stack closes those that wait."""
+    """A listening socket with no room for another connection; closing the stack closes those that
+    wait.
+    """
     with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as stack:
         listener.bind(str(path))
         listener.listen(0)
@@ -142,7 +144,9 @@ def test_a_daemon_with_a_full_queue_is_waited_for(tmp_path: Path) -> None:
     with full_queue(tmp_path / "control") as (listener, waiting):
 
         def serve() -> None:
-            """Take the connections that were closed out of the queue, and answer the one with a request."""
+            """Take the connections that were closed out of the queue, and answer the one with a
+            request.
+            """
             while True:
                 connection, _ = listener.accept()
                 with connection:

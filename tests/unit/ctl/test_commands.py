@@ -37,7 +37,9 @@ class Ctl:
         self.env = environment(SUDO_USER="ann")
 
     def __call__(self, *words: str, code: int | None = 0, errors: bool = False) -> str:
-        """Return what it prints, or its `errors`; it must exit with the code, and print errors only if wanted."""
+        """Return what it prints, or its `errors`; it must exit with the code, and print errors only
+        if wanted.
+        """
         done = subprocess.run(
             [*self.program, *words], env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
         )

@@ -1,4 +1,7 @@
-"""The failovers that journals tell of: of all nodes, and of each alone. Real nodes, in virtual time, tell what happened to them."""
+"""The failovers that journals tell of: of all nodes, and of each alone.
+
+Real nodes, in virtual time, tell what happened to them.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +135,9 @@ def test_a_restart_within_the_dead_time_is_none(journals: Journals) -> None:
 
 
 def test_who_takes_from_whom_in_a_long_life_is_what_the_zone_says(journals: Journals) -> None:
-    """Deaths and returns of any node, again and again: the journals of all tell each sole holder in its turn."""
+    """Deaths and returns of any node, again and again: the journals of all tell each sole holder in
+    its turn.
+    """
     began = EPOCH + journals.world.now
     for name in "abacbabca":
         journals.step(journals[name].kill, 30)

@@ -75,7 +75,9 @@ def test_what_made_the_node_itself_master_is_why() -> None:
     [("unfit", "unfit"), ("holds", "attached"), ("time", "role"), ("fit", "role"), ("later", "role")],
 )
 def test_a_change_of_role_is_its_own_cause_where_no_entry_is_it(cause: str, event: str) -> None:
-    """Time passed; or the entry is not in the journal any more; or a later version names a cause that this one does not know."""
+    """Time passed; or the entry is not in the journal any more; or a later version names a cause
+    that this one does not know.
+    """
     role = entry(3, A, "role", role="MASTER", old_role="BACKUP", cause=cause)
     found = cause_of([attached(1, A), entry(2, A, "unfit"), role], to="MASTER")
     assert found is not None
@@ -83,7 +85,9 @@ def test_a_change_of_role_is_its_own_cause_where_no_entry_is_it(cause: str, even
 
 
 def test_entries_without_the_fields_of_causes_tell_of_the_change_alone() -> None:
-    """As they were written before there were these fields: why it was by the entry itself, and the successor by the role."""
+    """As they were written before there were these fields: why it was by the entry itself, and the
+    successor by the role.
+    """
     prose = f"own priority 20, next none ({A} peer-dead)"
     found = rebuild(
         [

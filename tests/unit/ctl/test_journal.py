@@ -16,7 +16,9 @@ from exoip.ctl.journal import JournalError, entries, from_files, from_journal
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A journalctl of the test's own: it prints its words, and what the file `prints` beside it has, and ends with `ends`."""
+    """A journalctl of the test's own: it prints its words, and what the file `prints` beside it
+    has, and ends with `ends`.
+    """
     path = tmp_path / "journalctl"
     here = f"open({str(tmp_path)!r} + '/%s').read()"
     path.write_text(

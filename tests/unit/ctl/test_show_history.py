@@ -1,4 +1,6 @@
-"""`exoipctl history` as it is run: files with the output of journalctl go in, a table and timelines, or JSON, come out."""
+"""`exoipctl history` as it is run: files with the output of journalctl go in, a table and
+timelines, or JSON, come out.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ EIP = "198.51.100.50"
 
 @pytest.fixture(scope="module")
 def night() -> Journals:
-    """Last night: a died and came back, was drained and undrained, and somebody detached by hand."""
+    """Last night: a died and came back, was drained and undrained; somebody detached by hand."""
     journals = Journals()
     journals.step(journals["a"].kill, 3600)
     journals["a"].up = True
