@@ -11,29 +11,28 @@ from collections.abc import Mapping
 
 from exoip.core.events import Event, EventName
 from exoip.heartbeat.authentication import Proof, ReplayGuard
+from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.wire import Heartbeat
 
 REPORT_INTERVAL = 60.0  # seconds between two events for one address and cause
 MAX_STRANGERS = 100  # addresses of non-members for which events are emitted
 
-Endpoint = tuple[str, int]  # the address and port that a member sends from and receives at
-
 
 class Admission:
     """Decides which heartbeats count.
 
-    `members`: the endpoints of the other nodes by instance id; replaced as a whole, so any thread
+    `members`: the other nodes' addresses by instance id, for sending and receiving; replaced as a whole, so any thread
     may read it. `denied`: members whose last heartbeat was not authenticated, with the cause.
     """
 
     def __init__(self, eip: str) -> None:
         self.eip = eip
-        self.members: dict[str, Endpoint] = {}
+        self.members: dict[str, SocketAddress] = {}
         self.addresses: frozenset[str] = frozenset()
         self.denied: dict[str, str] = {}
         self._stamps = ReplayGuard()
 
-    def set_members(self, members: Mapping[str, Endpoint]) -> None:
+    def set_members(self, members: Mapping[str, SocketAddress]) -> None:
         """Replace the members."""
         self.members = dict(members)
         self.addresses = frozenset(address for address, _ in members.values())

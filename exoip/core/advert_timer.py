@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exoip.core.peers import LEAVING, ElectionConfig
+from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.wire import Heartbeat
 
 FAREWELLS = 3  # heartbeats with 255 that a leaver sends
@@ -20,7 +21,7 @@ class Advert:
     """A heartbeat to send, and the addresses and ports to send it to."""
 
     heartbeat: Heartbeat
-    targets: tuple[tuple[str, int], ...]
+    targets: tuple[SocketAddress, ...]
 
 
 class AdvertTimer:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from exoip.core.admission import Admission, DroppedDatagrams, Endpoint
+from exoip.core.admission import Admission, DroppedDatagrams
 from exoip.core.advert_timer import Advert, AdvertTimer
 from exoip.core.calls import Call, Lane, Outcome
 from exoip.core.election import Election
@@ -28,6 +28,7 @@ from exoip.core.peers import ElectionConfig
 from exoip.core.snapshot import Snapshot, take_snapshot
 from exoip.core.unfit import OPERATOR
 from exoip.heartbeat.authentication import UNPROVEN, Proof
+from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.wire import Heartbeat
 
 _Answer = TypeVar("_Answer")
@@ -38,7 +39,7 @@ _PEER_EVENTS = (EventName.PEER_ALIVE, EventName.PEER_DEAD, EventName.PEER_REMOVE
 class Node:
     """One node. Any thread may call its public methods; they take the lock.
 
-    `members`: the endpoints of the other nodes by instance id. `verify_interval` and `refresh_in`:
+    `members`: the addresses of the other nodes by instance id. `verify_interval` and `refresh_in`:
     seconds. `quarantined_until`: the node is unfit until then, after too many starts. `drained`:
     why an operator drained it, or "".
     """
@@ -47,7 +48,7 @@ class Node:
         self,
         config: ElectionConfig,
         eip: str,
-        members: Mapping[str, Endpoint],
+        members: Mapping[str, SocketAddress],
         now: float,
         *,
         emit: Callable[[Event], None],
@@ -136,8 +137,8 @@ class Node:
             self._look_for_stall(outcome.ended)
             self._run_to_fixpoint(self._ownership.done(lane, call, outcome), outcome.ended)
 
-    def set_members(self, members: Mapping[str, Endpoint], now: float) -> None:
-        """Replace the members: the endpoint of each by instance id."""
+    def set_members(self, members: Mapping[str, SocketAddress], now: float) -> None:
+        """Replace the members: the address of each by instance id."""
         with self._wake:
             self.admission.set_members({i: p for i, p in members.items() if i != self._election.config.instance_id})
             ids = frozenset(self.admission.members)

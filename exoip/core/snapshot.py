@@ -17,6 +17,7 @@ from exoip.core.observed import InstanceState
 from exoip.core.ownership import Ownership
 from exoip.core.peers import Peer, Role
 from exoip.core.unfit import UnfitReason
+from exoip.heartbeat.socket_address import SocketAddress
 
 
 class Health(StrEnum):
@@ -167,7 +168,7 @@ def _again(ownership: Ownership, now: float) -> dict[str, float]:
 
 
 def peer_views(
-    members: Mapping[str, tuple[str, int]],
+    members: Mapping[str, SocketAddress],
     peers: Mapping[str, Peer],
     others: Mapping[str, InstanceState],
     denied: Mapping[str, str],
@@ -175,7 +176,7 @@ def peer_views(
     """Combine what members, election and API show about each other node, sorted by id."""
     views = []
     for instance_id, other in sorted(others.items()):
-        address, port = members.get(instance_id, ("", 0))
+        address, port = members.get(instance_id, SocketAddress("", 0))
         peer = peers.get(instance_id) or Peer(instance_id)
         heard, read = (peer.alive, peer.priority, peer.last_seen), (other.presumed, other.read_at)
         why = denied.get(instance_id, "")

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from exoip.core.admission import Endpoint
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.errors import WireError
@@ -53,7 +52,7 @@ class Sender(SupervisedThread):
         super().__init__("sender", link.clock, round_time)
         self._link, self._node, self._channel = link, link.node, link.channel
         self._stamp_source = StampSource()
-        self._failing: dict[tuple[str, int], str] = {}
+        self._failing: dict[SocketAddress, str] = {}
         self.sent = self.failures = 0
 
     def turn(self) -> None:
@@ -73,16 +72,15 @@ class Sender(SupervisedThread):
                 if self._failing:
                     self._report(place, "")
 
-    def _report(self, place: tuple[str, int], problem: str) -> None:
+    def _report(self, place: SocketAddress, problem: str) -> None:
         if self._failing.get(place, "") == problem:
             return
-        address = str(SocketAddress(*place))
         if problem:
             self._failing[place] = problem
-            self._link.emit(Event(EventName.SEND_FAILED, self._clock(), "", problem, {"address": address}))
+            self._link.emit(Event(EventName.SEND_FAILED, self._clock(), "", problem, {"address": str(place)}))
         else:
             del self._failing[place]
-            self._link.emit(Event(EventName.SEND_RECOVERED, self._clock(), "", "", {"address": address}))
+            self._link.emit(Event(EventName.SEND_RECOVERED, self._clock(), "", "", {"address": str(place)}))
 
 
 class Receiver(SupervisedThread):
@@ -96,7 +94,9 @@ class Receiver(SupervisedThread):
         self._link, self._node, self._channel = link, link.node, link.channel
         self._flood = FloodDetector()
         self._refused = 0  # datagrams in this turn
-        self._filter: tuple[Mapping[str, Endpoint], AuthPolicy] | None = None  # what the kernel's filter was made from
+        self._filter: tuple[Mapping[str, SocketAddress], AuthPolicy] | None = (
+            None  # what the kernel's filter was made from
+        )
         self._dropped_before = 0  # by the kernel until the flood began
         self.received = 0
 

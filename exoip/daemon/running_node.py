@@ -21,6 +21,7 @@ from exoip.daemon.state_files import TopologyCache
 from exoip.exoscale import discovery
 from exoip.exoscale.client import Client
 from exoip.exoscale.topology import Topology
+from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.operator.control_commands import ControlledNode
 from exoip.telemetry import metrics
@@ -154,9 +155,9 @@ def log_warnings(topology: Topology) -> None:
         log(logging.WARNING, "%s", warning)
 
 
-def _places(topology: Topology) -> dict[str, tuple[str, int]]:
+def _places(topology: Topology) -> dict[str, SocketAddress]:
     """Return where each other member sends from and is sent to, by instance id."""
-    return {member.instance_id: (member.address, member.port) for member in topology.members}
+    return {member.instance_id: SocketAddress(member.address, member.port) for member in topology.members}
 
 
 def _clients(config: Config, topology: Topology) -> tuple[Client, Client]:

@@ -25,6 +25,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from uuid import UUID
 
+from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.wire import PROTOCOL, SIGNED, SIZE
 
 FLOOD_THRESHOLD = 1000  # dropped datagrams within a second
@@ -79,7 +80,7 @@ class FloodDetector:
         return (self.filtering, self.began) != before
 
 
-def bpf_program(eip: str, members: Mapping[str, tuple[str, int]] | None, *, signed: bool) -> bytes:
+def bpf_program(eip: str, members: Mapping[str, SocketAddress] | None, *, signed: bool) -> bytes:
     """Return the filter as the kernel's `struct sock_filter`s.
 
     `members`: address and port by instance id. `signed`: drop unsigned heartbeats. With None as

@@ -17,6 +17,7 @@ from exoip.core.peers import ElectionConfig, Role
 from exoip.daemon.heartbeat_threads import HeartbeatLink, Receiver, Sender
 from exoip.heartbeat.authentication import AuthMode, AuthPolicy
 from exoip.heartbeat.flood_filter import FILTER_TIME, FLOOD_THRESHOLD, bpf_program
+from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.heartbeat.wire import SIZE, Heartbeat, decode, encode
 from tests.simulation.world import EIP, instance_id
@@ -328,7 +329,7 @@ class FailingChannel:
 class TestSender:
     def sender(self, channel: Any, addresses: list[str], port: int = 9) -> tuple[Sender, Clock, list[Event]]:
         clock, events = Clock(), list[Event]()
-        members = {instance_id(f"p{n}"): (address, port) for n, address in enumerate(addresses)}
+        members = {instance_id(f"p{n}"): SocketAddress(address, port) for n, address in enumerate(addresses)}
         node = Node(ElectionConfig(OWN, 10), EIP, members, clock.now, emit=lambda event: None)
         return Sender(HeartbeatLink(channel, node, events.append, AuthPolicy(), clock), ROUND), clock, events
 
