@@ -26,8 +26,8 @@ class Level(StrEnum):
 
 
 _ADVERTISES = {
-    HOLDING_UNFIT: "is stepping aside but holds the Elastic IP",
-    UNFIT: "is stepping aside or detaching itself",
+    HOLDING_UNFIT: "steps aside but holds the Elastic IP",
+    UNFIT: "steps aside or is detaching itself",
     LEAVING: "is stopping",
 }
 

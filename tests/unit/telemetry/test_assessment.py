@@ -72,7 +72,7 @@ def test_a_dead_peer_and_one_that_still_held():
     assert "z is not heard, and held" in reasons(bench)
 
 
-@pytest.mark.parametrize(("priority", "words"), [(253, "but holds"), (254, "stepping aside or"), (255, "is stopping")])
+@pytest.mark.parametrize(("priority", "words"), [(253, "but holds"), (254, "steps aside or"), (255, "is stopping")])
 def test_a_peer_that_would_not_take_over(priority, words):
     bench = healthy()
     bench.beating["z"] = priority
