@@ -1,4 +1,4 @@
-"""When a node beats, and how it notices that it slept."""
+"""Test when a heartbeat is due, and what counts as a stall."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from exoip.core.advert_timer import FAREWELL_SPACING, FAREWELLS, AdvertTimer
 from exoip.core.peers import LEAVING, ElectionConfig
 
-TERMS = ElectionConfig("m", 10, 1.0, 3.0)
+CONFIG = ElectionConfig("m", 10, 1.0, 3.0)
 
 
-class TestAttach:
+class TestDue:
     def test_at_once_then_once_an_interval(self):
         timer = AdvertTimer(5.0)
         assert [now for now in (5.0, 5.1, 5.9, 6.0, 6.5, 7.0) if timer.due(10, 1.0, now)] == [5.0, 6.0, 7.0]
@@ -56,15 +56,15 @@ class TestAttach:
 class TestSlept:
     def test_half_a_dead_time_late(self):
         timer = AdvertTimer(10.0)
-        assert timer.slept(TERMS, 9.0) == 0.0
-        assert timer.slept(TERMS, 11.49) == 0.0
-        assert timer.slept(TERMS, 11.5) == 1.5
+        assert timer.slept(CONFIG, 9.0) == 0.0
+        assert timer.slept(CONFIG, 11.49) == 0.0
+        assert timer.slept(CONFIG, 11.5) == 1.5
 
     def test_afterwards_it_beats_at_once(self):
         timer = AdvertTimer(0.0)
         timer.due(10, 1.0, 0.0)
         timer.restart(50.0)
-        assert timer.slept(TERMS, 50.0) == 0.0
+        assert timer.slept(CONFIG, 50.0) == 0.0
         assert timer.due(10, 1.0, 50.0)
 
 

@@ -1,4 +1,4 @@
-"""Refused datagrams: counted, told seldom, and never much of them kept."""
+"""Test that dropped datagrams are counted, reported seldom, and take little memory."""
 
 from __future__ import annotations
 

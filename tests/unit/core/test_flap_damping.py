@@ -95,20 +95,6 @@ def test_a_holder_that_flapped_protects_itself_from_a_better_node():
     assert told.count(EventName.FLAPPING) == 2
 
 
-def test_it_concedes_when_the_better_one_has_been_there_for_that_long():
-    election = Election(ElectionConfig("b", 20), 0.0)
-    now, _ = flap(election, 4)
-    heard = now - 4
-    delay = election.damping.delay
-    while now < heard + delay:
-        assert election.role == "MASTER"
-        election.heard("a", 10, now)
-        election.tick(now, socket_drained=True)
-        now += 1
-    election.tick(now, socket_drained=True)
-    assert (election.role, election.advertised) == ("BACKUP", 20)
-
-
 def test_nobody_waits_for_a_holder_that_is_unfit_or_leaves():
     for state in (LocalState(last_held=True, unfit=True), LocalState(last_held=True, leaving=True)):
         election = Election(ElectionConfig("b", 20), 0.0)

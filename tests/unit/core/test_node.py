@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exoip.core.admission import REPORT_INTERVAL
 from exoip.core.calls import Failure, Kind, Lane, Outcome
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
@@ -151,25 +150,6 @@ class TestHeartbeatsIn:
         assert bench.kinds()[Kind.REFRESH] == 0
 
 
-class TestDroppedDatagrams:
-    def test_counted_always_told_once_a_minute_for_each_sender_and_cause(self):
-        bench = SingleNode()
-        for now in (0.0, 1.0, REPORT_INTERVAL - JUST, REPORT_INTERVAL, REPORT_INTERVAL + 1):
-            bench.node.drop("192.0.2.1", "short", now)
-        bench.node.drop("192.0.2.1", "long", REPORT_INTERVAL + 1)
-        bench.node.drop("192.0.2.2", "short", REPORT_INTERVAL + 1)
-        assert bench.node.snapshot(100.0).dropped == {"short": 6, "long": 1}
-        told = [
-            (e.at, e.details["address"], e.reason, e.details["count"]) for e in bench.said(EventName.DATAGRAM_DROPPED)
-        ]
-        assert told == [
-            (0.0, "192.0.2.1", "short", 1),
-            (REPORT_INTERVAL, "192.0.2.1", "short", 4),
-            (REPORT_INTERVAL + 1, "192.0.2.1", "long", 1),
-            (REPORT_INTERVAL + 1, "192.0.2.2", "short", 6),
-        ]
-
-
 class TestAdverts:
     def test_from_the_first_moment_and_once_an_interval(self):
         bench = SingleNode()
@@ -189,13 +169,6 @@ class TestAdverts:
         bench = SingleNode()
         assert bench.node.next_advert(0.0)[1] == INTERVAL
         assert bench.node.next_advert(0.5) == (None, INTERVAL)
-
-    def test_at_once_when_the_priority_changed_and_the_rhythm_stays(self):
-        bench = SingleNode()
-        bench.advance_to(4.3)
-        bench.node.set_unfit("health check", "down", bench.now)
-        bench.advance_to(6.5)
-        assert bench.beats[-3:] == [(4.3, HOLDING_UNFIT), (5.0, HOLDING_UNFIT), (6.0, HOLDING_UNFIT)]
 
     def test_a_change_and_back_before_anybody_asked_is_no_change(self):
         bench = SingleNode()
@@ -218,14 +191,6 @@ class TestAdverts:
         bench.node.set_config(replace(bench.config, interval=0.25), VERIFY, bench.now)
         bench.advance_to(11.01)
         assert [at for at, _ in bench.beats if at > 10.1] == pytest.approx([10.45, 10.7, 10.95])
-
-    def test_a_longer_one_after_the_next_beat(self):
-        bench = SingleNode()
-        bench.advance_to(10.2)
-        bench.node.set_config(replace(bench.config, interval=4.0), VERIFY, bench.now)
-        bench.advance_to(20)
-        assert [at for at, _ in bench.beats if at > 10.1] == [11.0, 15.0, 19.0]
-        assert not bench.said(EventName.STALLED)
 
 
 class TestStall:
@@ -276,15 +241,6 @@ class TestStall:
 
 
 class TestLeave:
-    def test_who_does_not_hold_goes_as_soon_as_they_are_said(self):
-        bench = backup()
-        start = bench.now
-        bench.node.leave(start)
-        assert not bench.node.finished()
-        bench.until(bench.node.finished)
-        assert bench.now - start < 0.1
-        assert bench.moves(start) == []
-
     def test_who_holds_goes_when_it_has_let_go(self):
         bench = master()
         bench.manual.add(Kind.DETACH)
@@ -351,10 +307,6 @@ class TestHealth:
 
 
 class TestMembers:
-    def test_its_own_id_is_no_member(self):
-        bench = SingleNode(peers="am")
-        assert [peer.address for peer in bench.view.peers] == ["host-a"]
-
     def test_one_that_left_stays_in_sight_until_it_is_seen_not_to_hold(self):
         bench = SingleNode(peers="a")
         bench.manual.add(Kind.READ)
@@ -362,12 +314,6 @@ class TestMembers:
         bench.node.set_members({}, 0.5)
         (a,) = bench.view.peers
         assert (a.listed, a.address, a.alive, a.priority) == (False, "", False, UNFIT)
-
-    def test_its_heartbeats_are_refused(self):
-        bench = SingleNode()
-        bench.node.set_members({}, 0.5)
-        bench.heard("a", 5)
-        assert bench.view.dropped == {"unknown": 1}
 
 
 # Real threads

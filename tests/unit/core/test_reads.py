@@ -237,13 +237,6 @@ class TestHolderQuery:
         assert bench.said(EventName.YIELDED)[0].instance_id == instance_id("q")
         assert not any(call.instance_id == instance_id("q") for _, call in bench.calls if call.kind is Kind.DETACH)
 
-    def test_nobody_holds_take_at_once(self):
-        bench = self.lost()
-        bench.until(lambda: bench.said(EventName.LOST), 31)
-        lost = bench.said(EventName.LOST)[0].at
-        bench.until(lambda: len(bench.moves()) == 2)
-        assert bench.asked(Kind.ATTACH)[1] - lost <= 4 * LATENCY  # the list, and the two silent members
-
     def test_no_attach_before_the_answer(self):
         bench = self.lost()
         bench.manual.add(Kind.HOLDERS)
@@ -275,25 +268,14 @@ class TestHolderQuery:
         bench.failing[Kind.HOLDERS] = failure
         bench.until(lambda: bench.said(EventName.YIELDED), 60)
 
-    @pytest.mark.parametrize("failure", [Failure.FORBIDDEN, Failure.INVALID])
-    def test_a_key_that_may_not_read_others_does_not_keep_the_eip_down_for_ever(self, failure):
+    @pytest.mark.parametrize(
+        ("failure", "most"), [(Failure.FORBIDDEN, 35), (Failure.INVALID, 35), (Failure.UNAVAILABLE, 10)]
+    )
+    def test_members_that_cannot_be_read_do_not_keep_the_eip_down_for_ever(self, failure, most):
         bench = self.lost()
         bench.until(lambda: bench.said(EventName.LOST), 31)
         bench.failing[Kind.READ] = failure
-        bench.until(lambda: bench.holding == {"m"}, 35)
-
-    def test_an_instance_that_can_not_be_read_does_not_keep_the_eip_down_for_ever(self):
-        bench = self.lost()
-        bench.until(lambda: bench.said(EventName.LOST), 31)
-        bench.failing[Kind.READ] = Failure.UNAVAILABLE
-        bench.until(lambda: bench.holding == {"m"}, 10)
-
-    def test_a_stopped_holder_is_none_either(self):
-        bench = self.lost()
-        bench.holding = {"z"}
-        bench.stopped.add("z")
-        bench.until(lambda: "m" in bench.holding, 40)
-        assert bench.said(EventName.YIELDED) == []
+        bench.until(lambda: bench.holding == {"m"}, most)
 
 
 class TestOutsiders:
