@@ -44,3 +44,17 @@ def test_scenarios_have_numbers_of_their_own_and_begin_with_prose() -> None:
         first = path.read_text().splitlines()[0]
         assert first[:1] not in ("", ">", " "), f"{path.name} does not begin with prose"
         assert "\n> expect " in path.read_text(), f"{path.name} expects nothing"
+
+
+def test_every_scenario_and_test_class_that_a_rule_of_the_core_names_exists() -> None:
+    numbers = {path.name.split("-")[0] for path in files()}
+    tests = "\n".join(path.read_text() for path in (TESTS / "unit" / "core").glob("test_*.py"))
+    proofs = [
+        (path.name, proof)
+        for path in (ROOT / "exoip" / "core").glob("*.py")
+        for shown in re.findall(r"Shown by ([^.]+)\.", path.read_text())
+        for proof in re.split(r",\s+", shown)
+    ]
+    assert len(proofs) > 60
+    for name, proof in proofs:
+        assert proof in numbers or f"class {proof}:" in tests, f"{name}: there is no {proof}"
