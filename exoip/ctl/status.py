@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from exoip.core.peers import HOLDING_UNFIT, describe
 from exoip.ctl.terminal import BOLD, COLORS, FAINT, GREEN, RED, YELLOW, Style, duration, local_time, wrap
 from exoip.exoscale.models import printable
 
 State = dict[str, Any]
-
-_SPECIAL_PRIORITIES = {0: "protected", 253: "unfit, holding", 254: "unfit or releasing", 255: "leaving"}
-_BEST_UNFIT = 253  # this priority and worse ones say that a node should not hold
 
 
 def lines(name: str, state: State, style: Style) -> Iterator[str]:
@@ -32,7 +30,7 @@ def lines(name: str, state: State, style: Style) -> Iterator[str]:
     for title, fact in (*facts, *_configuration(state["configuration"])):
         yield from wrap(f"  {title.ljust(9)} {printable(fact)}")
     for peer in state.get("peers", ()):
-        alive = YELLOW if (peer["priority"] or 0) >= _BEST_UNFIT else GREEN
+        alive = YELLOW if (peer["priority"] or 0) >= HOLDING_UNFIT else GREEN
         title = style("  peer     ", FAINT)
         first, *rest = [line for text in _peer(peer, state["at"]) for line in wrap(f"{'':12}{printable(text)}")]
         color = alive if peer["alive"] else RED
@@ -47,8 +45,7 @@ def _facts(state: State) -> Iterator[tuple[str, str]]:
     yield "", state["reason"]
     yield "holder", _holder(state)
     configured, advertised = state["priority"]["configured"], state["priority"]["advertised"]
-    special = _SPECIAL_PRIORITIES.get(advertised, "changing")
-    yield "priority", f"{configured}" + ("" if configured == advertised else f", advertises {advertised} ({special})")
+    yield "priority", f"{configured}" + ("" if configured == advertised else f", now {describe(advertised)}")
     for one in state["aside"]:
         yield "unfit", f"{one['why']}{_end(one, now)}"
     for check in state["checks"]:
@@ -134,8 +131,7 @@ def _peer(peer: State, now: float) -> Iterator[str]:
     """Yield what is known about a peer: its state and heartbeats, then whether it holds."""
     state = "alive" if peer["alive"] else f"dropped ({peer['denied']})" if peer["denied"] else "dead"
     priority, heard_at = peer["priority"], peer["heard_at"]
-    special = f" ({_SPECIAL_PRIORITIES[priority]})" if priority in _SPECIAL_PRIORITIES else ""
-    facts = [state, *([] if priority is None else [f"priority {priority}{special}"])]
+    facts = [state, *([] if priority is None else [describe(priority)])]
     facts.append("never heard" if heard_at is None else f"heard {duration(now - heard_at)} ago")
     facts += [] if peer["member"] else ["no longer a member"]
     yield f"{peer_label(peer)}: {', '.join(facts)}"

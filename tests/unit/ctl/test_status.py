@@ -84,7 +84,7 @@ def test_what_is_advertised_instead_and_why() -> None:
     bench.node.set_unfit("operator", "drained by ann", bench.now)
     bench.node.set_unfit("failover", "failover by bob", bench.now, bench.now + 90)
     bench.node.set_unfit("health check http", "health check http fails", bench.now)
-    assert fact(status_of(bench), "priority") == "10, advertises 253 (unfit, holding)"
+    assert fact(status_of(bench), "priority") == "10, now stepping aside while holding"
     assert [one.split(None, 1)[1] for one in shown(status_of(bench)) if one.startswith("  unfit")] == [
         "drained by ann, until `exoipctl undrain`",
         "failover by bob, for another 1 min 30 s",
@@ -160,8 +160,8 @@ def test_each_peer() -> None:
     bench.advance(5.0)
     first, second = (one for one in shown(status_of(bench)) if one.startswith("  peer "))
     rest = r"heard [\d.]+ s ago; does not hold \(read .* ago\)"
-    assert re.fullmatch(rf"  peer      web-a \(host-a\): alive, priority 20, {rest}", first)
-    assert re.fullmatch(rf"  peer      web-z \(host-z\): dead, priority 30, {rest}", second)
+    assert re.fullmatch(rf"  peer      web-a \(host-a\): alive, at priority 20, {rest}", first)
+    assert re.fullmatch(rf"  peer      web-z \(host-z\): dead, at priority 30, {rest}", second)
     assert shown(status_of(SingleNode()))[-1].endswith("dead, never heard; not yet read whether it holds")
 
 
