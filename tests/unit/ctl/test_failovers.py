@@ -149,12 +149,3 @@ def test_who_takes_from_whom_in_a_long_life_is_what_the_zone_says(journals: Jour
     assert [who for _, who in several] == [who for _, who in record]
     for (told_at, _), (at, _) in zip(several, record, strict=True):
         assert -4.0 < told_at - at < 1.0, "the new holder holds before the old one is cleared"
-
-
-def test_each_address_has_failovers_of_its_own(journals: Journals) -> None:
-    died = journals.step(journals["a"].kill)
-    entries = journals.of("abc")
-    other = [entry | {"EXOIP_EIP": "198.51.100.51"} for entry in entries]
-    both = failovers(rebuild([*entries, *other]))
-    assert len([one for one in both if one.at >= died]) == 2
-    assert {one.eip for one in both if one.at >= died} == {"198.51.100.50", "198.51.100.51"}
