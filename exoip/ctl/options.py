@@ -17,11 +17,13 @@ LONGEST_WAIT = 86400.0  # seconds
 CREDENTIALS = "/etc/credstore"
 
 _NOTES = """\
-Without a command, exoipctl shows the status of all daemons. NAME is the instance of the unit: web for
-exoip@web.service and /etc/exoip/web.conf.
+Without a command, exoipctl shows the status of all daemons. NAME is the instance
+of the unit: web for exoip@web.service and /etc/exoip/web.conf.
 
-exit status of status and check: 0 healthy, 1 degraded, 2 critical, 3 unknown
-exit status of all others:       0 done, 1 not done, 3 no answer or a wrong command line
+exit status of status and check:
+  0 healthy, 1 degraded, 2 critical, 3 unknown
+exit status of all others:
+  0 done, 1 not done, 3 no answer or a wrong command line
 """
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 HEADINGS = ("event", "detection", "attach sent", "moved", "bound", "lost")
 NOTES = (
-    "Seconds since the event; where a holder fell silent, since its last heartbeat, which comes up to one interval earlier.",
-    "detection: the new holder makes itself master. moved: it holds alone, by the zone's record. lost: requests to the Elastic IP.",
+    "Seconds since the event; where a holder fell silent, since its last heartbeat, which comes up to one interval "
+    "earlier.",
+    "detection: the new holder makes itself master. moved: it holds alone, by the zone's record. lost: requests to "
+    "the Elastic IP.",
 )
 
 
