@@ -1,10 +1,8 @@
-"""Breaks one rule of the protocol at a time, and looks whether some scenario or random run notices.
+"""Break one rule of the protocol at a time, and check that a scenario or a random run notices.
 
-A mutant that survives is a missing test.
-
-Each mutant is an exact text of a production module and what stands there instead. It is applied to a copy of the tree, in which then first
-the scenarios that should notice, then all scenarios (what they expect, not their transcripts), the interrupted sequences and random
-seeds run until one fails.
+A mutant that survives is a missing test. Each mutant replaces an exact text of a production module, in
+a copy of the tree. Then the scenarios that should notice run, all scenarios (what they expect, not
+their transcripts), the interrupted sequences and random seeds, until one fails.
 """
 
 from __future__ import annotations
@@ -28,330 +26,143 @@ KILLED = "KILLED BY "  # what `hunt` says
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One broken rule: in `module`, `old` becomes `new`. `noticed` are the beginnings of the names of scenarios that should notice."""
+    """One broken rule: in `module`, `old` becomes `new`. `noticed`: the scenarios that should notice."""
 
     name: str
     module: str
+    noticed: str
     old: str
     new: str
-    noticed: str = ""
 
 
+# fmt: off
 MUTANTS = (
     # who should hold
-    Mutant(
-        "equal priorities make two masters", "core/election", "if own < best.rank:", "if own[0] <= best.rank[0]:", "39"
-    ),
-    Mutant(
-        "no stall guard",
-        "core/node",
-        "slept := self._advert_timer.slept(self._election.config, now)",
-        "slept := 0.0",
-        "26c 26d",
-    ),
-    Mutant(
-        "acts from its first moment, without listening",
-        "core/election",
-        "        self._listen_until = now + config.dead_time\n        self.next_death",
-        "        self._listen_until = now\n        self.next_death",
-        "04 39",
-    ),
-    Mutant(
-        "255 for unfit",
-        "core/election",
-        "return HOLDING_UNFIT if own.last_held else UNFIT",
-        "return LEAVING",
-        "21c 20",
-    ),
-    Mutant(
-        "an unfit holder counts no better than any unfit node",
-        "core/election",
-        "return HOLDING_UNFIT if own.last_held else UNFIT",
-        "return UNFIT",
-        "20",
-    ),
-    Mutant(
-        "no 254 while letting go",
-        "core/election",
-        "        if own.releasing:\n            return UNFIT\n",
-        "",
-        "25",
-    ),
-    Mutant(
-        "a rise from 0 counts at once",
-        "core/election",
-        "peer.rise_effective_at = now + self.config.dead_time",
-        "peer.rise_effective_at = None",
-        "05",
-    ),
-    Mutant(
-        "the preemption delay is not kept through a doubt",
-        "core/observed",
-        "return self.held and (self.doubt_since is None or self.heard_only)",
-        "return self.held and self.doubt_since is None",
-        "13b",
-    ),
-    Mutant(
-        "a death does not end the preemption delay's count",
-        "core/election",
-        "peer.alive, peer.rise_effective_at, peer.better_since = False, None, None",
-        "peer.alive, peer.rise_effective_at = False, None",
-        "30",
-    ),
-    Mutant(
-        "deaths before what waits in the socket is read",
-        "core/node",
-        "        if (past_due := now >= self._deadline) or (socket_drained and",
-        "        socket_drained = True\n        if (past_due := now >= self._deadline) or (socket_drained and",
-        "26f",
-    ),
-    Mutant("a failure to attach never makes unfit", "core/backoff", "if self._tries >= TRIES:", "if False:", "02a"),
-    Mutant("unfit for ever", "core/backoff", "self.until = now + self._length", "self.until = math.inf", "02a 17"),
-    Mutant(
-        "the crash loop is not minded",
-        "core/node",
-        '"started too often", quarantined_until',
-        '"started too often", -math.inf',
-        "33",
-    ),
-    Mutant("flapping is not damped", "core/flap_damping", "if excess >= 0 else 0.0", "if False else 0.0", "13c"),
-    Mutant(
-        "the damping does not end", "core/flap_damping", "now + WINDOW if self.delay", "math.inf if self.delay", "13c"
-    ),
+    Mutant("equal priorities make two masters", "core/election", "39",
+           "if own < best.rank:", "if own[0] <= best.rank[0]:"),
+    Mutant("no stall guard", "core/node", "26c 26d",
+           "slept := self._advert_timer.slept(self._election.config, now)", "slept := 0.0"),
+    Mutant("acts from its first moment, without listening", "core/election", "04 39",
+           "        self._listen_until = now + config.dead_time\n        self.next_death",
+           "        self._listen_until = now\n        self.next_death"),
+    Mutant("255 for unfit", "core/election", "21c 20",
+           "return HOLDING_UNFIT if own.last_held else UNFIT", "return LEAVING"),
+    Mutant("an unfit holder counts no better than any unfit node", "core/election", "20",
+           "return HOLDING_UNFIT if own.last_held else UNFIT", "return UNFIT"),
+    Mutant("no 254 while letting go", "core/election", "25",
+           "        if own.releasing:\n            return UNFIT\n", ""),
+    Mutant("a rise from 0 counts at once", "core/election", "05",
+           "peer.rise_effective_at = now + self.config.dead_time", "peer.rise_effective_at = None"),
+    Mutant("the preemption delay is not kept through a doubt", "core/observed", "13b",
+           "return self.held and (self.doubt_since is None or self.heard_only)",
+           "return self.held and self.doubt_since is None"),
+    Mutant("a death does not end the preemption delay's count", "core/election", "30",
+           "peer.alive, peer.rise_effective_at, peer.better_since = False, None, None",
+           "peer.alive, peer.rise_effective_at = False, None"),
+    Mutant("deaths before what waits in the socket is read", "core/node", "26f",
+           "        if (past_due := now >= self._deadline) or (socket_drained and",
+           "        socket_drained = True\n        if (past_due := now >= self._deadline) or (socket_drained and"),
+    Mutant("a failure to attach never makes unfit", "core/backoff", "02a",
+           "if self._tries >= TRIES:", "if False:"),
+    Mutant("unfit for ever", "core/backoff", "02a 17",
+           "self.until = now + self._length", "self.until = math.inf"),
+    Mutant("the crash loop is not minded", "core/node", "33",
+           '"started too often", quarantined_until', '"started too often", -math.inf'),
+    Mutant("flapping is not damped", "core/flap_damping", "13c",
+           "if excess >= 0 else 0.0", "if False else 0.0"),
+    Mutant("the damping does not end", "core/flap_damping", "13c",
+           "now + WINDOW if self.delay", "math.inf if self.delay"),
     # trust
-    Mutant(
-        "the id in a packet is trusted, whoever sends it",
-        "core/admission",
-        "if member is None or member[0] != address:",
-        "if member is None:",
-        "42",
-    ),
-    Mutant(
-        "a stranger becomes a member by its packet",
-        "core/node",
-        "            if cause := self.admission.judge(",
-        "            if heartbeat.instance_id not in self._election.peers:\n"
-        "                self.admission.set_members({**self.admission.members, heartbeat.instance_id: (address, 12345)})\n"
-        "                self._ownership.observed.set_members(frozenset(self.admission.members), now)\n"
-        "                self._run_to_fixpoint(self._election.set_members(frozenset(self.admission.members), now), now)\n"
-        "            if cause := self.admission.judge(",
-        "42",
-    ),
-    # Take
-    Mutant(
-        "reads itself before it attaches",
-        "core/mutations",
-        "if role is Role.MASTER and not own.held:",
-        "if role is Role.MASTER and not own.held and not own.doubt:",
-        "36 19e",
-    ),
-    Mutant(
-        "waits 30 s for an API that is away though nobody may hold",
-        "core/backoff",
-        "\nLONGEST_ATTACH_RETRY = 5.0 ",
-        "\nLONGEST_ATTACH_RETRY = 30.0 ",
-        "19f",
-    ),
-    Mutant(
-        "no backoff reset on a new decision",
-        "core/ownership",
-        "            backoff.reset()\n",
-        "            pass\n",
-        "34 17 02",
-    ),
-    Mutant(
-        "what an attach that failed left behind is not read back",
-        "core/mutations",
-        "                own.doubted(now, attach_may_land=True)\n",
-        "                pass\n",
-        "28b",
-    ),
-    Mutant(
-        "the dead master is not presumed to hold",
-        "core/ownership",
-        "                last.presume(now)\n",
-        "                pass\n",
-        "01",
-    ),
-    # Clear
-    Mutant(
-        "detach beside the attach",
-        "core/mutations",
-        "        if role is Role.MASTER and not own.held:\n",
-        "        if role is Role.MASTER and not own.held and (other := self._next_clear()[1]) and now >= self._next_clear()[0]:\n"
-        "            return Call(Kind.DETACH, other.instance_id, why='beside the attach'), now\n"
-        "        if role is Role.MASTER and not own.held:\n",
-        "10",
-    ),
-    Mutant(
-        "the taker clears a heard holder at once",
-        "core/mutations",
-        "return since + HEARD_GRACE if other.holds else math.inf",
-        "return -math.inf",
-        "06 07",
-    ),
-    Mutant(
-        "the taker never clears a heard holder",
-        "core/mutations",
-        "return since + HEARD_GRACE if other.holds else math.inf",
-        "return math.inf",
-        "34a 12",
-    ),
-    Mutant(
-        "no baseline: a rival is cleared at once",
-        "core/mutations",
-        "        lower = self._observed.own_id < other.instance_id\n",
-        "        return -math.inf\n        lower = self._observed.own_id < other.instance_id\n",
-        "09",
-    ),
-    Mutant(
-        "no baseline: a predecessor is cleared late",
-        "core/mutations",
-        "        if other.instance_id in self._observed.holders_at_attach:\n            return -math.inf\n",
-        "",
-        "01",
-    ),
-    Mutant(
-        "one that was relieving this node when it fell silent is cleared at once",
-        "core/mutations",
-        "        if other.instance_id in self._observed.successors_while_holding:\n",
-        "        if other.instance_id in self._observed.successors_while_holding:\n            return -math.inf\n"
-        "        if other.instance_id in self._observed.successors_while_holding:\n",
-        "16d",
-    ),
-    Mutant(
-        "clears by knowledge of itself from before it was due",
-        "core/mutations",
-        "return self._observed.own.known_at < max(now - OWN_STATE_MAX_AGE, due)",
-        "return self._observed.own.known_at < now - OWN_STATE_MAX_AGE",
-        "44",
-    ),
-    Mutant(
-        "clears by old knowledge of itself",
-        "core/mutations",
-        "return self._observed.own.known_at < max(now - OWN_STATE_MAX_AGE, due)",
-        "return False",
-        "45",
-    ),
-    Mutant(
-        "lets go without hearing the master after the read",
-        "core/mutations",
-        "return peer.alive and peer.last_seen > other.read_end and",
-        "return peer.alive and",
-        "16c 22a",
-    ),
-    Mutant(
-        "lets go without a read",
-        "core/mutations",
-        "if other is None or peer is None or other.holds is not True or other.read_at < self.release_reads_since:",
-        "if other is None or peer is None:",
-        "27b",
-    ),
-    Mutant(
-        "lets go by a read from before",
-        "core/mutations",
-        "or other.holds is not True or other.read_at < self.release_reads_since:",
-        "or other.holds is not True:",
-        "43",
-    ),
-    Mutant(
-        "lets go to one that may be letting go",
-        "core/mutations",
-        "\nDETACH_SETTLES = 6.0 ",
-        "\nDETACH_SETTLES = 0.0 ",
-        "46",
-    ),
-    Mutant(
-        "a leaver detaches itself at once",
-        "core/mutations",
-        "if self.leaving and not successors:",
-        "if self.leaving:",
-        "21a",
-    ),
-    Mutant(
-        "a leaver does not let go to an unfit peer",
-        "core/mutations",
-        "if p.alive and p.priority < LEAVING]",
-        "if p.alive and p.priority < 253]",
-        "21c",
-    ),
-    # Know, Verify, Yield
-    Mutant(
-        "no doubt after a heal",
-        "core/ownership",
-        "            self.observed.own.doubted(now, heard=True)\n",
-        "            pass\n",
-        "11 07",
-    ),
-    Mutant(
-        "no yield",
-        "core/split_brain",
-        "        length = self._double()\n        self.rivals.add(holder)\n",
-        "        return []\n        length = self._double()\n        self.rivals.add(holder)\n",
-        "07",
-    ),
-    Mutant("the stand-back is not doubled", "core/split_brain", "min(2 * self.length,", "min(1 * self.length,", "07b"),
-    Mutant(
-        "a look that fails ends the stand-back",
-        "core/split_brain",
-        "        if not self.active or not (holder or certain):\n",
-        "        if not self.active:\n",
-        "14d",
-    ),
-    Mutant(
-        "an attach that does not last is repeated at once",
-        "core/ownership",
-        "if now - self.mutations.attached_at < ATTACH_LASTS:",
-        "if False:",
-        "32b",
-    ),
-    Mutant(
-        "the stand-back has no end",
-        "core/split_brain",
-        "self.until, self._check_at = now + length,",
-        "self.until, self._check_at = math.inf,",
-        "14a",
-    ),
-    Mutant(
-        "who stands back does not look",
-        "core/split_brain",
-        "self.until, self._check_at = now + length, now + HOLDER_CHECK_INTERVAL",
-        "self.until, self._check_at = now + length, math.inf",
-        "14c",
-    ),
-    Mutant(
-        "yields to a dead master too",
-        "core/split_brain",
-        " or holder in self._observed.successors_while_holding",
-        "",
-        "11",
-    ),
-    Mutant(
-        "yields to one that it hears",
-        "core/holder_query",
-        "if outcome.holds and outcome.running and not self._election.alive(instance_id):",
-        "if outcome.holds and outcome.running:",
-        "12a 27b 26e",
-    ),
-    Mutant(
-        "a holder never looks whether it still holds",
-        "core/reads",
-        "schedule.queue.extend([own, *others, *lists])",
-        "schedule.queue.extend([*others, *lists])",
-        "32",
-    ),
-    Mutant(
-        "a backup never looks whether it holds",
-        "core/reads",
-        "            schedule.queue.append(own)\n",
-        "            pass\n",
-        "27a",
-    ),
+    Mutant("the id in a packet is trusted, whoever sends it", "core/admission", "42",
+           "if member is None or member[0] != address:", "if member is None:"),
+    Mutant("a stranger becomes a member by its packet", "core/node", "42",
+           "            if cause := self.admission.judge(",
+           "            if heartbeat.instance_id not in self._election.peers:\n"
+           "                self.admission.set_members({**self.admission.members, heartbeat.instance_id: (address, 12345)})\n"
+           "                self._ownership.observed.set_members(frozenset(self.admission.members), now)\n"
+           "                self._run_to_fixpoint(self._election.set_members(frozenset(self.admission.members), now), now)\n"
+           "            if cause := self.admission.judge("),
+    # attach
+    Mutant("reads itself before it attaches", "core/mutations", "36 19e",
+           "if role is Role.MASTER and not own.held:", "if role is Role.MASTER and not own.held and not own.doubt:"),
+    Mutant("waits 30 s for an API that is away though nobody may hold", "core/backoff", "19f",
+           "\nLONGEST_ATTACH_RETRY = 5.0 ", "\nLONGEST_ATTACH_RETRY = 30.0 "),
+    Mutant("no backoff reset on a new decision", "core/ownership", "34 17 02",
+           "            backoff.reset()\n", "            pass\n"),
+    Mutant("what an attach that failed left behind is not read back", "core/mutations", "28b",
+           "                own.doubted(now, attach_may_land=True)\n", "                pass\n"),
+    Mutant("the dead master is not presumed to hold", "core/ownership", "01",
+           "                last.presume(now)\n", "                pass\n"),
+    # clear, release
+    Mutant("detach beside the attach", "core/mutations", "10",
+           "        if role is Role.MASTER and not own.held:\n",
+           "        if role is Role.MASTER and not own.held and (other := self._next_clear()[1]) and now >= self._next_clear()[0]:\n"
+           "            return Call(Kind.DETACH, other.instance_id, why='beside the attach'), now\n"
+           "        if role is Role.MASTER and not own.held:\n"),
+    Mutant("the taker clears a heard holder at once", "core/mutations", "06 07",
+           "return since + HEARD_GRACE if other.holds else math.inf", "return -math.inf"),
+    Mutant("the taker never clears a heard holder", "core/mutations", "34a 12",
+           "return since + HEARD_GRACE if other.holds else math.inf", "return math.inf"),
+    Mutant("no baseline: a rival is cleared at once", "core/mutations", "09",
+           "        lower = self._observed.own_id < other.instance_id\n",
+           "        return -math.inf\n        lower = self._observed.own_id < other.instance_id\n"),
+    Mutant("no baseline: a predecessor is cleared late", "core/mutations", "01",
+           "        if other.instance_id in self._observed.holders_at_attach:\n            return -math.inf\n", ""),
+    Mutant("one that was relieving this node when it fell silent is cleared at once", "core/mutations", "16d",
+           "        if other.instance_id in self._observed.successors_while_holding:\n",
+           "        if other.instance_id in self._observed.successors_while_holding:\n"
+           "            return -math.inf\n"
+           "        if other.instance_id in self._observed.successors_while_holding:\n"),
+    Mutant("clears by knowledge of itself from before it was due", "core/mutations", "44",
+           "return self._observed.own.known_at < max(now - OWN_STATE_MAX_AGE, due)",
+           "return self._observed.own.known_at < now - OWN_STATE_MAX_AGE"),
+    Mutant("clears by old knowledge of itself", "core/mutations", "45",
+           "return self._observed.own.known_at < max(now - OWN_STATE_MAX_AGE, due)", "return False"),
+    Mutant("lets go without hearing the master after the read", "core/mutations", "16c 22a",
+           "return peer.alive and peer.last_seen > other.read_end and", "return peer.alive and"),
+    Mutant("lets go without a read", "core/mutations", "27b",
+           "if other is None or peer is None or other.holds is not True or other.read_at < self.release_reads_since:",
+           "if other is None or peer is None:"),
+    Mutant("lets go by a read from before", "core/mutations", "43",
+           "or other.holds is not True or other.read_at < self.release_reads_since:", "or other.holds is not True:"),
+    Mutant("lets go to one that may be letting go", "core/mutations", "46",
+           "\nDETACH_SETTLES = 6.0 ", "\nDETACH_SETTLES = 0.0 "),
+    Mutant("a leaver detaches itself at once", "core/mutations", "21a",
+           "if self.leaving and not successors:", "if self.leaving:"),
+    Mutant("a leaver does not let go to an unfit peer", "core/mutations", "21c",
+           "if p.alive and p.priority < LEAVING]", "if p.alive and p.priority < 253]"),
+    # reads, stand back
+    Mutant("no doubt after a heal", "core/ownership", "11 07",
+           "            self.observed.own.doubted(now, heard=True)\n", "            pass\n"),
+    Mutant("no yield", "core/split_brain", "07",
+           "        length = self._double()\n        self.rivals.add(holder)\n",
+           "        return []\n        length = self._double()\n        self.rivals.add(holder)\n"),
+    Mutant("the stand-back is not doubled", "core/split_brain", "07b",
+           "min(2 * self.length,", "min(1 * self.length,"),
+    Mutant("a look that fails ends the stand-back", "core/split_brain", "14d",
+           "        if not self.active or not (holder or certain):\n", "        if not self.active:\n"),
+    Mutant("an attach that does not last is repeated at once", "core/ownership", "32b",
+           "if now - self.mutations.attached_at < ATTACH_LASTS:", "if False:"),
+    Mutant("the stand-back has no end", "core/split_brain", "14a",
+           "self.until, self._check_at = now + length,", "self.until, self._check_at = math.inf,"),
+    Mutant("who stands back does not look", "core/split_brain", "14c",
+           "self.until, self._check_at = now + length, now + HOLDER_CHECK_INTERVAL",
+           "self.until, self._check_at = now + length, math.inf"),
+    Mutant("yields to a dead master too", "core/split_brain", "11",
+           " or holder in self._observed.successors_while_holding", ""),
+    Mutant("yields to one that it hears", "core/holder_query", "12a 27b 26e",
+           "if outcome.holds and outcome.running and not self._election.alive(instance_id):",
+           "if outcome.holds and outcome.running:"),
+    Mutant("a holder never looks whether it still holds", "core/reads", "32",
+           "schedule.queue.extend([own, *others, *lists])", "schedule.queue.extend([*others, *lists])"),
+    Mutant("a backup never looks whether it holds", "core/reads", "27a",
+           "            schedule.queue.append(own)\n", "            pass\n"),
 )
+# fmt: on
 
 
 def apply(mutant: Mutant, tree: Path) -> None:
-    """Break the rule in the copy at `tree`. Raises LookupError when the text is not there exactly once."""
+    """Break the rule in the copy at `tree`. Raises LookupError unless the text is there exactly once."""
     path = tree / "exoip" / f"{mutant.module}.py"
     source = path.read_text()
     if source.count(mutant.old) != 1:
@@ -362,11 +173,13 @@ def apply(mutant: Mutant, tree: Path) -> None:
 
 
 def kill(mutant: Mutant, seeds: int, *, only_noticed: bool = False) -> str:
-    """Return what killed the mutant; nothing when it survived. `only_noticed`: run no scenarios but those that should notice."""
+    """Return what killed the mutant, or "". `only_noticed`: run only the scenarios that should notice."""
     with tempfile.TemporaryDirectory(prefix="exoip-mutant-") as folder:
         tree = Path(folder)
         for part in ("exoip", "tests"):
-            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__", "hosts", "bench"))
+            shutil.copytree(
+                ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__", "hosts", "benchmarks")
+            )
         apply(mutant, tree)
         command = [sys.executable, "-m", "tests.simulation.hunt", "--seeds", str(seeds), *mutant.noticed.split()]
         command += ["--only-first"] * only_noticed
