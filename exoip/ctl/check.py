@@ -12,7 +12,7 @@ import socket
 import stat
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -95,12 +95,18 @@ def examine(daemon: ControlSocket, file: Path, credentials: Path) -> Iterator[Fi
     except ConfigError as error:
         yield Finding(PROBLEM, "instance", str(error))
     if endpoint:
-        try:
-            with closing(discovery.client_for(config, endpoint)) as client:
-                yield from _api(config, client, own_id)
-        except ConfigError as error:
-            yield Finding(PROBLEM, "API", str(error))
-    yield from _peers(daemon)
+        yield from _guarded("API", _api(config, endpoint, own_id))
+    yield from _guarded("peers", _peers(daemon))
+
+
+def _guarded(about: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield the findings, the last one for an error: a wrong configuration, or what cannot be checked."""
+    try:
+        yield from findings
+    except ConfigError as error:
+        yield Finding(PROBLEM, about, str(error))
+    except (ApiError, NoAnswer, Rejected) as error:
+        yield Finding(OPEN, about, str(error))
 
 
 def _credentials(name: str, directory: Path) -> dict[str, str]:
@@ -143,31 +149,23 @@ def _address(address: str) -> Finding:
     return Finding(WELL, "address", f"{address} is an address of this host")
 
 
-def _api(config: Config, client: Client, own_id: str) -> Iterator[Finding]:
-    try:
-        client.zones()
-    except ApiError as error:
-        cure = "check the network, the name server, the firewall and the API's status page"
-        yield Finding(PROBLEM, "API", str(error), cure)
-        return
-    yield Finding(WELL, "API", f"{client.endpoint} answers")
-    try:
-        eip_id = next((eip.id for eip in client.elastic_ips() if eip.ip == config.address), "")
-    except ApiError:
+def _api(config: Config, endpoint: str, own_id: str) -> Iterator[Finding]:
+    with closing(discovery.client_for(config, endpoint)) as client:
+        try:
+            client.zones()
+        except ApiError as error:
+            cure = "check the network, the name server, the firewall and the API's status page"
+            yield Finding(PROBLEM, "API", str(error), cure)
+            return
+        yield Finding(WELL, "API", f"{client.endpoint} answers")
         eip_id = ""
-    tried = list(permissions(client, own_id, eip_id, with_group=config.peer_group is not None))
-    yield from _key(tried)
-    needed = [one for one in tried if one.operation.startswith(("list", "get-instance"))]
-    if not own_id or any(one.granted is False for one in needed):
-        return
-    try:
-        topology = discovery.discover(config)
-    except ConfigError as error:
-        yield Finding(PROBLEM, "cluster", str(error))
-    except ApiError as error:
-        yield Finding(OPEN, "cluster", str(error))
-    else:
-        yield from _cluster(config, client, topology)
+        with suppress(ApiError):
+            eip_id = next((eip.id for eip in client.elastic_ips() if eip.ip == config.address), "")
+        tried = list(permissions(client, own_id, eip_id, with_group=config.peer_group is not None))
+        yield from _key(tried)
+        needed = [one for one in tried if one.operation.startswith(("list", "get-instance"))]
+        if own_id and not any(one.granted is False for one in needed):
+            yield from _guarded("cluster", _cluster(config, client))
 
 
 def _key(tried: list[Permission]) -> Iterator[Finding]:
@@ -185,20 +183,21 @@ def _key(tried: list[Permission]) -> Iterator[Finding]:
     yield Finding(WELL, "key", f"allows {', '.join(one.operation for one in tried if one.granted)}")
 
 
-def _cluster(config: Config, client: Client, topology: Topology) -> Iterator[Finding]:
+def _cluster(config: Config, client: Client) -> Iterator[Finding]:
+    topology = discovery.discover(config)
     peers = f"its peers are {', '.join(map(str, topology.members))}" if topology.members else "there are no peers"
     zone = f"zone {topology.zone}" if topology.zone else "the zone of that API"
     yield Finding(WELL, "cluster", f"{topology.eip} is in {zone}; {peers}")
     yield from (Finding(WARNING, "cluster", warning) for warning in topology.warnings)
+    yield from _guarded("port", _ports(config, client, topology))
+
+
+def _ports(config: Config, client: Client, topology: Topology) -> Iterator[Finding]:
     if config.peer_group is None:
         text = "not checked for a list of peers: on a public network the security groups must allow the heartbeats"
         yield Finding(OPEN, "port", text)
         return
-    try:
-        groups = client.security_groups()
-    except ApiError as error:
-        yield Finding(OPEN, "port", str(error))
-        return
+    groups = client.security_groups()
     yield from (_port(group, config, topology) for group in groups if config.peer_group in (group.id, group.name))
 
 
@@ -222,11 +221,7 @@ def _port(group: SecurityGroup, config: Config, topology: Topology) -> Finding:
 
 
 def _peers(daemon: ControlSocket) -> Iterator[Finding]:
-    try:
-        state = send(daemon, "status")["status"]
-    except (NoAnswer, Rejected) as error:
-        yield Finding(OPEN, "peers", f"only a running daemon knows: {error}")
-        return
+    state = send(daemon, "status")["status"]
     if "peers" not in state:
         yield Finding(OPEN, "peers", state["health"]["reasons"][0])
         return
