@@ -18,24 +18,23 @@ def main() -> int:
     """Return 1 when something is wrong, which it says."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--only-first", action="store_true")
     parser.add_argument("first", nargs="*")
     options = parser.parse_args()
-    for found in hunt(options.first, options.seeds, only_first=options.only_first):
+    for found in hunt(options.first, options.seeds):
         print(f"{KILLED}{found}")
         return 1
     return 0
 
 
-def hunt(first: list[str], seeds: int, *, only_first: bool = False) -> Iterator[str]:
+def hunt(first: list[str], seeds: int) -> Iterator[str]:
     """Yield what is wrong, in the words of a line; the scenarios whose names begin with a word of `first` go first."""
     likely = [path for path in files() if any(path.name.startswith(word) for word in first)]
-    for path in likely if only_first else dict.fromkeys([*likely, *files()]):
+    for path in dict.fromkeys([*likely, *files()]):
         try:
             run(path)
         except Exception as error:
             yield f"{path.stem}: {_brief(error)}"
-    for sequence in () if only_first else interrupted.SEQUENCES:
+    for sequence in interrupted.SEQUENCES:
         for case in interrupted.cases(sequence):
             if wrong := interrupted.check(case):
                 yield f"{case}: {wrong}"
