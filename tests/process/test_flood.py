@@ -20,8 +20,8 @@ GROWTH = 4096  # KiB
 
 
 def dropped(node: Process) -> int:
-    """By the kernel, as the node tells it when the flood is over."""
-    return sum(int(found[1]) for line in node.log if (found := re.search(r"the kernel dropped (\d+) datagrams", line)))
+    """Return how many datagrams the kernel dropped, as the node reports when the flood is over."""
+    return sum(int(re.findall(r"\d+", entry["EXOIP_REASON"])[0]) for entry in node.events("flood-over"))
 
 
 @pytest.mark.parametrize("kind", ["strangers", "forged"])  # what the kernel drops, and what it cannot

@@ -108,7 +108,7 @@ class Commands:
             host.api.operation = min(host.api.operation, (1.0, 1.0))
             self.world.cut -= {(host.name, other) for other in names}
             host.up = True
-            host.feel("")
+            host.set_health("")
             if host.node is None or host.leaving:
                 host.start()
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.journals import EPOCH, Journals
 from tests.unit.ctl.test_commands import Ctl, on_a_terminal
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("history")]
 
 EIP = "198.51.100.50"
 
