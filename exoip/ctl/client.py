@@ -102,8 +102,8 @@ def send(daemon: ControlSocket, request: str, **fields: object) -> dict[str, Any
         version, granted = answer["version"], answer["ok"]
     except OSError as error:
         level, text = next((level, text) for kinds, level, text in _FAILURES if isinstance(error, kinds))
-        told = error.strerror or error
-        raise NoAnswer(text.format(name=daemon.name, path=daemon.path, timeout=TIMEOUT, error=told), level) from error
+        reason = error.strerror or error
+        raise NoAnswer(text.format(name=daemon.name, path=daemon.path, timeout=TIMEOUT, error=reason), level) from error
     except (ValueError, KeyError, TypeError, RecursionError):
         raise NoAnswer(f"{daemon.name}: {daemon.path} is not answered by an exoip daemon") from None
     if version != VERSION:

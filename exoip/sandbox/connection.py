@@ -117,11 +117,11 @@ class Connection(BaseHTTPRequestHandler):
         """
         if self.headers["Transfer-Encoding"] is not None:
             raise Invalid("Transfer-Encoding is not simulated: send Content-Length")
-        told = self.headers["Content-Length"] or "0"
-        if not told.isdecimal() or int(told) > MAX_BODY:
-            raise Invalid(f"Content-Length {told!r} is not a number up to {MAX_BODY}")
-        body = self.rfile.read(int(told))
-        if len(body) < int(told):
+        length = self.headers["Content-Length"] or "0"
+        if not length.isdecimal() or int(length) > MAX_BODY:
+            raise Invalid(f"Content-Length {length!r} is not a number up to {MAX_BODY}")
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
             raise ConnectionResetError("the client left in the middle of its request")
         return body
 

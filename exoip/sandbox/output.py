@@ -69,8 +69,8 @@ def state_lines(state: dict[str, Any]) -> list[str]:
     for operation in state["pending"]:
         lines.append(f"pending: {operation['action']} {_named([operation['instance']], names)}")
     for number, fault in state["faults"].items():
-        told = {key: value for key, value in fault["match"].items() if value and key != "service"}
-        lines.append(f"fault {number}: {fault['kind']} {fault['when']} {told or 'every call'}")
+        match = {key: value for key, value in fault["match"].items() if value and key != "service"}
+        lines.append(f"fault {number}: {fault['kind']} {fault['when']} {match or 'every call'}")
     for key, seconds in state["latencies"].items():
         lines.append(f"latency of {key or 'all other keys'}: {seconds * 1000:g} ms")
     counts = state["counts"]
