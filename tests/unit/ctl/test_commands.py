@@ -81,54 +81,47 @@ def test_where_nothing_runs_nothing_is_known(ctl: Ctl) -> None:
         assert "web is not running" in ctl(*command, "web", code=3, errors=True)
 
 
-class TestStatus:
-    def test_all_is_well_and_then_it_is_not(self, cluster, ctl):
-        until(lambda: [ctl.level(name) for name in ("n1", "n2")] == ["healthy"] * 2, "both are healthy")
-        text = ctl()
-        assert text == ctl("status", code=0) or "n1" in text
-        assert f"n1  {cluster.eip}  MASTER  healthy\n" in text
-        assert f"n2  {cluster.eip}  BACKUP  healthy\n" in text
-        assert "\x1b" not in text
-        cluster["n2"].kill()
-        until(lambda: ctl.level("n1") == "degraded", "it is noticed")
-        assert f"! n2 ({cluster['n2'].address}) is not heard" in ctl("status", "n1", code=1)
-        assert "nothing listens" in ctl("status", "n2", code=2), "its socket is still there: it crashed"
-        assert ctl.json()["level"] == "critical", "the worst of both"
-        cluster.fault("status", status=503)
-        until(lambda: "has failed for" in ctl("status", "n1", code=None), "the failing call is shown")
-        cluster.clear()
-        cluster["n1"].stop()
-        assert "n1 is not running" in ctl("status", "n1", code=3)
+def test_two_healthy_daemons(cluster: Cluster, ctl: Ctl) -> None:
+    until(lambda: [ctl.level(name) for name in ("n1", "n2")] == ["healthy"] * 2, "both are healthy")
+    text = ctl()
+    assert f"n1  {cluster.eip}  MASTER  healthy\n" in text
+    assert f"n2  {cluster.eip}  BACKUP  healthy\n" in text
+    assert "\x1b" not in text
+    for env, colored in (({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False)):
+        assert ("\x1b[" in on_a_terminal(ctl, env)) is colored
+    both = ctl.json()
+    assert [one["name"] for one in both["instances"]] == ["n1", "n2"]
+    status = both["instances"][0]["status"]
+    assert (status["instance"], status["eip"]) == (cluster["n1"].id, cluster.eip)
+    assert abs(status["at"] - time.time()) < PATIENCE
+    assert [one["name"] for one in ctl.json("n2")["instances"]] == ["n2"]
+    metrics = ctl("metrics", "n1").splitlines()
+    assert "exoip_holds 1.0" in metrics
+    assert 'exoip_role{role="MASTER"} 1.0' in metrics
+    with subprocess.Popen(["sh", "-c", '"$@" | true', "sh", *ctl.program], env=ctl.env, cwd=ROOT,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as reader_left:  # fmt: skip
+        assert reader_left.communicate(timeout=PATIENCE) == ("", "")
 
-    def test_as_json_for_one_and_for_all(self, cluster, ctl):
-        both = ctl.json()
-        assert [one["name"] for one in both["instances"]] == ["n1", "n2"]
-        status = both["instances"][0]["status"]
-        assert (status["instance"], status["eip"]) == (cluster["n1"].id, cluster.eip)
-        assert abs(status["at"] - time.time()) < PATIENCE
-        assert [one["name"] for one in ctl.json("n2")["instances"]] == ["n2"]
 
-    def test_a_master_that_can_not_attach_is_critical(self, cluster, ctl):
-        cluster["n1"].kill()
-        cluster["n2"].kill()
-        cluster.fault("status", method="PUT", status=503)
-        cluster.start("n2")
-        until(lambda: "is the master but does not hold" in ctl("status", "n2", code=None), "it is told of")
-        assert ctl.level("n2") == "critical"
-        cluster.clear()
-
-    def test_on_a_terminal_it_is_coloured_unless_told_otherwise(self, cluster, ctl):
-        for env, coloured in (({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False)):
-            assert ("\x1b[" in on_a_terminal(ctl, env)) is coloured
-
-    def test_a_reader_that_leaves_is_no_error(self, cluster, ctl):
-        with subprocess.Popen(["sh", "-c", '"$@" | true', "sh", *ctl.program], env=ctl.env, cwd=ROOT,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # fmt: skip
-            assert process.communicate(timeout=PATIENCE) == ("", "")
+def test_daemons_in_trouble(cluster: Cluster, ctl: Ctl) -> None:
+    cluster["n2"].kill()
+    until(lambda: ctl.level("n1") == "degraded", "the death is noticed")
+    assert f"! n2 ({cluster['n2'].address}) is not heard" in ctl("status", "n1", code=1)
+    assert "nothing listens" in ctl("status", "n2", code=2), "its socket is still there: it crashed"
+    assert ctl.json()["level"] == "critical", "the worst of both"
+    cluster.fault("status", status=503)
+    until(lambda: "has failed for" in ctl("status", "n1", code=None), "the failing call is shown")
+    cluster.clear()
+    cluster["n1"].stop()
+    assert "n1 is not running" in ctl("status", "n1", code=3)
+    cluster.fault("status", method="PUT", status=503)
+    cluster.start("n2")
+    until(lambda: ctl.level("n2") == "critical" and "MASTER" in ctl("status", "n2", code=2), "it cannot attach")
+    cluster.clear()
 
 
 def on_a_terminal(ctl: Ctl, env: dict[str, str]) -> str:
-    """What `exoipctl` writes to a terminal of its own."""
+    """Return what exoipctl writes to a terminal."""
     ours, theirs = pty.openpty()
     subprocess.run(ctl.program, env=ctl.env | env, cwd=ROOT, stdout=theirs, timeout=PATIENCE, check=False)
     os.close(theirs)
@@ -142,14 +135,8 @@ def on_a_terminal(ctl: Ctl, env: dict[str, str]) -> str:
     return came.decode()
 
 
-def test_metrics_without_a_port(cluster: Cluster, ctl: Ctl) -> None:
-    lines = ctl("metrics", "n1").splitlines()
-    assert "exoip_holds 1.0" in lines
-    assert 'exoip_role{role="MASTER"} 1.0' in lines
-    assert "exoip_holds 0.0" in ctl("metrics", "n2").splitlines()
-
-
-def test_failed_over_and_refused(self, cluster, ctl):
+def test_a_failover_that_the_daemon_rejects(cluster: Cluster, ctl: Ctl) -> None:
+    """Other orders, and their effect: tests/docs/test_operating.py."""
     assert "no failover: this node does not hold" in ctl("failover", "n2", code=1, errors=True)
     assert "takes it back after 600 s" in ctl("failover", "n1")
     ctl("wait", "n2", "--role", "master")
@@ -159,28 +146,20 @@ def test_failed_over_and_refused(self, cluster, ctl):
     assert cluster.holders() == {"n2"}
 
 
-class TestWait:
-    def test_what_does_not_come_is_not_waited_for_longer(self, cluster, ctl):
-        began = time.monotonic()
-        text = ctl("wait", "n2", "--role", "master", "--timeout", "0.5", code=1, errors=True)
-        assert f"n2 is BACKUP and does not hold {cluster.eip} after " in text
-        assert time.monotonic() - began >= 0.5
-
-    def test_a_daemon_that_is_yet_to_start_is_waited_for(self, cluster, ctl):
-        cluster["n2"].stop()
-        later = threading.Timer(0.5, cluster.start, ["n2"])
-        later.start()
-        assert ctl("wait", "n2", "--role", "backup", "--timeout", "60").startswith("n2 is BACKUP")
-        later.join(PATIENCE)
-
-    def test_one_that_waits_for_the_api_takes_no_part(self, cluster, ctl):
-        cluster["n2"].stop()
-        cluster.fault("status", status=503, key="EXOn2")
-        cluster.start("n2")
-        until(lambda: (ctl.runtime / "n2/control").exists(), "its socket")
-        text = ctl("wait", "n2", "--role", "backup", "--timeout", "0", code=1, errors=True)
-        assert "n2 is still starting" in text
-        cluster.clear()
+def test_waiting(cluster: Cluster, ctl: Ctl) -> None:
+    began = time.monotonic()
+    text = ctl("wait", "n2", "--role", "master", "--timeout", "0.5", code=1, errors=True)
+    assert f"n2 is BACKUP and does not hold {cluster.eip} after " in text
+    assert time.monotonic() - began >= 0.5
+    cluster["n2"].stop()
+    cluster.fault("status", status=503, key="EXOn2")
+    later = threading.Timer(0.5, cluster.start, ["n2"])
+    later.start()
+    until(lambda: (ctl.runtime / "n2/control").exists(), "its socket")
+    assert "n2 is still starting" in ctl("wait", "n2", "--role", "backup", "--timeout", "0", code=1, errors=True)
+    cluster.clear()
+    assert ctl("wait", "n2", "--role", "backup", "--timeout", "60").startswith("n2 is BACKUP")
+    later.join(PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -200,11 +179,11 @@ class TestWait:
         (("drain", "../web"), "cannot be an instance name"),
     ],
 )
-def test_a_command_line_that_is_wrong_is_no_broken_service(ctl: Ctl, words: tuple[str, ...], text: str) -> None:
+def test_a_wrong_command_line_is_not_a_broken_service(ctl: Ctl, words: tuple[str, ...], text: str) -> None:
     assert re.search(text, ctl(*words, code=3, errors=True))
 
 
-def test_it_tells_its_version_and_all_its_commands(ctl: Ctl) -> None:
+def test_the_version_and_the_help(ctl: Ctl) -> None:
     assert ctl("--version") == f"exoipctl {__version__}\n"
     text = ctl("--help")
     assert all(f"    {command} " in text for command in COMMANDS)

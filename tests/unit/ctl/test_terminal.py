@@ -7,21 +7,8 @@ import time
 
 import pytest
 
-from exoip.ctl.terminal import (
-    CODES,
-    CRITICAL,
-    DEGRADED,
-    HEALTHY,
-    UNKNOWN,
-    colored,
-    columns,
-    duration,
-    local_time,
-    style_for,
-    unstyled,
-    worst,
-    wrap,
-)
+from exoip.ctl import terminal
+from exoip.ctl.terminal import CODES, CRITICAL, DEGRADED, HEALTHY, UNKNOWN
 from exoip.telemetry.assessment import Level
 
 
@@ -40,7 +27,7 @@ def test_the_daemons_levels_have_the_exit_codes_of_monitoring_plugins() -> None:
     ],
 )
 def test_the_worst_level(levels: list[str], level: str) -> None:
-    assert worst(levels) == level
+    assert terminal.worst(levels) == level
 
 
 @pytest.mark.parametrize(
@@ -52,28 +39,28 @@ def test_the_worst_level(levels: list[str], level: str) -> None:
     ],
 )  # fmt: skip
 def test_a_duration_has_its_two_largest_units(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+    assert terminal.duration(seconds) == words
 
 
 def test_a_time_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Europe/Zurich")
     time.tzset()
     try:
-        assert local_time(1_700_000_000.9) == "2023-11-14 23:13:20"
+        assert terminal.local_time(1_700_000_000.9) == "2023-11-14 23:13:20"
     finally:
         monkeypatch.undo()
         time.tzset()
 
 
 def test_columns_are_aligned() -> None:
-    assert columns([]) == []
-    assert columns([["a", "bbb", ""], ["cc", "d", "e"]]) == ["a   bbb", "cc  d    e"]
+    assert terminal.columns([]) == []
+    assert terminal.columns([["a", "bbb", ""], ["cc", "d", "e"]]) == ["a   bbb", "cc  d    e"]
 
 
 def test_long_lines_are_wrapped_between_words() -> None:
-    first, second = wrap("  title     " + "word " * 16)
+    first, second = terminal.wrap("  title     " + "word " * 16)
     assert (len(first), second) == (76, " " * 12 + "word word word")
-    assert wrap("  file      /" + "x" * 90) == ["  file", " " * 12 + "/" + "x" * 90]
+    assert terminal.wrap("  file      /" + "x" * 90) == ["  file", " " * 12 + "/" + "x" * 90]
 
 
 class Terminal(io.StringIO):
@@ -92,6 +79,6 @@ class Terminal(io.StringIO):
     ],
 )
 def test_colors_are_for_terminals_that_want_them(stream: io.StringIO, environ: dict[str, str], styled: bool) -> None:
-    assert style_for(stream, environ) is (colored if styled else unstyled)
-    assert colored("text", "31") == "\x1b[31mtext\x1b[0m"
-    assert colored("", "31") == ""
+    assert terminal.style_for(stream, environ) is (terminal.colored if styled else terminal.unstyled)
+    assert terminal.colored("text", "31") == "\x1b[31mtext\x1b[0m"
+    assert terminal.colored("", "31") == ""
