@@ -41,7 +41,7 @@ from exoip.core.split_brain import StandBack
 from exoip.core.unfit import UnfitReasons
 
 ATTACH_LASTS = 60.0  # seconds; an attach that somebody undoes sooner counts as a failure
-MUTATIONS = (Kind.ATTACH, Kind.DETACH, Kind.POLL)
+MUTATIONS = (Kind.ATTACH, Kind.DETACH, Kind.POLL)  # the kinds of the mutation lane
 
 
 class Ownership:

@@ -9,10 +9,10 @@ from enum import StrEnum
 from exoip.core.events import Cause, EventName
 
 # Advertised priorities with a meaning of their own; see `election`.
-PROTECTED = 0
-HOLDING_UNFIT = 253
-UNFIT = 254
-LEAVING = 255
+PROTECTED = 0  # known to hold, within the preemption delay
+HOLDING_UNFIT = 253  # unfit, and last known to hold
+UNFIT = 254  # unfit, or releasing the EIP
+LEAVING = 255  # stopping
 _MEANINGS = {
     PROTECTED: "at priority 0 (protected)",
     HOLDING_UNFIT: "stepping aside while holding",
@@ -107,4 +107,5 @@ class Peer:
 
     @property
     def rank(self) -> tuple[int, str]:
+        """The effective priority, then the id; the lowest rank is the master."""
         return (self.effective_priority, self.instance_id)

@@ -22,6 +22,19 @@ def failing(failure: Failure, kind: Kind = Kind.ATTACH, **options) -> SingleNode
     return bench
 
 
+def left_alone() -> SingleNode:
+    """A backup whose master has just fallen silent."""
+    bench = backup()
+    del bench.beating["a"]
+    return bench
+
+
+def appears(bench: SingleNode, name: str, priority: int) -> None:
+    """Let a peer be heard now, and every interval from now on."""
+    bench.beating[name] = priority
+    bench.heard(name, priority)
+
+
 class TestAttach:
     def test_at_the_very_end_of_listening(self):
         bench = SingleNode()
@@ -32,8 +45,7 @@ class TestAttach:
     @pytest.mark.parametrize("priority", [LEAVING, UNFIT, HOLDING_UNFIT, 11])
     def test_at_once_when_the_master_leaves_or_gets_worse(self, priority):
         bench = backup()
-        bench.beating["a"] = priority
-        bench.heard("a", priority)
+        appears(bench, "a", priority)
         bench.pump()
         assert bench.asked(Kind.ATTACH) == [bench.now]
 
@@ -236,8 +248,7 @@ class TestFailures:
         assert bench.role is Role.BACKUP
         bench.failing.clear()
         since = bench.now
-        bench.beating["z"] = LEAVING
-        bench.heard("z", LEAVING)
+        appears(bench, "z", LEAVING)
         bench.pump()
         assert bench.asked(Kind.ATTACH, since=since) == [since]
 
@@ -271,11 +282,9 @@ class TestFailures:
     def test_failures_of_an_earlier_decision_do_not_count(self):
         bench = failing(Failure.UNAVAILABLE)
         bench.until(lambda: len(bench.said(EventName.FAILED)) == 2)
-        bench.beating["z"] = 5
-        bench.heard("z", 5)
+        appears(bench, "z", 5)
         bench.advance(1)
-        bench.beating["z"] = LEAVING
-        bench.heard("z", LEAVING)
+        appears(bench, "z", LEAVING)
         bench.until(lambda: len(bench.said(EventName.FAILED)) == 4)
         assert not bench.view.unfit
         bench.until(lambda: len(bench.said(EventName.FAILED)) == 5)
@@ -320,8 +329,7 @@ class TestFailures:
 
 class TestClear:
     def test_only_with_knowledge_of_itself_that_is_at_most_two_seconds_old(self):
-        bench = backup()
-        del bench.beating["a"]
+        bench = left_alone()
         bench.manual.add(Kind.ATTACH)
         bench.until(lambda: bench.asked(Kind.ATTACH))
         bench.advance(2.5)  # the answer is slow; what it says was so 2.5 s ago at best
@@ -335,8 +343,7 @@ class TestClear:
         assert bench.asked(Kind.DETACH, "a", since=since) == pytest.approx([since + LATENCY])
 
     def test_not_when_it_turns_out_not_to_hold(self):
-        bench = backup()
-        del bench.beating["a"]
+        bench = left_alone()
         bench.manual.add(Kind.ATTACH)
         bench.until(lambda: bench.asked(Kind.ATTACH))
         bench.advance(2.5)
@@ -346,8 +353,7 @@ class TestClear:
         assert bench.asked(Kind.DETACH, since=since) == []
 
     def test_the_mutation_that_is_read_to_have_done_nothing_is_tried_again(self):
-        bench = backup()
-        del bench.beating["a"]
+        bench = left_alone()
         bench.failing[Kind.DETACH] = Failure.UNAVAILABLE
         bench.advance(DEAD + 5)
         bench.failing.clear()
@@ -355,8 +361,7 @@ class TestClear:
 
     @pytest.mark.parametrize("effect", [True, False])
     def test_not_attached_any_more_is_believed_after_a_read(self, effect):
-        bench = backup()
-        del bench.beating["a"]
+        bench = left_alone()
         bench.manual.add(Kind.DETACH)
         bench.until(lambda: bench.asked(Kind.DETACH))
         if effect:
@@ -370,8 +375,7 @@ class TestClear:
         assert not bench.view.unfit
 
     def test_it_is_read_back_at_once_when_the_detach_failed(self):
-        bench = backup()
-        del bench.beating["a"]
+        bench = left_alone()
         bench.manual.add(Kind.DETACH)
         bench.until(lambda: bench.asked(Kind.DETACH))
         bench.advance(40)  # the rounds of verification are far apart now, and have not touched it
@@ -381,8 +385,7 @@ class TestClear:
         assert bench.asked(Kind.READ, "a", since) == [since]
 
     def test_not_so_is_no_failure_of_this_node(self):
-        bench = backup()
-        del bench.beating["a"]
+        bench = left_alone()
         bench.failing[Kind.DETACH] = Failure.NOT_SO
         bench.advance(60)
         assert len(bench.asked(Kind.DETACH)) >= 4
@@ -396,8 +399,7 @@ class TestClear:
             count = len(bench.asked(Kind.DETACH))
             bench.until(lambda count=count: len(bench.asked(Kind.DETACH, "a")) == count + 2)
             bench.advance(0.2)
-            bench.beating["a"] = 5
-            bench.heard("a", 5)
+            appears(bench, "a", 5)
             bench.advance(0.7)
         assert bench.said(EventName.UNFIT) == []
 
@@ -415,8 +417,7 @@ class TestClear:
 
     def test_not_while_this_node_is_in_doubt(self):
         """A peer was heard after the attach went out: it may have cleared this node meanwhile."""
-        bench = backup()
-        del bench.beating["a"]
+        bench = left_alone()
         bench.manual |= {Kind.ATTACH, Kind.READ}
         bench.until(lambda: bench.asked(Kind.ATTACH))
         bench.advance(0.3)
@@ -432,8 +433,7 @@ class TestClear:
 
     @pytest.mark.parametrize("failure", [Failure.UNAVAILABLE, Failure.TIMEOUT, Failure.FORBIDDEN])
     def test_who_can_not_clear_is_unfit(self, failure):
-        bench = backup()
-        del bench.beating["a"]
+        bench = left_alone()
         bench.failing[Kind.DETACH] = failure
         bench.until(lambda: bench.view.unfit)
         assert bench.view.holds
@@ -500,8 +500,7 @@ class TestClear:
         assert sorted(bench.moves()[1:]) == [("detach", "a"), ("detach", "b"), ("detach", "z")]
 
     def test_a_stopped_instance_too(self):
-        bench = backup()
-        del bench.beating["a"]
+        bench = left_alone()
         bench.stopped.add("a")
         bench.advance(10)
         assert bench.holding == {"m"}
@@ -511,8 +510,7 @@ class TestRelease:
     def overtaken(self, **options) -> SingleNode:
         """A holder beside whom a better node appears, which does not hold yet."""
         bench = master(**options)
-        bench.beating["a"] = 5
-        bench.heard("a", 5)
+        appears(bench, "a", 5)
         bench.advance(1.5)
         assert bench.role is Role.BACKUP
         assert bench.view.holds
@@ -553,8 +551,7 @@ class TestRelease:
             bench.answer(Lane.READS, holds=bench.open[Lane.READS][1].instance_id == instance_id("m"), running=True)
             bench.until(lambda: Lane.READS in bench.open, 40)
         bench.advance(0.01)
-        bench.beating["a"] = 5
-        bench.heard("a", 5)
+        appears(bench, "a", 5)
         assert bench.role is Role.BACKUP
         bench.advance(0.01)
         bench.answer(Lane.READS, holds=True, running=True)
