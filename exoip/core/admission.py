@@ -21,8 +21,9 @@ MAX_STRANGERS = 100  # addresses of non-members for which events are emitted
 class Admission:
     """Decides which heartbeats count.
 
-    `members`: the other nodes' addresses by instance id, for sending and receiving; replaced as a whole, so any thread
-    may read it. `denied`: members whose last heartbeat was not authenticated, with the cause.
+    `members`: the other nodes' addresses by instance id, for sending and receiving; replaced as a
+    whole, so any thread may read it. `denied`: members whose last heartbeat was not authenticated,
+    with the cause.
     """
 
     def __init__(self, eip: str) -> None:
