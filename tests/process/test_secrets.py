@@ -7,10 +7,7 @@ a variable stands there, which SECURITY.md says; as a credential or in the file 
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
-import resource
 import signal
 import subprocess
 import sys
@@ -200,20 +197,3 @@ def test_no_core_is_left_by_a_daemon_that_was_started_by_hand() -> None:
         cluster.settle("n1")
         limits = Path(f"/proc/{cluster['n1'].pid}/limits").read_text()
     assert [line.split()[4] for line in limits.splitlines() if line.startswith("Max core file size")] == ["0"]
-
-
-def test_nor_is_that_so_by_itself() -> None:
-    """Where the machine lets us try: without the daemon's own doing the limit would be what it inherits."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    if hard == 0:
-        pytest.skip("this machine allows no core at all")
-    script = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
-    with contextlib.suppress(ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (4096, hard))
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, env=os.environ
-        )
-    finally:
-        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
-    assert done.stdout.strip() == "4096"

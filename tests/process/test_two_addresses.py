@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from exoip.config.addresses import bind_address
-from tests.docs.test_readme import README, section
 from tests.support.cluster import Cluster
-from tests.support.paths import ROOT
 from tests.support.process import Process
-from tests.support.waiting import PATIENCE, until
+from tests.support.waiting import until
 from tests.unit.ctl.test_commands import Ctl
 
 
@@ -115,23 +110,3 @@ def test_a_heartbeat_for_the_other_address_counts_for_nothing(hosts: Hosts) -> N
 
     until(lambda: refused().get("eip"), "it is refused")
     hosts.settle("n2", "n1")
-
-
-def test_two_that_share_a_port_say_so(hosts: Hosts) -> None:
-    start(hosts)
-    mail, at = hosts.mail["n1"], f"{hosts.cluster['n1'].address}:{hosts.cluster.port}"
-    assert mail.stop() == 0
-    command = [*mail.program, *hosts.changed(mail.words, l=at)]
-    done = subprocess.run(command, env=mail.env, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 78
-    assert (
-        f"--bind-address {at} is in use: stop the other program, or give this instance a port of its own" in done.stderr
-    )
-    assert hosts.holders()[0] == {"n1"}
-
-
-def test_the_readme_says_so() -> None:
-    text = section(README, "More than one EIP")
-    (line,) = re.findall(r"^bind-address = (\S+)", text, re.M)
-    assert bind_address(line)[1] != bind_address(":12345")[1]
-    assert "ends with 78" in text
