@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
 from typing import Any
 
 from exoip.sandbox import json_views
 from exoip.sandbox.faults import Fault
 from exoip.sandbox.model import Call, Invalid, NotFound, canonical_id
 from exoip.sandbox.responses import Response, json_response
-from exoip.sandbox.zone import Zone
+from exoip.sandbox.zone import Plan, Zone
 
 ROUTES = {
     "list-zones": ("GET", r"/zone"),
@@ -61,22 +60,31 @@ def respond(zone: Zone, call: Call, now: float, fault: Fault | None = None) -> R
     zone.permit(call.key, operation)
     if call.mutates:
         return json_response(_mutate(zone, call, now, operation, ids[0], fault))
-    return json_response(_READS[operation](zone, call, now, *ids))
+    return json_response(_read(zone, call, now, operation, ids))
 
 
-def _list_zones(zone: Zone, _call: Call, _now: float) -> Any:
-    return {"zones": [json_views.zone(zone)]}
+def _read(zone: Zone, call: Call, now: float, operation: str, ids: tuple[str, ...]) -> Any:
+    """Return what a call that reads returns, as JSON data."""
+    match operation:
+        case "list-zones":
+            return {"zones": [json_views.zone(zone)]}
+        case "list-elastic-ips":
+            return {"elastic-ips": [json_views.elastic_ip(eip) for eip in zone.elastic_ips()]}
+        case "get-elastic-ip":
+            return json_views.elastic_ip(zone.elastic_ip(canonical_id(ids[0], "Elastic IP")))
+        case "list-instances":
+            return {"instances": _instances(zone, call, now)}
+        case "get-instance":
+            return json_views.instance(zone, zone.instance(canonical_id(ids[0], "instance"), now))
+        case "get-operation":
+            return json_views.operation(zone.operation(canonical_id(ids[0], "operation"), now))
+        case "list-security-groups":
+            return {"security-groups": [json_views.security_group(group) for group in zone.security_groups()]}
+        case _:
+            return json_views.security_group(zone.security_group(canonical_id(ids[0], "security group")))
 
 
-def _list_elastic_ips(zone: Zone, _call: Call, _now: float) -> Any:
-    return {"elastic-ips": [json_views.elastic_ip(eip) for eip in zone.elastic_ips()]}
-
-
-def _get_elastic_ip(zone: Zone, _call: Call, _now: float, eip_id: str) -> Any:
-    return json_views.elastic_ip(zone.elastic_ip(canonical_id(eip_id, "Elastic IP")))
-
-
-def _list_instances(zone: Zone, call: Call, now: float) -> Any:
+def _instances(zone: Zone, call: Call, now: float) -> list[Any]:
     query = dict(call.query)
     unknown = sorted(set(query) - {"ip-address", "manager-id", "manager-type"})
     if unknown:
@@ -84,50 +92,20 @@ def _list_instances(zone: Zone, call: Call, now: float) -> Any:
     if ("manager-id" in query) != ("manager-type" in query):
         raise Invalid("manager-id and manager-type go together")
     found = zone.instances(now, query.get("ip-address"), query.get("manager-id"))
-    return {"instances": [json_views.instance_in_list(zone, instance) for instance in found]}
-
-
-def _get_instance(zone: Zone, _call: Call, now: float, instance_id: str) -> Any:
-    return json_views.instance(zone, zone.instance(canonical_id(instance_id, "instance"), now))
-
-
-def _get_operation(zone: Zone, _call: Call, now: float, operation_id: str) -> Any:
-    return json_views.operation(zone.operation(canonical_id(operation_id, "operation"), now))
-
-
-def _list_security_groups(zone: Zone, _call: Call, _now: float) -> Any:
-    return {"security-groups": [json_views.security_group(group) for group in zone.security_groups()]}
-
-
-def _get_security_group(zone: Zone, _call: Call, _now: float, group_id: str) -> Any:
-    return json_views.security_group(zone.security_group(canonical_id(group_id, "security group")))
-
-
-_READS: dict[str, Callable[..., Any]] = {
-    "list-zones": _list_zones,
-    "list-elastic-ips": _list_elastic_ips,
-    "get-elastic-ip": _get_elastic_ip,
-    "list-instances": _list_instances,
-    "get-instance": _get_instance,
-    "get-operation": _get_operation,
-    "list-security-groups": _list_security_groups,
-    "get-security-group": _get_security_group,
-}
+    return [json_views.instance_in_list(zone, instance) for instance in found]
 
 
 def _mutate(zone: Zone, call: Call, now: float, operation: str, eip_id: str, fault: Fault | None) -> Any:
     """Attach or detach, with an operation as the fault demands."""
     eip_id = canonical_id(eip_id, "Elastic IP")
     instance_id = canonical_id(_instance_in(call.body), "instance")
-    seconds, reason, expires = None, "", False
+    plan: Plan = {"key": call.key}
     if fault is not None and fault.kind.startswith("operation-"):
-        seconds = math.inf if fault.kind == "operation-never" else fault.seconds
-        reason = fault.reason if fault.kind in ("operation-failure", "operation-timeout") else ""
-        expires = fault.kind == "operation-timeout"
+        plan["seconds"] = math.inf if fault.kind == "operation-never" else fault.seconds
+        plan["reason"] = fault.reason if fault.kind in ("operation-failure", "operation-timeout") else ""
+        plan["expires"] = fault.kind == "operation-timeout"
     start = zone.attach if operation == "attach-instance-to-elastic-ip" else zone.detach
-    return json_views.operation(
-        start(eip_id, instance_id, now, key=call.key, seconds=seconds, reason=reason, expires=expires)
-    )
+    return json_views.operation(start(eip_id, instance_id, now, **plan))
 
 
 def _instance_in(body: bytes) -> str:

@@ -26,7 +26,7 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 from exoip.sandbox.faults import CallPolicy
 from exoip.sandbox.inventory import Inventory, lookup
@@ -36,6 +36,19 @@ from exoip.sandbox.record import Record
 Action = Literal["attach", "detach"]
 Unattached = Literal["404", "409", "operation", "success"]
 COMMANDS = {"attach": "attach-instance-to-elastic-ip", "detach": "detach-instance-from-elastic-ip"}
+
+
+class Plan(TypedDict, total=False):
+    """How an operation will go. `key` is the API key that started it.
+
+    `seconds` overrides `operation_seconds` (infinite: the operation never ends). With a `reason` the
+    operation fails with it and changes nothing; with `expires` it ends in the state timeout instead.
+    """
+
+    key: str
+    seconds: float | None
+    reason: str
+    expires: bool
 
 
 class Zone(Inventory, CallPolicy):
@@ -71,37 +84,12 @@ class Zone(Inventory, CallPolicy):
         self.advance(now)
         return list(self._operations.values())
 
-    def attach(
-        self,
-        eip_id: str,
-        instance_id: str,
-        now: float,
-        *,
-        key: str = "",
-        seconds: float | None = None,
-        reason: str = "",
-        expires: bool = False,
-    ) -> Operation:
-        """Start to attach the EIP to the instance. Raises NotFound for an unknown id.
+    def attach(self, eip_id: str, instance_id: str, now: float, **plan: Unpack[Plan]) -> Operation:
+        """Start to attach the EIP to the instance. Raises NotFound for an unknown id."""
+        return self._start("attach", eip_id, instance_id, now, plan)
 
-        `seconds` overrides `operation_seconds` (infinite: the operation never ends); with a
-        `reason` the operation fails with it and changes nothing, with `expires` it ends in the
-        state timeout instead.
-        """
-        return self._start("attach", eip_id, instance_id, now, key, seconds, reason, expires)
-
-    def detach(
-        self,
-        eip_id: str,
-        instance_id: str,
-        now: float,
-        *,
-        key: str = "",
-        seconds: float | None = None,
-        reason: str = "",
-        expires: bool = False,
-    ) -> Operation:
-        """Start to detach the EIP from the instance; arguments as for `attach`.
+    def detach(self, eip_id: str, instance_id: str, now: float, **plan: Unpack[Plan]) -> Operation:
+        """Start to detach the EIP from the instance. Raises NotFound for an unknown id.
 
         If it is not attached at `now`: NotFound, Conflict, or an operation, as `detach_unattached`
         says.
@@ -113,7 +101,7 @@ class Zone(Inventory, CallPolicy):
                 raise NotFound(message)
             if self.detach_unattached == "409":
                 raise Conflict(message)
-        return self._start("detach", eip_id, instance_id, now, key, seconds, reason, expires)
+        return self._start("detach", eip_id, instance_id, now, plan)
 
     def advance(self, now: float) -> None:
         """Apply everything that is due by `now`, in order. An earlier `now` changes nothing."""
@@ -127,17 +115,8 @@ class Zone(Inventory, CallPolicy):
         """
         return self._due[0][0] if self._due else math.inf
 
-    def _start(
-        self,
-        action: Action,
-        eip_id: str,
-        instance_id: str,
-        now: float,
-        key: str,
-        seconds: float | None,
-        reason: str,
-        expires: bool,
-    ) -> Operation:
+    def _start(self, action: Action, eip_id: str, instance_id: str, now: float, plan: Plan) -> Operation:
+        seconds = plan.get("seconds")
         number = len(self._operations)
         operation = Operation(
             id=make_id(self.name, "operation", number),
@@ -146,9 +125,9 @@ class Zone(Inventory, CallPolicy):
             instance=self.instance(instance_id, now).id,
             started=now,
             completes=now + (self.operation_seconds if seconds is None else seconds),
-            key=key,
-            reason=reason,
-            expires=expires,
+            key=plan.get("key", ""),
+            reason=plan.get("reason", ""),
+            expires=plan.get("expires", False),
         )
         self._operations[operation.id] = operation
         if operation.completes < math.inf:
