@@ -1,4 +1,4 @@
-"""Real `exoip -W` processes, real UDP, real HTTP: what a cluster does when its nodes, its network and its API misbehave.
+"""A cluster of real processes whose nodes, network and API misbehave, one test for each edge.
 
 `cluster.Cluster` ends every process and holds each to a clean end: exit code, no traceback, no secret in the log.
 """
@@ -347,7 +347,7 @@ class Sender:
 
 
 def bad_datagrams(cluster: Cluster) -> dict[str, bytes]:
-    """By name, datagrams that must change nothing, whoever sends them; each would make its sender the best node of all."""
+    """Return, by name, datagrams that must change nothing; each would make its sender the best node."""
     good = encode(Heartbeat(0, cluster.eip, cluster.listener.id))
     return {
         "empty": b"",
@@ -396,7 +396,7 @@ def test_a_storm_of_bad_datagrams_changes_nothing_and_is_told_once_a_sender_and_
 
 
 def test_a_member_may_change_its_own_priority_and_nothing_else() -> None:
-    """The observer's instance, heard as the best of all, becomes the master; its id never goes into a call of ours."""
+    """The observer, heard as the best node, becomes the master; no call of ours has its id."""
     with Cluster(2) as cluster:
         cluster.start()
         cluster.settle("n1")

@@ -1,4 +1,4 @@
-"""Real daemons under real faults: each sort in turn, some at random; and a run notices a daemon that does wrong.
+"""Real daemons under real faults: each sort in turn, and some at random.
 
 `script/chaos` runs as many random faults as one has time for, and with --in-turn all those marked `long` here.
 """

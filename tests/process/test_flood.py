@@ -1,7 +1,4 @@
-"""A real node in a flood, on loopback: heartbeats come through, nobody is buried alive, and neither the log nor the memory grows.
-
-`python -m tests.support.flood` measures; here is the shape of what it finds, for machines of any speed.
-"""
+"""A real node in a flood: heartbeats come through, no peer is declared dead, log and memory stay small."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real nodes whose heartbeats are signed: strangers and recordings, wrong keys, wrong clocks, and every step of a roll-out."""
+"""Real nodes with signed heartbeats: forgers, recordings, wrong keys and clocks, and a roll-out."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_nodes_with_a_key_make_a_cluster_and_survive_a_death() -> None:
 
 @pytest.mark.parametrize("trailer", [b"", bytes(24)], ids=["unsigned", "signature"])
 def test_who_forges_a_members_address_has_no_say(trailer: bytes) -> None:
-    """The same packet without a key makes its sender the master: test_a_member_may_change_its_own_priority_and_nothing_else."""
+    """Without a key the packet makes its sender master: test_a_member_may_change_its_own_priority_..."""
     with signed(Cluster(2)) as cluster:
         cluster.start()
         cluster.settle("n1")
@@ -74,7 +74,7 @@ def test_who_forges_a_members_address_has_no_say(trailer: bytes) -> None:
 
 
 def test_recorded_heartbeats_do_not_bring_back_the_dead() -> None:
-    """Not before its death was noticed and answered; and who holds keeps the Elastic IP, however long the recording plays."""
+    """Its death is noticed and answered first, and the new holder keeps the EIP while the recording plays."""
     with signed(Cluster(2)) as cluster:
         cluster.start()
         cluster.settle("n1")
@@ -129,7 +129,7 @@ def reload_with(cluster: Cluster, name: str, text: str) -> None:
 
 
 def test_a_key_comes_to_a_running_cluster_changes_and_goes_without_a_gap() -> None:
-    """As the manual says: one node after the other, each with a reload. No node is missed by another, nothing moves."""
+    """Reload one node after the other, as the manual says: no peer is declared dead, nothing moves."""
     steps = [
         f"auth-key = {KEY}\nauth-mode = send\n",
         f"auth-key = {KEY}\nauth-mode = accept\n",
@@ -163,7 +163,7 @@ def test_a_key_comes_to_a_running_cluster_changes_and_goes_without_a_gap() -> No
 
 
 def test_a_wrong_clock_between_nodes_that_started_right_is_of_no_account() -> None:
-    """One node's clock is an hour wrong from the start of all: both hold back for two dead times at most, one holds in the end."""
+    """One clock is an hour behind from the start: in the end one node holds."""
     with signed(Cluster(2)) as cluster:
         set_clock(cluster["n2"], -AN_HOUR)
         cluster.start()
@@ -174,7 +174,7 @@ def test_a_wrong_clock_between_nodes_that_started_right_is_of_no_account() -> No
 
 
 def test_a_node_restarted_with_its_clock_set_back_is_heard_again() -> None:
-    """The holder, twice, each time an hour further back. Its peer takes over meanwhile, at no moment nobody holds."""
+    """The holder restarts twice, each time an hour further back; its peer takes over without a gap."""
     with signed(Cluster(2)) as cluster:
         cluster.start()
         cluster.settle("n1")

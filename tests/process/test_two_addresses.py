@@ -1,4 +1,4 @@
-"""Two Elastic IPs on the same hosts: a daemon for each, with a port of its own; as README's chapter has it."""
+"""Two Elastic IPs on the same hosts: a daemon for each, with a port of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.ctl.test_commands import Ctl
 
 
 class Hosts:
-    """Two hosts, n1 and n2, with two daemons each: eip, for which n1 is the better one, and mail, for which n2 is."""
+    """Two hosts with two daemons each: `eip`, for which n1 is better, and `mail`, for which n2 is."""
 
     def __init__(self, cluster: Cluster, folder: Path, stack: ExitStack) -> None:
         self.cluster, self.folder = cluster, folder
@@ -97,7 +97,7 @@ def test_each_is_served_by_itself_and_each_can_be_drained_by_itself(hosts: Hosts
 
 
 def test_a_heartbeat_for_the_other_address_counts_for_nothing(hosts: Hosts) -> None:
-    """The ports are mixed up: mail's daemon on n1 beats to the port of eip's on n2, which refuses it."""
+    """The ports are mixed up: mail's daemon on n1 sends to the port of eip's on n2, which drops it."""
     wrong = hosts.mail["n1"]
     wrong.words = hosts.changed(wrong.words, l=f"{hosts.cluster['n1'].address}:{hosts.cluster.port}")
     hosts.cluster.start("n2")

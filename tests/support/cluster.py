@@ -47,7 +47,7 @@ _taken: set[str] = set()
 
 
 def free_net() -> str:
-    """Return a /24 of the loopback that no other cluster of this process or of another worker has, as 127.B.C."""
+    """Return a /24 of the loopback, as 127.B.C, that no other cluster and no other worker uses."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _WORKERS
     while (net := f"127.{16 + worker + _WORKERS * random.randrange(14)}.{random.randrange(256)}") in _taken:
         pass
@@ -65,12 +65,17 @@ def _directories(folder: Path | None, name: str) -> dict[str, str]:
 
 
 class Cluster:
-    """`nodes` processes n1, n2, … of priorities 10, 20, … (or `priorities`), none of them started yet.
+    """`nodes` processes n1, n2, … of priorities 10, 20, … (or `priorities`); none is started yet.
 
-    `interval` in seconds and `ratio` set the heartbeats; `latency` is what a call takes, `operation` an operation, in
-    seconds. `members`: how the nodes find each other. `options` are further words of every node's command line;
-    `tell` takes what there is to know after a failure; with `tls` the API is served over it. With `folder` every node has a runtime
-    and a state directory in there, as from the unit: run/NAME and lib/NAME. Not `observed`, the observer is no member and hears nothing.
+    interval, ratio     of the heartbeats, in seconds and as --dead-ratio
+    latency, operation  seconds that a call and an operation of the API take
+    members             how the nodes find each other
+    options             further words of every node's command line
+    tls                 if given, the API is served over it
+    tell                is called with the logs and the zone's record after a failure
+    folder              if given, every node has a runtime and a state directory in it, as from the
+                        unit: run/NAME and lib/NAME
+    observed            False: the observer is no member of the group and hears nothing
     """
 
     def __init__(
@@ -224,7 +229,7 @@ class Cluster:
         until(looked, what, patience)
 
     def settle(self, holder: str) -> None:
-        """Wait until the running nodes all hear each other, `holder` is their one master and alone holds, and nothing is under way."""
+        """Wait until all running nodes hear each other, `holder` is the only master and holder, and all is quiet."""
 
         def settled() -> bool:
             running = [node for node in self.nodes.values() if node.running]

@@ -1,4 +1,6 @@
-"""Flood a real node from a process of its own: `python -m tests.support.flood ADDRESS PORT HEX SOURCES RATE`.
+"""Flood a real node from another process.
+
+    python -m tests.support.flood ADDRESS PORT HEX SOURCES RATE
 
 strangers  heartbeats for the right Elastic IP, with an id that no member has, from 200 addresses
 forged     from a member's address and with its id, unsigned (the nodes have a key): whoever listens on the
@@ -29,7 +31,7 @@ KEY = "a-key-of-all-the-nodes"
 
 
 class Flood:
-    """Send `rate` datagrams a second to one node while the context lasts; then `sent` says how many they were."""
+    """Send `rate` datagrams a second to a node while the context lasts; `sent` counts them after it."""
 
     def __init__(self, cluster: Cluster, target: Process, kind: str, rate: int) -> None:
         peer = next(node for node in cluster.nodes.values() if node is not target)
@@ -71,7 +73,7 @@ def attack(address: str, port: int, data: bytes, sources: str, rate: int) -> Non
     sent, began, turn = 0, time.monotonic(), cycle(sockets)
     while not _ended():
         due = int((time.monotonic() - began) * rate)
-        for _ in range(min(due - sent, rate // 10)):  # a machine that can not keep up does not catch up for ever
+        for _ in range(min(due - sent, rate // 10)):  # a slow machine need not catch up
             with contextlib.suppress(OSError):  # ECONNREFUSED, ENOBUFS
                 next(turn).send(data)
             sent += 1

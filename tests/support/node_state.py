@@ -1,4 +1,4 @@
-"""A node as its journal entries show it. Pure: it reads the fields of entries, never their sentences."""
+"""A node as its journal entries show it. Reads the fields of entries, never their sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Entry = Mapping[str, str]
 
 @dataclass(slots=True)
 class NodeState:
-    """The role of a node, whether it knows that it holds, the ids of the peers it hears, whether it stands back."""
+    """A node's role, whether it knows that it holds, the ids of peers it hears, whether it stands back."""
 
     role: str = "LISTENING"
     holds: bool = False

@@ -1,4 +1,4 @@
-"""A member of the group that only listens: it hears every heartbeat, with the kernel's time of arrival."""
+"""A member of the group that only listens: each heartbeat with its time of arrival by the kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One real `exoip -W` process: what is done to it, what it logs, and its state as its journal entries tell it."""
+"""One real `exoip -W` process: start it, signal it, read what it logs and its state."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FOREIGN = re.compile(
 
 def environment(**settings: str) -> dict[str, str]:
     """Return this process's environment without what exoip would read, and with `settings`."""
-    # A virtual environment may mix versions of requests and urllib3 that warn of each other; these are no lines of exoip
+    # A virtual environment may mix versions of requests and urllib3 that warn of each other
     clean = {name: text for name, text in os.environ.items() if not _FOREIGN.match(name)}
     return clean | {"PYTHONWARNINGS": "ignore:urllib3"} | settings
 
@@ -112,7 +112,7 @@ class Process:
 
     @property
     def entries(self) -> list[Entry]:
-        """The entries since its last start, with LEVEL and MESSAGE, and with journal fields if they are of an event."""
+        """The entries since its last start: LEVEL, MESSAGE, and the journal fields of an event."""
         recorded = self._recorded.lines
         while self._read < len(recorded):
             entry: Entry = json.loads(recorded[self._read])
@@ -183,7 +183,7 @@ class Process:
         return self.wait()
 
     def close(self, *, gently: bool) -> None:
-        """End it: if `gently` wait for the SIGTERM that it was sent, else or when that takes too long send SIGKILL."""
+        """Wait for its end if `gently` (it was sent SIGTERM), then send SIGKILL if it still runs."""
         if self.running and gently:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._started().wait(PATIENCE)

@@ -1,4 +1,4 @@
-"""One real `Node` in virtual time, on a test stand: its peers are priorities that beat, its API is what the test says.
+"""One real `Node` in virtual time: its peers are priorities that beat, the test is its API.
 
     bench = SingleNode(peers="az")             # this node is m; ids sort as names do
     bench.heard("a", 5)                   # one heartbeat
@@ -6,7 +6,7 @@
     bench.holding.add("a")                # what the API would say
     bench.advance(3.0)
     bench.calls                           # [(when, Call), …] in the order of asking
-    bench.manual.add(Kind.ATTACH)         # those are answered by the test itself: bench.answer(Lane.MUTATIONS, …)
+    bench.manual.add(Kind.ATTACH)         # the test answers these: bench.answer(Lane.MUTATIONS, …)
 
 Answers come after `latency`; an operation is done `operation` seconds after its call took effect (0: with the answer). `failing` maps
 a kind of call to the failure that it ends in, with no effect.
