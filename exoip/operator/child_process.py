@@ -21,6 +21,8 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
+from exoip.exoscale.models import one_line
+
 SHELL = "/bin/sh"
 GRACE = 1.0  # seconds between SIGTERM and SIGKILL
 SLICE = 0.1  # seconds after which a waiting thread checks whether it shall stop
@@ -49,8 +51,7 @@ def environment(environ: Mapping[str, str], secrets: Sequence[str]) -> dict[str,
 def last_line(output: bytes) -> str:
     """Return the last line that is not empty, printable and at most LONGEST_LINE characters."""
     lines = [line.strip() for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
-    text = "".join(letter if letter.isprintable() else " " for letter in lines[-1]) if lines else ""
-    return text if len(text) <= LONGEST_LINE else text[: LONGEST_LINE - 3] + "..."
+    return one_line(lines[-1], LONGEST_LINE) if lines else ""
 
 
 class Child:
