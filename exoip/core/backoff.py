@@ -2,11 +2,13 @@
 
 Backoff         After a failure wait 0.5 s, doubling to 30 s, with up to 20 % of jitter (within the
                 30 s). Retry-After is honored up to 5 minutes. A master that has to attach waits 5 s
-                at most for an API that is away, because nobody may hold meanwhile. A forbidden call
-                (401, 403) is tried again every 30 s. Shown by 02b, 19b, 19f, 34a.
+                at most for an API that is away or asks for more time, because nobody may hold
+                meanwhile. A forbidden call (401, 403) is tried again every 30 s. Shown by 02b, 19b,
+                19f, 34a, 47a.
 CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s, doubling to 10 min.
                 One success closes the breaker. A time-out or a forbidden call counts as three
-                failures. Shown by 02a, 02b, 02c, 17.
+                failures. So does a job that is owed for longer than its time while a fit peer is
+                alive, whatever it waits for. Shown by 02a, 02b, 02c, 17, 47b, 48, TestDeadline.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class Backoff:
         jitter = JITTER * self._rng.random()
         longest = self._longest_away if failure in API_AWAY else LONGEST_RETRY
         wait = min(wait * (1 + jitter), longest * (1 - jitter))
-        self.at = now + max(wait, min(retry_after, LONGEST_RETRY_AFTER))
+        most = LONGEST_RETRY_AFTER if self._longest_away >= LONGEST_RETRY else self._longest_away
+        self.at = now + max(wait, min(retry_after, most))
 
     def wait_longer(self, now: float) -> None:
         """Wait longer than the last time, although no call failed."""
@@ -59,12 +62,27 @@ class Backoff:
 
 
 class CircuitBreaker:
-    """Decides whether this node is unfit for one job: it is until `until`, in seconds."""
+    """Decides whether this node is unfit for one job: it is until `until`, in seconds.
 
-    def __init__(self) -> None:
+    `time`: seconds within which the job, once owed, has to be done.
+    """
+
+    def __init__(self, time: float) -> None:
         self.until = -math.inf
+        self.deadline = math.inf  # of the job that is owed
+        self._time = time
         self._tries = 0
         self._length = FIRST_UNFIT
+
+    def owe(self, owed: bool, now: float) -> None:
+        """Start the time of the job when it is first owed; stop it when it no longer is."""
+        self.deadline = min(self.deadline, max(now, self.until) + self._time) if owed else math.inf
+
+    def expire(self, now: float) -> None:
+        """Count a time-out if the job is still owed at its deadline."""
+        if now >= self.deadline:
+            self.deadline = math.inf
+            self.failed(Failure.TIMEOUT, now)
 
     def failed(self, failure: Failure, now: float) -> None:
         """Count a failure, or three for a time-out or a forbidden call. Count none while unfit."""

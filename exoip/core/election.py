@@ -77,8 +77,8 @@ class Election:
         self.since = now
         self.advertised = config.priority
         self.damping = Damping()
-        self._listen_until = now + config.dead_time
-        self.next_death = math.inf  # when the next peer dies unless it is heard
+        self.listen_until = now + config.dead_time  # before, silence says nothing of a peer
+        self.next_death = math.inf  # when the next peer dies unless it is heard; inf if no peer is alive
         self._preempted_by: str | None = None  # the peer to which preemption is granted
 
     # -- inputs -------------------------------------------------------------------------------------------------------
@@ -118,8 +118,8 @@ class Election:
         return events + self.decide(now, *cause)
 
     def stalled(self, now: float, slept: float) -> list[Event]:
-        """Listen again after a pause of `slept` seconds; no peer dies within a dead time."""
-        self._listen_until = now + self.config.dead_time
+        """Listen again after not running for `slept` seconds; every peer has a whole dead time to be heard."""
+        self.listen_until = now + self.config.dead_time
         for peer in self.peers.values():
             if peer.alive:
                 peer.last_seen = now
@@ -138,13 +138,13 @@ class Election:
         """Replace the configuration (a reload). Raises ValueError for another instance id."""
         if config.instance_id != self.config.instance_id:
             raise ValueError("a node's instance id does not change while it runs")
-        listened = max(0.0, now - (self._listen_until - self.config.dead_time))
+        listened = max(0.0, now - (self.listen_until - self.config.dead_time))
         shorter = max(0.0, self.config.dead_time - config.dead_time)
         for peer in self.peers.values():  # it has a whole new dead time to be heard
             peer.last_seen = max(peer.last_seen, min(now, peer.last_seen + shorter))
         self.config = config
         if self.role is Role.LISTENING:
-            self._listen_until = now - listened + config.dead_time
+            self.listen_until = now - listened + config.dead_time
         self.next_death = -math.inf  # look at every peer again
         for peer in self.peers.values():
             self._compare(peer, now)
@@ -197,12 +197,16 @@ class Election:
 
     def next_deadline(self) -> float:
         """Return when `tick` is wanted for anything but deaths; inf for never."""
-        times = [self._listen_until] if self.role is Role.LISTENING else []
+        times = [self.listen_until] if self.role is Role.LISTENING else []
         times += [peer.rise_effective_at for peer in self.peers.values() if peer.rise_effective_at is not None]
         if self.advertised == PROTECTED:
             times += [since + self.preempt_delay for since in self._rivals().values()]
         times.append(self.damping.until)
         return min(times, default=math.inf)
+
+    def fit_peer_alive(self) -> bool:
+        """Return whether a peer is alive that could hold the EIP instead of this node."""
+        return any(peer.alive and peer.priority < HOLDING_UNFIT for peer in self.peers.values())
 
     def alive(self, instance_id: str) -> bool:
         """Return whether the instance is a peer that is alive."""
@@ -263,7 +267,7 @@ class Election:
         if self.local_state.leaving or self.local_state.yielded:
             yielded = "a node that is not heard here holds the Elastic IP"
             return Role.BACKUP, peer_id, "this node is stopping" if self.local_state.leaving else yielded
-        if now < self._listen_until:
+        if now < self.listen_until:
             return Role.LISTENING, peer_id, "it listens for one dead time before it acts"
         own = (self.advertised, self.config.instance_id)
         own_is, best_is = describe(own[0]), describe(best.effective_priority) if best else ""

@@ -1,13 +1,14 @@
 """Ask who holds: a list from the API names candidates, and a read confirms each.
 
 The answer is a silent, running instance that holds, or none. Silent members are read even if the
-list does not name them, those that it names first. After three failures of the list only they are
-read. If reads fail three times the answer is "none", but not certain. A failure that will not pass
-(401, 403, 404) is not tried again. Shown by 07a, 14d, 32a, TestHolderQuery.
+list does not name them, those that it names first; if the list fails, only they are read. If reads
+fail three times, or there is no answer within 8 s, the answer is "none", but not certain. A failure
+that will not pass (401, 403, 404) is not tried again. Shown by 07a, 14d, 32a, 49, TestHolderQuery.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -16,7 +17,8 @@ from exoip.core.election import Election
 from exoip.core.events import Event
 from exoip.core.observed import Observed
 
-TRIES = 3  # failures after which a list or a read is given up
+TRIES = 3  # failed reads after which the question is given up
+TIME = 8.0  # seconds after which it is given up
 LASTING = (Failure.FORBIDDEN, Failure.INVALID, Failure.NOT_SO)  # failures that are not tried again
 
 Answered = Callable[[str | None, bool, float], list[Event]]  # holder, certain, now
@@ -30,15 +32,20 @@ class HolderQuery:
         self._answered: Answered | None = None
         self._candidates: deque[str] | None = None  # still to be read; None before the list
         self._failures = 0
+        self.deadline = math.inf  # when the open question is given up
 
-    def ask(self, answered: Answered) -> None:
+    def ask(self, answered: Answered, now: float) -> None:
         """Ask, unless a question is open; `answered` gets the answer and returns events."""
         if self._answered is None:
-            self._answered = answered
+            self._answered, self.deadline = answered, now + TIME
+
+    def tick(self, now: float) -> list[Event]:
+        """Give up a question that is open for too long."""
+        return self._answer(None, now, certain=False) if now >= self.deadline else []
 
     def drop(self) -> None:
         """Drop the question."""
-        self._answered, self._candidates, self._failures = None, None, 0
+        self._answered, self._candidates, self._failures, self.deadline = None, None, 0, math.inf
 
     @property
     def wants_list(self) -> bool:
@@ -69,13 +76,10 @@ class HolderQuery:
         """Count a failed call of this question; give up a list or read that cannot be had."""
         if self._answered is None:
             return []
+        if self._candidates is None:
+            return self.listed([], now)
         self._failures += 1
-        if self._failures < TRIES and failure not in LASTING:
-            return []
-        if self._candidates is not None:
-            return self._answer(None, now, certain=False)
-        self._failures = 0
-        return self.listed([], now)
+        return self._answer(None, now, certain=False) if self._failures >= TRIES or failure in LASTING else []
 
     def _answer(self, holder: str | None, now: float, *, certain: bool = True) -> list[Event]:
         answered = self._answered

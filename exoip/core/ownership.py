@@ -30,7 +30,7 @@ from __future__ import annotations
 import math
 import random
 
-from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Trouble
+from exoip.core.calls import Call, Kind, Lane, Outcome, Trouble
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.mutations import Mutations
@@ -59,8 +59,8 @@ class Ownership:
         self.mutations = Mutations(election, self.observed, rng)
         self.reads = Reads(election, self.observed, self.mutations, rng, now, verify_interval, refresh_in)
         self.stand_back = StandBack(election, self.observed, self.mutations, self.reads.query)
-        breakers = {"attach": self.mutations.attach_breaker, "detach": self.mutations.clear_breaker}
-        self.unfit_reasons = UnfitReasons(self.observed.own_id, {**breakers, "read": self.reads.breaker})
+        self._breakers = {"attach": self.mutations.attach_breaker, "detach": self.mutations.clear_breaker}
+        self.unfit_reasons = UnfitReasons(self.observed.own_id, self._breakers)
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
         self.trouble: dict[Kind, Trouble] = {}
         self.answered_at = -math.inf
@@ -94,8 +94,13 @@ class Ownership:
     def on_election_change(self, now: float) -> None:
         """Take note of the election's decision; cheap if it is the same."""
         decision = (self._election.role, self._election.master, self.mutations.leaving)
-        if decision == self._decision:
-            return
+        if decision != self._decision:
+            self._decided(decision, now)
+        able = self._election.role is Role.MASTER and self._election.fit_peer_alive()
+        self.mutations.attach_breaker.owe(able and not self.observed.own.holds, now)
+        self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now)
+
+    def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
         old_master, self._decision = self._decision[1], decision
         if old_master in self.observed.others:
             self.observed.masters = [*(m for m in self.observed.masters if m != old_master), old_master]
@@ -171,13 +176,16 @@ class Ownership:
     def tick(self, now: float) -> list[Event]:
         """Do what is due: time out an operation, end a stand-back or an unfit time."""
         held = self.observed.own.held
-        events = self.mutations.tick(now)
+        events = self.mutations.tick(now) + self.reads.query.tick(now)
+        for breaker in self._breakers.values():
+            breaker.expire(now)
         return events + self._apply_effects(events, held, now) + self.stand_back.tick(now)
 
     def next_deadline(self, now: float) -> float:
         """Return when `tick` is wanted."""
-        deadlines = self.mutations.next_deadline(), self.stand_back.next_deadline()
-        return min(*deadlines, self.unfit_reasons.next_deadline(now))
+        deadlines = self.mutations.next_deadline(), self.stand_back.next_deadline(), self.reads.query.deadline
+        jobs = [breaker.deadline for breaker in self._breakers.values()]
+        return min(*deadlines, *jobs, self.unfit_reasons.next_deadline(now))
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -187,18 +195,10 @@ class Ownership:
         for event in events:
             if event.name in (EventName.ATTACHED, EventName.CLEARED, EventName.HOLDS):
                 self.reads.schedule.verify_again(now)
-            if event.name in (EventName.ATTACHED, EventName.HOLDS):
-                self.reads.breaker.succeeded()
             if event.name is EventName.LOST and self._election.role is Role.MASTER:
                 self._lost(now)
         if own.held and not held:
             mutations.release_reads_since = now
-        if mutations.attach_outcome_unknown and not own.doubt:  # a read has told
-            mutations.attach_outcome_unknown = False
-            if own.held:
-                mutations.attach_breaker.succeeded()
-            else:
-                mutations.attach_breaker.failed(Failure.TIMEOUT, now)
         return self.unfit_reasons.report_change(now)
 
     def _lost(self, now: float) -> None:
@@ -206,7 +206,7 @@ class Ownership:
             self.mutations.attach_backoff.wait_longer(now)
         else:
             self.mutations.attach_backoff.reset()
-        self.stand_back.lost()
+        self.stand_back.lost(now)
 
     def _note_api_edge(self, call: Call, outcome: Outcome) -> list[Event]:
         """Report the first failure of a kind of call, and the first success after it.

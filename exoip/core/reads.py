@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import random
 
-from exoip.core.backoff import Backoff, CircuitBreaker
+from exoip.core.backoff import Backoff
 from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
@@ -54,7 +54,6 @@ class Reads:
         self.verify_interval = verify_interval
         self.backoff = Backoff(rng)  # of reads of one instance
         self.list_backoff = Backoff(rng)  # of lists of holders, and of the group
-        self.breaker = CircuitBreaker()  # of a master in doubt, for reads of itself
         self.schedule = ReadSchedule(now, refresh_in)
         self.query = HolderQuery(election, observed)
         self._busy = False
@@ -86,7 +85,7 @@ class Reads:
 
     def _urgent(self, now: float) -> Call | None:
         own, own_id, mutations = self._observed.own, self._observed.own_id, self._mutations
-        if self.query.wants_list and self._may(Kind.HOLDERS, now):
+        if self.query.wants_list:
             return Call(Kind.HOLDERS, purpose=Purpose.HOLDER)
         if not self._may(Kind.READ, now):
             return None
@@ -162,11 +161,9 @@ class Reads:
 
     def _saw_own(self, outcome: Outcome) -> list[Event]:
         own = self._observed.own
-        held, doubted = own.held, own.doubt
+        held = own.held
         if self._mutations.touching(self._observed.own_id) or not own.seen(outcome.holds, outcome.began):
             return []
-        if doubted and not own.doubt:
-            self.breaker.succeeded()
         if held == own.held:
             return []
         state = "running" if outcome.running else "not running"
@@ -187,10 +184,8 @@ class Reads:
         return events + self.query.seen(instance_id, outcome)
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
-        now, own = outcome.ended, self._observed.own
+        now = outcome.ended
         self._backoff(call.kind).failed(failure, outcome.retry_after, now)
-        if call.instance_id == self._observed.own_id and self._election.role is Role.MASTER and own.held and own.doubt:
-            self.breaker.failed(failure, now)
         if call.kind is Kind.REFRESH:
             self.schedule.refresh_failed(now)
         return self.query.failed(failure, now) if call.purpose is Purpose.HOLDER else []

@@ -54,10 +54,10 @@ class StandBack:
         """Let the next attach double the length again."""
         self._doubled = False
 
-    def lost(self) -> None:
+    def lost(self, now: float) -> None:
         """Ask who holds before any attach, because this master has lost the EIP."""
         self._mutations.attach_paused = True
-        self._query.ask(self._lost_to)
+        self._query.ask(self._lost_to, now)
 
     def attaching(self) -> None:
         """Note the silent holders beside which this node attaches."""
@@ -91,7 +91,7 @@ class StandBack:
             return self._end(now, "the time is over", Cause.TIME)
         if now >= self._check_at:
             self._check_at = now + HOLDER_CHECK_INTERVAL
-            self._query.ask(self._still_held_by)
+            self._query.ask(self._still_held_by, now)
         return []
 
     def next_deadline(self) -> float:

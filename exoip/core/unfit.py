@@ -16,15 +16,15 @@ from exoip.core.events import Event, EventName
 
 OPERATOR = "operator"  # the source of a drain
 FAILOVER = "failover"  # the source of a failover on demand
-_FAILED = {"attach": "attach failed", "detach": "detach of another node failed", "read": "cannot read its own state"}
+_FAILED = {"attach": "attach failed", "detach": "detach of another node failed"}
 
 
 @dataclass(frozen=True, slots=True)
 class UnfitReason:
     """One reason.
 
-    `cause`: its source, or the job that failed (attach, detach, read). `why`: a sentence for
-    people. `until`: when it ends, in seconds; inf if it has to be withdrawn.
+    `cause`: its source, or the job that failed (attach, detach). `why`: a sentence for people.
+    `until`: when it ends, in seconds; inf if it has to be withdrawn.
     """
 
     cause: str
@@ -33,7 +33,7 @@ class UnfitReason:
 
 
 class UnfitReasons:
-    """The reasons of one node. `jobs`: the breakers of its jobs attach, detach and read."""
+    """The reasons of one node. `jobs`: the breakers of attach and detach (of another node)."""
 
     def __init__(self, own_id: str, jobs: Mapping[str, CircuitBreaker]) -> None:
         self._own_id, self._jobs = own_id, jobs

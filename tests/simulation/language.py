@@ -348,6 +348,7 @@ class Commands:
             "L": latency,
             "O": operation,
             "A": latency / 2 + operation,
+            "S": POLL + 1.5 * latency,
             "poll": POLL,
             "hole": self.meter.hole,
             "holes": len(self.meter.holes),

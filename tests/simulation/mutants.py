@@ -43,8 +43,7 @@ MUTANTS = (
     Mutant("no stall guard", "core/node", "26c 26d",
            "slept := self._advert_timer.slept(self._election.config, now)", "slept := 0.0"),
     Mutant("acts from its first moment, without listening", "core/election", "04 39",
-           "        self._listen_until = now + config.dead_time\n        self.next_death",
-           "        self._listen_until = now\n        self.next_death"),
+           "        self.listen_until = now + config.dead_time  # before", "        self.listen_until = now  # before"),
     Mutant("255 for unfit", "core/election", "21c 20",
            "return HOLDING_UNFIT if own.last_held else UNFIT", "return LEAVING"),
     Mutant("an unfit holder counts no better than any unfit node", "core/election", "20",
@@ -84,7 +83,7 @@ MUTANTS = (
            "            if cause := self.admission.judge("),
     # attach
     Mutant("reads itself before it attaches", "core/mutations", "36 19e",
-           "if role is Role.MASTER and not own.held:", "if role is Role.MASTER and not own.held and not own.doubt:"),
+           "self.attach_paused or own.holds:", "self.attach_paused or own.holds or own.doubt and not own.held:"),
     Mutant("waits 30 s for an API that is away though nobody may hold", "core/backoff", "19f",
            "\nLONGEST_ATTACH_RETRY = 5.0 ", "\nLONGEST_ATTACH_RETRY = 30.0 "),
     Mutant("no backoff reset on a new decision", "core/ownership", "34 17 02",
@@ -95,10 +94,10 @@ MUTANTS = (
            "                last.presume(now)\n", "                pass\n"),
     # clear, release
     Mutant("detach beside the attach", "core/mutations", "10",
-           "        if role is Role.MASTER and not own.held:\n",
+           "        if role is Role.MASTER and not own.holds:\n            call",
            "        if role is Role.MASTER and not own.held and (other := self._next_clear()[1]) and now >= self._next_clear()[0]:\n"
            "            return Call(Kind.DETACH, other.instance_id, why='beside the attach'), now\n"
-           "        if role is Role.MASTER and not own.held:\n"),
+           "        if role is Role.MASTER and not own.holds:\n            call"),
     Mutant("the taker clears a heard holder at once", "core/mutations", "06 07",
            "return since + HEARD_GRACE if other.holds else math.inf", "return -math.inf"),
     Mutant("the taker never clears a heard holder", "core/mutations", "34a 12",
@@ -157,6 +156,23 @@ MUTANTS = (
            "schedule.queue.extend([own, *others, *lists])", "schedule.queue.extend([*others, *lists])"),
     Mutant("a backup never looks whether it holds", "core/reads", "27a",
            "            schedule.queue.append(own)\n", "            pass\n"),
+    # jobs have deadlines
+    Mutant("a master waits for ever to come to hold", "core/mutations", "47b 48",
+           "CircuitBreaker(HOLD_TIME)", "CircuitBreaker(math.inf)"),
+    Mutant("a master in doubt waits for a read without end", "core/mutations", "50",
+           "DOUBT_TIME = 2.5", "DOUBT_TIME = math.inf"),
+    Mutant("a master that has to attach waits as long as the API asks", "core/backoff", "47a",
+           "most = LONGEST_RETRY_AFTER if self._longest_away >= LONGEST_RETRY else self._longest_away",
+           "most = LONGEST_RETRY_AFTER"),
+    Mutant("a long Retry-After counts as one failure of three", "core/mutations", "47a",
+           "Failure.TIMEOUT if asks_too_much else failure", "failure"),
+    Mutant("the question who holds needs a list", "core/holder_query", "49",
+           "            return self.listed([], now)\n", "            return []\n"),
+    Mutant("the question who holds waits for the next list", "core/reads", "49",
+           "        if self.query.wants_list:\n            return Call(",
+           "        if self.query.wants_list and self._may(Kind.HOLDERS, now):\n            return Call("),
+    Mutant("a leaver believes at once that nobody is there", "core/mutations", "51",
+           "self._election.listen_until if alone else -math.inf", "-math.inf"),
 )
 # fmt: on
 

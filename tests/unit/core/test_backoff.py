@@ -65,7 +65,7 @@ class TestBackoff:
 class TestCircuitBreaker:
     @pytest.mark.parametrize("failure", ORDINARY)
     def test_three_tries(self, failure):
-        job = CircuitBreaker()
+        job = CircuitBreaker(10.0)
         job.failed(failure, 1.0)
         job.failed(failure, 2.0)
         assert job.until == -math.inf
@@ -74,12 +74,12 @@ class TestCircuitBreaker:
 
     @pytest.mark.parametrize("failure", [Failure.TIMEOUT, Failure.FORBIDDEN])
     def test_a_time_out_or_a_refusal_counts_as_three(self, failure):
-        job = CircuitBreaker()
+        job = CircuitBreaker(10.0)
         job.failed(failure, 1.0)
         assert job.until == 11.0
 
     def test_twice_as_long_each_time_to_ten_minutes(self):
-        job, now, lengths = CircuitBreaker(), 0.0, []
+        job, now, lengths = CircuitBreaker(10.0), 0.0, []
         for _ in range(8):
             job.failed(Failure.FORBIDDEN, now)
             lengths.append(job.until - now)
@@ -87,7 +87,7 @@ class TestCircuitBreaker:
         assert lengths == [10, 20, 40, 80, 160, 320, 600, 600]
 
     def test_while_unfit_nothing_is_counted(self):
-        job = CircuitBreaker()
+        job = CircuitBreaker(10.0)
         job.failed(Failure.FORBIDDEN, 0.0)
         for now in (1.0, 5.0, 9.999):
             job.failed(Failure.FORBIDDEN, now)
@@ -99,7 +99,7 @@ class TestCircuitBreaker:
         assert job.until == 30.0
 
     def test_done_once_is_fit_and_the_next_time_is_short(self):
-        job = CircuitBreaker()
+        job = CircuitBreaker(10.0)
         for now in (0.0, 10.0, 30.0):
             job.failed(Failure.FORBIDDEN, now)
         job.succeeded()
@@ -108,7 +108,7 @@ class TestCircuitBreaker:
         assert job.until == 60.0
 
     def test_done_forgets_the_tries(self):
-        job = CircuitBreaker()
+        job = CircuitBreaker(10.0)
         job.failed(Failure.UNAVAILABLE, 0.0)
         job.failed(Failure.UNAVAILABLE, 0.0)
         job.succeeded()
@@ -116,7 +116,7 @@ class TestCircuitBreaker:
         assert job.until == -math.inf
 
     def test_a_new_decision_forgets_the_tries_but_not_the_length(self):
-        job = CircuitBreaker()
+        job = CircuitBreaker(10.0)
         job.failed(Failure.FORBIDDEN, 0.0)
         job.failed(Failure.UNAVAILABLE, 20.0)
         job.failed(Failure.UNAVAILABLE, 20.0)
@@ -125,3 +125,31 @@ class TestCircuitBreaker:
         assert job.until == 10.0
         job.failed(Failure.FORBIDDEN, 20.0)
         assert job.until == 40.0
+
+
+class TestDeadline:
+    def test_a_job_that_is_owed_for_too_long_counts_as_a_time_out(self):
+        job = CircuitBreaker(5.0)
+        job.owe(True, 1.0)
+        job.owe(True, 4.0)
+        assert job.deadline == 6.0
+        job.expire(5.999)
+        assert job.until == -math.inf
+        job.expire(6.0)
+        assert job.until == 16.0
+
+    def test_a_job_that_is_no_longer_owed_starts_anew(self):
+        job = CircuitBreaker(5.0)
+        job.owe(True, 1.0)
+        job.owe(False, 5.0)
+        assert job.deadline == math.inf
+        job.owe(True, 5.5)
+        job.expire(6.0)
+        assert job.until == -math.inf
+        assert job.deadline == 10.5
+
+    def test_while_unfit_its_time_does_not_run(self):
+        job = CircuitBreaker(5.0)
+        job.failed(Failure.FORBIDDEN, 0.0)
+        job.owe(True, 1.0)
+        assert job.deadline == 15.0

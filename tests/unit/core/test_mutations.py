@@ -9,6 +9,7 @@ import pytest
 
 from exoip.core.calls import Failure, Kind, Lane
 from exoip.core.events import EventName
+from exoip.core.mutations import DOUBT_TIME, HOLD_TIME
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from tests.simulation.world import instance_id
 from tests.support.single_node import DEAD, INTERVAL, SingleNode, backup, master
@@ -65,18 +66,56 @@ class TestAttach:
 
     def test_a_master_in_doubt_that_last_held_reads_itself_first(self):
         bench = master()
-        bench.manual.add(Kind.READ)
         bench.now = math.ceil(bench.now) + 20.0  # a stall
         since = bench.now
-        bench.advance(DEAD + 10)
-        assert bench.role is Role.MASTER
-        assert bench.moves(since) == []
-        assert len(bench.asked(Kind.READ, "m", since)) == 1
-        bench.answer(Lane.READS, holds=False, running=True)
-        bench.manual.clear()
         bench.holding.clear()
-        bench.advance(2)
+        bench.advance(DEAD + 2)
+        assert bench.asked(Kind.READ, "m", since)[0] < bench.asked(Kind.ATTACH, since=since)[0]
+        assert len(bench.said(EventName.LOST)) == 1
+
+    def test_and_attaches_again_if_that_read_does_not_end(self):
+        bench = master()
+        bench.manual.add(Kind.READ)
+        bench.heard("z", 20)
+        since = bench.now
+        bench.beating["z"] = 20
+        bench.advance(DOUBT_TIME - 0.01)
+        assert bench.moves(since) == []
+        bench.advance(0.02)
         assert bench.moves(since) == [("attach", "m")]
+        bench.advance(1)
+        assert not bench.view.in_doubt
+
+    def test_one_that_does_not_come_to_hold_in_time_steps_aside_for_a_fit_peer(self):
+        bench = SingleNode()
+        bench.operation = math.inf
+        bench.failing[Kind.READ] = Failure.TIMEOUT
+        bench.beating["z"] = 20
+        bench.advance(DEAD + HOLD_TIME - 0.01)
+        assert not bench.view.unfit
+        bench.advance(0.02)
+        assert bench.said(EventName.UNFIT)[0].details["cause"] == "attach"
+        assert bench.role is Role.BACKUP
+
+    @pytest.mark.parametrize("peer", [None, UNFIT, HOLDING_UNFIT])
+    def test_without_a_fit_peer_it_goes_on(self, peer):
+        bench = SingleNode()
+        bench.operation = math.inf
+        bench.failing[Kind.READ] = Failure.TIMEOUT
+        bench.beating.update({"z": peer} if peer else {})
+        bench.advance(DEAD + 100)
+        assert not bench.view.unfit
+        assert len(bench.asked(Kind.ATTACH)) > 5
+
+    def test_a_long_retry_after_counts_as_a_time_out_and_is_cut_to_5_s(self):
+        bench = failing(Failure.UNAVAILABLE)
+        bench.retry_after = 300.0
+        bench.beating["z"] = 20
+        bench.until(lambda: bench.view.unfit)
+        assert len(bench.asked(Kind.ATTACH)) == 1
+        bench.beating.clear()
+        bench.advance(60)
+        assert len(bench.asked(Kind.ATTACH)) > 8
 
     def test_a_backup_or_a_listener_never_does(self):
         bench = backup()
@@ -117,8 +156,6 @@ class TestOperations:
         (failed,) = bench.said(EventName.FAILED)
         assert failed.details["failure"] is Failure.TIMEOUT
         assert DEAD + 10 <= failed.at <= DEAD + 10 + LATENCY
-        assert bench.view.unfit
-        assert bench.beats[-1][1] in (UNFIT, HOLDING_UNFIT)
 
     def test_it_then_reads_itself_before_it_believes_anything(self):
         bench = self.pending(10.5)

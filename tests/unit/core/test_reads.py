@@ -8,7 +8,7 @@ import pytest
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Purpose
 from exoip.core.events import EventName
-from exoip.core.peers import HOLDING_UNFIT, LEAVING, Role
+from exoip.core.peers import LEAVING, Role
 from tests.simulation.world import instance_id
 from tests.support.single_node import DEAD, SingleNode, backup, master, name_of
 
@@ -155,29 +155,6 @@ class TestAFailingApi:
         bench.heard("z", 50)
         bench.advance(1)
         assert len(bench.asked(Kind.READ, since=since)) == 2
-
-    @pytest.mark.parametrize(
-        ("failure", "tries"), [(Failure.UNAVAILABLE, 3), (Failure.TIMEOUT, 1), (Failure.FORBIDDEN, 1)]
-    )
-    def test_a_master_in_doubt_that_can_not_read_itself_is_unfit(self, failure, tries):
-        bench = master()
-        bench.failing[Kind.READ] = failure
-        since = bench.now
-        bench.heard("z", 20)
-        bench.until(lambda: bench.view.unfit)
-        assert len(bench.asked(Kind.READ, "m", since)) == tries
-        assert bench.said(EventName.UNFIT)[0].details["cause"] == "read"
-        bench.advance(0.05)
-        assert bench.beats[-1][1] == HOLDING_UNFIT
-
-    def test_a_read_that_succeeds_makes_fit(self):
-        bench = master()
-        bench.failing[Kind.READ] = Failure.UNAVAILABLE
-        bench.heard("z", 20)
-        bench.until(lambda: bench.view.unfit)
-        bench.failing.clear()
-        bench.until(lambda: not bench.view.in_doubt, 12)
-        assert not bench.view.unfit
 
     @pytest.mark.parametrize("failure", list(Failure))
     def test_a_holder_that_is_not_in_doubt_stays_fit(self, failure):

@@ -11,7 +11,7 @@ from exoip.core.unfit import UnfitReason, UnfitReasons
 
 
 def test_nothing_said_is_fit():
-    unfit_reasons = UnfitReasons("me", {"attach": CircuitBreaker()})
+    unfit_reasons = UnfitReasons("me", {"attach": CircuitBreaker(10.0)})
     assert not unfit_reasons.unfit(0.0)
     assert unfit_reasons.next_deadline(0.0) == math.inf
     assert unfit_reasons.report_change(0.0) == []
@@ -38,7 +38,7 @@ def test_a_reason_with_an_end_ends():
 
 
 def test_failed_jobs_count_too():
-    breaker = CircuitBreaker()
+    breaker = CircuitBreaker(10.0)
     unfit_reasons = UnfitReasons("me", {"attach": breaker})
     breaker.failed(Failure.FORBIDDEN, 1.0)
     assert unfit_reasons.reasons(2.0) == (UnfitReason("attach", "attach failed", 1.0 + FIRST_UNFIT),)
