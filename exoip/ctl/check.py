@@ -2,7 +2,8 @@
 what is wrong.
 
 It reads the configuration file, queries the metadata service and the API with the file's key, and
-asks the running daemon about its peers. It changes nothing.
+asks the running daemon about its peers. It changes nothing, as `test_looking_changes_nothing` in
+tests/unit/ctl/test_check.py shows.
 """
 
 from __future__ import annotations

@@ -107,24 +107,18 @@ def test_the_last_one_leaves_to_nobody_and_comes_back_from_nobody(journals: Jour
         assert [(source, to) for source, to, _ in told(journals, names, back)] == [("", "a")]
 
 
-def test_what_is_detached_by_hand_is_taken_again(journals: Journals) -> None:
+@pytest.mark.parametrize("drained_before", [False, True])
+def test_what_is_detached_by_hand_is_taken_again_from_nobody(journals: Journals, drained_before: bool) -> None:
+    """Whoever was master before: the node itself, or with `drained_before` another one for a while."""
     world = journals.world
+    if drained_before:
+        journals.step(lambda: journals.aside("a", "operator", "drained"))
+        journals.step(lambda: journals.aside("a", "operator", ""))
     began = journals.step(lambda: world.zone.detach(world.eip_id, journals["a"].id, world.now))
-    one = only(journals, "abc", began)
-    assert (short(*one.source), short(one.to)) == ("", "a")
-    assert one.why.startswith(f"{instance_id('a')} no longer holds ")
-    one = only(journals, "a", began)
-    assert (one.source, short(one.to)) == ((), "a"), "it was its own holder before"
-    assert one.reporter == instance_id("a")
-
-
-def test_what_is_taken_again_came_from_nobody_whoever_was_master_before(journals: Journals) -> None:
-    world = journals.world
-    journals.step(lambda: journals.aside("a", "operator", "drained"))
-    journals.step(lambda: journals.aside("a", "operator", ""))
-    began = journals.step(lambda: world.zone.detach(world.eip_id, journals["a"].id, world.now))
-    for names in ("a", "abc"):
-        assert [(source, to) for source, to, _ in told(journals, names, began)] == [("", "a")], names
+    for names in ("abc", "a"):
+        one = only(journals, names, began)
+        assert (one.source, short(one.to), one.reporter) == ((), "a", instance_id("a"))
+        assert one.why.startswith(f"{instance_id('a')} no longer holds ")
 
 
 def test_a_restart_within_the_dead_time_is_none(journals: Journals) -> None:
