@@ -23,10 +23,10 @@ Release  A backup that holds detaches itself after a read, begun since it is a b
          master, shows that the master holds, and the master is heard after that read. (The holder
          detaches itself, because a master that detaches a holder which is just attaching again
          leaves nobody.) A leaver does the same with any heard peer; if no heard peer is below 255
-         it detaches itself, if it has listened for a dead time. To a backup, a read within 6 s of the master's advertising 254
-         or 255 shows nothing: the master may have been releasing the EIP and have crashed and
-         restarted, so its detach may yet take effect. Two live holders meanwhile do no harm.
-         Shown by 16b, 16c, 21a, 21c, 22a, 27b, 43, 46, 51, TestRelease.
+         it detaches itself, once it has listened for one dead time. To a backup, a read within 6 s
+         of the master's advertising 254 or 255 shows nothing: the master may have been releasing
+         the EIP and have crashed and restarted, so its detach may yet take effect. Two live holders
+         meanwhile do no harm. Shown by 16b, 16c, 21a, 21c, 22a, 27b, 43, 46, 51, TestRelease.
 """
 
 from __future__ import annotations
