@@ -31,7 +31,11 @@ from tests.unit.ctl.test_commands import Ctl
 def shape(text: str) -> list[list[str]]:
     """A text without what differs from one run to the next: numbers, names of nodes and groups, columns."""
     text = re.sub(r"\b(?:web-|n)\d\b", "NODE", text)
-    text = re.sub(r"\d{4}-\d\d-\d\d", "DATE", re.sub(r"group \w+", "group G", re.sub(r"\S*/eip\.conf", "FILE", text)))
+    text = re.sub(
+        r"\d{4}-\d\d-\d\d",
+        "DATE",
+        re.sub(r"group \w+", "group G", re.sub(r"\s\S*/eip\.conf", " FILE", re.sub(r"config\s+/", "config /", text))),
+    )
     text = re.sub(r"\d+(?:[.:]\d+)*", "N", text)
     return [re.sub(r"N (?:d|h|min|s)(?: N (?:h|min|s))?", "SPAN", line).split() for line in text.splitlines()]
 
