@@ -1,12 +1,18 @@
-"""Carries a plan out on a cluster of real daemons, and judges it.
+"""Carry out a plan on a cluster of real daemons, and judge what happens.
 
-Of every quiet after a spell: one master, the best-ranked of the nodes that run, and it alone holds; all hear each other; each has told
-its program what it is; nothing is under way, and nothing moves for two dead times. A node's rank is what the observer hears it say, and
-that has to be its configured priority; or, after a while, that it steps aside; or, with flap damping, that it holds and is protected. A
-stopped instance may hold beside it if the holder started later and warns of it. At the end of the run none may step aside any more. Of
-every moment: no daemon ends unasked or with an error, none logs a traceback or its secret, none asks the API for anything but to attach
-itself or to detach a member. Of every daemon, from its first quiet to its last: the same threads and open files, and no more memory than
-MEMORY on top.
+At each quiet after a spell:
+- The best-ranked running node is the only master and the only holder, and all nodes hear each other.
+- Each notify program was told the node's state; nothing is under way or moves for two dead times.
+- A node's rank is the priority that the observer hears: the configured one. It may also be the one of
+  a node that stands aside for a while or, with flap damping, of a protected holder.
+- A stopped instance may also hold if the holder started later and warns of it.
+
+At the end of the run no node stands aside.
+
+At any time: no daemon ends unasked or with an error, none logs a traceback or its secret, and none asks
+the API for anything but to attach itself or to detach a member.
+
+For each daemon, from its first quiet to its last: the same threads and open files, and at most MEMORY more.
 """
 
 from __future__ import annotations
