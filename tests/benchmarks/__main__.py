@@ -32,9 +32,9 @@ from tests.support.paths import ROOT
 
 Part = Callable[[], list[Figure]]
 PARTS: dict[str, tuple[Part, Part]] = {  # in full, and --short
-    "failover-1": (lambda: failover(12, 1.0, beside=3), lambda: failover(1, 1.0)),
+    "failover-1": (lambda: failover(12, 1.0, parallel=3), lambda: failover(1, 1.0)),
     "failover-0.2": (lambda: failover(40, 0.2), lambda: failover(2, 0.2)),
-    "failover-0.05": (lambda: failover(100, 0.05, beside=2), lambda: failover(3, 0.05)),
+    "failover-0.05": (lambda: failover(100, 0.05, parallel=2), lambda: failover(3, 0.05)),
     "calls": (lambda: slow_calls(10), lambda: slow_calls(2)),
     "hanging": (lambda: hanging(20), lambda: hanging(2)),
     "start": (lambda: starts(20), lambda: starts(3)),

@@ -58,10 +58,10 @@ class Moves:
             self.kill_calls, self.quick, self.gone, self.bare, self.stop_calls,
         ]  # fmt: skip
 
-    def run(self, runs: int, beside: int = 1) -> list[Figure]:
+    def run(self, runs: int, parallel: int = 1) -> list[Figure]:
         """`runs` of each, in as many clusters beside each other; two that are at it at the same moment cost each other something."""
-        with self._noise, ThreadPoolExecutor(beside) as pool:
-            for done in [pool.submit(self._alternate, 2 * runs // beside) for _ in range(beside)]:
+        with self._noise, ThreadPoolExecutor(parallel) as pool:
+            for done in [pool.submit(self._alternate, 2 * runs // parallel) for _ in range(parallel)]:
                 done.result()
         return self.figures
 
@@ -117,9 +117,9 @@ def changes(record: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in record if entry.kind == "holders"]
 
 
-def failover(runs: int, interval: float, beside: int = 1) -> list[Figure]:
+def failover(runs: int, interval: float, parallel: int = 1) -> list[Figure]:
     """Deaths and stops at one interval."""
-    return Moves(interval).run(runs, beside)
+    return Moves(interval).run(runs, parallel)
 
 
 def slow_calls(runs: int) -> list[Figure]:
@@ -127,7 +127,7 @@ def slow_calls(runs: int) -> list[Figure]:
     figures: list[Figure] = []
     for latency in (0.0, 0.3):
         moves = Moves(0.2, latency)
-        moves.run(runs, beside=2)
+        moves.run(runs, parallel=2)
         figures += [moves.late, moves.hole, moves.clear, moves.moved, moves.gone, moves.bare]
     return figures
 
