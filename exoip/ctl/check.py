@@ -126,18 +126,18 @@ def _credentials(name: str, directory: Path) -> dict[str, str]:
     return found
 
 
-def file_access(file: Path) -> Iterator[Finding]:
+def file_access(file: Path, group_name: str = GROUP) -> Iterator[Finding]:
     """Yield a finding if the unit's daemon, which is not root, cannot read the file.
 
     Needs its group on this host.
     """
     try:
-        group, status = grp.getgrnam(GROUP).gr_gid, file.stat()
+        group, status = grp.getgrnam(group_name).gr_gid, file.stat()
     except (KeyError, OSError):
         return
     if not (status.st_mode & stat.S_IROTH or (status.st_gid == group and status.st_mode & stat.S_IRGRP)):
-        cure = f"chown root:{GROUP} {file} && chmod 0640 {file}"
-        yield Finding(PROBLEM, "file", f"the daemon, which runs as {GROUP}, cannot read it", cure)
+        cure = f"chown root:{group_name} {file} && chmod 0640 {file}"
+        yield Finding(PROBLEM, "file", f"the daemon, which runs as {group_name}, cannot read it", cure)
 
 
 def _address(address: str) -> Finding:

@@ -52,10 +52,14 @@ class Rejected(ExoipError):
 
 @dataclass(frozen=True, slots=True)
 class ControlSocket:
-    """A daemon's control socket: `name` is the instance of its unit, exoip@NAME.service."""
+    """A daemon's control socket.
+
+    `name` is the instance of its unit, exoip@NAME.service. `timeout`: seconds for a whole exchange.
+    """
 
     name: str
     path: Path
+    timeout: float = TIMEOUT
 
 
 def list_sockets(runtime_dir: str) -> list[ControlSocket]:
@@ -98,12 +102,14 @@ def send(daemon: ControlSocket, request: str, **fields: object) -> dict[str, Any
     """Send a request and return the answer. Raises NoAnswer or Rejected."""
     line = json.dumps({"version": VERSION, "request": request, **fields}).encode() + b"\n"
     try:
-        answer = json.loads(_exchange(daemon.path, line))
+        answer = json.loads(_exchange(daemon, line))
         version, granted = answer["version"], answer["ok"]
     except OSError as error:
         level, text = next((level, text) for kinds, level, text in _FAILURES if isinstance(error, kinds))
         reason = error.strerror or error
-        raise NoAnswer(text.format(name=daemon.name, path=daemon.path, timeout=TIMEOUT, error=reason), level) from error
+        raise NoAnswer(
+            text.format(name=daemon.name, path=daemon.path, timeout=daemon.timeout, error=reason), level
+        ) from error
     except (ValueError, KeyError, TypeError, RecursionError):
         raise NoAnswer(f"{daemon.name}: {daemon.path} is not answered by an exoip daemon") from None
     if version != VERSION:
@@ -113,14 +119,15 @@ def send(daemon: ControlSocket, request: str, **fields: object) -> dict[str, Any
     return dict(answer)
 
 
-def _exchange(path: Path, line: bytes) -> bytes:
-    """Send the line and return the answer. Raises OSError, also if it takes longer than TIMEOUT."""
-    deadline = time.monotonic() + TIMEOUT
+def _exchange(daemon: ControlSocket, line: bytes) -> bytes:
+    """Send the line and return the answer. Raises OSError, also if that takes too long."""
+    timeout = daemon.timeout
+    deadline = time.monotonic() + timeout
     with socket.socket(socket.AF_UNIX) as client:
         # With these timeouts, unlike settimeout's, connect waits for room in the daemon's queue
         for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
-            client.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(TIMEOUT), int(TIMEOUT % 1 * 1e6)))
-        client.connect(str(path))
+            client.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(timeout), int(timeout % 1 * 1e6)))
+        client.connect(str(daemon.path))
         with contextlib.suppress(BrokenPipeError):  # read what the daemon said before it closed
             client.sendall(line)
         answer = bytearray()

@@ -10,31 +10,31 @@ from contextlib import ExitStack
 
 from exoip.errors import ExoipError
 
-PROGRAM = "journalctl"
-
 
 class JournalError(ExoipError):
     """The journal cannot be read."""
 
 
-def from_journal(name: str | None, since: str | None, until: str | None) -> Iterator[dict[str, str]]:
+def from_journal(
+    name: str | None, since: str | None, until: str | None, program: str = "journalctl"
+) -> Iterator[dict[str, str]]:
     """Yield this host's entries of one daemon, or of all.
 
     `since` and `until`: see journalctl(1). Raises JournalError.
     """
-    words = [PROGRAM, "--output=json", "--all", "--no-pager", "--identifier=exoip"]
+    words = [program, "--output=json", "--all", "--no-pager", "--identifier=exoip"]
     words += [f"--unit=exoip@{name}.service"] if name else []
     words += [f"--since={since}"] if since else []
     words += [f"--until={until}"] if until else []
     try:
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)  # noqa: S603
     except OSError as error:
-        raise JournalError(f"cannot run {PROGRAM}: {error.strerror or error}; --input reads a file instead") from error
+        raise JournalError(f"cannot run {program}: {error.strerror or error}; --input reads a file instead") from error
     with process:
         assert process.stdout is not None  # noqa: S101
         yield from entries(process.stdout)
     if process.returncode:
-        raise JournalError(f"{PROGRAM} failed with exit status {process.returncode}, see above")
+        raise JournalError(f"{program} failed with exit status {process.returncode}, see above")
 
 
 def from_files(names: Sequence[str]) -> Iterator[dict[str, str]]:

@@ -8,6 +8,7 @@ forbids a call, raises ApiError: try again later. Shown by tests/unit/exoscale/t
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,16 +31,21 @@ def client_for(config: Config, endpoint: str) -> Client:
 
 
 def discover(
-    config: Config, connect: Connect | None = None, files: Sequence[Path] = metadata.IDENTITY_FILES
+    config: Config,
+    connect: Connect | None = None,
+    files: Sequence[Path] = metadata.IDENTITY_FILES,
+    sleep: metadata.Sleep = time.sleep,
 ) -> Topology:
     """Find out everything, in several calls, with a client from `connect`, which is then closed.
+
+    `sleep` waits between two tries of the metadata service.
 
     Raises ConfigError if the metadata service is out of reach, the Elastic IP or the group is
     unknown, or this instance or a peer is not in the zone; and ApiError.
     """
     connect = connect or (lambda endpoint: client_for(config, endpoint))
-    own_id = own_instance_id(config, files)
-    zone, endpoint = zone_and_endpoint(config)
+    own_id = own_instance_id(config, files, sleep)
+    zone, endpoint = zone_and_endpoint(config, sleep)
     with contextlib.closing(connect(endpoint)) as client:
         zone = zone or next((one.name for one in client.zones() if one.api_endpoint == endpoint), "")
         where = _where(zone, endpoint)
@@ -70,14 +76,16 @@ def refresh(config: Config, client: Client, topology: Topology) -> Topology:
     return replace(topology, members=_by_id(members), warnings=tuple(warnings))
 
 
-def own_instance_id(config: Config, files: Sequence[Path] = metadata.IDENTITY_FILES) -> str:
+def own_instance_id(
+    config: Config, files: Sequence[Path] = metadata.IDENTITY_FILES, sleep: metadata.Sleep = time.sleep
+) -> str:
     """Return the id from -i, else the metadata service, else `files`. Raises ConfigError."""
-    return config.instance_id or metadata.instance_id(config.metadata_url, files)
+    return config.instance_id or metadata.instance_id(config.metadata_url, files, sleep)
 
 
-def zone_and_endpoint(config: Config) -> tuple[str, str]:
+def zone_and_endpoint(config: Config, sleep: metadata.Sleep = time.sleep) -> tuple[str, str]:
     """Return the zone ("" if only the endpoint is given) and the API's URL. Raises ConfigError."""
-    zone = config.zone or ("" if config.api_endpoint else metadata.zone(config.metadata_url))
+    zone = config.zone or ("" if config.api_endpoint else metadata.zone(config.metadata_url, sleep))
     return zone, config.api_endpoint or f"https://api-{zone}.exoscale.com/v2"
 
 

@@ -22,6 +22,7 @@ import http.client
 import io
 import os
 import ssl
+from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -32,7 +33,7 @@ from exoip.exoscale.connection import Budget, Connection, ResponseTooLong
 
 LIMIT = 16 * 2**20  # bytes of a response's body
 CA_FOLDER = "/etc/ssl/certs"
-CA_FOLDERS_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # the certificates of CA_FOLDER in one file
+CA_FOLDERS = {"/etc/ssl/certs/ca-certificates.crt": CA_FOLDER}  # by bundle, a folder with the same certificates
 
 
 class MalformedResponse(requests.RequestException):
@@ -45,8 +46,14 @@ class Transport:
     `limit`: bytes of a response's body; `ca_file`: certificates to use instead of the system's.
     """
 
-    def __init__(self, *, limit: int = LIMIT, ca_file: str = DEFAULT_CA_BUNDLE_PATH) -> None:
-        self._limit, self._ca_file = limit, ca_file
+    def __init__(
+        self,
+        *,
+        limit: int = LIMIT,
+        ca_file: str = DEFAULT_CA_BUNDLE_PATH,
+        ca_folders: Mapping[str, str] = CA_FOLDERS,
+    ) -> None:
+        self._limit, self._ca_file, self._ca_folder = limit, ca_file, ca_folders.get(ca_file)
         self._origin: tuple[str, str] = ("", "")
         self._connection: Connection | None = None
 
@@ -72,7 +79,8 @@ class Transport:
         parts = urlsplit(url)
         if self._connection is None or self._origin != (parts.scheme, parts.netloc):
             self.close()
-            tls = _tls(self._ca_file, os.stat(self._ca_file).st_mtime_ns) if parts.scheme == "https" else None
+            changed = os.stat(self._ca_file).st_mtime_ns if parts.scheme == "https" else 0
+            tls = _tls(self._ca_file, self._ca_folder, changed) if parts.scheme == "https" else None
             port = parts.port or (http.client.HTTPS_PORT if tls else http.client.HTTP_PORT)
             self._origin = (parts.scheme, parts.netloc)
             self._connection = Connection(parts.hostname or "", port, tls)
@@ -85,12 +93,11 @@ class Transport:
 
 
 @lru_cache(1)
-def _tls(ca_file: str, _changed: int) -> ssl.SSLContext:
+def _tls(ca_file: str, folder: str | None, _changed: int) -> ssl.SSLContext:
     """Return the context that all connections share: loading certificates takes a MiB each time.
 
     Debian has them in a folder too, from which OpenSSL loads only those that it needs.
     """
-    folder = CA_FOLDER if ca_file == CA_FOLDERS_BUNDLE else None
     tls = ssl.create_default_context(cafile=None if folder else ca_file, capath=folder)
     tls.set_alpn_protocols(["http/1.1"])
     return tls

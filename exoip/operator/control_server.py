@@ -64,7 +64,7 @@ class _Connection(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         """Answer line by line, until the client is done or its time is over."""
-        self._ends = time.monotonic() + CLIENT_TIME
+        self._ends = time.monotonic() + self.server.client_time
         credentials = self.request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         uid = _CREDENTIALS.unpack(credentials)[1]
         received = b""
@@ -94,16 +94,16 @@ class _Connection(socketserver.BaseRequestHandler):
 class ControlServer(socketserver.ThreadingUnixStreamServer):
     """Serves the socket at `path` from now on.
 
-    `answer` returns the line that answers a line of a user; it raises nothing. Raises ConfigError
-    if the socket cannot be bound.
+    `answer` returns the line that answers a line of a user; it raises nothing. `client_time`: seconds
+    that a client has. Raises ConfigError if the socket cannot be bound.
     """
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = MOST_WAITING
 
-    def __init__(self, path: str, answer: Callable[[bytes, int], bytes]) -> None:
-        self._path, self._answer = path, answer
+    def __init__(self, path: str, answer: Callable[[bytes, int], bytes], client_time: float = CLIENT_TIME) -> None:
+        self._path, self._answer, self.client_time = path, answer, client_time
         self._answering = threading.Lock()
         self._room = threading.Semaphore(MOST_CLIENTS)
         super().__init__(path, _Connection)

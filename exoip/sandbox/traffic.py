@@ -45,11 +45,13 @@ class Traffic:
         targets: Mapping[str, Address],
         *,
         limit: int = 256,
+        drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
         self._holders = holders
         self._listen = listen
         self._targets = targets
         self._limit = limit
+        self._drain_seconds = drain_seconds
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._threads: set[threading.Thread] = set()
@@ -137,7 +139,7 @@ class Traffic:
         target = None
         try:
             target = self._connect()
-            if target is not None and _pump(client, target):
+            if target is not None and _pump(client, target, self._drain_seconds):
                 client.close()
         finally:
             with self._lock:
@@ -168,7 +170,7 @@ class Traffic:
         return target
 
 
-def _pump(client: socket.socket, target: socket.socket) -> bool:
+def _pump(client: socket.socket, target: socket.socket, drain_seconds: float) -> bool:
     """Forward bytes both ways until both sides have finished; return False if a side broke off or
     fell silent.
     """
@@ -179,7 +181,7 @@ def _pump(client: socket.socket, target: socket.socket) -> bool:
             selector.register(one, selectors.EVENT_READ)
         try:
             while selector.get_map():
-                ready = selector.select(IDLE_SECONDS if len(selector.get_map()) == len(sides) else DRAIN_SECONDS)
+                ready = selector.select(IDLE_SECONDS if len(selector.get_map()) == len(sides) else drain_seconds)
                 if not ready:
                     return target.fileno() not in selector.get_map()
                 for key, _ in ready:

@@ -160,19 +160,17 @@ def test_variables_of_the_shell_do_not_count_but_credentials_do(place: Place, mo
     assert "credential" in place.found()[0].text
 
 
-def test_a_file_that_the_daemon_cannot_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "GROUP", next(g.gr_name for g in check.grp.getgrall() if g.gr_gid == os.getgid()))
+def test_a_file_that_the_daemon_cannot_read(place: Place) -> None:
+    own = next(group.gr_name for group in check.grp.getgrall() if group.gr_gid == os.getgid())
     path = place.file
     for mode, cures in ((0o640, 0), (0o604, 0), (0o440, 0), (0o600, 1)):
         path.chmod(mode)
-        assert ["chmod 0640" in one.cure for one in check.file_access(path)] == [True] * cures, oct(mode)
+        assert ["chmod 0640" in one.cure for one in check.file_access(path, own)] == [True] * cures, oct(mode)
     other = next(group.gr_name for group in check.grp.getgrall() if group.gr_gid not in (os.getgid(), *os.getgroups()))
-    monkeypatch.setattr(check, "GROUP", other)
     path.chmod(0o640)
-    (found,) = check.file_access(path)
+    (found,) = check.file_access(path, other)
     assert f"chown root:{other}" in found.cure
-    monkeypatch.setattr(check, "GROUP", "no-such-group-here")
-    assert list(check.file_access(path)) == []
+    assert list(check.file_access(path, "no-such-group-here")) == []
 
 
 @pytest.mark.slow

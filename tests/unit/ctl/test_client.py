@@ -8,13 +8,13 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import pytest
 
-from exoip.ctl import client
 from exoip.ctl.client import ControlSocket, NoAnswer, Rejected, find_socket, list_sockets, requester, send
 from exoip.ctl.terminal import CRITICAL, UNKNOWN
 from tests.support.waiting import PATIENCE
@@ -123,21 +123,20 @@ def full_queue(path: Path) -> Iterator[tuple[socket.socket, contextlib.ExitStack
         yield listener, stack
 
 
-def test_a_hanging_daemon_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "TIMEOUT", 0.2)
+def test_a_hanging_daemon_is_given_up(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as hangs:
         hangs.bind(str(tmp_path / "hangs"))
         hangs.listen(8)
-        fails(ControlSocket("web", tmp_path / "hangs"), "did not answer within", CRITICAL)
+        fails(ControlSocket("web", tmp_path / "hangs", 0.2), "did not answer within", CRITICAL)
     with full_queue(tmp_path / "full"):
-        fails(ControlSocket("web", tmp_path / "full"), "did not answer within", CRITICAL)
+        fails(ControlSocket("web", tmp_path / "full", 0.2), "did not answer within", CRITICAL)
 
     def drip(connection: socket.socket) -> None:
         while not one.stopping.wait(0.02):
             connection.sendall(b" ")
 
     with FakeDaemon(tmp_path, drip) as one:
-        fails(one.control, "did not answer within", CRITICAL)
+        fails(replace(one.control, timeout=0.2), "did not answer within", CRITICAL)
 
 
 def test_a_daemon_with_a_full_queue_is_waited_for(tmp_path: Path) -> None:

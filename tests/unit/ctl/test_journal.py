@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from exoip.ctl import journal
 from exoip.ctl.journal import JournalError, entries, from_files, from_journal
 
 
 @pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def program(tmp_path: Path) -> Path:
     """A journalctl of the test's own: it prints its words, and what the file `prints` beside it
     has, and ends with `ends`.
     """
@@ -28,7 +27,6 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.chmod(0o755)
     (tmp_path / "prints").write_text("")
     (tmp_path / "ends").write_text("0")
-    monkeypatch.setattr(journal, "PROGRAM", str(path))
     return tmp_path
 
 
@@ -44,7 +42,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_journalctl_is_asked(
     program: Path, name: str | None, since: str | None, until: str | None, words: list[str]
 ) -> None:
-    (asked,) = from_journal(name, since, until)
+    (asked,) = from_journal(name, since, until, str(program / "journalctl"))
     always = ["--output=json", "--all", "--no-pager", "--identifier=exoip"]
     assert asked["WORDS"] == " ".join([*always, *words])
 
@@ -52,16 +50,15 @@ def test_what_journalctl_is_asked(
 def test_what_it_prints_is_read_until_its_end(program: Path) -> None:
     (program / "prints").write_text('{"A": "1"}\n{"A": "2"}\n')
     (program / "ends").write_text("3")
-    read = from_journal(None, None, None)
+    read = from_journal(None, None, None, str(program / "journalctl"))
     assert [next(read).get("A") for _ in range(3)] == [None, "1", "2"]
     with pytest.raises(JournalError, match="failed with exit status 3, see above"):
         next(read)
 
 
-def test_without_it_there_is_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "PROGRAM", "/nowhere/journalctl")
+def test_without_it_there_is_another_way() -> None:
     with pytest.raises(JournalError, match=r"cannot run /nowhere/journalctl: No such file or directory; --input"):
-        list(from_journal(None, None, None))
+        list(from_journal(None, None, None, "/nowhere/journalctl"))
 
 
 def test_the_real_one_understands_the_words(capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from exoip.config import parse
 from exoip.config.options import Config
 from exoip.errors import ApiForbidden, ApiNotFound, ApiUnavailable, ApiUnreachable, ConfigError
-from exoip.exoscale import discovery, metadata, models
+from exoip.exoscale import discovery, models
 from exoip.exoscale.client import Client
 from exoip.exoscale.discovery import client_for, discover, refresh
 from exoip.exoscale.models import SecurityGroup
@@ -60,7 +60,7 @@ class World:
         return parse.parse([*given, *arguments], {})
 
     def discover(self, *arguments: str, **kwargs: object) -> Topology:
-        return discover(self.config(*arguments, **kwargs), files=())
+        return discover(self.config(*arguments, **kwargs), files=(), sleep=lambda _: None)
 
     def member(self, name: str, address: str, port: int = PORT) -> Member:
         return Member(self.id(name), address, port, name)
@@ -75,11 +75,6 @@ def world() -> Iterator[World]:
     made = World()
     with made.server:
         yield made
-
-
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch):
-    monkeypatch.setattr(metadata, "PAUSE", 0.0)
 
 
 def by_id(*members: Member) -> tuple[Member, ...]:

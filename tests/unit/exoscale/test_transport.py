@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 import pytest
 import requests
 
-from exoip.exoscale import connection, transport
+from exoip.exoscale import connection
 from exoip.exoscale.transport import LIMIT, MalformedResponse, Transport
 from tests.support.certificate import Certificate
 from tests.support.raw_server import Peer, RawServer, answer
+from tests.support.waiting import PATIENCE
 
-SECONDS = 0.4  # what an exchange may take here
+SECONDS = 0.4  # what an exchange may take that is to time out
 BOUND = 12 * SECONDS  # the most that it takes: far above the hiccups of a busy machine
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -33,7 +34,7 @@ def client() -> Iterator[Transport]:
         yield made
 
 
-def get(client: Transport, url: str, seconds: float = SECONDS, **kwargs: object) -> requests.Response:
+def get(client: Transport, url: str, seconds: float = PATIENCE, **kwargs: object) -> requests.Response:
     return client.send(requests.Request("GET", url, **kwargs).prepare(), seconds)  # type: ignore[arg-type]
 
 
@@ -94,13 +95,13 @@ class TestTime:
 
         with RawServer(handler) as server:
             with times_out():
-                get(client, server.url)
+                get(client, server.url, SECONDS)
             assert len(server.peers) == 1, "a time-out is never retried"
 
     def test_a_dripped_tls_handshake_is_bounded_too(self, client):
         hello = b"\x16\x03\x03\x40\x00" + b"\x02" * 1000
         with RawServer(lambda peer: peer.drip(hello, SECONDS / 50)) as server, times_out():
-            get(client, server.url.replace("http:", "https:"))
+            get(client, server.url.replace("http:", "https:"), SECONDS)
 
     def test_a_listener_that_accepts_nothing_is_bounded(self, client):
         with contextlib.ExitStack() as stack:
@@ -111,7 +112,7 @@ class TestTime:
                 filler.setblocking(False)
                 filler.connect_ex(address)
             with times_out():
-                get(client, f"http://127.0.0.1:{address[1]}")
+                get(client, f"http://127.0.0.1:{address[1]}", SECONDS)
 
 
 class TestSize:
@@ -240,7 +241,7 @@ class TestReuse:
         with self.after_one(second, third) as server:
             get(client, server.url)
             with pytest.raises(error):
-                get(client, server.url)
+                get(client, server.url, SECONDS if error is requests.Timeout else PATIENCE)
             assert [len(peer.requests) for peer in server.peers] == requests_received
 
     def test_a_fresh_connection_that_dies_is_not_retried(self, client):
@@ -287,7 +288,7 @@ class TestReuse:
 
         with RawServer(handler) as server:
             with times_out():
-                get(client, server.url)
+                get(client, server.url, SECONDS)
             release.set()
             assert get(client, server.url).content == b"new"
 
@@ -338,7 +339,7 @@ class TestNames:
         names.go.clear()
         for _ in range(3):
             with times_out():
-                get(client, "http://api.invalid")
+                get(client, "http://api.invalid", SECONDS)
         assert names.asked == 1
 
     def test_a_failing_lookup_names_the_host(self, client, names):
@@ -388,17 +389,14 @@ class TestTls:
         self.accepted(Transport(ca_file=str(certificate.path)), server.url)
         assert len(server.peers) == 1
 
-    def test_of_debians_certificates_only_those_that_are_needed_are_loaded(
-        self, server, certificate, tmp_path, monkeypatch
-    ):
+    def test_of_debians_certificates_only_those_that_are_needed_are_loaded(self, server, certificate, tmp_path):
         """From the folder, by the hash of the name; one that is not there is rejected."""
         bundle = tmp_path / "ca-certificates.crt"
         bundle.write_text("nobody reads this")
-        monkeypatch.setattr(transport, "CA_FOLDER", str(tmp_path))
-        monkeypatch.setattr(transport, "CA_FOLDERS_BUNDLE", str(bundle))
-        self.rejected(Transport(ca_file=str(bundle)), server.url)
+        folders = {str(bundle): str(tmp_path)}
+        self.rejected(Transport(ca_file=str(bundle), ca_folders=folders), server.url)
         (tmp_path / certificate.hashed_name).symlink_to(certificate.path)
-        self.accepted(Transport(ca_file=str(bundle)), server.url)
+        self.accepted(Transport(ca_file=str(bundle), ca_folders=folders), server.url)
 
     def test_certificates_are_loaded_once_and_again_when_they_change(self, tmp_path, certificate, monkeypatch):
         bundle = tmp_path / "bundle"

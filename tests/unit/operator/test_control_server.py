@@ -16,7 +16,7 @@ import pytest
 
 from exoip.errors import ConfigError
 from exoip.operator import control_server
-from exoip.operator.control_server import LONGEST_REQUEST, MOST_CLIENTS, ControlServer, start
+from exoip.operator.control_server import CLIENT_TIME, LONGEST_REQUEST, MOST_CLIENTS, ControlServer, start
 from tests.support.waiting import PATIENCE, until
 
 
@@ -27,11 +27,11 @@ def echo(line: bytes, uid: int) -> bytes:
 class Served:
     """A socket that answers every line with that line and the user id, and keeps the lines."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, client_time: float = CLIENT_TIME) -> None:
         self.path = str(folder / "control")
         self.asked: list[bytes] = []
         self.answer_with = b""
-        self.server = ControlServer(self.path, self._answer)
+        self.server = ControlServer(self.path, self._answer, client_time)
 
     def _answer(self, line: bytes, uid: int) -> bytes:
         self.asked.append(line)
@@ -55,12 +55,15 @@ def server_threads() -> int:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    one = Served(tmp_path)
+def served(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
+    one = Served(tmp_path, getattr(request, "param", CLIENT_TIME))
     yield one
     one.server.close()
     one.server.thread.join(PATIENCE)
     assert not one.server.thread.is_alive()
+
+
+impatient = pytest.mark.parametrize("served", [0.2], indirect=True)  # seconds that a client has
 
 
 def test_a_line_is_answered_by_a_line_and_the_user_is_known(served: Served) -> None:
@@ -106,8 +109,8 @@ def test_clients_that_hang_up_disturb_nobody(served: Served) -> None:
     assert served.ask(b"still there").startswith(b"still there")
 
 
-def test_silent_clients_are_dropped_in_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_server, "CLIENT_TIME", 0.2)
+@impatient
+def test_silent_clients_are_dropped_in_time(served: Served) -> None:
     silent = [served.connect() for _ in range(2 * MOST_CLIENTS)]
     assert served.ask(b"my turn").startswith(b"my turn")
     for client in silent:
@@ -115,8 +118,8 @@ def test_silent_clients_are_dropped_in_time(served: Served, monkeypatch: pytest.
         client.close()
 
 
-def test_a_client_that_drips_is_dropped_in_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_server, "CLIENT_TIME", 0.2)
+@impatient
+def test_a_client_that_drips_is_dropped_in_time(served: Served) -> None:
 
     def refused() -> bool:
         try:
@@ -128,8 +131,8 @@ def test_a_client_that_drips_is_dropped_in_time(served: Served, monkeypatch: pyt
         until(refused, "it is dropped")
 
 
-def test_a_client_that_does_not_read_is_dropped_in_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_server, "CLIENT_TIME", 0.2)
+@impatient
+def test_a_client_that_does_not_read_is_dropped_in_time(served: Served) -> None:
     served.answer_with = b"z" * 10_000_000 + b"\n"
     with served.connect() as deaf:
         deaf.sendall(b"one\n")

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from exoip.sandbox import traffic as traffic_module
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.traffic import REFUSED, Traffic
 from exoip.sandbox.zone import Zone
@@ -162,10 +161,12 @@ def test_a_target_that_breaks_off_is_passed_on_as_a_reset() -> None:
         client.close()
 
 
-def test_a_client_that_finishes_does_not_keep_a_frozen_target_forever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traffic_module, "DRAIN_SECONDS", 0.05)
+def test_a_client_that_finishes_does_not_keep_a_frozen_target_forever() -> None:
     before = threading.active_count()
-    with socket.create_server(FREE) as frozen, Traffic(lambda: ["i"], FREE, {"i": frozen.getsockname()}) as traffic:
+    with (
+        socket.create_server(FREE) as frozen,
+        Traffic(lambda: ["i"], FREE, {"i": frozen.getsockname()}, drain_seconds=0.05) as traffic,
+    ):
         client = socket.create_connection(traffic.address, PATIENCE)
         until(lambda: threading.active_count() == before + 2, "the end of a connection")
         client.close()
