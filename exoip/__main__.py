@@ -68,7 +68,9 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def once(config: Config) -> int:
-    """Attach the Elastic IP to this instance, or detach it, and wait until the API shows the result."""
+    """Attach the Elastic IP to this instance, or detach it, and wait until the API shows the
+    result.
+    """
     topology = discovery.discover(config)
     client = discovery.client_for(config, topology.endpoint)
     attach = config.mode is Mode.ATTACH

@@ -17,8 +17,8 @@ DEFAULT_PORT = 12345
 class Peer:
     """One node given by `-p`.
 
-    `address`: an IPv4 or IPv6 literal in its canonical form. `port`: None for the port that we bind.
-    `instance_id`: a lower-case UUID, or None to ask the API for it.
+    `address`: an IPv4 or IPv6 literal in its canonical form. `port`: None for the port that we
+    bind. `instance_id`: a lower-case UUID, or None to ask the API for it.
     """
 
     address: str

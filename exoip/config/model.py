@@ -7,7 +7,8 @@ from enum import StrEnum
 
 from exoip.errors import ConfigError
 
-LOWEST_PRIORITY, HIGHEST_PRIORITY = 1, 252  # 0 and 253 to 255 mean something else on the wire
+LOWEST_PRIORITY = 1  # 0 on the wire means: holds, and is protected
+HIGHEST_PRIORITY = 252  # 253 to 255 on the wire mean: unfit, or leaving
 
 
 class Mode(StrEnum):
@@ -22,8 +23,8 @@ class Mode(StrEnum):
 class HealthCheck:
     """One health check.
 
-    `kind`: command, tcp or http; `target`: the shell line, host:port or URL; `host` and `port`: for tcp only.
-    `interval`, `timeout`: seconds; `rise`, `fall`: results in a row.
+    `kind`: command, tcp or http; `target`: the shell line, host:port or URL; `host` and `port`: for
+    tcp only. `interval`, `timeout`: seconds; `rise`, `fall`: results in a row.
     """
 
     kind: str

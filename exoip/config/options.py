@@ -2,7 +2,8 @@
 """The option table: each field of `Config` that an option fills is declared as that option's row.
 
 A new option is a row here and the code that reads the field. The command line, the environment, the
-file, credentials, `--help`, `exoip -n`, reloads, the remembered topology and the status follow from it.
+file, credentials, `--help`, `exoip -n`, reloads, the remembered topology and the status follow from
+it.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ class Kind(Enum):
 class Option:
     """One row of the table.
 
-    `name`: the long name without dashes, the same in the file. `short`: without its dash. `read`: turns
-    text into a value. `help`: the line in --help. `default`: as a user would write it, or None;
-    `otherwise`: what happens without a value, in words; `absent`: the value of the field then.
-    `also`: environment variables to try after IF_NAME; `credential`: the systemd credential to try
-    after those. `repeats`: may be given more than once. `reload`: whether a reload may change it.
-    `discovery`: whether a remembered topology is void if it changes. `status`: whether the status
-    shows it. `field`: the name of the field of `Config`, if any.
+    `name`: the long name without dashes, the same in the file. `short`: without its dash. `read`:
+    turns text into a value. `help`: the line in --help. `default`: as a user would write it, or
+    None; `otherwise`: what happens without a value, in words; `absent`: the value of the field
+    then. `also`: environment variables to try after IF_NAME; `credential`: the systemd credential
+    to try after those. `repeats`: may be given more than once. `reload`: whether a reload may
+    change it. `discovery`: whether a remembered topology is void if it changes. `status`: whether
+    the status shows it. `field`: the name of the field of `Config`, if any.
     """
 
     name: str
@@ -123,9 +124,10 @@ def flag(name: str, short: str | None, help: str, default: str = "no", **rest: A
 class Config:
     """The configuration, checked and frozen. `parse.parse` makes it.
 
-    Times are in seconds, `dead_ratio` in advertisement intervals. `preempt_delay`: inf if `no_preempt`.
-    `auth_mode`: None without a key. `warnings`: one sentence each. `sources`: by option name "command
-    line", "environment IF_X", "credential api-key", "file /etc/..., line 3" or "default".
+    Times are in seconds, `dead_ratio` in advertisement intervals. `preempt_delay`: inf if
+    `no_preempt`. `auth_mode`: None without a key. `warnings`: one sentence each. `sources`: by
+    option name "command line", "environment IF_X", "credential api-key", "file /etc/..., line 3" or
+    "default".
     """
 
     # fmt: off

@@ -25,9 +25,10 @@ _SHORTEST_TO_HIDE = 4  # characters; no real secret is that short, and to star o
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
     """Return the configuration from `argv` (without the program's name) and the environment.
 
-    The command line overrides the environment and credentials, these override the file, and the file
-    overrides the default. UsageError: the command line is wrong. ConfigError: something else is wrong
-    or missing. Neither contains a secret. SystemExit(0): --help or --version has been printed.
+    The command line overrides the environment and credentials, these override the file, and the
+    file overrides the default. UsageError: the command line is wrong. ConfigError: something else
+    is wrong or missing. Neither contains a secret. SystemExit(0): --help or --version has been
+    printed.
     """
     found = Collected()
     try:

@@ -1,8 +1,9 @@
 """Collects the text of each option from command line, environment, credentials and file.
 
-configargparse parses them and decides which wins. It is helped twice: credentials are given to it as
-variables, and a value is joined to its option, because argparse takes one with a dash for an option.
-No message here contains a value, because it might be a secret; those of argparse are never shown.
+configargparse parses them and decides which wins. It is helped twice: credentials are given to it
+as variables, and a value is joined to its option, because argparse takes one with a dash for an
+option. No message here contains a value, because it might be a secret; those of argparse are never
+shown.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def error_for(*sources: str) -> type[ConfigError]:
 class Collected:
     """What was found. `settings`: by option name, defaults included.
 
-    `secrets`: every secret seen, also those that do not win. It is filled first, so that whoever catches
-    an error can take them out of its message.
+    `secrets`: every secret seen, also those that do not win. It is filled first, so that whoever
+    catches an error can take them out of its message.
     """
 
     settings: dict[str, Setting] = field(default_factory=dict)
@@ -65,8 +66,8 @@ class Collected:
 def collect(argv: Sequence[str], environ: Mapping[str, str], found: Collected) -> None:
     """Fill `found`. SystemExit(0): --help or --version was given and has been printed.
 
-    UsageError: an unknown option, a missing value, a stray word. ConfigError: a file or credential that
-    cannot be read, or a line of the file that is not understood.
+    UsageError: an unknown option, a missing value, a stray word. ConfigError: a file or credential
+    that cannot be read, or a line of the file that is not understood.
     """
     words = list(_join(argv, found))
     given = _parse(words)
@@ -230,8 +231,8 @@ def _is_public(path: Path) -> bool:
 class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
     """Parses `name = value` lines and keeps the line of each name.
 
-    A `#` or `;` at the beginning of a line, or a `#` after a blank, begins a comment; quotes around a
-    value keep a `#` in it.
+    A `#` or `;` at the beginning of a line, or a `#` after a blank, begins a comment; quotes around
+    a value keep a `#` in it.
     """
 
     def __init__(self, path: str, found: Collected) -> None:

@@ -1,8 +1,8 @@
 """Reads the text of one option: words, numbers, names, secrets. `addresses` reads the others.
 
 A reader takes stripped, non-empty text and returns the value, or raises ValueError with what is
-allowed ("must be ..."); the caller adds the option, the text and its source. Readers resolve no name
-and open no file.
+allowed ("must be ..."); the caller adds the option, the text and its source. Readers resolve no
+name and open no file.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class Secret:
 
 
 def quote(text: str, longest: int = 80) -> str:
-    """Quote a text for an error: on one line, at most `longest` characters, without a URL's user and password."""
+    """Quote a text for an error: on one line, at most `longest` characters, without a URL's user
+    and password.
+    """
     text = re.sub(r"//[^/]*@", "//****@", text)
     return repr(text if len(text) <= longest else text[: longest - 3] + "...")
 

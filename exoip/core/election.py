@@ -118,7 +118,9 @@ class Election:
         return events + self.decide(now, *cause)
 
     def stalled(self, now: float, slept: float) -> list[Event]:
-        """Listen again after not running for `slept` seconds; every peer has a whole dead time to be heard."""
+        """Listen again after not running for `slept` seconds; every peer has a whole dead time to
+        be heard.
+        """
         self.listen_until = now + self.config.dead_time
         for peer in self.peers.values():
             if peer.alive:

@@ -17,8 +17,8 @@ Clear    A master known to hold detaches the others that hold. Its knowledge of 
          - after an interval and 4 s, if it fell silent while it was taking over from this node. If
            it is dead, this must not take long. If it is cut off, it clears this node at once, and
            if both cleared at once nobody would hold (16d).
-         A master that has not detached a silent holder 15 s after that was due steps aside for a fit
-         peer, whatever it waits for. Shown by 10, 44, 45, 48, TestClear.
+         A master that has not detached a silent holder 15 s after that was due steps aside for a
+         fit peer, whatever it waits for. Shown by 10, 44, 45, 48, TestClear.
 Release  A backup that holds detaches itself after a read, begun since it is a backup to this
          master, shows that the master holds, and the master is heard after that read. (The holder
          detaches itself, because a master that detaches a holder which is just attaching again
@@ -132,7 +132,9 @@ class Mutations:
     # -- the next call ------------------------------------------------------------------------------------------------
 
     def next(self, now: float) -> tuple[Call | None, float]:
-        """Return the wanted call and mark the lane busy, or None and when to ask again (inf: if woken)."""
+        """Return the wanted call and mark the lane busy, or None and when to ask again (inf: if
+        woken).
+        """
         if self._in_flight is not None:
             return None, math.inf
         if (operation := self._operation) is None:

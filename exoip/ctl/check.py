@@ -101,7 +101,9 @@ def examine(daemon: ControlSocket, file: Path, credentials: Path) -> Iterator[Fi
 
 
 def _guarded(about: str, findings: Iterator[Finding]) -> Iterator[Finding]:
-    """Yield the findings, the last one for an error: a wrong configuration, or what cannot be checked."""
+    """Yield the findings, the last one for an error: a wrong configuration, or what cannot be
+    checked.
+    """
     try:
         yield from findings
     except ConfigError as error:

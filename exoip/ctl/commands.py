@@ -49,7 +49,7 @@ def show_status(options: Namespace, environ: Mapping[str, str], out: TextIO) -> 
 
 
 def _state(daemon: ControlSocket) -> dict[str, Any]:
-    """Return one of the `instances` of the JSON output: a daemon's name, level, error and status."""
+    """Return a daemon's entry in the JSON output: its name, level, error and status."""
     try:
         state = send(daemon, "status")["status"]
     except (NoAnswer, Rejected) as error:

@@ -65,7 +65,7 @@ def _facts(state: State) -> Iterator[tuple[str, str]]:
 
 
 def _end(reason: State, now: float) -> str:
-    """Return when a reason to be unfit ends, if it is known: at a time, or by `exoipctl undrain`."""
+    """Return when a reason to be unfit ends, if known: at a time, or by `exoipctl undrain`."""
     if reason["until"] is not None:
         return f", for another {duration(reason['until'] - now)}"
     return ", until `exoipctl undrain`" if reason.get("cause") == "operator" else ""

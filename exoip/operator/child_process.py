@@ -88,7 +88,7 @@ class Child:
         return last_line(self._tail)
 
     def problem(self, *, timeout: float | None = None) -> str:
-        """Return "" if it exited with 0, else what went wrong; `timeout`: it did not end in time."""
+        """Return "" if it exited with 0, else why not; `timeout`: it did not end in time."""
         if timeout is not None:
             what = f"no end within {timeout:g} s"
         elif not self.code:
@@ -107,8 +107,8 @@ class Child:
     def end(self, stop: threading.Event) -> bool:
         """End it and its process group, with SIGTERM first; return whether it is gone.
 
-        SIGKILL follows after GRACE. Waits 2 * GRACE at most. If the kernel does not release it yet (a disk that hangs), the
-        result is False: call again. If `stop` is set there is no SIGTERM.
+        SIGKILL follows after GRACE. Waits 2 * GRACE at most. If the kernel does not release it yet
+        (a disk that hangs), the result is False: call again. If `stop` is set there is no SIGTERM.
         """
         if not self.ended and not self._killed and not stop.is_set():
             self._signal(signal.SIGTERM)

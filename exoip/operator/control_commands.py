@@ -30,7 +30,9 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ControlledNode:
-    """A node that takes part. `facts` returns what else is known, `display_name` an instance's name."""
+    """A node that takes part. `facts` returns what else is known, `display_name` an instance's
+    name.
+    """
 
     node: Node
     facts: Callable[[], StatusInput]

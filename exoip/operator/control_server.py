@@ -2,8 +2,8 @@
 
 Nobody who connects can delay anything. The socket has threads of its own; nothing waits for them
 and the watchdog does not watch them. At most MOST_CLIENTS are served at a time; others wait in the
-kernel's queue. Each has CLIENT_TIME seconds, a request has a maximum size, and requests are answered
-one at a time with a pause after each. The mode of the socket, 0660, and that of its folder
+kernel's queue. Each has CLIENT_TIME seconds, a request has a maximum size, and requests are
+answered one at a time with a pause after each. The mode of the socket, 0660, and that of its folder
 decide who may connect. Shown by tests/unit/operator/test_control_server.py.
 """
 
@@ -94,8 +94,8 @@ class _Connection(socketserver.BaseRequestHandler):
 class ControlServer(socketserver.ThreadingUnixStreamServer):
     """Serves the socket at `path` from now on.
 
-    `answer` returns the line that answers a line of a user; it raises nothing. `client_time`: seconds
-    that a client has. Raises ConfigError if the socket cannot be bound.
+    `answer` returns the line that answers a line of a user; it raises nothing. `client_time`:
+    seconds that a client has. Raises ConfigError if the socket cannot be bound.
     """
 
     daemon_threads = True

@@ -6,8 +6,8 @@
 
 Nothing waits for the program. If the changes come faster than it runs, the oldest waiting ones are
 skipped and the next call says how many: the newest state is never lost. A call that fails is
-repeated once, unless a newer state waits. A call that exceeds its timeout has failed, and its process
-group is killed before the next call. Shown by tests/unit/operator/test_hooks.py and
+repeated once, unless a newer state waits. A call that exceeds its timeout has failed, and its
+process group is killed before the next call. Shown by tests/unit/operator/test_hooks.py and
 tests/process/test_addons.py.
 """
 

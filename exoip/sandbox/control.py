@@ -2,12 +2,12 @@
 people.
 
     GET    /sandbox/state                 instances, holders, faults, latencies, counts
-    GET    /sandbox/record?since=INDEX    {"entries": […], "next": INDEX of the next one, "now", "wall"}
+    GET    /sandbox/record?since=INDEX    {"entries": […], "next": INDEX, "now", "wall"}
     POST   /sandbox/fault                 the fields of `faults.Fault`, its `match` an object;
                                           `for` seconds instead of `until`;
                                           returns {"fault": NUMBER}
     DELETE /sandbox/fault[?fault=NUMBER]  remove one fault, or all (also: /sandbox/faults)
-    POST   /sandbox/latency               {"seconds": 0.1, "key": "EXO…"}, without a key for all others
+    POST   /sandbox/latency               {"seconds": 0.1, "key": "EXO…"}; no key: all others
     POST   /sandbox/instance              {"do": "add", "name": "d", "public_ip": "127.0.0.14",
                                            "groups": ["web"]}
                                           {"do": "remove" | "attach" | "detach", "instance": NAME}

@@ -41,8 +41,9 @@ COMMANDS = {"attach": "attach-instance-to-elastic-ip", "detach": "detach-instanc
 class Plan(TypedDict, total=False):
     """How an operation will go. `key` is the API key that started it.
 
-    `seconds` overrides `operation_seconds` (infinite: the operation never ends). With a `reason` the
-    operation fails with it and changes nothing; with `expires` it ends in the state timeout instead.
+    `seconds` overrides `operation_seconds` (infinite: the operation never ends). With a `reason`
+    the operation fails with it and changes nothing; with `expires` it ends in the state timeout
+    instead.
     """
 
     key: str

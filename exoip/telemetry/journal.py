@@ -1,6 +1,7 @@
 """Write every event as one log entry: in the journal with fields, or as a line on a stream.
 
-An entry has the MESSAGE_ID of its event (`messages`), a syslog priority, a sentence and these fields:
+An entry has the MESSAGE_ID of its event (`messages`), a syslog priority, a sentence and these
+fields:
 
     EXOIP_TIME      Unix seconds of the event itself, however late it is written
     EXOIP_EIP, EXOIP_INSTANCE (this node), EXOIP_EVENT, EXOIP_REASON

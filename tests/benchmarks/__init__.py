@@ -1,1 +1,3 @@
-"""How fast, and at what cost: real nodes on loopback against the simulated zone, and one node in virtual time."""
+"""How fast, and at what cost: real nodes on loopback against the simulated zone, and one node in
+virtual time.
+"""

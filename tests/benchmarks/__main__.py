@@ -1,9 +1,11 @@
-"""How fast the Elastic IP moves, over TLS and as the unit runs the daemon: each figure as a distribution, the machine's noise beside it.
+"""How fast the Elastic IP moves, over TLS and as the unit runs the daemon: each figure as a
+distribution, the machine's noise beside it.
 
-Prints a table and keeps every sample in build/bench.json (with --short in build/bench-short.json), where a part that is measured again
-replaces its older self: what was interrupted goes on with --only. Exits 1 when something happened that must never happen; times are only
-printed beside their targets. All parts take some 20 minutes; beside them deaths-idle and deaths-busy take ten each, and are run only
-when asked for. What the parts are: tests/benchmarks/README.md.
+Prints a table and keeps every sample in build/bench.json (with --short in build/bench-short.json),
+where a part that is measured again replaces its older self: what was interrupted goes on with
+--only. Exits 1 when something happened that must never happen; times are only printed beside their
+targets. All parts take some 20 minutes; beside them deaths-idle and deaths-busy take ten each, and
+are run only when asked for. What the parts are: tests/benchmarks/README.md.
 """
 
 from __future__ import annotations

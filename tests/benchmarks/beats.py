@@ -1,4 +1,6 @@
-"""What one heartbeat costs who receives it and who sends it: processor time of the thread, real sockets, everything included."""
+"""What one heartbeat costs who receives it and who sends it: processor time of the thread, real
+sockets, everything included.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The cluster of the benchmarks: as in production each daemon speaks TLS to the zone and runs as its unit says, niceness included.
+"""The cluster of the benchmarks: as in production each daemon speaks TLS to the zone and runs as
+its unit says, niceness included.
 
-A call takes 100 ms and an operation 200 ms unless said otherwise, as a plausible API does. `accepted` are the moments at which the zone
-accepted a connection.
+A call takes 100 ms and an operation 200 ms unless said otherwise, as a plausible API does.
+`accepted` are the moments at which the zone accepted a connection.
 """
 
 from __future__ import annotations

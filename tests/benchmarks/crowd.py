@@ -1,6 +1,8 @@
-"""Many peers in one process: each beats from an address of its own, once an interval, evenly spread over it.
+"""Many peers in one process: each beats from an address of its own, once an interval, evenly spread
+over it.
 
-python -m tests.benchmarks.crowd TARGET PORT INTERVAL     the heartbeats on stdin, a line each: ADDRESS HEX
+python -m tests.benchmarks.crowd TARGET PORT INTERVAL     the heartbeats on stdin, a line each:
+ADDRESS HEX
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Run exoip as `node` does, trusting the certificates in FOLDER: `python -m tests.benchmarks.daemon FOLDER WORD...`."""
+"""Run exoip as `node` does, trusting the certificates in FOLDER: `python -m tests.benchmarks.daemon
+FOLDER WORD...`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A figure: samples with their median, p99 and worst, what they should be, and the table and the JSON of many."""
+"""A figure: samples with their median, p99 and worst, what they should be, and the table and the
+JSON of many.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ HEAD = ("", "samples", "median", "p99", "worst", "target", "")
 
 @dataclass(slots=True)
 class Figure:
-    """One line of the table. Samples of "ms" and "us" are in seconds, of "MiB" in KiB, all others in their own unit.
+    """One line of the table. Samples of "ms" and "us" are in seconds, of "MiB" in KiB, all others
+    in their own unit.
 
-    `must`: what must never happen, whatever the machine; missing the target is an error then, not just slow.
+    `must`: what must never happen, whatever the machine; missing the target is an error then, not
+    just slow.
     """
 
     name: str

@@ -1,8 +1,10 @@
-"""A long time in no time: the parts of one node that have no thread, in virtual time, over hours, a day and 1000 failovers.
+"""A long time in no time: the parts of one node that have no thread, in virtual time, over hours, a
+day and 1000 failovers.
 
     python -m tests.benchmarks.hours HOURS FAILOVERS      measures it in a process of its own and prints it as JSON
 
-What is measured is what such a time leaves behind: every heartbeat comes as its bytes, every event is told to the journal.
+What is measured is what such a time leaves behind: every heartbeat comes as its bytes, every event
+is told to the journal.
 """
 
 from __future__ import annotations
@@ -65,7 +67,9 @@ class Long(SingleNode):
         return self.made.total() - before
 
     def fail_over(self) -> int:
-        """The better peer, which holds, dies, comes back, and takes over; return the calls that its death took."""
+        """The better peer, which holds, dies, comes back, and takes over; return the calls that its
+        death took.
+        """
         before = self.made.total()
         del self.beating["a"]
         self.until(lambda: self.holding == {"m"})
@@ -78,7 +82,9 @@ class Long(SingleNode):
 
 
 def measure(day: int, many: int) -> dict[str, list[float]]:
-    """The samples of each figure, over so many hours and failovers; of memory KiB, and the objects that are there to collect."""
+    """The samples of each figure, over so many hours and failovers; of memory KiB, and the objects
+    that are there to collect.
+    """
     logging.getLogger("exoip").addHandler(logging.StreamHandler(open(os.devnull, "w")))  # noqa: SIM115
     logging.getLogger("exoip").propagate = False
     bench = Long()

@@ -1,9 +1,11 @@
 """The holder dies, the holder is stopped: how long until another holds, and what that takes.
 
-The dead holder's last heartbeat is taken from the observer: a member of the group to which every node sends what it sends to the
-others, at the same instant, stamped by the kernel on arrival. A call is stamped by the simulated zone when it has read the request's
-first line. Both are of one steady clock of one machine. So the lateness of an attach, `attach - (last heartbeat + interval x ratio)`,
-has in it the survivor's wake-up, its decision, its request, and the zone's own wake-up and decryption.
+The dead holder's last heartbeat is taken from the observer: a member of the group to which every
+node sends what it sends to the others, at the same instant, stamped by the kernel on arrival. A
+call is stamped by the simulated zone when it has read the request's first line. Both are of one
+steady clock of one machine. So the lateness of an attach, `attach - (last heartbeat + interval x
+ratio)`, has in it the survivor's wake-up, its decision, its request, and the zone's own wake-up and
+decryption.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ WORST_PRIORITY, MOST_MOVES = 250, 220
 
 
 class Moves:
-    """Kills and stops the holder of a pair in turn; each time the other takes over, and the old one comes back behind it."""
+    """Kills and stops the holder of a pair in turn; each time the other takes over, and the old one
+    comes back behind it.
+    """
 
     def __init__(self, interval: float, latency: float = LATENCY) -> None:
         self._interval, self._latency = interval, latency
@@ -59,7 +63,9 @@ class Moves:
         ]  # fmt: skip
 
     def run(self, runs: int, parallel: int = 1) -> list[Figure]:
-        """`runs` of each, in as many clusters beside each other; two that are at it at the same moment cost each other something."""
+        """`runs` of each, in as many clusters beside each other; two that are at it at the same
+        moment cost each other something.
+        """
         with self._noise, ThreadPoolExecutor(parallel) as pool:
             for done in [pool.submit(self._alternate, 2 * runs // parallel) for _ in range(parallel)]:
                 done.result()
@@ -89,7 +95,8 @@ class Moves:
         due = cluster.observer.of(holder)[-1].at + cluster.dead_time
         attach, calls = cluster.first_attach(mark, other), [c for c in cluster.calls(mark, other) if c.time >= due]
         self.late.samples.append(attach.time - due)
-        # Two targets of one heartbeat are some microseconds apart, more when the sender is interrupted between them
+        # Two targets of one heartbeat are some microseconds apart, more when the sender is
+        # interrupted between them
         self.early.samples.append(float(attach.time - due < -self._interval / 4))
         self.reads.samples.append(sum(due <= c.time < attach.time for c in calls if c.method == "GET"))
         self.shaken.samples.append(sum(due <= moment < attach.time for moment in cluster.accepted))

@@ -1,4 +1,6 @@
-"""The machine's own noise: how late it wakes an idle process, measured beside whatever else is measured."""
+"""The machine's own noise: how late it wakes an idle process, measured beside whatever else is
+measured.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _BUSY = "while True: pass"
 
 
 class Noise:
-    """An idle timer of `wait` seconds in a process of its own, which runs as long as the context; then `figure` has its lateness."""
+    """An idle timer of `wait` seconds in a process of its own, which runs as long as the context;
+    then `figure` has its lateness.
+    """
 
     def __init__(self, name: str, wait: float) -> None:
         self.figure = Figure(f"{name}: {NOISE}", "ms")

@@ -77,7 +77,9 @@ def line(words: str, data: dict[str, Any]) -> str:
 
 
 def text(kept: dict[str, Any]) -> str:
-    """What stands between the two marks. Raises ValueError when not all of it was measured, and on one machine."""
+    """What stands between the two marks. Raises ValueError when not all of it was measured, and on
+    one machine.
+    """
     if missing := {part: "" for part, _, _ in LINES if part not in kept}:
         raise ValueError(f"not measured yet: script/bench --only {' '.join(missing)}")
     lines = []

@@ -1,4 +1,6 @@
-"""At rest: what a node takes while nothing happens, in memory, processor time, packets and calls, and whether it buries the living."""
+"""At rest: what a node takes while nothing happens, in memory, processor time, packets and calls,
+and whether it buries the living.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def three(seconds: float) -> list[Figure]:
 
 
 def many(peers: int, seconds: float) -> list[Figure]:
-    """One node beside so many peers at 1 s, once as a backup and once as the master, who reads them all."""
+    """One node beside so many peers at 1 s, once as a backup and once as the master, who reads them
+    all.
+    """
     return _beside_a_crowd("BACKUP", BETTER, peers, seconds) + _beside_a_crowd("MASTER", WORSE, peers, seconds)
 
 
@@ -99,7 +103,9 @@ def _beside_a_crowd(role: str, priority: int, peers: int, seconds: float) -> lis
 
 @contextlib.contextmanager
 def crowd(cluster: BenchCluster, peers: int, priority: int) -> Iterator[None]:
-    """That many peers of the one node of `cluster` beat, as the context lasts; the node is told of them."""
+    """That many peers of the one node of `cluster` beat, as the context lasts; the node is told of
+    them.
+    """
     node, net = cluster["n1"], f"127.{random.randint(251, 254)}"  # where no cluster is
     members, lines = [], []
     for number in range(peers):
@@ -123,7 +129,9 @@ def crowd(cluster: BenchCluster, peers: int, priority: int) -> Iterator[None]:
 
 
 def deaths(seconds: float, *, busy: bool) -> list[Figure]:
-    """Three nodes at 0.05 s as the unit runs them, and beside them where all processors are busy three as any other process."""
+    """Three nodes at 0.05 s as the unit runs them, and beside them where all processors are busy
+    three as any other process.
+    """
     figures = []
     load = "busy" if busy else "idle"
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,6 @@
-"""The shape of what the benchmarks measure: how many calls, wake-ups and threads, and no growth. Never how long it took."""
+"""The shape of what the benchmarks measure: how many calls, wake-ups and threads, and no growth.
+Never how long it took.
+"""
 
 from __future__ import annotations
 

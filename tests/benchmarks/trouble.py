@@ -1,4 +1,6 @@
-"""Two equals, an outage of the API, a restart within the dead time: what must never happen there, and how long the rest takes."""
+"""Two equals, an outage of the API, a restart within the dead time: what must never happen there,
+and how long the rest takes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ LONGEST_BACKOFF = 5 * 1.2  # of an attach, jitter included: PROTOCOL.md
 
 
 def equal_starts(starts: int) -> list[Figure]:
-    """Two nodes of equal priority, together or one after the other: how often there was not exactly one master."""
+    """Two nodes of equal priority, together or one after the other: how often there was not exactly
+    one master.
+    """
     wrong = exactly("equal priorities: starts without exactly one master and holder", "count")
     calls_made = Figure("equal priorities: mutations in one start", "count")
     with ThreadPoolExecutor(AT_ONCE) as pool:

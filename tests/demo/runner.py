@@ -54,7 +54,9 @@ class Runner:
         self._act: Act | None = None
 
     def wait(self, condition: Callable[[], bool], deadline: float) -> bool:
-        """Report what happens until the condition is true; return False if the deadline comes first."""
+        """Report what happens until the condition is true; return False if the deadline comes
+        first.
+        """
         while True:
             self._report()
             if condition():

@@ -1,4 +1,6 @@
-"""Compares the parts of documents that are generated from tables, and writes them anew with --regenerate."""
+"""Compares the parts of documents that are generated from tables, and writes them anew with
+--regenerate.
+"""
 
 from __future__ import annotations
 

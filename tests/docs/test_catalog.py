@@ -17,7 +17,8 @@ from tests.support.paths import ROOT
 CATALOG = ROOT / "systemd" / "exoip.catalog"
 WIDTH = 80
 
-# The fields that each entry always has beside EXOIP_EIP, EXOIP_INSTANCE, EXOIP_EVENT and EXOIP_REASON.
+# The fields that each entry always has beside EXOIP_EIP, EXOIP_INSTANCE, EXOIP_EVENT and
+# EXOIP_REASON.
 PEER = ("EXOIP_PEER", "EXOIP_PEER_INSTANCE")
 ALWAYS: dict[EventName, tuple[str, ...]] = {
     EventName.ROLE: ("EXOIP_ROLE", "EXOIP_OLD_ROLE", "EXOIP_CAUSE"),

@@ -1,4 +1,6 @@
-"""The completions of bash against the tables of options: what bash offers is what the programs take."""
+"""The completions of bash against the tables of options: what bash offers is what the programs
+take.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The manual pages and the example against the tables of options: names, variables, credentials, defaults, units."""
+"""The manual pages and the example against the tables of options: names, variables, credentials,
+defaults, units.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def prose(text: str) -> str:
 
 
 def configuration_item(option: Option, page: str) -> str:
-    """Return the item of an option in exoip.conf(5); what is below its first sentence in the page is kept."""
+    """Return the item of an option in exoip.conf(5); what is below its first sentence in the page
+    is kept.
+    """
     kept = re.search(
         rf"^\.It Cm {option.name} Ns[^\n]*\n.*?\.\n(.*?)^\.Pp\n(?:Default|Required)", page, re.MULTILINE | re.DOTALL
     )

@@ -1,7 +1,9 @@
-"""OPERATING.md, done to the letter: every command that it shows is run here, beside real daemons, and what it promises looked at.
+"""OPERATING.md, done to the letter: every command that it shows is run here, beside real daemons,
+and what it promises looked at.
 
-What needs systemd and its journal (systemctl, journalctl) is run on whole hosts, by tests/hosts/test_guide.py; here SIGHUP stands
-for a reload, and nodes in virtual time for last night's journal.
+What needs systemd and its journal (systemctl, journalctl) is run on whole hosts, by
+tests/hosts/test_guide.py; here SIGHUP stands for a reload, and nodes in virtual time for last
+night's journal.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ from tests.unit.ctl.test_commands import Ctl
 
 
 def shape(text: str) -> list[list[str]]:
-    """A text without what differs from one run to the next: numbers, names of nodes and groups, columns."""
+    """A text without what differs from one run to the next: numbers, names of nodes and groups,
+    columns.
+    """
     text = re.sub(r"\b(?:web-|n)\d\b", "NODE", text)
     text = re.sub(
         r"\d{4}-\d\d-\d\d",
@@ -41,7 +45,9 @@ def shape(text: str) -> list[list[str]]:
 
 
 class Site:
-    """Two nodes, each with a file and a name of its own host; we are on the first, whose daemon is called eip."""
+    """Two nodes, each with a file and a name of its own host; we are on the first, whose daemon is
+    called eip.
+    """
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster, self.ctl = cluster, Ctl(folder)

@@ -1,4 +1,6 @@
-"""Cheap checks of the units and of packaging/debian; `script/deb` and the tests on real hosts do the rest."""
+"""Cheap checks of the units and of packaging/debian; `script/deb` and the tests on real hosts do
+the rest.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def analyze(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
-    """With the programs they start in place, and without the manual pages, which the build of the package checks."""
+    """With the programs they start in place, and without the manual pages, which the build of the
+    package checks.
+    """
     shutil.copytree(SYSTEMD, tmp_path, dirs_exist_ok=True)
     names = [path.name.replace("@.", "@x.") for path in tmp_path.iterdir() if path.suffix in (".service", ".slice")]
     for path in tmp_path.iterdir():
@@ -99,7 +103,9 @@ def test_the_memory_of_the_service_is_reserved_in_its_slice_too() -> None:
 
 
 def test_where_the_unit_lets_programs_be_the_package_makes_a_folder() -> None:
-    """One that is made after the start is not in the service's mounts, and a reload could not name a program there."""
+    """One that is made after the start is not in the service's mounts, and a reload could not name
+    a program there.
+    """
     below_etc = [path for path in re.findall(r"\S+", Unit("exoip@.service")["Service"]["ExecPaths"]) if "/etc/" in path]
     assert below_etc
     made = (DEBIAN / "exoip.dirs").read_text().split()
@@ -133,7 +139,9 @@ def test_the_package_and_the_program_have_one_version() -> None:
 
 
 def test_the_package_depends_on_what_the_program_needs() -> None:
-    """pybuild turns the dependencies of pyproject.toml into the package's, if the build has them installed."""
+    """pybuild turns the dependencies of pyproject.toml into the package's, if the build has them
+    installed.
+    """
     needed = re.search(r"^dependencies = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)
     assert needed
     names = {name.replace("systemd-python", "systemd") for name in re.findall(r'"([a-z-]+)', needed[1])}

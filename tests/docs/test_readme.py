@@ -1,4 +1,5 @@
-"""Holds README.md and PROTOCOL.md to the code: options, exit codes, commands, journal fields, rooms, bounds, links.
+"""Holds README.md and PROTOCOL.md to the code: options, exit codes, commands, journal fields,
+rooms, bounds, links.
 
 `pytest tests/docs/test_readme.py --regenerate` writes the table of the options anew.
 """
@@ -60,7 +61,9 @@ def blocks(page: Path, kind: str = r"\w*") -> list[str]:
 
 
 def command_lines(*programs: str) -> Iterator[str]:
-    """Every command in README's shell blocks that runs one of the programs, without prompt, sudo, path, comment and `&`."""
+    """Every command in README's shell blocks that runs one of the programs, without prompt, sudo,
+    path, comment and `&`.
+    """
     for block in blocks(README, "sh"):
         for line in re.sub(r"\\\n\s*", "", block).splitlines():
             words = shlex.split(line, comments=True)

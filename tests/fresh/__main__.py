@@ -2,8 +2,8 @@
 
     python3 -m tests.fresh [--release bookworm] [COMMAND ...]
 
-A tree is Debian's minbase: no Python, no git, no make. Each command gets a container of its own over
-it, with a copy of the tracked files, so it finds nothing that another command installed.
+A tree is Debian's minbase: no Python, no git, no make. Each command gets a container of its own
+over it, with a copy of the tracked files, so it finds nothing that another command installed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ COMMANDS = (
 
 def main() -> int:
     """Return 1 if a command fails."""
-    parser = argparse.ArgumentParser(prog="script/test-fresh", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="script/test-fresh", description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--release", action="append", choices=RELEASES, help="instead of all")
     parser.add_argument("command", nargs="*", help="instead of all, in quotes")
     options = parser.parse_args()
@@ -87,7 +87,9 @@ def run(tree: Path, command: str) -> tuple[str, float]:
 
 
 def container(tree: Path, folder: str) -> Iterator[str]:
-    """Return the words that run a command over the tree, with this machine's network and what its pip needs."""
+    """Return the words that run a command over the tree, with this machine's network and what its
+    pip needs.
+    """
     yield from ("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--pipe", "--volatile=overlay")
     yield from (f"--directory={tree}", f"--bind={folder}:/exoip", "--resolv-conf=copy-host", "--setenv=LANG=C.UTF-8")
     if bundle := os.environ.get("PIP_CERT"):

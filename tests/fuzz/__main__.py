@@ -1,4 +1,5 @@
-"""Fuzzes what takes in bytes of others: `script/fuzz [TARGET...] [--seconds N] [--inputs N] [--seed N] [--plain]`.
+"""Fuzzes what takes in bytes of others: `script/fuzz [TARGET...] [--seconds N] [--inputs N] [--seed
+N] [--plain]`.
 
     receiver       datagrams on their way to the election, with and without a key: nothing but a member's proven heartbeat changes anything
     http           what a server of the API or of metadata sends: an answer or an error of the transport, of bounded size
@@ -7,9 +8,10 @@
     configuration  the file of -c: a configuration or an error, and neither shows a secret
     control        lines on the control socket
 
-Each target is a function of bytes that raises when a promise is broken. With atheris (Google's, of PyPI) the search is guided by the
-coverage of the code; without it, or with --plain, inputs are mutated examples, and the seed tells all of them. What breaks is printed as
-hex and can be tried again with --hex.
+Each target is a function of bytes that raises when a promise is broken. With atheris (Google's, of
+PyPI) the search is guided by the coverage of the code; without it, or with --plain, inputs are
+mutated examples, and the seed tells all of them. What breaks is printed as hex and can be tried
+again with --hex.
 """
 
 from __future__ import annotations
@@ -79,7 +81,9 @@ class Inlet:
 
 
 class Hearing:
-    """A node and its receiver, by one set of rules. It lives on from input to input, as the daemon does."""
+    """A node and its receiver, by one set of rules. It lives on from input to input, as the daemon
+    does.
+    """
 
     def __init__(self, auth_policy: AuthPolicy) -> None:
         self.now, self.auth_policy, self.events = 1000.0, auth_policy, 0
@@ -138,7 +142,9 @@ def receiver() -> Target:
 
 
 def datagrams(chance: random.Random) -> bytes:
-    """An example for the receiver: a good heartbeat of some member, signed or not, perhaps with a stamp of long ago."""
+    """An example for the receiver: a good heartbeat of some member, signed or not, perhaps with a
+    stamp of long ago.
+    """
     who, auth_policy = chance.randrange(len(IDS)), chance.randrange(len(RULES))
     beat = encode(Heartbeat(chance.randrange(256), EIP, IDS[who]))
     stamp = int((WALL + chance.choice([0, 0, chance.uniform(-1e3, 1e3)]) + chance.random()) * 1e6)

@@ -1,4 +1,5 @@
-"""What `script/fuzz` searches at length, here in short and always the same; and that it would find something.
+"""What `script/fuzz` searches at length, here in short and always the same; and that it would find
+something.
 
 Hypothesis adds inputs of its own: it makes small ones, and makes what breaks smaller.
 """

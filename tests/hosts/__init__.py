@@ -1,1 +1,3 @@
-"""Whole Debian machines with systemd as PID 1 and exoip's package installed: run by `script/test-hosts`, as root."""
+"""Whole Debian machines with systemd as PID 1 and exoip's package installed: run by
+`script/test-hosts`, as root.
+"""

@@ -76,7 +76,9 @@ class Beats(threading.Thread):
         return [beat for beat in list(self._seen) if beat.sender == sender and since <= beat.at <= until]
 
     def longest_gap(self, sender: str, since: float, until: float, receivers: Iterable[str]) -> float:
-        """The longest time within [since, until] in which the host sent nothing to one of the receivers."""
+        """The longest time within [since, until] in which the host sent nothing to one of the
+        receivers.
+        """
         times = {
             receiver: [since, *(beat.at for beat in self.of(sender, since, until) if beat.receiver == receiver), until]
             for receiver in receivers

@@ -1,4 +1,6 @@
-"""Three hosts with the package installed, their zone, and an observer of their heartbeats: what every scenario plays on."""
+"""Three hosts with the package installed, their zone, and an observer of their heartbeats: what
+every scenario plays on.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ FILE = "/etc/exoip/web.conf"
 INTERVAL, RATIO = 1.0, 3.0  # the defaults
 DEAD = INTERVAL * RATIO
 ATTACH = LATENCY + OPERATION
-# More than any bound of the protocol in these scenarios by what a busy machine may add: a wait that ends late has failed.
+# More than any bound of the protocol in these scenarios by what a busy machine may add: a wait that
+# ends late has failed.
 SETTLES = 4 * DEAD + 10
 TOLD = 5.0  # what is known has reached the journal
 LATE = INTERVAL / 2  # no beat may come later than that: a peer must never be near to taking the sender for dead
@@ -96,7 +99,9 @@ class Cluster:
     # -- looking --------------------------------------------------------------------------------------------------------
 
     def settled(self, holder: str, alive: Iterable[str] = ADDRESSES, most: float = SETTLES, unit: str = UNIT) -> None:
-        """Wait until `holder` holds alone, no operation is pending, and all of `alive` hear one another and agree on it."""
+        """Wait until `holder` holds alone, no operation is pending, and all of `alive` hear one
+        another and agree on it.
+        """
         names = list(alive)
 
         def states() -> dict[str, str]:
@@ -158,9 +163,11 @@ class Cluster:
     # -- judging --------------------------------------------------------------------------------------------------------
 
     def moves(self, since: float, *steps: tuple[str, str]) -> list[Change]:
-        """The holders changed since then in just these steps, and the journals tell of each, and why.
+        """The holders changed since then in just these steps, and the journals tell of each, and
+        why.
 
-        A step is who holds after it (`"ab"` both, `""` nobody) and a regular expression for the reason told.
+        A step is who holds after it (`"ab"` both, `""` nobody) and a regular expression for the
+        reason told.
         """
         changes = self.zone.changes(since)
         found = ["".join(sorted(change.holders)) for change in changes]
@@ -181,7 +188,9 @@ class Cluster:
         return changes
 
     def untold(self, since: float, wanted: list[tuple[str, bool, str]]) -> list[object]:
-        """Those of the wanted changes (host, whether it came to hold, why) that the journals do not tell; all they tell if any."""
+        """Those of the wanted changes (host, whether it came to hold, why) that the journals do not
+        tell; all they tell if any.
+        """
         changes = rebuild(self.journals()).changes
         told = [(self.zone.names[one.instance], one.holds, one.why) for one in changes if one.at >= since]
         left = list(told)

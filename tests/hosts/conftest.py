@@ -1,4 +1,6 @@
-"""Fixtures of the host tests; only `script/test-hosts`, which makes the namespaces they need, has them collected."""
+"""Fixtures of the host tests; only `script/test-hosts`, which makes the namespaces they need, has
+them collected.
+"""
 
 from __future__ import annotations
 

@@ -8,14 +8,17 @@ from exoip.ctl.history import rebuild
 from tests.hosts.host import Entry
 from tests.hosts.zone import Change
 
-# What may pass between a node's seeing that something is done and its telling so, on a busy machine, and between two clocks' readings.
+# What may pass between a node's seeing that something is done and its telling so, on a busy
+# machine, and between two clocks' readings.
 TELLS, READS = 0.5, 0.05
 
 Edge = tuple[float, bool]
 
 
 def differences(record: Sequence[Change], entries: Iterable[Entry], names: Mapping[str, str]) -> list[str]:
-    """In what the history that the journals tell differs from the record; `names` are the hosts' by instance id."""
+    """In what the history that the journals tell differs from the record; `names` are the hosts' by
+    instance id.
+    """
     told: dict[str, list[tuple[float, float, bool]]] = {name: [] for name in names.values()}
     for change in rebuild(entries).changes:
         told[names[change.instance]].append((change.at, change.within, change.holds))

@@ -1,4 +1,6 @@
-"""One host: a layer over the Debian tree, started with systemd as PID 1 in a container with a network and a control group of its own."""
+"""One host: a layer over the Debian tree, started with systemd as PID 1 in a container with a
+network and a control group of its own.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ Entry = dict[str, Any]
 
 
 class Host:
-    """A host by the name of `name`. Its disk outlives `lose_power`; its journal has a small disk of its own."""
+    """A host by the name of `name`. Its disk outlives `lose_power`; its journal has a small disk of
+    its own.
+    """
 
     def __init__(self, name: str, tree: Path, work: Path) -> None:
         self.name, self.address = name, ADDRESSES[name]
@@ -55,7 +59,9 @@ class Host:
         return self.root / inside.lstrip("/")
 
     def write(self, inside: str, text: str) -> None:
-        """Write a file of the host: the file itself, not another in its place, so its mode and owner stay."""
+        """Write a file of the host: the file itself, not another in its place, so its mode and
+        owner stay.
+        """
         path = self.path(inside)
         if path.is_symlink():
             path.unlink()
@@ -67,7 +73,9 @@ class Host:
             file.write(text)
 
     def trust(self, certificate: str) -> None:
-        """Take in a certificate as an administrator does: it is in the system's folder and in its bundle then."""
+        """Take in a certificate as an administrator does: it is in the system's folder and in its
+        bundle then.
+        """
         self.write("/usr/local/share/ca-certificates/zone.crt", certificate)
         command("chroot", str(self.root), "env", f"PATH={ENVIRONMENT['PATH']}", "update-ca-certificates")
 
@@ -135,7 +143,9 @@ class Host:
         return (self._layers / "console").read_text(errors="replace")[-2000:]
 
     def _groups(self) -> list[Path]:
-        """A control group of its own in the hierarchy of systemd (version 1) and in the unified one (version 2), as far as there."""
+        """A control group of its own in the hierarchy of systemd (version 1) and in the unified one
+        (version 2), as far as there.
+        """
         own = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
         groups = []
         for line in Path("/proc/self/mountinfo").read_text().splitlines():

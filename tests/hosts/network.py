@@ -1,6 +1,8 @@
-"""The network of the hosts: a bridge in the namespace that the tests run in (the hub), and a namespace a host, joined by a cable.
+"""The network of the hosts: a bridge in the namespace that the tests run in (the hub), and a
+namespace a host, joined by a cable.
 
-All of it is gone with the last process of the tests, whatever ends them. A cut is a rule in nftables' bridge table.
+All of it is gone with the last process of the tests, whatever ends them. A cut is a rule in
+nftables' bridge table.
 """
 
 from __future__ import annotations
@@ -50,14 +52,18 @@ def plug(name: str, in_: bool) -> None:
 
 
 def forget(name: str) -> None:
-    """Make a host's loopback interface as it is before a machine boots: its namespace outlives the machine."""
+    """Make a host's loopback interface as it is before a machine boots: its namespace outlives the
+    machine.
+    """
     for what in (("link", "set", "lo", "down"), ("address", "flush", "dev", "lo"), ("link", "set", "lo", "up")):
         command("ip", "-n", name, *what)
 
 
 @contextlib.contextmanager
 def cut(one: Sequence[str], other: Sequence[str], hub: bool) -> Iterator[None]:
-    """Drop what goes between the hosts `one` and the hosts `other`, and, if `hub`, between `one` and the hub, where the API is."""
+    """Drop what goes between the hosts `one` and the hosts `other`, and, if `hub`, between `one`
+    and the hub, where the API is.
+    """
     ones, others = ("{ " + ", ".join(f'"{cable(name)}"' for name in side) + " }" for side in (one, other))
     lines = [
         "table bridge cut {",

@@ -1,7 +1,9 @@
-"""Tries to get out, by one way after the other, and prints as JSON what came of each: null if it succeeded, else the error.
+"""Tries to get out, by one way after the other, and prints as JSON what came of each: null if it
+succeeded, else the error.
 
-It is run in the service's own sandbox in the daemon's place, and outside of it as root, where each way must be open to show anything:
-`python3 probe.py FOLDER`, a folder that everybody may write to. Nothing of it needs the package.
+It is run in the service's own sandbox in the daemon's place, and outside of it as root, where each
+way must be open to show anything: `python3 probe.py FOLDER`, a folder that everybody may write to.
+Nothing of it needs the package.
 """
 
 from __future__ import annotations
@@ -116,7 +118,9 @@ def _setuid(folder: Path) -> None:
 
 
 def needed(_: Path) -> dict[str, str | None]:
-    """What the daemon does: none of it may fail, or the sandbox would be shown by a daemon that can do nothing."""
+    """What the daemon does: none of it may fail, or the sandbox would be shown by a daemon that can
+    do nothing.
+    """
     done: dict[str, str | None] = {}
     for name, do in {
         "udp": lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).bind(("", 0)),

@@ -1,4 +1,6 @@
-"""What the README tells a user to do on two instances: its commands and its configuration file, to be done to the letter."""
+"""What the README tells a user to do on two instances: its commands and its configuration file, to
+be done to the letter.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Chapter:
 
 
 def chapter() -> Chapter:
-    """The chapter as it stands: shell blocks, and commands in the running text that begin with a known program."""
+    """The chapter as it stands: shell blocks, and commands in the running text that begin with a
+    known program.
+    """
     found = re.search(CHAPTER, README.read_text(), re.M | re.S)
     assert found, "README has no chapter that says how to run it"
     commands, file = [], ""

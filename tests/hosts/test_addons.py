@@ -1,4 +1,6 @@
-"""Health checks and hooks below the unit's protection: what they may run, as whom, and what an operator is told when they may not."""
+"""Health checks and hooks below the unit's protection: what they may run, as whom, and what an
+operator is told when they may not.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from tests.support.waiting import until
 
 SERVICE = "probe.service"
 HOOK = "/etc/exoip/hooks/notify"
-# It fails, and so is told of with its words, when it is not as the manual says: user, nice value, file system, secrets.
+# It fails, and so is told of with its words, when it is not as the manual says: user, nice value,
+# file system, secrets.
 TRIAL = """\
 #!/bin/sh
 fail() { echo "trial: $*"; exit 1; }

@@ -1,4 +1,6 @@
-"""The Elastic IP on `lo` by the files that the package has as examples, and the daemon started by ifupdown, without a unit."""
+"""The Elastic IP on `lo` by the files that the package has as examples, and the daemon started by
+ifupdown, without a unit.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def addresses(host: Host) -> set[str]:
 
 
 def shows_it(host: Host) -> None:
-    """Wait until `lo` has the Elastic IP beside what it had, and see that the host is still reachable."""
+    """Wait until `lo` has the Elastic IP beside what it had, and see that the host is still
+    reachable.
+    """
     until(lambda: addresses(host) == {"127.0.0.1/8", f"{EIP}/32"}, "lo has it", TOLD, why=lambda: str(addresses(host)))
     assert host.address in host.run("ip", "-o", "address", "show", "dev", "eth0")
 
@@ -59,7 +63,9 @@ def test_networkd_and_netplan_give_it_at_once_and_at_boot(
 
 @pytest.fixture(scope="module")
 def stanzas(hosts: Cluster) -> Cluster:
-    """The package installed, and the Go tool's stanza on all hosts: they have no other configuration."""
+    """The package installed, and the Go tool's stanza on all hosts: they have no other
+    configuration.
+    """
     hosts.install()
 
     def write(host: Host) -> None:

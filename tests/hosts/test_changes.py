@@ -1,4 +1,6 @@
-"""Changes while it runs: reloads, good and bad, priorities by signal, and an upgrade of the package."""
+"""Changes while it runs: reloads, good and bad, priorities by signal, and an upgrade of the
+package.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def two_beats(cluster: Cluster, since: float) -> list[Beat]:
 
 @pytest.fixture(scope="module")
 def pair(hosts: Cluster) -> Cluster:
-    """Hosts a and b as a cluster, peers of each other by address; c is installed, and nobody knows it."""
+    """Hosts a and b as a cluster, peers of each other by address; c is installed, and nobody knows
+    it.
+    """
     hosts.install()
     for name, peers in (("a", "b"), ("b", "a"), ("c", "ab")):
         configure(hosts, name, peers)

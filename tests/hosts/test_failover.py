@@ -1,4 +1,6 @@
-"""What may happen to a holder, on real hosts: each is asserted by the zone's record, by systemd and by the journal."""
+"""What may happen to a holder, on real hosts: each is asserted by the zone's record, by systemd and
+by the journal.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""OPERATING.md on real hosts, to the letter but for the name of the unit: with systemd, its journal, and the package's own rights."""
+"""OPERATING.md on real hosts, to the letter but for the name of the unit: with systemd, its
+journal, and the package's own rights.
+"""
 
 from __future__ import annotations
 

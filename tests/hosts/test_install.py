@@ -1,4 +1,6 @@
-"""From a bare Debian to a cluster, by the README's commands and nothing else; and what a machine has then."""
+"""From a bare Debian to a cluster, by the README's commands and nothing else; and what a machine
+has then.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def secrets(host: Host) -> None:
 
 @pytest.fixture(scope="module")
 def installed(hosts: Cluster) -> Cluster:
-    """The README's chapter done on three hosts, up to the start of the daemons; on c the key is given as credentials."""
+    """The README's chapter done on three hosts, up to the start of the daemons; on c the key is
+    given as credentials.
+    """
     assert README.option("address") == EIP
     hosts.zone.control.key(README.option("exoscale-api-key"), README.option("exoscale-api-secret"))
 

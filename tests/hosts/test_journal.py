@@ -8,7 +8,8 @@ from tests.hosts.host import Host
 from tests.hosts.zone import now
 
 JOURNALD = "systemd-journald.service"
-# More than the journal's socket and any buffer takes: a daemon that waited for its entries to be taken would wait now.
+# More than the journal's socket and any buffer takes: a daemon that waited for its entries to be
+# taken would wait now.
 MANY = 300
 
 

@@ -1,4 +1,6 @@
-"""What an operator uses on a host, below the unit's protection: exoipctl, a program that is told, encrypted secrets."""
+"""What an operator uses on a host, below the unit's protection: exoipctl, a program that is told,
+encrypted secrets.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,9 @@ def test_a_drain_hands_over_and_outlives_an_upgrade_and_a_boot(cluster: Cluster)
 
 
 def test_a_program_that_comes_while_it_runs_is_called_after_a_reload(configured: Cluster) -> None:
-    """The unit's mounts are made when it starts: where the program will be has to be one of them by then."""
+    """The unit's mounts are made when it starts: where the program will be has to be one of them by
+    then.
+    """
     a, since = configured.hosts["a"], now()
     a.write(HOOK, '#!/bin/sh\nlogger -t told "$1 $EXOIP_HOLDS"\n')
     a.run("chmod", "0755", HOOK)

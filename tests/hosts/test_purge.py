@@ -8,7 +8,8 @@ from tests.hosts.zone import now
 
 # What the packaging system, the journal and the machine itself write.
 OTHERS = "/proc /sys /dev /run /tmp /root /var/log /var/lib/dpkg /var/lib/apt /var/cache /var/lib/systemd /usr/lib/systemd/catalog"
-# Caches of Python's, and copies that the tools for users keep of the state before their last change.
+# Caches of Python's, and copies that the tools for users keep of the state before their last
+# change.
 OWN_WAYS = ("/__pycache__", "/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-")
 
 

@@ -1,7 +1,9 @@
-"""The installed service, with authentication required: what its sandbox keeps in, and what it keeps other users out of.
+"""The installed service, with authentication required: what its sandbox keeps in, and what it keeps
+other users out of.
 
-`probe` tries every way out from the service's own sandbox, with the unit's every line in force and only the program exchanged. A way shows
-something only where it is open outside: what this container refuses to root too is skipped with its name, not claimed.
+`probe` tries every way out from the service's own sandbox, with the unit's every line in force and
+only the program exchanged. A way shows something only where it is open outside: what this container
+refuses to root too is skipped with its name, not claimed.
 """
 
 from __future__ import annotations
@@ -137,7 +139,9 @@ def test_root_and_the_group_do(formed: Cluster) -> None:
 
 
 def test_only_signed_heartbeats_count_between_the_hosts(cluster: Cluster) -> None:
-    """The whole suite runs with a key; here one host loses it, is dead to the others, and is back with it."""
+    """The whole suite runs with a key; here one host loses it, is dead to the others, and is back
+    with it.
+    """
     since, b = now(), cluster.hosts["b"]
     text = b.path(FILE).read_text()
     assert re.search("^auth-key = ", text, re.M)

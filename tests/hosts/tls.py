@@ -1,8 +1,10 @@
-"""The API's encrypted door on the hub: what comes in at `HOST:443` goes on to the zone's `HOST:80`, as it is.
+"""The API's encrypted door on the hub: what comes in at `HOST:443` goes on to the zone's `HOST:80`,
+as it is.
 
     python3 -m tests.hosts.tls HOST CERTIFICATE-AND-KEY
 
-With it the hosts' configuration is what a user writes: the API's endpoint follows from the zone, and its certificate is checked.
+With it the hosts' configuration is what a user writes: the API's endpoint follows from the zone,
+and its certificate is checked.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python3 -m tests.hosts.tree RELEASE EXOIP.DEB
 
-prints its path. It has what a cloud image has, and what the package depends on, so that the hosts need no registry. It is kept under
-$EXOIP_HOSTS_CACHE (/var/cache/exoip-hosts), named by release and packages, for a week after its last use; it comes from where this
-machine's own apt gets Debian.
+prints its path. It has what a cloud image has, and what the package depends on, so that the hosts
+need no registry. It is kept under $EXOIP_HOSTS_CACHE (/var/cache/exoip-hosts), named by release and
+packages, for a week after its last use; it comes from where this machine's own apt gets Debian.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def dependencies(deb: str) -> list[str]:
 
 
 def made(tree: Path, release: str, packages: list[str]) -> Path:
-    """The tree, after making it if it is not there; whoever comes second waits for whoever makes it."""
+    """The tree, after making it if it is not there; whoever comes second waits for whoever makes
+    it.
+    """
     tree.parent.mkdir(parents=True, exist_ok=True)
     with open(tree.parent / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

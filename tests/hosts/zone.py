@@ -1,4 +1,6 @@
-"""The simulated Exoscale zone on the hub, and its record: who held the Elastic IP when, and who asked for what."""
+"""The simulated Exoscale zone on the hub, and its record: who held the Elastic IP when, and who
+asked for what.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ STARTS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """From `at` on (Unix time), `holders` (names of hosts) held the Elastic IP; `by` is whose key asked for it."""
+    """From `at` on (Unix time), `holders` (names of hosts) held the Elastic IP; `by` is whose key
+    asked for it.
+    """
 
     at: float
     holders: frozenset[str]
@@ -34,7 +38,9 @@ class Change:
 
 
 class Zone:
-    """A zone with the hosts as its instances, all in one security group, each with an API key of its own."""
+    """A zone with the hosts as its instances, all in one security group, each with an API key of
+    its own.
+    """
 
     def __init__(self, tree: Path, work: Path) -> None:
         log = work / "zone.log"
@@ -94,7 +100,9 @@ class Zone:
         ]
 
     def configuration(self, name: str, **options: object) -> str:
-        """A configuration file of a host: a member of the group, unless `exoscale_peers` names its peers."""
+        """A configuration file of a host: a member of the group, unless `exoscale_peers` names its
+        peers.
+        """
         lines = {
             "address": EIP,
             "exoscale-api-key": key_name(name),
@@ -110,9 +118,11 @@ class Zone:
 
 
 def certificate(tree: Path, file: Path) -> str:
-    """A certificate for the API's name, which the hosts are to trust; written into `file` with its key.
+    """A certificate for the API's name, which the hosts are to trust; written into `file` with its
+    key.
 
-    It has been valid for a while, as real ones have: a host whose clock is an hour late finds it good.
+    It has been valid for a while, as real ones have: a host whose clock is an hour late finds it
+    good.
     """
     (library,) = tree.glob("usr/lib/*/faketime/libfaketime.so.1")
     before = ["env", f"LD_PRELOAD=/{library.relative_to(tree)}", "FAKETIME=-30d"]

@@ -1,6 +1,7 @@
 """A cluster of real processes whose nodes, network and API misbehave, one test for each edge.
 
-`cluster.Cluster` ends every process and holds each to a clean end: exit code, no traceback, no secret in the log.
+`cluster.Cluster` ends every process and holds each to a clean end: exit code, no traceback, no
+secret in the log.
 """
 
 from __future__ import annotations
@@ -347,7 +348,9 @@ class Sender:
 
 
 def bad_datagrams(cluster: Cluster) -> dict[str, bytes]:
-    """Return, by name, datagrams that must change nothing; each would make its sender the best node."""
+    """Return, by name, datagrams that must change nothing; each would make its sender the best
+    node.
+    """
     good = encode(Heartbeat(0, cluster.eip, cluster.listener.id))
     return {
         "empty": b"",

@@ -1,6 +1,7 @@
 """Real daemons under real faults: each sort in turn, and some at random.
 
-`script/chaos` runs as many random faults as one has time for, and with --in-turn all those marked `long` here.
+`script/chaos` runs as many random faults as one has time for, and with --in-turn all those marked
+`long` here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""A real node in a flood: heartbeats come through, no peer is declared dead, log and memory stay small."""
+"""A real node in a flood: heartbeats come through, no peer is declared dead, log and memory stay
+small.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""The API's secret and the heartbeats' keys are nowhere but where they were put: not in anything that a run leaves behind or shows.
+"""The API's secret and the heartbeats' keys are nowhere but where they were put: not in anything
+that a run leaves behind or shows.
 
-One real daemon at --verbose is led through what can go wrong and then killed so that it tells where it was; everything that came of it
-is searched. What the kernel shows of a process to its own user and to root, /proc/PID/environ and its memory, is not: a secret in
-a variable stands there, which SECURITY.md says; as a credential or in the file it does not.
+One real daemon at --verbose is led through what can go wrong and then killed so that it tells where
+it was; everything that came of it is searched. What the kernel shows of a process to its own user
+and to root, /proc/PID/environ and its memory, is not: a secret in a variable stands there, which
+SECURITY.md says; as a credential or in the file it does not.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ COLLECT = (
 
 
 class Run:
-    """A cluster of one node whose secrets are in its file, with everything around it that it can write to or start."""
+    """A cluster of one node whose secrets are in its file, with everything around it that it can
+    write to or start.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -55,7 +55,9 @@ def test_nodes_with_a_key_make_a_cluster_and_survive_a_death() -> None:
 
 @pytest.mark.parametrize("trailer", [b"", bytes(24)], ids=["unsigned", "signature"])
 def test_who_forges_a_members_address_has_no_say(trailer: bytes) -> None:
-    """Without a key the packet makes its sender master: test_a_member_may_change_its_own_priority_..."""
+    """Without a key the packet makes its sender master:
+    test_a_member_may_change_its_own_priority_...
+    """
     with signed(Cluster(2)) as cluster:
         cluster.start()
         cluster.settle("n1")
@@ -74,7 +76,9 @@ def test_who_forges_a_members_address_has_no_say(trailer: bytes) -> None:
 
 
 def test_recorded_heartbeats_do_not_bring_back_the_dead() -> None:
-    """Its death is noticed and answered first, and the new holder keeps the EIP while the recording plays."""
+    """Its death is noticed and answered first, and the new holder keeps the EIP while the recording
+    plays.
+    """
     with signed(Cluster(2)) as cluster:
         cluster.start()
         cluster.settle("n1")

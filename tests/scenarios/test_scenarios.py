@@ -1,4 +1,6 @@
-"""Runs the scenarios of tests/scenarios. `pytest tests/scenarios/test_scenarios.py --regenerate` writes down anew what happens in them."""
+"""Runs the scenarios of tests/scenarios. `pytest tests/scenarios/test_scenarios.py --regenerate`
+writes down anew what happens in them.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,3 @@
-"""Many nodes, a network and a zone in virtual time: the production election and ownership, everything else simulated."""
+"""Many nodes, a network and a zone in virtual time: the production election and ownership,
+everything else simulated.
+"""

@@ -1,4 +1,6 @@
-"""Random faults from a seed: a few nodes, one to eight faults over some minutes, then quiet; and what must hold of it all."""
+"""Random faults from a seed: a few nodes, one to eight faults over some minutes, then quiet; and
+what must hold of it all.
+"""
 
 from __future__ import annotations
 
@@ -168,7 +170,9 @@ class Chaos:
     # -- what must hold ---------------------------------------------------------------------------------------------
 
     def _excuse(self) -> None:
-        """A hole that a fault itself makes (the holder's host died, an outsider detached) is not ours."""
+        """A hole that a fault itself makes (the holder's host died, an outsider detached) is not
+        ours.
+        """
         if not self._serving():
             self._excused = True
 

@@ -1,4 +1,5 @@
-"""Arithmetic and comparisons as a scenario writes them: `hole <= D + d + A`, `moves <= 2 + log2(1 + 3600 / 60)`.
+"""Arithmetic and comparisons as a scenario writes them: `hole <= D + d + A`, `moves <= 2 + log2(1 +
+3600 / 60)`.
 
 The names are those of the design's bounds, in seconds:
 

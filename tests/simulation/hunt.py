@@ -1,4 +1,5 @@
-"""Looks for something that the tree which it runs in does wrong: scenarios first, then interrupted sequences, then random seeds.
+"""Looks for something that the tree which it runs in does wrong: scenarios first, then interrupted
+sequences, then random seeds.
 
 Run inside a mutant's tree by `mutants`; says in one line what killed it, and exits with 1.
 """
@@ -27,7 +28,9 @@ def main() -> int:
 
 
 def hunt(first: list[str], seeds: int) -> Iterator[str]:
-    """Yield what is wrong, in the words of a line; the scenarios whose names begin with a word of `first` go first."""
+    """Yield what is wrong, in the words of a line; the scenarios whose names begin with a word of
+    `first` go first.
+    """
     likely = [path for path in files() if any(path.name.startswith(word) for word in first)]
     for path in dict.fromkeys([*likely, *files()]):
         try:

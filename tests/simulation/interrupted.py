@@ -1,7 +1,8 @@
 """Every sequence of calls, interrupted midway: the daemon that makes them crashes between any two.
 
-A call is one HTTP request and everything is decided anew from what the API says, so wherever a daemon dies, the others, or its own
-successor, must bring the address to one right holder; and no daemon's crash may ever leave the address with nobody.
+A call is one HTTP request and everything is decided anew from what the API says, so wherever a
+daemon dies, the others, or its own successor, must bring the address to one right holder; and no
+daemon's crash may ever leave the address with nobody.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ RESTARTS = (0.4, 5.0, None)  # seconds from the crash to the next start; None: n
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """What makes a daemon move: `prepare` and, once that has settled, `trigger`; `movers` are those whose calls are interrupted."""
+    """What makes a daemon move: `prepare` and, once that has settled, `trigger`; `movers` are those
+    whose calls are interrupted.
+    """
 
     name: str
     movers: str

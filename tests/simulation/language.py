@@ -1,4 +1,5 @@
-"""The commands of a scenario, each a method: `node a prio=10`, `advance 3s`, `drop a->b`, `kill a`, `expect holders b`.
+"""The commands of a scenario, each a method: `node a prio=10`, `advance 3s`, `drop a->b`, `kill a`,
+`expect holders b`.
 
 `README.md` beside this file lists them for those who write scenarios.
 """
@@ -101,7 +102,9 @@ class Commands:
         self.world.after(seconds(after), lambda: host.start() if host.up and host.node is None else None)
 
     def do_able(self, *names: str) -> None:
-        """Heal these for good: they run, are healthy, reach the API, and hear each other; no heartbeat is lost."""
+        """Heal these for good: they run, are healthy, reach the API, and hear each other; no
+        heartbeat is lost.
+        """
         self.world.loss = 0.0
         for host in self._hosts(names):
             host.api.modes, host.api.once, host.api.rate = {}, {}, {}
@@ -206,8 +209,8 @@ class Commands:
     def do_api(self, name: str, kind: str, *words: str) -> None:
         """`api b attach fail`, `api b attach fail once`, `api all all hang`, `api b ok`.
 
-        Or a reply in detail: `api b attach failure=unavailable effect=no retry=120s`, `api b read lag=30s
-        rate=50%`, with the words of `world.Reply`.
+        Or a reply in detail: `api b attach failure=unavailable effect=no retry=120s`, `api b read
+        lag=30s rate=50%`, with the words of `world.Reply`.
         """
         for host in self._hosts(name):
             if kind == "ok":

@@ -1,15 +1,16 @@
-"""Two phases from a seed: first faults everywhere, then an able core is healed for good, all else broken for good.
+"""Two phases from a seed: first faults everywhere, then an able core is healed for good, all else
+broken for good.
 
-Faults that come and go hide livelocks, because each heals before it hurts. So the second phase makes
-every fault permanent, except in the *core*: nodes that are up and healthy, whose calls work and who hear
-each other. While such a node lives, no time without a live holder may be longer than HOLE seconds, no
-dead holder may stay beside a live one for longer than DEAD seconds, and moves must end. Then all
-holders outside the core die too, and the same must hold again.
+Faults that come and go hide livelocks, because each heals before it hurts. So the second phase
+makes every fault permanent, except in the *core*: nodes that are up and healthy, whose calls work
+and who hear each other. While such a node lives, no time without a live holder may be longer than
+HOLE seconds, no dead holder may stay beside a live one for longer than DEAD seconds, and moves must
+end. Then all holders outside the core die too, and the same must hold again.
 
-What a seed decides is a scenario: a list of commands of `language`. Each run switches a random subset of
-fault kinds on; a site (host and kind of call) either misbehaves often, always in the same way, or never.
-A failing run is shrunk: lines are left out while it still fails, and what is left is printed as a
-scenario file.
+What a seed decides is a scenario: a list of commands of `language`. Each run switches a random
+subset of fault kinds on; a site (host and kind of call) either misbehaves often, always in the same
+way, or never. A failing run is shrunk: lines are left out while it still fails, and what is left is
+printed as a scenario file.
 
     script/simulate --liveness --seeds 1000
 """
@@ -124,7 +125,9 @@ def _sites(rng: random.Random) -> list[str]:
 
 
 def _reply(rng: random.Random) -> str:
-    """Return any answer that the API may give by contract: effect, visibility, outcome and time apart from each other."""
+    """Return any answer that the API may give by contract: effect, visibility, outcome and time
+    apart from each other.
+    """
     words = [f"effect={rng.choice(('yes', 'no'))}"]
     if rng.random() < 0.7:
         failure = rng.choice(("timeout", "unreachable", "unavailable", "refused", "not-so", "operation", "invalid"))

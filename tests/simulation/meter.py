@@ -1,4 +1,6 @@
-"""What is measured while a world runs: time without a live holder, moves, calls, events, and two masters that hear each other."""
+"""What is measured while a world runs: time without a live holder, moves, calls, events, and two
+masters that hear each other.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from tests.simulation.world import Host, World
 class Meter:
     """Measures since it was made, or since the last `reset`.
 
-    A *hole* is a time in which no instance that runs holds; none begins before the first holder. A *move* is an instance that comes
-    to hold.
+    A *hole* is a time in which no instance that runs holds; none begins before the first holder. A
+    *move* is an instance that comes to hold.
     """
 
     def __init__(self, world: World) -> None:
@@ -87,8 +89,8 @@ def _role(host: Host) -> Role | None:
 def unsettled(world: World) -> str:
     """What is not as it should be in quiet times; nothing when all is well.
 
-    Well: exactly one holder, it is the one master, nobody is unfit or stands back, and where a holder is not protected for ever it is
-    the best of the nodes whose daemon runs.
+    Well: exactly one holder, it is the one master, nobody is unfit or stands back, and where a
+    holder is not protected for ever it is the best of the nodes whose daemon runs.
     """
     running = [host for host in world.hosts.values() if host.node is not None]
     views = {host.name: host.node.snapshot(host.now) for host in running}

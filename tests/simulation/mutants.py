@@ -1,8 +1,8 @@
 """Break one rule of the protocol at a time, and check that a scenario or a random run notices.
 
-A mutant that survives is a missing test. Each mutant replaces an exact text of a production module, in
-a copy of the tree. Then the scenarios that should notice run, all scenarios (what they expect, not
-their transcripts), the interrupted sequences and random seeds, until one fails.
+A mutant that survives is a missing test. Each mutant replaces an exact text of a production module,
+in a copy of the tree. Then the scenarios that should notice run, all scenarios (what they expect,
+not their transcripts), the interrupted sequences and random seeds, until one fails.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ KILLED = "KILLED BY "  # what `hunt` says
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One broken rule: in `module`, `old` becomes `new`. `noticed`: the scenarios that should notice."""
+    """One broken rule: in `module`, `old` becomes `new`. `noticed`: the scenarios that should
+    notice.
+    """
 
     name: str
     module: str
@@ -178,7 +180,9 @@ MUTANTS = (
 
 
 def apply(mutant: Mutant, tree: Path) -> None:
-    """Break the rule in the copy at `tree`. Raises LookupError unless the text is there exactly once."""
+    """Break the rule in the copy at `tree`. Raises LookupError unless the text is there exactly
+    once.
+    """
     path = tree / "exoip" / f"{mutant.module}.py"
     source = path.read_text()
     if source.count(mutant.old) != 1:
@@ -210,7 +214,7 @@ def kill(mutant: Mutant, seeds: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return 1 when a mutant survives."""
-    parser = argparse.ArgumentParser(prog="script/mutants", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="script/mutants", description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--seeds", type=int, default=200, help="random runs that a mutant has to survive")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
     parser.add_argument("words", nargs="*", help="only the mutants whose names contain one of these")

@@ -1,4 +1,5 @@
-"""Scenario files: prose, commands and what came of them, in one text that a person reads and a machine checks.
+"""Scenario files: prose, commands and what came of them, in one text that a person reads and a
+machine checks.
 
     Prose stands at the margin.
     > node a prio=10            a command

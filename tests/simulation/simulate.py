@@ -1,8 +1,9 @@
-"""Runs many seeds of random faults and tells what came of them: violations with their transcript, holes, convergence, speed.
+"""Runs many seeds of random faults and tells what came of them: violations with their transcript,
+holes, convergence, speed.
 
-script/simulate --seeds 10000 --start 0 --jobs 2
-script/simulate --transcript 4711          all that happened in one run
-script/simulate --liveness --seeds 1000    the harsher world of `liveness`; a run that fails is shrunk to a scenario
+script/simulate --seeds 10000 --start 0 --jobs 2 script/simulate --transcript 4711          all that
+happened in one run script/simulate --liveness --seeds 1000    the harsher world of `liveness`; a
+run that fails is shrunk to a scenario
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def summary(tally: Tally, seconds: float) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return 1 when a seed shows a violation."""
-    parser = argparse.ArgumentParser(prog="script/simulate", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="script/simulate", description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--seeds", type=int, default=500, help="how many")
     parser.add_argument("--start", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), help="processes")

@@ -1,8 +1,10 @@
-"""The bounds of the protocol, each as the formula that PROTOCOL.md states, tried in the simulated world.
+"""The bounds of the protocol, each as the formula that PROTOCOL.md states, tried in the simulated
+world.
 
-In the formulas: h is the advertisement interval, D = h x ratio the dead time, d the network's delay, L one call to the API
-(its effect is in the middle of it), O one operation, A = L/2 + O an attach that goes through, P = 0.25 s the pause between two
-looks at an operation, S = P + 1.5 L from the end of an operation to its being seen, at the latest.
+In the formulas: h is the advertisement interval, D = h x ratio the dead time, d the network's
+delay, L one call to the API (its effect is in the middle of it), O one operation, A = L/2 + O an
+attach that goes through, P = 0.25 s the pause between two looks at an operation, S = P + 1.5 L from
+the end of an operation to its being seen, at the latest.
 """
 
 from __future__ import annotations
@@ -93,7 +95,9 @@ class Run:
         return self.world.now
 
     def until(self, condition, limit: float) -> float:
-        """Advance until the condition holds and return how long that took; fail after `limit` seconds."""
+        """Advance until the condition holds and return how long that took; fail after `limit`
+        seconds.
+        """
         began = self.world.now
         if not self.world.advance_until(condition, began + limit + TINY):
             roles = {name: host.node and host.node.snapshot(host.now).role for name, host in self.world.hosts.items()}
@@ -127,7 +131,9 @@ def test_1_a_suspension_longer_than_the_dead_time(t: Times, dead_times: float):
 @example
 @given(times, st.sampled_from(("refuse", "fail", "hang", "operation")))
 def test_2_the_next_best_node_fails_first(t: Times, mode: str):
-    """It adds, with d for the news: refused L; 5xx 1.8 + 3 L; hanging 10 s; a failing operation 1.8 + 3 (A + S)."""
+    """It adds, with d for the news: refused L; 5xx 1.8 + 3 L; hanging 10 s; a failing operation 1.8
+    + 3 (A + S).
+    """
     run = Run(t)
     adds = {"refuse": t.L, "fail": 1.8 + 3 * t.L, "hang": 10.0, "operation": 1.8 + 3 * (t.A + t.S)}[mode]
     run.b.api.modes = {"attach": mode}
@@ -170,7 +176,9 @@ def test_3_a_better_node_starts_as_the_holder_dies(t: Times, part: float):
 @example
 @given(times, st.sampled_from(("crash", "restart", "stall", "health", "split", "leave")), st.floats(0.1, 5.0))
 def test_4_no_hole_when_a_host_lives(t: Times, what: str, dead_times: float):
-    """A daemon's crash or stall on a live host, a failing health check, a split, a planned leave: 0 s without a holder."""
+    """A daemon's crash or stall on a live host, a failing health check, a split, a planned leave: 0
+    s without a holder.
+    """
     run = Run(t)
     seconds = dead_times * t.D
     world, a = run.world, run.a
@@ -192,7 +200,9 @@ def test_4_no_hole_when_a_host_lives(t: Times, what: str, dead_times: float):
 @example
 @given(times, st.sampled_from(("fail", "unreachable", "hang")), st.floats(1.0, 200.0))
 def test_5_an_outage_of_the_api_ends(t: Times, mode: str, lasts: float):
-    """The holder dies while it lasts: moved one backoff (5 s) + A after its end, 10 s later when calls hang."""
+    """The holder dies while it lasts: moved one backoff (5 s) + A after its end, 10 s later when
+    calls hang.
+    """
     run = Run(t)
     for host in run.world.hosts.values():
         host.api.modes = {"all": mode}
@@ -207,7 +217,9 @@ def test_5_an_outage_of_the_api_ends(t: Times, mode: str, lasts: float):
 @example
 @given(times, st.floats(0.0, 100.0))
 def test_6_detached_by_an_outsider(t: Times, after: float):
-    """30 s + 2.5 L + A: the longest wait for a verification, the read, the question who holds, the attach."""
+    """30 s + 2.5 L + A: the longest wait for a verification, the read, the question who holds, the
+    attach.
+    """
     run = Run(t)
     run.world.advance(after)
     run.fault(lambda: run.world.zone.force(run.a.id, False, run.world.now))

@@ -1,4 +1,6 @@
-"""Interrupts the daemon that moves the address between any two of its calls; one right holder must come of it."""
+"""Interrupts the daemon that moves the address between any two of its calls; one right holder must
+come of it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The harsher world itself: a seed decides everything, what it decides is a scenario, and shrinking keeps a failure."""
+"""The harsher world itself: a seed decides everything, what it decides is a scenario, and shrinking
+keeps a failure.
+"""
 
 from __future__ import annotations
 

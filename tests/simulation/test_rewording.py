@@ -1,4 +1,6 @@
-"""No program reads prose: whatever the sentences say, nodes, history, status and metrics do the same."""
+"""No program reads prose: whatever the sentences say, nodes, history, status and metrics do the
+same.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ Reword = Callable[[int], None]
 
 @pytest.fixture
 def reword(monkeypatch: pytest.MonkeyPatch) -> Reword:
-    """Let every sentence and every reason that the code makes from now on be random words, each time others."""
+    """Let every sentence and every reason that the code makes from now on be random words, each
+    time others.
+    """
 
     def begin(seed: int) -> None:
         rng = random.Random(seed)
@@ -71,7 +75,9 @@ def _after(init: Callable[..., None], name: str, words: Callable[[], str]) -> Ca
 
 
 def live() -> tuple[Journals, list[Any]]:
-    """What happens to three nodes in some hours, and the state of each after each step: report, verdict, status line, metrics."""
+    """What happens to three nodes in some hours, and the state of each after each step: report,
+    verdict, status line, metrics.
+    """
     journals, states = Journals(), []
     world = journals.world
     a, b = journals["a"], journals["b"]

@@ -1,9 +1,12 @@
-"""The simulated world: real `Node`s, a virtual clock, a network that loses and delays, the sandbox's zone as the API.
+"""The simulated world: real `Node`s, a virtual clock, a network that loses and delays, the
+sandbox's zone as the API.
 
-Nothing here sleeps and nothing is random but by the seed. A `World` is a calendar of callbacks; `advance` runs it. Each host has
-a node (the daemon), which may crash, stall, restart or leave while the host lives on and serves, and which dies with its host.
+Nothing here sleeps and nothing is random but by the seed. A `World` is a calendar of callbacks;
+`advance` runs it. Each host has a node (the daemon), which may crash, stall, restart or leave while
+the host lives on and serves, and which dies with its host.
 
-What the API does to a host's calls is its `Api`, changed at will: latency, refusals, hangs, lost replies, failing or slow operations.
+What the API does to a host's calls is its `Api`, changed at will: latency, refusals, hangs, lost
+replies, failing or slow operations.
 """
 
 from __future__ import annotations
@@ -42,11 +45,11 @@ def instance_id(name: str) -> str:
 class Reply:
     """What the API makes of one call.
 
-    `effect`: it reaches the zone. `failure`: what the caller gets instead of the zone's answer, with
-    `retry_after` seconds if the API names any. `takes`: seconds to the answer; None: the host's latency;
-    inf: none comes within the time-out. `operation_fails`: a mutation is accepted, its operation fails.
-    `lag`: a read or list shows the zone as it was so many seconds ago. `lists`: the share of the members
-    and holders that a list names.
+    `effect`: it reaches the zone. `failure`: what the caller gets instead of the zone's answer,
+    with `retry_after` seconds if the API names any. `takes`: seconds to the answer; None: the
+    host's latency; inf: none comes within the time-out. `operation_fails`: a mutation is accepted,
+    its operation fails. `lag`: a read or list shows the zone as it was so many seconds ago.
+    `lists`: the share of the members and holders that a list names.
     """
 
     effect: bool = True
@@ -72,10 +75,11 @@ MODES = {
 
 @dataclass(slots=True)
 class Api:
-    """How the API treats one host: by kind of call (or "all") a `Reply`, or the name of one in MODES.
+    """How the API treats one host: by kind of call (or "all") a `Reply`, or the name of one in
+    MODES.
 
-    One in `once` is for the next call of its kind only, and goes before. `rate`: how often a site that
-    misbehaves does so; otherwise the call works.
+    One in `once` is for the next call of its kind only, and goes before. `rate`: how often a site
+    that misbehaves does so; otherwise the call works.
     """
 
     modes: dict[str, Reply | str] = field(default_factory=dict)
@@ -182,7 +186,9 @@ class Host:
         self.crash()
 
     def stall(self, seconds: float, *, deaf: bool = False, frozen: bool = False) -> None:
-        """The daemon does not run for a while (SIGSTOP); `deaf`: nor does the machine's network; `frozen`: nor its clock."""
+        """The daemon does not run for a while (SIGSTOP); `deaf`: nor does the machine's network;
+        `frozen`: nor its clock.
+        """
         self.stalled_until, self.deaf = self.world.now + seconds, deaf
         generation = self.generation
 
@@ -202,7 +208,9 @@ class Host:
         self.world.after(seconds, resume)
 
     def run(self, action: Callable[[], object], *, packet: bool = False) -> None:
-        """Let the daemon do something: now, or when its stall is over. A suspended machine misses packets."""
+        """Let the daemon do something: now, or when its stall is over. A suspended machine misses
+        packets.
+        """
         if self.node is None:
             return
         if self.world.now < self.stalled_until:
@@ -216,7 +224,9 @@ class Host:
             self.pump()
 
     def pump(self) -> None:
-        """What the threads of the daemon do: send, call, let die, until there is nothing left to do at this moment."""
+        """What the threads of the daemon do: send, call, let die, until there is nothing left to do
+        at this moment.
+        """
         if self.node is None or self.world.now < self.stalled_until:
             return
         node = self.node
@@ -295,7 +305,9 @@ class World:
         self.advance_until(lambda: False, end)
 
     def advance_until(self, condition: Callable[[], bool], end: float) -> bool:
-        """Run what is due until the condition holds, up to `end`; return whether it does. It is looked at after each callback."""
+        """Run what is due until the condition holds, up to `end`; return whether it does. It is
+        looked at after each callback.
+        """
         while not condition():
             due = self.zone.next_due()
             following = self._calendar[0][0] if self._calendar else math.inf
@@ -366,14 +378,18 @@ class World:
             )
 
     def split(self, *groups: str) -> None:
-        """Cut every link between hosts of different groups; a group is a string of one-letter names."""
+        """Cut every link between hosts of different groups; a group is a string of one-letter
+        names.
+        """
         side = {name: number for number, group in enumerate(groups) for name in group}
         self.cut = {(a, b) for a in self.hosts for b in self.hosts if side.get(a) != side.get(b)}
 
     # -- API --------------------------------------------------------------------------------------------------------
 
     def call(self, host: Host, lane: Lane, call: Call) -> None:
-        """Send a call to the API; its outcome comes back to the daemon that asked, if that still runs."""
+        """Send a call to the API; its outcome comes back to the daemon that asked, if that still
+        runs.
+        """
         self.calls += 1
         if any(caller(host, lane, call) for caller in self.callers):
             return
@@ -480,7 +496,9 @@ class World:
         return " ".join([event.name, *about, *details])
 
     def plain(self, value: object) -> str:
-        """Return a detail as text: a host's name for its id, a float with two decimals, "-" if empty."""
+        """Return a detail as text: a host's name for its id, a float with two decimals, "-" if
+        empty.
+        """
         if isinstance(value, float):
             return f"{value:.2f}"
         return self.by_id[value].name if value in self.by_id else str(value) or "-"

@@ -6,12 +6,14 @@
         cluster["n1"].kill()
         cluster.until(lambda: cluster.holders() == {"n2"}, "n2 holds")
 
-Every cluster has a /24 of 127.0.0.0/8 and a UDP port of its own, so any number of them can run at the
-same time: node nK has .1K, the Elastic IP .100, the observer .1, and strangers take what is left. The
-observer is an instance of the zone and a member of the group, but no node: it sends nothing.
+Every cluster has a /24 of 127.0.0.0/8 and a UDP port of its own, so any number of them can run at
+the same time: node nK has .1K, the Elastic IP .100, the observer .1, and strangers take what is
+left. The observer is an instance of the zone and a member of the group, but no node: it sends
+nothing.
 
-On leaving the context every process is ended by its id. Each must have ended well, without a traceback
-and without showing its secret. If anything fails, every node's log and the zone's record are printed.
+On leaving the context every process is ended by its id. Each must have ended well, without a
+traceback and without showing its secret. If anything fails, every node's log and the zone's record
+are printed.
 """
 
 from __future__ import annotations
@@ -229,7 +231,9 @@ class Cluster:
         until(looked, what, patience)
 
     def settle(self, holder: str) -> None:
-        """Wait until all running nodes hear each other, `holder` is the only master and holder, and all is quiet."""
+        """Wait until all running nodes hear each other, `holder` is the only master and holder, and
+        all is quiet.
+        """
 
         def settled() -> bool:
             running = [node for node in self.nodes.values() if node.running]

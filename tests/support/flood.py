@@ -31,7 +31,9 @@ KEY = "a-key-of-all-the-nodes"
 
 
 class Flood:
-    """Send `rate` datagrams a second to a node while the context lasts; `sent` counts them after it."""
+    """Send `rate` datagrams a second to a node while the context lasts; `sent` counts them after
+    it.
+    """
 
     def __init__(self, cluster: Cluster, target: Process, kind: str, rate: int) -> None:
         peer = next(node for node in cluster.nodes.values() if node is not target)

@@ -20,7 +20,8 @@ def label(wanted: str) -> str:
 
 
 class Journals:
-    """A world of three hosts, a, b and c, of priority 10, 20 and 30, and the journal `entries` of each.
+    """A world of three hosts, a, b and c, of priority 10, 20 and 30, and the journal `entries` of
+    each.
 
     `moves`: each time another one alone holds, when (Unix time) and who, by the zone's record.
     """

@@ -1,8 +1,8 @@
 """Run exoip and record what it logs as data: `python -m tests.support.node ARGUMENT...`.
 
-A filter on exoip's logger sees every entry with its journal fields, wherever the log itself goes. It
-appends them as JSON lines to the file descriptor in $EXOIP_TEST_ENTRIES. So whoever watches the daemon
-reads fields, never sentences, and needs neither root nor systemd nor a journal.
+A filter on exoip's logger sees every entry with its journal fields, wherever the log itself goes.
+It appends them as JSON lines to the file descriptor in $EXOIP_TEST_ENTRIES. So whoever watches the
+daemon reads fields, never sentences, and needs neither root nor systemd nor a journal.
 """
 
 from __future__ import annotations

@@ -10,7 +10,9 @@ Entry = Mapping[str, str]
 
 @dataclass(slots=True)
 class NodeState:
-    """A node's role, whether it knows that it holds, the ids of peers it hears, whether it stands back."""
+    """A node's role, whether it knows that it holds, the ids of peers it hears, whether it stands
+    back.
+    """
 
     role: str = "LISTENING"
     holds: bool = False

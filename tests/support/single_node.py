@@ -8,8 +8,8 @@
     bench.calls                           # [(when, Call), …] in the order of asking
     bench.manual.add(Kind.ATTACH)         # the test answers these: bench.answer(Lane.MUTATIONS, …)
 
-Answers come after `latency`; an operation is done `operation` seconds after its call took effect (0: with the answer). `failing` maps
-a kind of call to the failure that it ends in, with no effect.
+Answers come after `latency`; an operation is done `operation` seconds after its call took effect
+(0: with the answer). `failing` maps a kind of call to the failure that it ends in, with no effect.
 """
 
 from __future__ import annotations

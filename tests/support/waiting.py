@@ -23,7 +23,8 @@ def until(
 ) -> T:
     """Return the first true value of `condition`.
 
-    Raises AssertionError after `patience` seconds; it names `what` was awaited and `why` it is not so.
+    Raises AssertionError after `patience` seconds; it names `what` was awaited and `why` it is not
+    so.
     """
     deadline = time.monotonic() + patience
     while not (found := condition()):

@@ -1,6 +1,8 @@
-"""Holds the package to its rooms: who imports whom, what is pure, who ends the process, how long things are.
+"""Holds the package to its rooms: who imports whom, what is pure, who ends the process, how long
+things are.
 
-Everything is read from the syntax tree, so imports inside functions and under TYPE_CHECKING count too.
+Everything is read from the syntax tree, so imports inside functions and under TYPE_CHECKING count
+too.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ OPTIONAL = {"telemetry/metrics": {"prometheus-client": "prometheus_client"}}  # 
 MOST_MODULES = 18  # in a room, beside its __init__
 LONGEST_MODULE = 300  # lines
 LONGEST_FUNCTION = 40  # lines, from `def` to its last
+WIDEST_PROSE = 100  # columns of docstrings and of comments on a line of their own
 
 
 def modules_imported(source: str, package: str = "exoip") -> set[str]:
@@ -81,7 +84,9 @@ by_module = pytest.mark.parametrize("name", MODULES)
 
 
 def siblings_imported(name: str) -> set[str]:
-    """Return the modules of exoip that a module imports, by name; a room's `__init__` counts only if nothing below it is named."""
+    """Return the modules of exoip that a module imports, by name; a room's `__init__` counts only
+    if nothing below it is named.
+    """
     dotted = modules_imported(MODULES[name].read_text(), package_of(MODULES[name]))
     named = {"/".join(one.split(".")[1:]) for one in dotted if one.split(".")[0] == "exoip"}
     return {one for one in named if one in MODULES}
@@ -93,9 +98,11 @@ def outsiders_imported(source: str) -> set[str]:
 
 
 def ends_process(source: str, *, zero_allowed: bool = False, guard_allowed: bool = False) -> list[int]:
-    """Return the lines that end the process: `sys.exit`, `os._exit`, `SystemExit`, `exit`, however imported.
+    """Return the lines that end the process: `sys.exit`, `os._exit`, `SystemExit`, `exit`, however
+    imported.
 
-    `zero_allowed` permits status 0 (`--help`); `guard_allowed` permits an end under `if __name__ == "__main__":`.
+    `zero_allowed` permits status 0 (`--help`); `guard_allowed` permits an end under `if __name__ ==
+    "__main__":`.
     """
     tree = ast.parse(source)
     fine = {
@@ -125,6 +132,16 @@ def long_functions(source: str) -> list[str]:
     functions = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
     lengths = [(f.name, f.lineno, (f.end_lineno or f.lineno) - f.lineno + 1) for f in functions]
     return [f"line {line}: {name} has {n} lines" for name, line, n in lengths if n > LONGEST_FUNCTION]
+
+
+def wide_prose(source: str) -> list[int]:
+    """Return the lines of docstrings and whole-line comments that are too wide."""
+    lines = source.splitlines()
+    documented = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)]
+    docs = [node.body[0] for node in documented if ast.get_docstring(node, clean=False)]
+    prose = {number for doc in docs for number in range(doc.lineno, (doc.end_lineno or 0) + 1)}
+    prose |= {n for n, line in enumerate(lines, 1) if line.lstrip().startswith("# ") and "# --" not in line}
+    return sorted(number for number in prose if len(lines[number - 1]) > WIDEST_PROSE)
 
 
 def test_the_package_is_its_rooms() -> None:
@@ -193,6 +210,7 @@ def test_stays_under_the_ceilings(name: str) -> None:
     source = MODULES[name].read_text()
     assert len(source.splitlines()) <= LONGEST_MODULE
     assert long_functions(source) == []
+    assert wide_prose(source) == []
 
 
 @by_module
@@ -265,3 +283,8 @@ def test_allows_what_does_not_end_it() -> None:
 def test_finds_a_long_function() -> None:
     assert long_functions("def f():\n" + "    x = 1\n" * LONGEST_FUNCTION) == ["line 1: f has 41 lines"]
     assert long_functions("def f():\n" + "    x = 1\n" * (LONGEST_FUNCTION - 1)) == []
+
+
+def test_finds_wide_prose() -> None:
+    wide = "w" * WIDEST_PROSE
+    assert wide_prose(f'"""{wide}"""\nx = "{wide}"  # {wide}\n    # {wide}\n') == [1, 3]

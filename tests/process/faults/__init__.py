@@ -1,8 +1,10 @@
-"""Real daemons under real faults, many in a row: what `script/chaos` runs, and `test_faults.py` a short part of.
+"""Real daemons under real faults, many in a row: what `script/chaos` runs, and `test_faults.py` a
+short part of.
 
-A run is a number of *spells*. In each, a few faults hit one cluster of `exoip -W` processes (`tests.support.cluster`), are undone, and then
-there has to be quiet: one master, the best-ranked node that runs, and it alone holds, all hear each other, and no more move for
-two dead times. Whatever else must hold is looked at all the time: `chaos.Run`.
+A run is a number of *spells*. In each, a few faults hit one cluster of `exoip -W` processes
+(`tests.support.cluster`), are undone, and then there has to be quiet: one master, the best-ranked
+node that runs, and it alone holds, all hear each other, and no more move for two dead times.
+Whatever else must hold is looked at all the time: `chaos.Run`.
 
 | part | its job |
 | --- | --- |

@@ -1,4 +1,5 @@
-"""Runs real daemons through random faults from a seed, and fails when anything goes wrong that must not.
+"""Runs real daemons through random faults from a seed, and fails when anything goes wrong that must
+not.
 
 script/chaos --seed 7                 200 faults; without a seed a new one, which is told
 script/chaos --in-turn cuts           every fault of one sort, one by one
@@ -62,7 +63,7 @@ def failed(report: Report, log: Path, again: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return 0 when all is well, 1 when not, 3 when what was asked for can not be had here."""
-    parser = argparse.ArgumentParser(prog="script/chaos", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="script/chaos", description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--faults", type=int, default=200, help="how many (200)")
     parser.add_argument("--seed", type=int, help="of the faults; without it a new one, which is told")
     parser.add_argument("--in-turn", choices=plan.IN_TURN, help="instead: every fault of one sort, one by one")

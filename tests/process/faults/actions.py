@@ -22,8 +22,9 @@ class Violation(AssertionError):
 class Actions:
     """The daemons and what is done to them.
 
-    `running`: those that are meant to run. `leaving`: those that were told to stop and have not been seen to end. `reloads`: by node,
-    how many reloads it is to have done. `hosts`: (time on the zone's clock, name, whether the instance lives from then on).
+    `running`: those that are meant to run. `leaving`: those that were told to stop and have not
+    been seen to end. `reloads`: by node, how many reloads it is to have done. `hosts`: (time on the
+    zone's clock, name, whether the instance lives from then on).
     """
 
     def __init__(self, cluster: Cluster, probes: Mapping[str, NodeProbe], latency: float) -> None:

@@ -9,10 +9,11 @@ At each quiet after a spell:
 
 At the end of the run no node stands aside.
 
-At any time: no daemon ends unasked or with an error, none logs a traceback or its secret, and none asks
-the API for anything but to attach itself or to detach a member.
+At any time: no daemon ends unasked or with an error, none logs a traceback or its secret, and none
+asks the API for anything but to attach itself or to detach a member.
 
-For each daemon, from its first quiet to its last: the same threads and open files, and at most MEMORY more.
+For each daemon, from its first quiet to its last: the same threads and open files, and at most
+MEMORY more.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class Report:
 
 
 class Run:
-    """One run of a plan. `tell` is told of each fault as it goes; `program` runs in the daemon's place, `limit` in LIMIT's."""
+    """One run of a plan. `tell` is told of each fault as it goes; `program` runs in the daemon's
+    place, `limit` in LIMIT's.
+    """
 
     def __init__(
         self,
@@ -223,7 +226,9 @@ class Run:
             raise Violation(f"{caller} asks for {call.operation} of {whom}")
 
     def _calm(self, *, patient: bool = False) -> tuple[str, float]:
-        """Wait for quiet; returns who holds, and how long it took to come. `patient`: and until no node steps aside."""
+        """Wait for quiet; returns who holds, and how long it took to come. `patient`: and until no
+        node steps aside.
+        """
         for name in list(self._actions.leaving):
             self._actions.gone(name)
         began = time.monotonic()
@@ -289,7 +294,9 @@ class Run:
         return "" if self._cluster.quiet() else "an operation is under way"
 
     def _left_alone(self, best: str) -> set[str]:
-        """Stopped instances that hold and that `best`, started since, does not know for members: it warns of them, and touches none."""
+        """Stopped instances that hold and that `best`, started since, does not know for members: it
+        warns of them, and touches none.
+        """
         with self._cluster.server.lock:
             instances = self._cluster.zone.instances(self._cluster.server.now())
         stopped = {one.id for one in instances if one.state == "stopped"}

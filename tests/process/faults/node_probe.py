@@ -1,4 +1,6 @@
-"""One node watched from outside: whether it is ready, what it must never log, and what it uses in each of its lives."""
+"""One node watched from outside: whether it is ready, what it must never log, and what it uses in
+each of its lives.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ CONNECTIONS = 2  # to the API: a daemon has two clients, of one connection each
 
 @dataclass(slots=True)
 class Life:
-    """One start of a daemon: what it used at the first quiet and at the last, and the faults of the run it lived through."""
+    """One start of a daemon: what it used at the first quiet and at the last, and the faults of the
+    run it lived through.
+    """
 
     number: int
     first: Usage | None = None
@@ -48,9 +52,11 @@ class Life:
 
 
 class NodeProbe:
-    """Watches one node. `look` reads what it sent to systemd and logged; `wrong` gathers what must never be logged.
+    """Watches one node. `look` reads what it sent to systemd and logged; `wrong` gathers what must
+    never be logged.
 
-    Its health check fails while the file `sick` exists. `hook` is its notify program, `notified` what that heard last.
+    Its health check fails while the file `sick` exists. `hook` is its notify program, `notified`
+    what that heard last.
     """
 
     def __init__(self, process: Process, folder: Path) -> None:
@@ -140,7 +146,9 @@ class NodeProbe:
         life.last = usage
 
     def grown(self, memory: int) -> list[str]:
-        """Return what its present life uses that it did not at its first quiet; `memory`: KiB that it may grow by."""
+        """Return what its present life uses that it did not at its first quiet; `memory`: KiB that
+        it may grow by.
+        """
         life = self.lives[-1]
         if life.first is None or life.last is None:
             return []

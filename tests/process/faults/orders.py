@@ -1,4 +1,6 @@
-"""What the simulated API can be ordered to do wrong: every kind of fault of the sandbox, in the forms that differ. Pure."""
+"""What the simulated API can be ordered to do wrong: every kind of fault of the sandbox, in the
+forms that differ. Pure.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ _ONLY_MUTATIONS = (MUTATIONS, ATTACH, DETACH)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One form of a fault. `fields`: those of `sandbox.faults.Fault`; `paths`: the calls that it may be ordered for."""
+    """One form of a fault. `fields`: those of `sandbox.faults.Fault`; `paths`: the calls that it
+    may be ordered for.
+    """
 
     fields: Mapping[str, object]
     paths: tuple[str, ...] = _ANY
@@ -22,7 +26,9 @@ class Order:
 
     @property
     def sort(self) -> str:
-        """What is wrong: an answer's status, the answer's bytes, that it does not come, or its operation."""
+        """What is wrong: an answer's status, the answer's bytes, that it does not come, or its
+        operation.
+        """
         kind = str(self.fields["kind"])
         if kind == "status":
             return "refusals" if 400 <= int(str(self.fields.get("status", 503))) < 500 else "errors"
@@ -62,7 +68,9 @@ ORDERS: dict[str, Order] = {
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """An order for the calls whose path matches, of one key or ("") of all: `count` of them, or (None) as long as the fault lasts."""
+    """An order for the calls whose path matches, of one key or ("") of all: `count` of them, or
+    (None) as long as the fault lasts.
+    """
 
     name: str
     path: str = EVERYTHING

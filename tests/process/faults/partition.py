@@ -1,7 +1,7 @@
 """A network namespace of the run's own, and cuts between addresses of its loopback with nftables.
 
-The namespace goes with its last process. So do the processes with their namespace: the first one in it is its init, and the kernel
-kills the others when that ends, whatever it ends of.
+The namespace goes with its last process. So do the processes with their namespace: the first one in
+it is its init, and the kernel kills the others when that ends, whatever it ends of.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def inside() -> bool:
 
 
 def enter(command: Sequence[str]) -> None:
-    """Run `command` in a new namespace in this process's place; return only, with why in a PartitionError, where that can not be."""
+    """Run `command` in a new namespace in this process's place; return only, with why in a
+    PartitionError, where that can not be.
+    """
     if shutil.which("unshare") is None:
         raise PartitionError("there is no command unshare (util-linux)")
     why = ""

@@ -1,20 +1,16 @@
-"""What is done to a cluster, and when: decided whole from a seed, before anything starts. Pure; all times in seconds.
+"""What is done to a cluster, and when: decided whole from a seed, before anything starts. Pure; all
+times in seconds.
 
-crash     SIGKILL; the daemon starts again, the instance has served all the time
-host      the instance dies with its daemon, unnoticed by the API; it boots again, its runtime directory empty
-halt      the same, and the API says stopped
-destroy   the instance is destroyed, and made anew with the same id
-stop      SIGTERM; then the daemon starts again
-freeze    SIGSTOP, SIGCONT
-reload    SIGHUP with another priority (`detail`)
-group     the instance leaves the group, and comes back; each time all nodes reload
-cut       no heartbeat passes between `node` and `other` (isolate: nor any other, oneway: only not from `node` to `other`)
-deny      as oneway, but `node` is told: its kernel lets it send nothing to `other`
-api       `order` is in force
-sick      the health check of `node` fails
-latency   each call of `node`, or of all, takes `detail` seconds
-detach    an outsider detaches the Elastic IP from whoever holds it
-attach    an outsider attaches it to `node`
+crash     SIGKILL; the daemon starts again, the instance has served all the time host      the
+instance dies with its daemon, unnoticed by the API; it boots again, its runtime directory empty
+halt      the same, and the API says stopped destroy   the instance is destroyed, and made anew with
+the same id stop      SIGTERM; then the daemon starts again freeze    SIGSTOP, SIGCONT reload
+SIGHUP with another priority (`detail`) group     the instance leaves the group, and comes back;
+each time all nodes reload cut       no heartbeat passes between `node` and `other` (isolate: nor
+any other, oneway: only not from `node` to `other`) deny      as oneway, but `node` is told: its
+kernel lets it send nothing to `other` api       `order` is in force sick      the health check of
+`node` fails latency   each call of `node`, or of all, takes `detail` seconds detach    an outsider
+detaches the Elastic IP from whoever holds it attach    an outsider attaches it to `node`
 """
 
 from __future__ import annotations
@@ -46,7 +42,9 @@ def instance_id(node: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault, `at` seconds after its spell began. It lasts `lasts` seconds; inf: through the quiet, until the next spell."""
+    """One fault, `at` seconds after its spell began. It lasts `lasts` seconds; inf: through the
+    quiet, until the next spell.
+    """
 
     at: float
     kind: str
@@ -71,9 +69,10 @@ class Fault:
 class Plan:
     """All of a run: the nodes with their first priorities, and its spells.
 
-    `spared`: this node's daemon is never ended. `damping`: with flap damping, as by default; else the best node takes at once.
-    `checks`: each node has a health check.
-    `strict`: no detach of a node may leave the Elastic IP without a live holder, which several faults at a time can bring about.
+    `spared`: this node's daemon is never ended. `damping`: with flap damping, as by default; else
+    the best node takes at once. `checks`: each node has a health check. `strict`: no detach of a
+    node may leave the Elastic IP without a live holder, which several faults at a time can bring
+    about.
     """
 
     name: str
@@ -119,7 +118,9 @@ class _Dice:
         return tuple(self._harmless(fault) for fault in faults)
 
     def _harmless(self, fault: Fault) -> Fault:
-        """The same, but no refusal of the key that a daemon which starts meanwhile would rightly end for."""
+        """The same, but no refusal of the key that a daemon which starts meanwhile would rightly
+        end for.
+        """
         if self.starting and fault.order and orders.ORDERS[fault.order.name].refuses:
             return replace(fault, order=replace(fault.order, path=orders.MUTATIONS))
         return fault
@@ -208,7 +209,9 @@ def _operations(dead: float, nodes: Sequence[str]) -> list[Fault]:
 
 
 def _disorder(name: str, dead: float, nodes: Sequence[str]) -> Fault:
-    """At all nodes, everywhere where it can be; but a key is refused to the second best node alone, when it is to take over."""
+    """At all nodes, everywhere where it can be; but a key is refused to the second best node alone,
+    when it is to take over.
+    """
     order = orders.ORDERS[name]
     given = orders.ordered(name, orders.MUTATIONS, nodes[1]) if order.refuses else orders.ordered(name, order.paths[0])
     return Fault(0.0, "api", "", 2 * dead, order=given)
@@ -236,7 +239,9 @@ TAKE_CUTS = ("cuts", "oneway")
 
 
 def in_turn(what: str, dead_time: float, *, nodes: int = 3) -> Plan:
-    """Every fault of one sort, one by one. With each of the API's the best node dies, so that it meets a move."""
+    """Every fault of one sort, one by one. With each of the API's the best node dies, so that it
+    meets a move.
+    """
     names = [f"n{number}" for number in range(1, nodes + 1)]
     spells: list[tuple[Fault, ...]] = [(fault,) for fault in IN_TURN[what](dead_time, names)]
     if what in {"operations", *(order.sort for order in orders.ORDERS.values())}:

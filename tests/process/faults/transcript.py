@@ -1,4 +1,6 @@
-"""What happened in a run, for a person: faults, the zone's record and every node's log as one text, in the order of time."""
+"""What happened in a run, for a person: faults, the zone's record and every node's log as one text,
+in the order of time.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def _seconds(text: str) -> float | None:
 
 
 def of_log(name: str, lines: Iterable[str], began: float) -> list[Told]:
-    """A node's log: each line with its Unix time; one without a stamp (a traceback) belongs to the one before it."""
+    """A node's log: each line with its Unix time; one without a stamp (a traceback) belongs to the
+    one before it.
+    """
     local = time.localtime(began)
     midnight = began - (local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec + began % 1)
     told, at = list[Told](), began
@@ -39,7 +43,9 @@ def of_log(name: str, lines: Iterable[str], began: float) -> list[Told]:
 
 
 def of_record(entries: Sequence[Entry], names: Mapping[str, str], began: float) -> list[Told]:
-    """The zone's record without reads that went well. What is older than its clock belongs to the beginning."""
+    """The zone's record without reads that went well. What is older than its clock belongs to the
+    beginning.
+    """
     told = list[Told]()
     for entry in entries:
         read = entry.method == "GET"
@@ -60,7 +66,9 @@ def of_record(entries: Sequence[Entry], names: Mapping[str, str], began: float) 
 
 
 def merged(parts: Iterable[Sequence[Told]], since: float = 0.0) -> str:
-    """All of it from a Unix time on, in the order of time; what came at the same time, in the order of the parts."""
+    """All of it from a Unix time on, in the order of time; what came at the same time, in the order
+    of the parts.
+    """
     lines = sorted((line for part in parts for line in part if line[0] >= since), key=lambda line: line[0])
     return "\n".join(f"{_clock(at)} {text}" for at, text in lines)
 
@@ -68,9 +76,11 @@ def merged(parts: Iterable[Sequence[Told]], since: float = 0.0) -> str:
 def holes(
     holders: Sequence[tuple[float, frozenset[str], bool]], hosts: Sequence[tuple[float, str, bool]]
 ) -> list[tuple[float, float, bool]]:
-    """When no live instance held the Elastic IP: (from, seconds, whether a fault began it), oldest first; not before the first holder.
+    """When no live instance held the Elastic IP: (from, seconds, whether a fault began it), oldest
+    first; not before the first holder.
 
-    `holders`: (time, who holds from then on, whether a fault made it so). `hosts`: (time, name, whether that lives from then on).
+    `holders`: (time, who holds from then on, whether a fault made it so). `hosts`: (time, name,
+    whether that lives from then on).
     """
     changes = sorted(
         [(at, 1, now, "", fault) for at, now, fault in holders]

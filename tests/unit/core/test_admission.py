@@ -1,4 +1,6 @@
-"""Who is admitted. `test_node.py` has what a refusal leaves untouched, `test_authentication.py` the stamps."""
+"""Who is admitted. `test_node.py` has what a refusal leaves untouched, `test_authentication.py` the
+stamps.
+"""
 
 from __future__ import annotations
 

@@ -253,7 +253,9 @@ class TestLifeAndDeath:
 
 
 class TestRiseFromZero:
-    """A holder that is restarted advertises its configured priority until it has read that it still holds."""
+    """A holder that is restarted advertises its configured priority until it has read that it still
+    holds.
+    """
 
     def test_it_counts_after_one_dead_time(self):
         one = settled()
@@ -661,7 +663,8 @@ steps = st.lists(
 @pytest.mark.slow
 def test_a_naive_second_election_agrees(sequence, delay, own):
     members = "abyz".replace(own, "")
-    # Without flap damping, which the other one does not know: chance makes six changes of the role seldom, but it does.
+    # Without flap damping, which the other one does not know: chance makes six changes of the role
+    # seldom, but it does.
     real = election(own, 10, members, preempt_delay=delay, flap_damping=False)
     history: list[Happening] = []
     now = 0.0
@@ -704,7 +707,9 @@ def test_a_naive_second_election_agrees(sequence, delay, own):
 )
 @pytest.mark.slow
 def test_no_sequence_of_calls_breaks_it(sequence, delay):
-    """Times may even go back a little, as threads that read the clock before they got the lock make them."""
+    """Times may even go back a little, as threads that read the clock before they got the lock make
+    them.
+    """
     one, now = election(preempt_delay=delay), 0.0
     for what, wait, peer, number, state in sequence:
         now = max(0.0, now + wait)

@@ -1,4 +1,6 @@
-"""Test the mutations rule by rule: attach, clear, release, leave; operations; failures. One node in virtual time."""
+"""Test the mutations rule by rule: attach, clear, release, leave; operations; failures. One node in
+virtual time.
+"""
 
 from __future__ import annotations
 
@@ -329,7 +331,9 @@ class TestFailures:
 
     @pytest.mark.parametrize("failure", [Failure.UNREACHABLE, Failure.NOT_SO])
     def test_a_lost_reply_is_found_out_by_a_read(self, failure):
-        """The attach took effect, but its reply is lost or says that it was already so: it is not repeated."""
+        """The attach took effect, but its reply is lost or says that it was already so: it is not
+        repeated.
+        """
         bench = SingleNode()
         bench.manual.add(Kind.ATTACH)
         bench.advance(DEAD)
@@ -580,7 +584,9 @@ class TestRelease:
         assert bench.now - since < 3
 
     def test_a_read_from_before_the_decision_tells_nothing(self):
-        """The master is silent; a read of it is under way; then it is heard, and this node is its backup."""
+        """The master is silent; a read of it is under way; then it is heard, and this node is its
+        backup.
+        """
         bench = master()
         bench.manual.add(Kind.READ)
         bench.until(lambda: Lane.READS in bench.open)
@@ -596,7 +602,9 @@ class TestRelease:
         assert bench.asked(Kind.DETACH, "m") == []
 
     def test_a_read_from_before_it_came_to_hold_tells_nothing(self):
-        """An operator moves the EIP from the master to this backup: what the master held before does not count."""
+        """An operator moves the EIP from the master to this backup: what the master held before
+        does not count.
+        """
         bench = self.overtaken()
         bench.holding.add("a")
         bench.until(lambda: bench.holding == {"a"})

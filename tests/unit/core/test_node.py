@@ -1,4 +1,6 @@
-"""Test the node: which heartbeats it drops and sends, how it notices a stall, leaves, and wakes its threads."""
+"""Test the node: which heartbeats it drops and sends, how it notices a stall, leaves, and wakes its
+threads.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,9 @@ class TestHeartbeatsIn:
         assert bench.view.dropped == {"replay": 1}
 
     def test_what_comes_from_elsewhere_uses_no_stamp_up(self):
-        """Who sends a member's packet from another address, before it arrives itself, does not silence the member."""
+        """Who sends a member's packet from another address, before it arrives itself, does not
+        silence the member.
+        """
         bench = SingleNode()
         bench.node.heard(beat("a", 5), "somewhere", bench.now, Proof(stamp=7))
         bench.node.heard(beat("a", 5), "host-z", bench.now, Proof(stamp=7))
@@ -374,7 +378,9 @@ class TestWaiting:
         assert result().heartbeat.priority == {"health": UNFIT, "leave": LEAVING, "terms": 99}[what]
 
     def test_a_death_wakes_the_worker(self):
-        """The peer is master; it dies, and the attach goes out though the worker would have slept on."""
+        """The peer is master; it dies, and the attach goes out though the worker would have slept
+        on.
+        """
         node = sleepy_node(interval=1.0)
         start = time.monotonic()
         clock = [start]
@@ -400,7 +406,9 @@ class TestWaiting:
         assert result().kind is Kind.READ
 
     def test_a_look_that_finds_nobody_dead_wakes_nobody(self):
-        """The receiver looks again whenever the earliest possible death is due; the worker that waits meanwhile is not disturbed."""
+        """The receiver looks again whenever the earliest possible death is due; the worker that
+        waits meanwhile is not disturbed.
+        """
         bench = backup()
         for _ in range(10):
             bench.advance_to(bench.node.next_death() - 1e-3)
@@ -505,7 +513,9 @@ actions = st.one_of(
 @given(st.lists(actions, max_size=40), st.sampled_from("am"), st.sampled_from([0.0, 4.0, math.inf]))
 @pytest.mark.slow
 def test_no_sequence_of_happenings_breaks_a_node(sequence, own, delay):
-    """It raises nothing, comes to rest at every moment, asks for no instance that it was never told of by API or group."""
+    """It raises nothing, comes to rest at every moment, asks for no instance that it was never told
+    of by API or group.
+    """
     bench = SingleNode(own, peers="az", preempt_delay=delay, refresh_in=300.0)
     for what, *how in sequence:
         match what:

@@ -164,7 +164,9 @@ class TestObserved:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 3), st.booleans()), max_size=30), st.booleans())
 def test_reads_in_any_order_leave_the_one_that_began_last(reads, own):
-    """Each read: began, how long it took, what it showed. They arrive in the order in which they end."""
+    """Each read: began, how long it took, what it showed. They arrive in the order in which they
+    end.
+    """
     me, other = OwnState(), InstanceState("x")
     for began, took, holds in sorted(reads, key=lambda read: read[0] + read[1]):
         me.seen(holds, began) if own else other.seen(holds, True, began, began + took)

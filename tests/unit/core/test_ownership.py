@@ -1,4 +1,6 @@
-"""Test what ties role and calls together: predecessor, stand-back, edges of the API, the end of a leaver."""
+"""Test what ties role and calls together: predecessor, stand-back, edges of the API, the end of a
+leaver.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ class TestPredecessor:
         assert bench.moves() == [("attach", "m")]
 
     def test_the_one_before_the_last_is_not_forgotten(self):
-        """a, then z are masters while this node stands by; both die; whoever is seen to hold is cleared at once."""
+        """a, then z are masters while this node stands by; both die; whoever is seen to hold is
+        cleared at once.
+        """
         bench = SingleNode(priority=50)
         bench.beating |= {"a": 5, "z": 6}
         bench.holding.add("a")

@@ -1,8 +1,10 @@
-"""What must hold whatever happens, looked for by hypothesis: it chooses the faults, and cuts a failure down to the few that matter.
+"""What must hold whatever happens, looked for by hypothesis: it chooses the faults, and cuts a
+failure down to the few that matter.
 
-Safety, at any moment: no call names an instance that is no member; nodes that hear each other are not both masters
-for longer than an interval (two heartbeats may change places on their way; the next one mends that). Convergence,
-after the last fault: one right holder within the bound, and then no move.
+Safety, at any moment: no call names an instance that is no member; nodes that hear each other are
+not both masters for longer than an interval (two heartbeats may change places on their way; the
+next one mends that). Convergence, after the last fault: one right holder within the bound, and then
+no move.
 """
 
 from __future__ import annotations
@@ -147,7 +149,9 @@ class Cluster(RuleBasedStateMachine):
         self.seen = len(self.world.mutations)
 
     def _look_for_two_masters(self) -> None:
-        """Nodes between which heartbeats have gone both ways for an interval are not both masters for another."""
+        """Nodes between which heartbeats have gone both ways for an interval are not both masters
+        for another.
+        """
         world = self.world
         if world.now < self.last_change + 1.2:
             self.both.clear()

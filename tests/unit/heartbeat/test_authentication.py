@@ -1,4 +1,6 @@
-"""The trailer, the modes, and the stamps: what is believed, when, and what a recording can do at most."""
+"""The trailer, the modes, and the stamps: what is believed, when, and what a recording can do at
+most.
+"""
 
 from __future__ import annotations
 
@@ -135,7 +137,9 @@ class TestStamper:
 
 
 class Receiver:
-    """Stamps as one receiver judges them; `wrong`: seconds that its wall clock is ahead of the right time."""
+    """Stamps as one receiver judges them; `wrong`: seconds that its wall clock is ahead of the
+    right time.
+    """
 
     def __init__(self, wrong: float = 0.0) -> None:
         self.stamps, self.wrong = ReplayGuard(), wrong
@@ -246,7 +250,9 @@ class TestProperties:
         st.floats(0.05, 1.0),
     )
     def test_no_clock_keeps_a_live_node_unheard(self, receivers, senders, restarts, interval):
-        """Whatever the two clocks say and however the sender's is set at each restart: it is heard, within the stated bound."""
+        """Whatever the two clocks say and however the sender's is set at each restart: it is heard,
+        within the stated bound.
+        """
         one, now = Receiver(wrong=receivers), 0.0
         for count, (wrong, down) in enumerate([(senders, 0.0), *restarts]):
             now += down
@@ -259,7 +265,9 @@ class TestProperties:
 
     @given(st.integers(2, 400), st.floats(0.1, 2.9))
     def test_one_recording_is_of_no_use_in_the_end(self, length, pace):
-        """Played time and again, at any pace: believed of it are fewer and fewer packets, and some time none any more."""
+        """Played time and again, at any pace: believed of it are fewer and fewer packets, and some
+        time none any more.
+        """
         one = Receiver()
         for n in range(length):
             assert one(float(n), float(n)) == ""
@@ -275,7 +283,9 @@ class TestProperties:
 
     @given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.floats(0, 2.0)), max_size=60))
     def test_nothing_is_believed_twice_without_a_trial(self, packets):
-        """Any stamps at any times: a stamp that is not the highest so far is believed only after a trial, and little is kept."""
+        """Any stamps at any times: a stamp that is not the highest so far is believed only after a
+        trial, and little is kept.
+        """
         stamps, now, last, since_believed = ReplayGuard(), 0.0, -1, 0.0
         for stamp, wait in packets:
             now += wait

@@ -1,4 +1,6 @@
-"""The kernel's filter: what it lets through, asked of the real kernel and of an interpreter of our own, and when it is wanted."""
+"""The kernel's filter: what it lets through, asked of the real kernel and of an interpreter of our
+own, and when it is wanted.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,9 @@ datagrams = st.builds(lambda beat, trailer: encode(beat) + trailer, beats, trail
 
 @given(st.sampled_from(SOURCES), datagrams, st.booleans(), st.sets(st.sampled_from([A, B, C])))
 def test_it_drops_nothing_that_counts_and_passes_little_else(source, data, signed, present):
-    """What passes and does not count has two different priorities at most: the filter does not look at those."""
+    """What passes and does not count has two different priorities at most: the filter does not look
+    at those.
+    """
     members = {name: MEMBERS[name] for name in present}
     passed = passes(bpf_program(EIP, members, signed=signed), source, data)
     if counts(source, data, members, signed=signed):
@@ -200,7 +204,9 @@ class TestFlood:
         assert (flood.filtering, flood.began) == (False, None)
 
     def test_one_that_lasts_is_one(self):
-        """It costs FLOOD_THRESHOLD datagrams every FILTER_TIME seconds to see that it lasts, and it began when it began."""
+        """It costs FLOOD_THRESHOLD datagrams every FILTER_TIME seconds to see that it lasts, and it
+        began when it began.
+        """
         flood, seen, sifted = FloodDetector(), 0, 0
         for ms in range(100_000):
             refused = 0 if flood.filtering else 100

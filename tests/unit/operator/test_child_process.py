@@ -100,7 +100,9 @@ class TestEnd:
         until(lambda: not alive(pid), "its child is killed")
 
     def test_a_program_that_forks_without_end_is_killed_whole(self, start, tmp_path):
-        """Up to sixty processes that ignore SIGTERM: bounded here, as TasksMax bounds it in the unit."""
+        """Up to sixty processes that ignore SIGTERM: bounded here, as TasksMax bounds it in the
+        unit.
+        """
         bomb = tmp_path / "bomb"
         bomb.write_text(
             f"#!/bin/sh\ntrap '' TERM\necho $$ >>{tmp_path}/pids\n"

@@ -1,4 +1,6 @@
-"""The program that is called at changes: order, timeout, retry, and the newest state. Real programs."""
+"""The program that is called at changes: order, timeout, retry, and the newest state. Real
+programs.
+"""
 
 from __future__ import annotations
 

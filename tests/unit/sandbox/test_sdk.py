@@ -1,5 +1,5 @@
-"""The sandbox held to the real thing: the official SDK works against it unchanged, and every answer it gives is one
-that the official OpenAPI description (it ships with the SDK) allows.
+"""The sandbox held to the real thing: the official SDK works against it unchanged, and every answer
+it gives is one that the official OpenAPI description (it ships with the SDK) allows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ NOWHERE = "00000000-0000-0000-0000-000000000000"
 
 
 def closed(schema: Any) -> Any:
-    """The schema with every object held to the properties it names, so that a misspelt field does not slip through."""
+    """The schema with every object held to the properties it names, so that a misspelt field does
+    not slip through.
+    """
     if isinstance(schema, list):
         return [closed(part) for part in schema]
     if not isinstance(schema, dict):

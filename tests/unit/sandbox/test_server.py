@@ -1,4 +1,6 @@
-"""The simulated zone over real HTTP on loopback: signatures, faults, metadata, control, and a clean end."""
+"""The simulated zone over real HTTP on loopback: signatures, faults, metadata, control, and a clean
+end.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The simulated Elastic IP's traffic: real connections on loopback reach whoever holds the address, or are reset."""
+"""The simulated Elastic IP's traffic: real connections on loopback reach whoever holds the address,
+or are reset.
+"""
 
 from __future__ import annotations
 

@@ -495,7 +495,8 @@ def test_the_holders_are_those_of_a_naive_replay(planned: list[tuple[Any, ...]],
     zone.detach_unattached = "operation"
     for name in "abc":
         zone.add_instance(name)
-    # When nothing is due yet at the time of the call, calls and looks come in the order of their time
+    # When nothing is due yet at the time of the call, calls and looks come in the order of their
+    # time
     calendar = sorted(
         [(move[2], 0, move) for move in planned] + [(look, 1, None) for look in looks], key=lambda e: e[:2]
     )
@@ -512,7 +513,9 @@ def test_the_holders_are_those_of_a_naive_replay(planned: list[tuple[Any, ...]],
 
 
 def replay(planned: list[tuple[Any, ...]], until: int) -> set[str]:
-    """Who holds at `until`: every move applied in the order of its completion, the call's order among equals."""
+    """Who holds at `until`: every move applied in the order of its completion, the call's order
+    among equals.
+    """
     holders: set[str] = set()
     calls = sorted(planned, key=lambda move: move[2])
     for action, name, called, takes, fails in sorted(calls, key=lambda move: move[2] + move[3]):

@@ -64,7 +64,8 @@ def happened() -> list[tuple[str, Event]]:
     journals = Journals()
     journals.world.listeners.append(lambda host, event: events.append((host.id, event)))
     eventful(journals)
-    # What does not come from the node itself: sender, receiver, health checks and the notify program.
+    # What does not come from the node itself: sender, receiver, health checks and the notify
+    # program.
     hook = {"role": "MASTER", "duration": 0.5, "detail": "exit status 1", "then": "once more"}
     for what, details in (
         ((EventName.SEND_FAILED, EventName.SEND_RECOVERED), {"address": "192.0.2.1:12345"}),
