@@ -107,7 +107,8 @@ def _given(history: History) -> Iterator[Failover]:
         to, at = change.successor, change.at - change.within
         if to not in history.nodes and (to or not history.holders(change.eip, change.at)):
             took = _took(change.cause, at)
-            yield Failover(at, change.eip, (change.instance,), to, change.why, took, change.reporter)
+            why = describe(change.cause) if change.cause is not None else change.why
+            yield Failover(at, change.eip, (change.instance,), to, why, took, change.reporter)
 
 
 def _seen(history: History) -> Iterator[Failover]:

@@ -130,7 +130,8 @@ def _change(entry: Entry, earlier: list[Entry]) -> Change | None:
         instance = entry.get("EXOIP_PEER_INSTANCE", reporter)
     elif event not in ("holds", "lost"):
         return None
-    why = describe(cause or entry) if cause is not None or event in ("holds", "lost") else entry["EXOIP_REASON"]
+    described = entry if event in ("holds", "lost") else cause if event == "attached" else None
+    why = describe(described) if described is not None else entry["EXOIP_REASON"]
     took, holds = float(entry.get("EXOIP_DURATION_MS", 0)) / 1000, event in ("attached", "holds")
     return Change(time_of(entry), took, entry["EXOIP_EIP"], instance, holds, why, event, reporter, cause, successor)
 

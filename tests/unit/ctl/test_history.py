@@ -105,6 +105,21 @@ def test_entries_without_the_fields_of_causes_tell_of_the_change_alone() -> None
     assert [(one.at, one.to, one.took) for one in failovers(found)] == [(9, B, None), (19.7, A, None)]
 
 
+def test_a_node_that_lets_go_says_why_and_what_that_came_from() -> None:
+    found = rebuild(
+        [
+            attached(9, A),
+            entry(18, A, "unfit", "stepping aside: drained", cause="operator"),
+            entry(18, A, "role", role="BACKUP", old_role="MASTER", peer_instance=B, cause="unfit"),
+            entry(20, A, "let-go", peer_instance=A, reason=f"{B} holds and is heard", successor=B),
+        ]
+    )
+    (gone,) = (one for one in found.changes if not one.holds)
+    assert gone.why == f"{B} holds and is heard"
+    assert gone.cause is not None
+    assert gone.cause["EXOIP_EVENT"] == "unfit"
+
+
 def test_an_end_without_a_beginning_is_no_change() -> None:
     assert changes(entry(1, A, "let-go", peer_instance=A, duration_ms=300), entry(2, A, "lost")) == []
 
