@@ -9,8 +9,8 @@ from tests.support.node import main  # first, as the daemon loads it
 # isort: split
 import sys
 
-import exoip.exoscale.transport
+from exoip.exoscale.transport import CA_FOLDERS, DEFAULT_CA_BUNDLE_PATH
 
 if __name__ == "__main__":
-    exoip.exoscale.transport.CA_FOLDER = sys.argv.pop(1)
+    CA_FOLDERS[DEFAULT_CA_BUNDLE_PATH] = sys.argv.pop(1)
     main()
