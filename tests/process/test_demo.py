@@ -11,10 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.demo.report import HEADINGS
 from tests.support.paths import ROOT
 from tests.support.process import environment
 from tests.support.waiting import PATIENCE, until
+
+pytestmark = pytest.mark.long  # it judges times, which takes a quiet machine
 
 COMMAND = [sys.executable, "-m", "tests.demo"]
 ACTS = [
