@@ -59,6 +59,7 @@ def test_after_each_fault_in_turn_the_best_node_alone_holds(sort: str) -> None:
     run("--in-turn", sort)
 
 
+@pytest.mark.long
 def test_after_faults_by_chance_the_best_node_alone_holds() -> None:
     run("--faults", "8", "--seed", "1681")
 

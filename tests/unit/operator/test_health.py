@@ -252,6 +252,7 @@ class TestChecker:
         assert node.unfit == {}
         assert node.events == []
 
+    @pytest.mark.timing
     def test_the_interval_is_from_start_to_start(self, start, tmp_path):
         times = tmp_path / "times"
         start(f"date +%s.%N >>{times}; sleep 0.1", Health.PASSING, interval=0.3)
