@@ -155,6 +155,7 @@ class TestEachCall:
 CALLS = [Kind.ATTACH, Kind.DETACH, Kind.POLL, Kind.READ, Kind.HOLDERS]
 
 
+@pytest.mark.slow
 class TestEachFault:
     @pytest.fixture(params=CALLS)
     def ready(self, request, bed) -> Callable[[], Outcome]:

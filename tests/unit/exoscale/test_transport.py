@@ -347,6 +347,7 @@ class TestNames:
         with pytest.raises(requests.ConnectionError, match=r"api\.invalid cannot be resolved"):
             get(client, "http://api.invalid")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("hang", [False, True])
     def test_the_last_known_address_serves_while_the_name_server_is_down(self, client, names, hang):
         with RawServer(answer(b"x", Connection="close")) as server:
