@@ -103,7 +103,7 @@ class HookCaller(SupervisedThread):
 
     @property
     def busy(self) -> bool:
-        """Whether the program has not been told of everything."""
+        """Whether the program has not yet been called for every change."""
         with self._changed:
             return self._calling or bool(self._waiting)
 
