@@ -144,7 +144,8 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, str]]
         cluster.fault("status", status=403)
         cluster.until(lambda: node.logged("403"), "the API refuses the key")
         node.send(signal.SIGABRT)  # as the watchdog does: every thread's stack is told
-        assert node.wait() == -signal.SIGABRT
+        # Python writes the stacks while the other threads run on, and can crash over one of them.
+        assert node.wait() in (-signal.SIGABRT, -signal.SIGSEGV)
         until(lambda: node.logged("Current thread") or node.logged("Thread 0x"), "the stacks")
         found = dict(run.left()) | {"its command line": command_line}
         node.forget()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -126,10 +125,8 @@ def test_a_wrong_key_is_told_by_status_and_journal(tmp_path: Path) -> None:
 def reload_with(cluster: Cluster, name: str, text: str) -> None:
     """Write the node's file and let it read that."""
     node = cluster[name]
-    done = len(node.logged("read again and is in force"))
     Path(node.words[node.words.index("-c") + 1]).write_text(text)
-    node.send(signal.SIGHUP)
-    cluster.until(lambda: len(node.logged("read again and is in force")) > done, f"{name} has read it")
+    cluster.reload(name)
 
 
 def test_a_key_comes_to_a_running_cluster_changes_and_goes_without_a_gap() -> None:

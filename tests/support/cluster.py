@@ -163,6 +163,13 @@ class Cluster:
         for name in names or self.nodes:
             self.nodes[name].start()
 
+    def reload(self, name: str) -> None:
+        """Let a node read its configuration again, and wait until it is in force."""
+        node, sentence = self.nodes[name], "read again and is in force"
+        before = len(node.logged(sentence))
+        node.send(signal.SIGHUP)
+        self.until(lambda: len(node.logged(sentence)) > before, f"{name} has read its configuration")
+
     def fault(
         self, kind: str, method: str = "", path: str = "", key: str = "", count: int | None = None, **fields: object
     ) -> int:
