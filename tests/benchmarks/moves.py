@@ -25,7 +25,7 @@ from tests.support.process import Process
 from tests.support.waiting import PATIENCE
 
 READ = "get-instance"
-POLL = 0.25  # between two looks at an operation, PROTOCOL.md
+POLL = 0.25  # between two looks at an operation, docs/protocol.md
 WORST_PRIORITY, MOST_MOVES = 250, 220
 
 

@@ -15,7 +15,7 @@ from tests.benchmarks.cluster import OPERATION, RATIO, BenchCluster
 from tests.benchmarks.figures import Figure, exactly
 
 AT_ONCE = 5  # clusters beside each other; nothing here is about milliseconds
-LONGEST_BACKOFF = 5 * 1.2  # of an attach, jitter included: PROTOCOL.md
+LONGEST_BACKOFF = 5 * 1.2  # of an attach, jitter included: docs/protocol.md
 
 
 def equal_starts(starts: int) -> list[Figure]:

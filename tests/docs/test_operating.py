@@ -1,4 +1,4 @@
-"""OPERATING.md, done to the letter: every command that it shows is run here, beside real daemons,
+"""docs/operating.md, done to the letter: every command that it shows is run here, beside real daemons,
 and what it promises looked at.
 
 What needs systemd and its journal (systemctl, journalctl) is run on whole hosts, by

@@ -1,4 +1,4 @@
-"""Every failure that PROTOCOL.md speaks of names what shows it, and that exists."""
+"""Every failure that docs/protocol.md speaks of names what shows it, and that exists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def rows(text: str, heading: str) -> dict[str, str]:
 
 
 PROOFS = rows((TESTS / "simulation" / "README.md").read_text(), "Every failure has its proof")
-FAILURES = rows((ROOT / "PROTOCOL.md").read_text(), "When something fails")
+FAILURES = rows((ROOT / "docs/protocol.md").read_text(), "When something fails")
 
 
 def test_every_failure_of_the_protocol_has_a_row() -> None:

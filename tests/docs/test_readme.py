@@ -1,4 +1,4 @@
-"""Holds README.md and PROTOCOL.md to the code: options, exit codes, commands, journal fields,
+"""Holds README.md and docs/protocol.md to the code: options, exit codes, commands, journal fields,
 rooms, bounds, links.
 
 `pytest tests/docs/test_readme.py --regenerate` writes the table of the options anew.
@@ -27,8 +27,8 @@ from tests.simulation.formula import evaluate
 from tests.support.paths import ROOT
 from tests.unit.test_rooms import ROOMS
 
-README, PROTOCOL, CHANGELOG = ROOT / "README.md", ROOT / "PROTOCOL.md", ROOT / "CHANGELOG.md"
-OPERATING, SECURITY, CONTRIBUTING = ROOT / "OPERATING.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"
+README, PROTOCOL, CHANGELOG = ROOT / "README.md", ROOT / "docs/protocol.md", ROOT / "CHANGELOG.md"
+OPERATING, SECURITY, CONTRIBUTING = ROOT / "docs/operating.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"
 PAGES = (README, OPERATING, PROTOCOL, CHANGELOG, SECURITY, CONTRIBUTING, *sorted((ROOT / "docs").glob("*.md")))
 BUILT = ("build/", ".venv/")  # what the scripts make
 CONFIG_FILE = "/etc/exoip/eip.conf"
@@ -210,7 +210,7 @@ def test_the_table_of_rooms_is_that_of_the_code() -> None:
     assert named == [f"exoip/{room}" for room in ROOMS]
 
 
-# PROTOCOL.md.
+# docs/protocol.md.
 
 
 def test_every_bound_comes_to_what_its_example_says() -> None:

@@ -1,4 +1,4 @@
-"""OPERATING.md on real hosts, to the letter but for the name of the unit: with systemd, its
+"""docs/operating.md on real hosts, to the letter but for the name of the unit: with systemd, its
 journal, and the package's own rights.
 """
 

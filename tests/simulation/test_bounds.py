@@ -1,4 +1,4 @@
-"""The bounds of the protocol, each as the formula that PROTOCOL.md states, tried in the simulated
+"""The bounds of the protocol, each as the formula that docs/protocol.md states, tried in the simulated
 world.
 
 In the formulas: h is the advertisement interval, D = h x ratio the dead time, d the network's

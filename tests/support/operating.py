@@ -1,4 +1,4 @@
-"""The chapters of OPERATING.md: the commands that they show, and what these print."""
+"""The chapters of docs/operating.md: the commands that they show, and what these print."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from tests.support.paths import ROOT
 
-PAGE = ROOT / "OPERATING.md"
+PAGE = ROOT / "docs/operating.md"
 
 
 def _chapter(heading: str) -> str:
