@@ -15,7 +15,7 @@ from exoip.ctl import journal, status, terminal, timeline
 from exoip.ctl.client import ControlSocket, NoAnswer, Rejected, find_socket, list_sockets, requester, send
 from exoip.ctl.failovers import Failover, failovers
 from exoip.ctl.history import Entry, rebuild, time_of
-from exoip.ctl.terminal import CODES, Style, as_json, duration, style_for
+from exoip.ctl.terminal import Style, as_json, duration, exit_code, style_for
 from exoip.errors import UsageError
 from exoip.exoscale.models import printable
 
@@ -27,13 +27,13 @@ DEFAULT_WIDTH = 100  # columns of a timeline that is not shown on a terminal
 
 
 def show_status(options: Namespace, environ: Mapping[str, str], out: TextIO) -> int:
-    """Show the state of one daemon or of all; return the code of the worst level."""
+    """Show the state of one daemon or of all; return the code of the worst level, see --fail-on."""
     name, runtime_dir = options.name, options.runtime_dir
     found = [_state(one) for one in ([find_socket(name, runtime_dir)] if name else list_sockets(runtime_dir))]
     level = terminal.worst(one["level"] for one in found)
     if options.json:
         out.write(as_json(level=level, instances=found))
-        return CODES[level]
+        return exit_code(level, options.fail_on)
     if not found:
         raise NoAnswer(f"no exoip is running here: {runtime_dir}/*/control does not exist")
     style = style_for(out, environ)
@@ -45,7 +45,7 @@ def show_status(options: Namespace, environ: Mapping[str, str], out: TextIO) -> 
             first = f"{style(one['name'], terminal.BOLD)}  {style(one['level'], terminal.COLORS[one['level']])}"
             lines = [first, *terminal.wrap(f"  ! {printable(one['error'])}", 4)]
         out.writelines(f"{line}\n" for line in lines)
-    return CODES[level]
+    return exit_code(level, options.fail_on)
 
 
 def _state(daemon: ControlSocket) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from exoip.errors import UsageError
 from exoip.operator.control_protocol import FAILOVER_TIME, LONGEST_FAILOVER, LONGEST_TEXT, SHORTEST_FAILOVER
 
 ROLES = ("listening", "backup", "master")
+FAIL_ON = ("degraded", "critical")
 LONGEST_WAIT = 86400.0  # seconds
 CREDENTIALS = "/etc/credstore"
 
@@ -68,7 +69,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_queries(add: Callable[..., Callable[..., object]]) -> None:
-    add("status", "show the state of a daemon and the reasons for it", any_name=True, json=True)
+    option = add("status", "show the state of a daemon and the reasons for it", any_name=True, json=True)
+    least = "exit with 0 below this level, for liveness checks (default: degraded)"
+    option("--fail-on", choices=FAIL_ON, default="degraded", help=least)
     option = add("history", "show the failovers in the journal", any_name=True, json=True)
     option("--since", metavar="TIME", help="in any form of journalctl(1): yesterday, -2h, '2026-11-24 02:00'")
     option("--until", metavar="TIME", help="likewise")

@@ -35,6 +35,11 @@ def worst(levels: Iterable[str]) -> str:
     return max(levels, key=_SEVERITY.index, default=UNKNOWN)
 
 
+def exit_code(level: str, fail_on: str = DEGRADED) -> int:
+    """Return the exit code for a level, 0 if it is not as bad as `fail_on`."""
+    return CODES[level] if _SEVERITY.index(level) >= _SEVERITY.index(fail_on) or level == UNKNOWN else CODES[HEALTHY]
+
+
 def unstyled(text: str, _sgr: str) -> str:
     """Return the text as it is."""
     return text

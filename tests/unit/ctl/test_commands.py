@@ -107,6 +107,8 @@ def test_daemons_in_trouble(cluster: Cluster, ctl: Ctl) -> None:
     cluster["n2"].kill()
     until(lambda: ctl.level("n1") == "degraded", "the death is noticed")
     assert f"! n2 ({cluster['n2'].address}) is not heard" in ctl("status", "n1", code=1)
+    assert "  degraded\n" in ctl("status", "n1", "--fail-on", "critical"), "no reason to end the survivor"
+    assert "nothing listens" in ctl("status", "--fail-on", "critical", code=2)
     assert "nothing listens" in ctl("status", "n2", code=2), "its socket is still there: it crashed"
     assert ctl.json()["level"] == "critical", "the worst of both"
     cluster.fault("status", status=503)

@@ -12,6 +12,11 @@ from exoip.ctl.terminal import CODES, CRITICAL, DEGRADED, HEALTHY, UNKNOWN
 from exoip.telemetry.assessment import Level
 
 
+def test_a_level_that_is_good_enough_exits_with_0() -> None:
+    assert [terminal.exit_code(one) for one in (HEALTHY, DEGRADED, CRITICAL, UNKNOWN)] == [0, 1, 2, 3]
+    assert [terminal.exit_code(one, CRITICAL) for one in (HEALTHY, DEGRADED, CRITICAL, UNKNOWN)] == [0, 0, 2, 3]
+
+
 def test_the_daemons_levels_have_the_exit_codes_of_monitoring_plugins() -> None:
     assert {str(level) for level in Level} | {UNKNOWN} == CODES.keys()
     assert [CODES[level] for level in (HEALTHY, DEGRADED, CRITICAL, UNKNOWN)] == [0, 1, 2, 3]
