@@ -1,13 +1,13 @@
 """Sign heartbeats, verify them, and reject replayed ones. Pure.
 
-A signed heartbeat has 24 more bytes behind the 24 of `wire`; the Go tool ignores them:
+A signed heartbeat has 24 more bytes behind those of `wire`; the Go tool ignores them:
 
-    offset  24                   32                                        48
+    offset  24 (IPv6: 36)        32 (44)                                   48 (60)
             +--------------------+-----------------------------------------+
             | stamp              | HMAC-SHA256, its first 16 bytes         |
             +--------------------+-----------------------------------------+
 
-The stamp is an unsigned big-endian number. The HMAC covers all 32 bytes before it, the Elastic IP
+The stamp is an unsigned big-endian number. The HMAC covers all bytes before it, the Elastic IP
 included, so two clusters may share a key. The first key signs and every key verifies, so a key can
 be exchanged node by node.
 
@@ -69,7 +69,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-TRAILER = 24  # bytes
+from exoip.heartbeat.wire import TRAILER
+
 WINDOW = 60.0  # seconds that a first stamp may be off the receiver's clock
 TRIAL = 2.0  # dead times that a trial takes
 QUICK_TRIAL = 1 / 3  # the same, at first contact, for stamps ahead of the receiver's clock
@@ -116,14 +117,14 @@ class AuthPolicy:
         return bool(self.keys) and self.mode is AuthMode.REQUIRE
 
     def sign(self, heartbeat: bytes, stamp: int) -> bytes:
-        """Return the datagram to send: the 24 bytes, with a trailer if there is a key."""
+        """Return the datagram to send: the heartbeat, with a trailer if there is a key."""
         if not self.keys:
             return heartbeat
         text = heartbeat + _STAMP.pack(stamp)
         return text + _mac(self.keys[0], text)
 
     def verify(self, heartbeat: bytes, trailer: bytes, wall: float) -> Proof:
-        """Return what a datagram proves. `trailer`: 24 bytes or none. `wall`: Unix time."""
+        """Return what a datagram proves. `trailer`: TRAILER bytes or none. `wall`: Unix time."""
         if not self.keys or self.mode is AuthMode.SEND:
             return UNPROVEN
         if not trailer:

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from uuid import UUID
 
 from exoip.heartbeat.socket_address import SocketAddress
-from exoip.heartbeat.wire import PROTOCOL, SIGNED, SIZE
+from exoip.heartbeat.wire import PROTOCOL, PROTOCOL_V6, SIZE, SIZE_V6, TRAILER
 
 FLOOD_THRESHOLD = 1000  # dropped datagrams within a second
 FILTER_TIME = 10.0  # seconds
@@ -35,8 +35,7 @@ _HEADER = 8  # bytes of UDP's header, where the kernel begins to count
 _NETWORK = 0xFFF00000  # added to an offset: count from the beginning of the IP header (SKF_NET_OFF)
 _V4_SOURCE = _NETWORK + 12  # the source address in an IPv4 header
 _V6_SOURCE = _NETWORK + 8  # the source address in an IPv6 header
-_EIP = _HEADER + 4  # the Elastic IP in the heartbeat
-_ID = _HEADER + 8  # the instance id in the heartbeat
+_EIP = _HEADER + 4  # the Elastic IP in the heartbeat; the instance id follows it
 _LOAD_WORD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _LOAD_HALF = 0x28  # BPF_LD | BPF_H | BPF_ABS
 _LOAD_BYTE = 0x30  # BPF_LD | BPF_B | BPF_ABS
@@ -85,24 +84,26 @@ def bpf_program(eip: str, members: Mapping[str, SocketAddress] | None, *, signed
 
     `members`: address and port by instance id. `signed`: drop unsigned heartbeats. With None as
     members it does not check the sender. That is for a group that is too large for the kernel,
-    which accepts 365 members, or 80 where net.core.optmem_max is 20 KiB, as it was before Linux
+    which accepts about 365 members, or 80 where net.core.optmem_max is 20 KiB, as before Linux
     6.7.
     """
+    elastic_ip = ipaddress.ip_address(eip)
+    size, protocol = (SIZE, PROTOCOL) if elastic_ip.version == 4 else (SIZE_V6, PROTOCOL_V6)
     head: list[_Step] = [
         (_LOAD_LENGTH, 0, 0, 0),
-        (_JUMP_EQUAL, 2, 0, _HEADER + SIGNED),
-        (_JUMP_EQUAL, 0 if signed else 1, 0, _HEADER + SIZE),
+        (_JUMP_EQUAL, 2, 0, _HEADER + size + TRAILER),
+        (_JUMP_EQUAL, 0 if signed else 1, 0, _HEADER + size),
         _DROP,
         (_LOAD_HALF, 0, 0, _HEADER),
-        (_JUMP_EQUAL, 1, 0, int.from_bytes(PROTOCOL)),
-        _DROP,
-        (_LOAD_WORD, 0, 0, _EIP),
-        (_JUMP_EQUAL, 1, 0, int(ipaddress.IPv4Address(eip))),
+        (_JUMP_EQUAL, 1, 0, int.from_bytes(protocol)),
         _DROP,
     ]
+    for at, word in enumerate(_words(elastic_ip.packed)):
+        head += [(_LOAD_WORD, 0, 0, _EIP + 4 * at), (_JUMP_EQUAL, 1, 0, word), _DROP]
     if members is None:
         return _packed([*head, _PASS])
-    v4, v6 = list(_stored(_V4_SOURCE, 1)), list(_stored(_V6_SOURCE, 4))
+    instance = _EIP + len(elastic_ip.packed)
+    v4, v6 = list(_stored(_V4_SOURCE, 1, instance)), list(_stored(_V6_SOURCE, 4, instance))
     for instance_id, (address, _) in members.items():
         source = ipaddress.ip_address(address)
         (v4 if source.version == 4 else v6).extend(_member(source.packed + UUID(instance_id).bytes))
@@ -110,13 +111,17 @@ def bpf_program(eip: str, members: Mapping[str, SocketAddress] | None, *, signed
     return _packed([*head, *is_v4, *v4, _DROP, *v6, _DROP])
 
 
+def _words(octets: bytes) -> list[int]:
+    return [int.from_bytes(octets[at : at + 4]) for at in range(0, len(octets), 4)]
+
+
 def _packed(steps: Iterable[_Step]) -> bytes:
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 
-def _stored(source: int, words: int) -> Iterator[_Step]:
+def _stored(source: int, words: int, instance: int) -> Iterator[_Step]:
     """Store source and id in slots: a load from the datagram takes six times as long."""
-    offsets = [source + 4 * at for at in range(words)] + [_ID + 4 * at for at in range(4)]
+    offsets = [source + 4 * at for at in range(words)] + [instance + 4 * at for at in range(4)]
     for slot, offset in enumerate(offsets):
         yield (_LOAD_WORD, 0, 0, offset)
         yield (_STORE, 0, 0, slot)
@@ -124,7 +129,7 @@ def _stored(source: int, words: int) -> Iterator[_Step]:
 
 def _member(wanted: bytes) -> Iterator[_Step]:
     """Pass a datagram with this source and id; continue behind these steps with any other."""
-    words = [int.from_bytes(wanted[at : at + 4]) for at in range(0, len(wanted), 4)]
+    words = _words(wanted)
     for slot, word in enumerate(words):
         yield (_LOAD_SLOT, 0, 0, slot)
         yield (_JUMP_EQUAL, 0, 2 * (len(words) - slot - 1) + 1, word)

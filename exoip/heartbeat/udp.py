@@ -11,7 +11,7 @@ import socket
 import struct
 
 from exoip.heartbeat.socket_address import SocketAddress, bind_error
-from exoip.heartbeat.wire import SIGNED
+from exoip.heartbeat.wire import SIGNED_V6
 
 RECEIVE_BUFFER = 1 << 20  # bytes asked of the kernel
 SMALLEST_COST = 256  # bytes of the receive buffer that even an empty datagram takes
@@ -57,11 +57,11 @@ class HeartbeatSocket:
     def receive(self) -> tuple[bytes, str] | None:
         """Return the first bytes of a waiting datagram and its sender's address, or None.
 
-        It reads one byte more than a signed heartbeat has: enough to see that a datagram is too
+        It reads one byte more than the longest heartbeat has: enough to see that a datagram is too
         long.
         """
         try:
-            datagram, source = self.socket.recvfrom(SIGNED + 1, socket.MSG_DONTWAIT)
+            datagram, source = self.socket.recvfrom(SIGNED_V6 + 1, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
         return datagram, str(source[0]).removeprefix(_V4_MAPPED)

@@ -42,13 +42,14 @@ from exoip.errors import ApiError, ConfigError, ControlRequestError
 from exoip.exoscale import client, metadata
 from exoip.exoscale.connection import HEAD_LIMIT, Budget, Connection
 from exoip.heartbeat.authentication import AuthMode, AuthPolicy
-from exoip.heartbeat.wire import SIGNED, SIZE, Heartbeat, encode
+from exoip.heartbeat.wire import SIGNED, SIGNED_V6, SIZE, SIZE_V6, Heartbeat, encode
 from exoip.operator import control_protocol
 from tests.support.paths import ROOT
 
 Target = Callable[[bytes], None]
 SECONDS = 10.0
-EIP, OWN = "198.51.100.50", "00000000-0000-4000-8000-00000000000f"
+EIP, EIP_V6, OWN = "198.51.100.50", "2001:db8:0:1::1", "00000000-0000-4000-8000-00000000000f"
+PACKED_V6 = bytes.fromhex("20010db8000000010000000000000001")
 IDS = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(3)]
 ADDRESSES = ["192.0.2.0", "192.0.2.1", "2001:db8::2", "203.0.113.9"]  # those of the members, and of a stranger
 KEY, SECRET, WALL = b"a-key-of-all-the-nodes", "9sEcReT-x_Yz0", 1_800_000_000.0
@@ -85,10 +86,10 @@ class Hearing:
     does.
     """
 
-    def __init__(self, auth_policy: AuthPolicy) -> None:
-        self.now, self.auth_policy, self.events = 1000.0, auth_policy, 0
+    def __init__(self, eip: str, auth_policy: AuthPolicy) -> None:
+        self.now, self.eip, self.auth_policy, self.events = 1000.0, eip, auth_policy, 0
         members = {one: (address, 1) for one, address in zip(IDS, ADDRESSES, strict=False)}
-        self.node = Node(ElectionConfig(OWN), EIP, members, self.now, emit=self._count)
+        self.node = Node(ElectionConfig(OWN), eip, members, self.now, emit=self._count)
         self.inlet = Inlet()
         link = HeartbeatLink(self.inlet, self.node, self._count, auth_policy, lambda: self.now, lambda: WALL)  # type: ignore[arg-type]
         self.receiver = Receiver(link)
@@ -101,10 +102,10 @@ class Hearing:
         self.node.next_advert(self.now)  # else it would find that it has slept
         peers, refused = self.node._election.peers, self.node._dropped.counts.total()
         before = {one: peer.last_seen for one, peer in peers.items()}
-        received = datagram[: SIGNED + 1]  # no more of it is read from the socket
+        received = datagram[: SIGNED_V6 + 1]  # no more of it is read from the socket
         self.receiver.accept(received, address)
         changed = {one for one, peer in peers.items() if peer.last_seen != before.get(one)}
-        if peers.keys() != set(IDS) or not changed <= {proven(received, address, self.auth_policy)}:
+        if peers.keys() != set(IDS) or not changed <= {proven(received, address, self.eip, self.auth_policy)}:
             raise Broken(f"{datagram.hex()} of {address} changed {sorted(changed)}")
         if bool(changed) == (self.node._dropped.counts.total() != refused):
             raise Broken(f"{datagram.hex()} of {address} is neither taken nor counted")
@@ -113,12 +114,15 @@ class Hearing:
             raise Broken("more and more is kept")
 
 
-def proven(datagram: bytes, address: str, auth_policy: AuthPolicy) -> str:
+def proven(datagram: bytes, address: str, eip: str, auth_policy: AuthPolicy) -> str:
     """The member whose heartbeat this may be, said without the code under test; "" when of none."""
-    head, trailer = datagram[:SIZE], datagram[SIZE:]
-    who = next((one for one in IDS if head[8:].hex() == one.replace("-", "")), "")
-    fine = head[:2] == b"\2\1" and head[2:3] == head[3:4] and head[4:8] == bytes(map(int, EIP.split(".")))
-    if not who or not fine or ADDRESSES[IDS.index(who)] != address or len(datagram) not in (SIZE, SIGNED):
+    if eip == EIP:
+        size, signed, start = SIZE, SIGNED, b"\2\1" + datagram[2:3] * 2 + bytes(map(int, EIP.split(".")))
+    else:
+        size, signed, start = SIZE_V6, SIGNED_V6, b"\2\2" + datagram[2:3] * 2 + PACKED_V6
+    head, trailer = datagram[:size], datagram[size:]
+    who = next((one for one in IDS if head == start + bytes.fromhex(one.replace("-", ""))), "")
+    if not who or ADDRESSES[IDS.index(who)] != address or len(datagram) not in (size, signed):
         return ""
     if (
         not auth_policy.keys
@@ -126,17 +130,19 @@ def proven(datagram: bytes, address: str, auth_policy: AuthPolicy) -> str:
         or (not trailer and auth_policy.mode is AuthMode.ACCEPT)
     ):
         return who
-    good = hmac.new(KEY, datagram[:32], hashlib.sha256).digest()[:16] == datagram[32:]
+    good = hmac.new(KEY, datagram[:-16], hashlib.sha256).digest()[:16] == datagram[-16:]
     return who if good else ""
 
 
 def receiver() -> Target:
-    """The first byte says by which rules, the second of which address; the rest is the datagram."""
-    hearing = [Hearing(auth_policy) for auth_policy in RULES]
+    """The first byte says by which rules and for which Elastic IP, the second of which address; the
+    rest is the datagram.
+    """
+    hearing = [Hearing(eip, auth_policy) for eip in (EIP, EIP_V6) for auth_policy in RULES]
 
     def target(data: bytes) -> None:
         if len(data) >= 2:
-            hearing[data[0] % len(RULES)](data[2:], ADDRESSES[data[1] % len(ADDRESSES)])
+            hearing[data[0] % len(hearing)](data[2:], ADDRESSES[data[1] % len(ADDRESSES)])
 
     return target
 
@@ -145,10 +151,10 @@ def datagrams(chance: random.Random) -> bytes:
     """An example for the receiver: a good heartbeat of some member, signed or not, perhaps with a
     stamp of long ago.
     """
-    who, auth_policy = chance.randrange(len(IDS)), chance.randrange(len(RULES))
-    beat = encode(Heartbeat(chance.randrange(256), EIP, IDS[who]))
+    who, hearing = chance.randrange(len(IDS)), chance.randrange(2 * len(RULES))
+    beat = encode(Heartbeat(chance.randrange(256), EIP if hearing < len(RULES) else EIP_V6, IDS[who]))
     stamp = int((WALL + chance.choice([0, 0, chance.uniform(-1e3, 1e3)]) + chance.random()) * 1e6)
-    return bytes([auth_policy, who]) + chance.choice([beat, RULES[0].sign(beat, stamp), RULES[0].sign(beat, stamp)])
+    return bytes([hearing, who]) + chance.choice([beat, RULES[0].sign(beat, stamp), RULES[0].sign(beat, stamp)])
 
 
 # -- what servers say -------------------------------------------------------------------------------------------------

@@ -99,6 +99,7 @@ class TestReceiver:
             (HEARTBEAT[:-1], "short"),
             (HEARTBEAT + b"x", "long"),
             (HEARTBEAT * 50, "long"),
+            (encode(Heartbeat(5, "2001:db8:0:1::1", PEER)), "eip"),
             (b"\x02\x02" + HEARTBEAT[2:], "version"),
             (HEARTBEAT[:3] + b"\x09" + HEARTBEAT[4:], "priority"),
             (encode(Heartbeat(5, "192.0.2.9", PEER)), "eip"),

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from exoip.heartbeat.authentication import (
     QUICK_TRIAL,
-    TRAILER,
     TRIAL,
     UNPROVEN,
     WINDOW,
@@ -26,7 +25,7 @@ from exoip.heartbeat.authentication import (
     ReplayGuard,
     StampSource,
 )
-from exoip.heartbeat.wire import SIGNED, SIZE, Heartbeat, encode, split
+from exoip.heartbeat.wire import SIGNED, SIGNED_V6, SIZE, SIZE_V6, TRAILER, Heartbeat, encode, split
 
 KEY, OLD, OTHER = b"a key of sixteen", b"an older one of it", b"somebody else's key"
 BEAT = encode(Heartbeat(10, "198.51.100.50", "01234567-89ab-cdef-0123-456789abcdef"))
@@ -34,7 +33,7 @@ NOW = 1_800_000_000.0  # Unix time
 DEAD = 3.0
 
 keys = st.binary(min_size=16, max_size=80)
-beats = st.binary(min_size=SIZE, max_size=SIZE)
+beats = st.binary(min_size=SIZE, max_size=SIZE) | st.binary(min_size=SIZE_V6, max_size=SIZE_V6)
 stamps = st.integers(0, 2**64 - 1)
 
 
@@ -49,13 +48,22 @@ class TestTheTrailer:
         assert datagram == text + hmac.new(KEY, text, hashlib.sha256).digest()[:16]
         assert len(datagram) == SIGNED == SIZE + TRAILER
 
+    def test_an_ipv6_heartbeat_has_the_same_trailer(self):
+        beat = encode(Heartbeat(10, "2001:db8:0:1::1", "01234567-89ab-cdef-0123-456789abcdef"))
+        datagram = AuthPolicy((KEY,)).sign(beat, 7)
+        text = beat + (7).to_bytes(8)
+        assert datagram == text + hmac.new(KEY, text, hashlib.sha256).digest()[:16]
+        assert len(datagram) == SIGNED_V6
+        assert verified(AuthPolicy((KEY,)), datagram).stamp == 7
+        assert verified(AuthPolicy((OTHER,)), datagram) == Proof("signature")
+
     @given(st.lists(keys, min_size=1, max_size=2, unique=True), beats, stamps, st.floats(0, 4e9))
     def test_what_is_signed_verifies_and_says_how_far_off_the_clock_it_is(self, ring, beat, stamp, wall):
         proof = verified(AuthPolicy(tuple(ring)), AuthPolicy((ring[-1],)).sign(beat, stamp), wall)
         assert (proof.cause, proof.stamp) == ("", stamp)
         assert math.isclose(proof.ahead, stamp / 1e6 - wall, abs_tol=1e-3)
 
-    @given(beats, stamps, st.integers(0, SIGNED - 1), st.integers(1, 255))
+    @given(beats, stamps, st.integers(0, SIGNED - 1) | st.integers(-SIGNED, -1), st.integers(1, 255))
     def test_one_changed_byte_anywhere_is_noticed(self, beat, stamp, place, flip):
         damaged = bytearray(AuthPolicy((KEY,)).sign(beat, stamp))
         damaged[place] ^= flip

@@ -18,9 +18,10 @@ from exoip.errors import WireError
 from exoip.heartbeat.authentication import UNPROVEN, AuthPolicy
 from exoip.heartbeat.flood_filter import FILTER_TIME, FLOOD_THRESHOLD, FloodDetector, bpf_program
 from exoip.heartbeat.udp import HeartbeatSocket
-from exoip.heartbeat.wire import SIGNED, SIZE, Heartbeat, decode, encode, split
+from exoip.heartbeat.wire import TRAILER, Heartbeat, decode, encode, split
 
-EIP, DEAD = "198.51.100.50", 3.0
+EIP, EIP_V6, DEAD = "198.51.100.50", "2001:db8:0:1::1", 3.0
+EIPS = (EIP, EIP_V6)
 A, B, C = (f"00000000-0000-4000-8000-00000000000{n}" for n in "abc")
 MEMBERS = {A: ("192.0.2.1", 1), B: ("2001:db8::b", 1), C: ("192.0.2.3", 1)}
 SOURCES = ["192.0.2.1", "192.0.2.3", "192.0.2.9", "2001:db8::b", "2001:db8::9", "::ffff:192.0.2.1"]
@@ -68,9 +69,9 @@ def passes(steps: bytes, source: str, data: bytes) -> bool:
     raise AssertionError("it does not end")
 
 
-def counts(source: str, data: bytes, members: Mapping[str, tuple[str, int]], *, signed: bool) -> bool:
+def counts(eip: str, source: str, data: bytes, members: Mapping[str, tuple[str, int]], *, signed: bool) -> bool:
     """Whether the daemon would take it in, whatever is in a trailer."""
-    admission = Admission(EIP)
+    admission = Admission(eip)
     admission.set_members(members)
     head, trailer = split(data)
     try:
@@ -81,30 +82,36 @@ def counts(source: str, data: bytes, members: Mapping[str, tuple[str, int]], *, 
 
 
 beats = st.builds(
-    Heartbeat, st.integers(0, 255), st.sampled_from([EIP, "192.0.2.77"]), st.sampled_from([A, B, C, A[:-1] + "0"])
+    Heartbeat,
+    st.integers(0, 255),
+    st.sampled_from([*EIPS, "192.0.2.77", "2001:db8:0:1::2"]),
+    st.sampled_from([A, B, C, A[:-1] + "0"]),
 )
-trailers = st.sampled_from([b"", b"", bytes(SIGNED - SIZE), bytes(range(SIGNED - SIZE)), b"x", bytes(25)])
+trailers = st.sampled_from([b"", b"", bytes(TRAILER), bytes(range(TRAILER)), b"x", bytes(25)])
 datagrams = st.builds(lambda beat, trailer: encode(beat) + trailer, beats, trailers) | st.binary(max_size=60)
 
 
-@given(st.sampled_from(SOURCES), datagrams, st.booleans(), st.sets(st.sampled_from([A, B, C])))
-def test_it_drops_nothing_that_counts_and_passes_little_else(source, data, signed, present):
+@given(st.sampled_from(EIPS), st.sampled_from(SOURCES), datagrams, st.booleans(), st.sets(st.sampled_from([A, B, C])))
+def test_it_drops_nothing_that_counts_and_passes_little_else(eip, source, data, signed, present):
     """What passes and does not count has two different priorities at most: the filter does not look
     at those.
     """
     members = {name: MEMBERS[name] for name in present}
-    passed = passes(bpf_program(EIP, members, signed=signed), source, data)
-    if counts(source, data, members, signed=signed):
+    passed = passes(bpf_program(eip, members, signed=signed), source, data)
+    if counts(eip, source, data, members, signed=signed):
         assert passed
     elif passed:
         assert data[2] != data[3]
 
 
-@given(st.sampled_from(SOURCES[:5]), beats, st.integers(0, SIZE - 1), st.integers(1, 255))
-def test_one_changed_byte_does_not_pass_for_another(source, beat, place, flip):
+@given(
+    st.sampled_from(EIPS), st.sampled_from(SOURCES[:5]), beats, st.floats(0, 1, exclude_max=True), st.integers(1, 255)
+)
+def test_one_changed_byte_does_not_pass_for_another(eip, source, beat, where, flip):
     """But for the priority, which is free."""
-    steps = bpf_program(EIP, MEMBERS, signed=False)
+    steps = bpf_program(eip, MEMBERS, signed=False)
     data = bytearray(encode(beat))
+    place = int(where * len(data))
     if passes(steps, source, bytes(data)) and place not in (2, 3):
         data[place] ^= flip
         assert not passes(steps, source, bytes(data))
@@ -114,17 +121,19 @@ def many(count: int) -> dict[str, tuple[str, int]]:
     return {f"00000000-0000-4000-8000-{n:012x}": (f"10.0.{n // 250}.{n % 250 + 1}", 1) for n in range(count)}
 
 
-def test_the_last_of_many_is_found():
+@pytest.mark.parametrize("eip", EIPS)
+def test_the_last_of_many_is_found(eip):
     members = many(300)
-    steps = bpf_program(EIP, members, signed=False)
+    steps = bpf_program(eip, members, signed=False)
     last = list(members)[-1]
-    assert passes(steps, members[last][0], encode(Heartbeat(1, EIP, last)))
-    assert not passes(steps, "10.0.0.1", encode(Heartbeat(1, EIP, last)))
+    assert passes(steps, members[last][0], encode(Heartbeat(1, eip, last)))
+    assert not passes(steps, "10.0.0.1", encode(Heartbeat(1, eip, last)))
 
 
-def test_without_members_nobody_is_looked_at():
-    steps = bpf_program(EIP, None, signed=False)
-    assert passes(steps, "10.0.0.1", encode(Heartbeat(1, EIP, A)))
+@pytest.mark.parametrize("eip", EIPS)
+def test_without_members_nobody_is_looked_at(eip):
+    steps = bpf_program(eip, None, signed=False)
+    assert passes(steps, "10.0.0.1", encode(Heartbeat(1, eip, A)))
     assert not passes(steps, "10.0.0.1", encode(Heartbeat(1, "192.0.2.7", A)))
     assert not passes(steps, "10.0.0.1", b"?")
 
@@ -145,13 +154,14 @@ class TestTheKernel:
         sender.close()
         channel.close()
 
+    @pytest.mark.parametrize("eip", EIPS)
     @pytest.mark.parametrize("signed", [False, True])
-    def test_it_says_what_we_say(self, ends, signed):
+    def test_it_says_what_we_say(self, ends, signed, eip):
         channel, sender, source = ends
         members = {A: (source, 1), B: ("192.0.2.1", 1), C: ("2001:db8::c", 1)}
-        steps = bpf_program(EIP, members, signed=signed)
+        steps = bpf_program(eip, members, signed=signed)
         assert channel.set_filter(steps)
-        good = encode(Heartbeat(1, EIP, A))
+        good = encode(Heartbeat(1, eip, A))
         tried = [
             good,
             AuthPolicy((b"a key of sixteen",)).sign(good, 1),
@@ -162,8 +172,10 @@ class TestTheKernel:
             b"\3" + good[1:],
             good * 40,
         ]
-        tried += [encode(Heartbeat(1, EIP, name)) for name in (B, C)] + [encode(Heartbeat(1, "192.0.2.7", A))]
-        tried += [good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :] for place in range(SIZE)]
+        tried += [encode(Heartbeat(1, eip, name)) for name in (B, C)] + [
+            encode(Heartbeat(1, other, A)) for other in ("192.0.2.7", *EIPS)
+        ]
+        tried += [good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :] for place in range(len(good))]
         got = []
         for data in tried:
             sender.send(data)
@@ -172,17 +184,19 @@ class TestTheKernel:
         assert True in got
         assert False in got
 
-    def test_it_takes_a_large_group(self, ends):
+    @pytest.mark.parametrize("eip", EIPS)
+    def test_it_takes_a_large_group(self, ends, eip):
         channel, sender, source = ends
-        assert channel.set_filter(bpf_program(EIP, many(150) | {A: (source, 1)}, signed=False))
-        sender.send(encode(Heartbeat(1, EIP, A)))
+        assert channel.set_filter(bpf_program(eip, many(150) | {A: (source, 1)}, signed=False))
+        sender.send(encode(Heartbeat(1, eip, A)))
         assert channel.receive() is not None
-        sender.send(encode(Heartbeat(1, EIP, B)))
+        sender.send(encode(Heartbeat(1, eip, B)))
         assert channel.receive() is None
 
-    def test_one_that_is_too_large_for_it(self, ends):
-        assert not ends[0].set_filter(bpf_program(EIP, many(1000), signed=False))
-        assert ends[0].set_filter(bpf_program(EIP, None, signed=False))
+    @pytest.mark.parametrize("eip", EIPS)
+    def test_one_that_is_too_large_for_it(self, ends, eip):
+        assert not ends[0].set_filter(bpf_program(eip, many(1000), signed=False))
+        assert ends[0].set_filter(bpf_program(eip, None, signed=False))
 
 
 class TestFlood:

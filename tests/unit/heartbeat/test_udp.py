@@ -10,7 +10,7 @@ import pytest
 from exoip.errors import ConfigError
 from exoip.heartbeat.flood_filter import bpf_program
 from exoip.heartbeat.udp import HeartbeatSocket
-from exoip.heartbeat.wire import SIGNED, SIZE, Heartbeat, encode
+from exoip.heartbeat.wire import SIGNED, SIGNED_V6, SIZE, SIZE_V6, Heartbeat, encode
 from tests.simulation.world import EIP, instance_id
 from tests.support.udp import plain_socket, wait_readable
 
@@ -87,14 +87,14 @@ class TestBothFamilies:
 
 
 class TestReceiving:
-    @pytest.mark.parametrize("size", [0, 1, SIZE - 1, SIZE, SIGNED, SIGNED + 1, 1500, 60_000])
+    @pytest.mark.parametrize("size", [0, 1, SIZE - 1, SIZE, SIZE_V6, SIGNED, SIGNED_V6, SIGNED_V6 + 1, 1500, 60_000])
     def test_any_size(self, channel, size):
         with plain_socket() as peer:
             peer.sendto(b"\x02" * size, channel.socket.getsockname())
             wait_readable(channel)
             received = channel.receive()
         assert received is not None
-        assert len(received[0]) == min(size, SIGNED + 1)
+        assert len(received[0]) == min(size, SIGNED_V6 + 1)
         assert channel.receive() is None  # the rest of a long one is gone
 
     @pytest.mark.parametrize("size", [0, 1, 24])
