@@ -107,7 +107,7 @@ class Commands:
         """
         self.world.loss = 0.0
         for host in self._hosts(names):
-            host.api.modes, host.api.once, host.api.rate = {}, {}, {}
+            host.api.heal()
             host.api.operation = min(host.api.operation, (1.0, 1.0))
             self.world.cut -= {(host.name, other) for other in names}
             host.up = True
@@ -214,7 +214,7 @@ class Commands:
         """
         for host in self._hosts(name):
             if kind == "ok":
-                host.api.modes, host.api.once, host.api.rate = {}, {}, {}
+                host.api.heal()
                 continue
             if kind not in _KINDS:
                 raise CommandError(f"kinds are {', '.join(_KINDS)}")

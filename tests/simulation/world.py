@@ -2,266 +2,46 @@
 sandbox's zone as the API.
 
 Nothing here sleeps and nothing is random but by the seed. A `World` is a calendar of callbacks;
-`advance` runs it. Each host has a node (the daemon), which may crash, stall, restart or leave while
-the host lives on and serves, and which dies with its host.
-
-What the API does to a host's calls is its `Api`, changed at will: latency, refusals, hangs, lost
-replies, failing or slow operations.
+`advance` runs it. A `Host` has a node (the daemon); what the API does to its calls is its `Api`.
 """
 
 from __future__ import annotations
 
+import functools
 import heapq
 import math
 import random
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from uuid import UUID
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
 from exoip.core.events import Event, EventName
-from exoip.core.node import Node
-from exoip.core.peers import ElectionConfig
 from exoip.heartbeat.wire import Heartbeat, decode, encode
 from exoip.sandbox.model import ZoneError
 from exoip.sandbox.zone import Zone
+from tests.simulation import group
+from tests.simulation.api import MODES, Api, Choices, Mode, Reply
+from tests.simulation.host import EIP, Host, instance_id
 
-EIP = "198.51.100.50"
-READ_TIMEOUT, MUTATION_TIMEOUT = 2.0, 10.0
-CRASHES, CRASH_WINDOW = 3, 60.0  # as in the daemon
+__all__ = ["EIP", "MODES", "Api", "Choices", "Host", "Mode", "Reply", "World", "instance_id"]
+
 SHOWN = (  # event details that transcripts show, in this order: values, never sentences
     "master", "cause", "peer", "successor", "old", "priority", "call", "failure", "silent", "slept", "changes", "for",
     "address",
 )  # fmt: skip
 
 
-def instance_id(name: str) -> str:
-    """The instance id of the host `name`: ids sort as names do."""
-    return str(UUID(bytes=name.encode().ljust(16, b"\0")[:16]))
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What the API makes of one call.
-
-    `effect`: it reaches the zone. `failure`: what the caller gets instead of the zone's answer,
-    with `retry_after` seconds if the API names any. `takes`: seconds to the answer; None: the
-    host's latency; inf: none comes within the time-out. `operation_fails`: a mutation is accepted,
-    its operation fails. `lag`: a read or list shows the zone as it was so many seconds ago.
-    `lists`: the share of the members and holders that a list names.
-    """
-
-    effect: bool = True
-    failure: Failure | None = None
-    retry_after: float = 0.0
-    takes: float | None = None
-    operation_fails: bool = False
-    lag: float = 0.0
-    lists: float = 1.0
-
-
-MODES = {
-    "ok": Reply(),
-    "fail": Reply(effect=False, failure=Failure.UNAVAILABLE),  # 503
-    "refuse": Reply(effect=False, failure=Failure.FORBIDDEN),  # 403
-    "unreachable": Reply(effect=False, failure=Failure.UNREACHABLE, takes=0.001),
-    "hang": Reply(effect=False, takes=math.inf),
-    "lost": Reply(failure=Failure.UNREACHABLE),  # it takes effect, the connection drops before the answer
-    "late": Reply(takes=math.inf),  # it takes effect, the answer does not come in time
-    "operation": Reply(operation_fails=True),
-}
-
-
-@dataclass(slots=True)
-class Api:
-    """How the API treats one host: by kind of call (or "all") a `Reply`, or the name of one in
-    MODES.
-
-    One in `once` is for the next call of its kind only, and goes before. `rate`: how often a site
-    that misbehaves does so; otherwise the call works.
-    """
-
-    modes: dict[str, Reply | str] = field(default_factory=dict)
-    once: dict[str, Reply | str] = field(default_factory=dict)
-    rate: dict[str, float] = field(default_factory=dict)
-    latency: tuple[float, float] = (0.1, 0.1)
-    operation: tuple[float, float] = (0.2, 0.2)
-
-    def reply(self, kind: Kind, rng: random.Random) -> Reply:
-        """Return what happens to a call."""
-        found: Reply | str = "ok"
-        key = next((key for key in (kind, "all") if key in self.once), None)
-        if key is not None:
-            found = self.once.pop(key)
-        elif (key := next((key for key in (kind, "all") if key in self.modes), None)) is not None:
-            rate = self.rate.get(key, 1.0)
-            found = self.modes[key] if rate >= 1.0 or rng.random() < rate else "ok"
-        return MODES[found] if isinstance(found, str) else found
-
-
-class Host:
-    """One instance with its daemon, when that runs."""
-
-    def __init__(self, world: World, name: str, priority: int, **config: float) -> None:
-        self.world, self.name, self.id = world, name, instance_id(name)
-        self.config = ElectionConfig(self.id, priority, **config)
-        self.address = f"host-{name}"
-        self.api = Api()
-        self.up = True  # the instance runs
-        self.unhealthy = ""  # why the health check fails; it outlives the daemon
-        self.counts_starts = False  # whether a third start within a minute is taken for a crash loop
-        self.starts: list[float] = []
-        self.node: Node | None = None
-        self.leaving = False
-        self.generation = 0  # of the daemon: what was scheduled for an earlier one is void
-        self.stalled_until = -math.inf
-        self.deaf = False  # while stalled: what comes is lost (a suspended machine), not kept in the socket
-        self.inbox: deque[Callable[[], None]] = deque()
-        self.pump_at = math.inf
-        self.poked = False
-        self.quarantine = 0.0
-        self.clock_behind = 0.0  # a clock that stood still while the machine was suspended
-
-    @property
-    def now(self) -> float:
-        return self.world.now - self.clock_behind
-
-    @property
-    def serves(self) -> bool:
-        """Whether traffic that reaches the instance is answered."""
-        return self.up and not (self.deaf and self.world.now < self.stalled_until)
-
-    def start(self) -> None:
-        """Start the daemon."""
-        self.generation += 1
-        if self.counts_starts:
-            self.starts = [at for at in self.starts if self.world.now - at < CRASH_WINDOW] + [self.world.now]
-            self.quarantine = CRASH_WINDOW if len(self.starts) >= CRASHES else 0.0
-        self.leaving, self.stalled_until = False, -math.inf
-        self.inbox.clear()
-        self.node = Node(
-            self.config,
-            EIP,
-            self.world.members(self),
-            self.now,
-            emit=self._emit,
-            rng=self.world.rng,
-            refresh_in=300.0 if self.world.refresh else math.inf,
-            quarantined_until=self.now + self.quarantine,
-        )
-        if self.unhealthy:
-            self.node.set_unfit("health check", self.unhealthy, self.now)
-        self.pump()
-
-    def set_health(self, unhealthy: str) -> None:
-        """Let the health check fail for this reason, or, with "", pass."""
-        self.unhealthy = unhealthy
-        self.run(lambda: self.node and self.node.set_unfit("health check", unhealthy, self.now))
-
-    def crash(self) -> None:
-        """The daemon is gone from one moment to the next; the host serves on."""
-        self.generation += 1
-        self.node = None
-
-    def kill(self) -> None:
-        """The host is gone."""
-        self.crash()
-        self.up = False
-        self.world.note(f"{self.name} is dead")
-
-    def leave(self) -> None:
-        """Stop the daemon as SIGTERM does; after 10 s it exits whatever happened."""
-        if self.node is None:
-            return
-        self.leaving = True
-        generation = self.generation
-        self.run(lambda: self.node and self.node.leave(self.now))
-        self.world.after(10.0, lambda: generation == self.generation and self.exit())
-
-    def exit(self) -> None:
-        """The leaver's process ends."""
-        self.world.note(f"{self.name} exits")
-        self.starts.clear()
-        self.crash()
-
-    def stall(self, seconds: float, *, deaf: bool = False, frozen: bool = False) -> None:
-        """The daemon does not run for a while (SIGSTOP); `deaf`: nor does the machine's network;
-        `frozen`: nor its clock.
-        """
-        self.stalled_until, self.deaf = self.world.now + seconds, deaf
-        generation = self.generation
-
-        def resume() -> None:
-            if generation != self.generation or self.world.now < self.stalled_until:
-                return
-            if frozen:
-                self.clock_behind += seconds
-            self.deaf = False
-            waiting, self.inbox = list(self.inbox), deque()
-            if self.world.rng.random() < 0.5 and self.node is not None:  # a thread that is not the receiver wakes first
-                self.node.next_advert(self.now)
-            for deliver in waiting:
-                deliver()
-            self.pump()
-
-        self.world.after(seconds, resume)
-
-    def run(self, action: Callable[[], object], *, packet: bool = False) -> None:
-        """Let the daemon do something: now, or when its stall is over. A suspended machine misses
-        packets.
-        """
-        if self.node is None:
-            return
-        if self.world.now < self.stalled_until:
-            if not (packet and self.deaf):
-                generation = self.generation
-                self.inbox.append(lambda: generation == self.generation and self.node is not None and action())
-            return
-        self.poked = False
-        action()
-        if self.node is not None and (self.poked or self.node.attentive):
-            self.pump()
-
-    def pump(self) -> None:
-        """What the threads of the daemon do: send, call, let die, until there is nothing left to do
-        at this moment.
-        """
-        if self.node is None or self.world.now < self.stalled_until:
-            return
-        node = self.node
-        node.tick(self.now)
-        while True:
-            self.poked = False
-            advert, wake = node.next_advert(self.now)
-            if advert is not None:
-                self.world.broadcast(self, advert.heartbeat)
-            for lane in Lane:
-                call, at = node.next_call(lane, self.now)
-                if call is not None:
-                    self.world.call(self, lane, call)
-                    self.poked = True
-                wake = min(wake, at)
-            if not self.poked:
-                break
-        if self.leaving and node.finished():
-            self.exit()
-            return
-        wake = min(wake, node.next_death())
-        self.pump_at = wake + self.clock_behind + (1e-9 if self.clock_behind else 0.0)  # or rounding never reaches it
-        generation, pump_at = self.generation, self.pump_at
-        if wake < math.inf:
-            self.world.at(pump_at, lambda: generation == self.generation and pump_at == self.pump_at and self.pump())
-
-    def _emit(self, event: Event) -> None:
-        self.poked = True
-        self.world.told(self, event)
+@functools.lru_cache(maxsize=4096)
+def over_the_wire(heartbeat: Heartbeat) -> Heartbeat:
+    """Return what the receiver makes of the bytes of a heartbeat."""
+    return decode(encode(heartbeat))
 
 
 class World:
     """The calendar, the network and the zone."""
 
     def __init__(self, seed: int = 0, *, quiet: bool = True) -> None:
+        self.seed = seed
         self.rng = random.Random(seed)
         self.now = 0.0
         self.zone = Zone("sim", EIP)
@@ -272,7 +52,8 @@ class World:
         self.delay: tuple[float, float] = (0.001, 0.001)
         self.loss = 0.0
         self.duplicates = 0.0
-        self.refresh = False
+        self.refresh = False  # whether daemons that start from now on read their group from the API
+        self.verify_interval = 30.0
         self.transcript: list[str] | None = None if quiet else []
         self.mutations: list[tuple[float, str, Kind, str]] = []  # when asked, by whom, what, of whom
         self.calls = 0
@@ -308,10 +89,11 @@ class World:
         """Run what is due until the condition holds, up to `end`; return whether it does. It is
         looked at after each callback.
         """
+        zone, calendar = self.zone, self._calendar
         while not condition():
-            due = self.zone.next_due()
-            following = self._calendar[0][0] if self._calendar else math.inf
-            if min(due, following) > end:
+            due = zone.next_due()
+            following = calendar[0][0] if calendar else math.inf
+            if due > end and following > end:
                 self.now = end
                 return condition()
             if due <= following:
@@ -319,7 +101,7 @@ class World:
                 self.zone.advance(due)
                 self.look()
                 continue
-            self.now, _, action = heapq.heappop(self._calendar)
+            self.now, _, action = heapq.heappop(calendar)
             action()
         return True
 
@@ -333,13 +115,16 @@ class World:
             host.start()
         return host
 
+    def in_group(self, host: Host, other: Host) -> bool:
+        """Whether the group, as `host` learns of it, has the other one in it."""
+        return other.name not in self.gone and (host.name, other.name) not in self.unknown
+
     def members(self, host: Host) -> dict[str, tuple[str, int]]:
-        """The group as `host` learns of it."""
-        return {
-            other.id: (other.address, 12345)
-            for other in self.hosts.values()
-            if other is not host and other.name not in self.gone and (host.name, other.name) not in self.unknown
-        }
+        """The group as `host` learns of it when it starts."""
+        if self.refresh and (found := group.found(self, host, Reply())) is not None:
+            return found
+        others = [other for other in self.hosts.values() if other is not host and self.in_group(host, other)]
+        return {other.id: (other.address, group.PORT) for other in others}
 
     def regroup(self) -> None:
         """Every daemon learns of the group anew."""
@@ -361,16 +146,15 @@ class World:
     # -- network ----------------------------------------------------------------------------------------------------
 
     def broadcast(self, sender: Host, heartbeat: Heartbeat) -> None:
-        datagram = encode(heartbeat)
+        received = over_the_wire(heartbeat)
         for host in self.hosts.values():
             if host is not sender and host.up and (sender.name, host.name) not in self.cut:
-                self._deliver(sender, host, datagram)
+                self._deliver(sender, host, received)
 
-    def _deliver(self, sender: Host, host: Host, datagram: bytes) -> None:
+    def _deliver(self, sender: Host, host: Host, heartbeat: Heartbeat) -> None:
         if self.loss and self.rng.random() < self.loss:
             return
         copies = 2 if self.duplicates and self.rng.random() < self.duplicates else 1
-        heartbeat = decode(datagram)
         for _ in range(copies):
             delay = self.rng.uniform(*self.delay)
             self.after(
@@ -394,31 +178,26 @@ class World:
         if any(caller(host, lane, call) for caller in self.callers):
             return
         began, generation = host.now, host.generation
-        reply, latency = host.api.reply(call.kind, self.rng), self.rng.uniform(*host.api.latency)
-        mutation = call.kind in (Kind.ATTACH, Kind.DETACH)
-        timeout = MUTATION_TIMEOUT if mutation else READ_TIMEOUT
-        takes = latency if reply.takes is None else reply.takes
-        if mutation:
+        reply, latency = host.api.reply(call.kind), self.rng.uniform(*host.api.latency)
+        timeout, takes = host.timeout(call.kind), latency if reply.takes is None else reply.takes
+        lands = min(latency, takes) / 2 if reply.lands is None else reply.lands
+        if call.kind in (Kind.ATTACH, Kind.DETACH):
             self.mutations.append((self.now, host.name, call.kind, call.instance_id))
+        result = [_untouched(call, began)]
 
-        def answer(make: Callable[[], Outcome]) -> None:
-            if generation == host.generation:
-                missed = self.now < host.stalled_until and host.deaf
-                host.run(lambda: host.node.done(lane, call, (fail(Failure.TIMEOUT) if missed else make)()))
-                host.pump()
+        def made(failure: Failure | None) -> Outcome:
+            if failure is not None:
+                return Outcome(began, host.now, failure, reply.retry_after, f"{call.kind}: {failure}")
+            return replace(result[0], ended=host.now)
 
-        def fail(failure: Failure) -> Callable[[], Outcome]:
-            return lambda: Outcome(began, host.now, failure, reply.retry_after, f"{call.kind}: {failure}")
+        def serve() -> None:
+            result[0] = self._serve(host, call, began, reply)
 
-        result: list[Outcome] = []
         if reply.effect:
-            self.after(min(latency, takes) / 2, lambda: result.append(self._serve(host, call, began, reply)))
-        if takes > timeout:
-            self.after(timeout, lambda: answer(fail(Failure.TIMEOUT)))
-        elif reply.failure is not None:
-            self.after(takes, lambda: answer(fail(reply.failure)))
-        else:
-            self.after(takes, lambda: answer(lambda: replace(result[0], ended=host.now)))
+            self.after(lands, serve)
+        late = takes > timeout
+        failure = Failure.TIMEOUT if late else reply.failure
+        self.after(timeout if late else takes, lambda: host.answer(lane, call, generation, lambda: made(failure)))
 
     def _serve(self, host: Host, call: Call, began: float, reply: Reply) -> Outcome:
         """What the zone answers at this moment."""
@@ -427,7 +206,7 @@ class World:
                 case Kind.ATTACH | Kind.DETACH:
                     move = self.zone.attach if call.kind is Kind.ATTACH else self.zone.detach
                     reason = "unknown" if reply.operation_fails else ""
-                    seconds = self.rng.uniform(*host.api.operation)
+                    seconds = self.rng.uniform(*host.api.operation) if reply.operation is None else reply.operation
                     operation = move(
                         self.eip_id, call.instance_id, self.now, key=host.name, seconds=seconds, reason=reason
                     )
@@ -443,23 +222,19 @@ class World:
                 case Kind.READ:
                     instance = self.zone.instance(call.instance_id, self.now)
                     holds = instance.id in self.holders_at(self.now - reply.lag)
-                    return Outcome(began, began, holds=holds, running=instance.state == "running", name=instance.name)
+                    return group.read(instance, holds, began)
                 case Kind.HOLDERS:
                     holders = sorted(self.holders_at(self.now - reply.lag))
                     return Outcome(began, began, candidates=tuple(self._some(holders, reply.lists)))
                 case Kind.REFRESH:
-                    if host.node is not None:
-                        members = self.members(host)
-                        named = self._some(sorted(members), reply.lists)
-                        host.node.set_members({name: members[name] for name in named}, host.now)
-                    return Outcome(began, began)
+                    return group.refresh(self, host, reply, began)
         except ZoneError as error:
             if call.kind is Kind.READ:
                 return Outcome(began, began)
             return Outcome(began, began, Failure.NOT_SO, detail=str(error))
 
-    def _some(self, names: list[str], share: float) -> list[str]:
-        return names if share >= 1.0 else [name for name in names if self.rng.random() < share]
+    def _some(self, names: Sequence[str], share: float) -> list[str]:
+        return list(names) if share >= 1.0 else [name for name in names if self.rng.random() < share]
 
     def holders_at(self, when: float) -> frozenset[str]:
         """Return the ids of the instances that held the EIP at that moment."""
@@ -506,3 +281,8 @@ class World:
     def note(self, text: str) -> None:
         if self.transcript is not None:
             self.transcript.append(f"{self.now:9.3f}  {text}")
+
+
+def _untouched(call: Call, began: float) -> Outcome:
+    """What the API says of a call that it accepted and did nothing about."""
+    return Outcome(began, began, operation_id=call.operation_id)

@@ -1,0 +1,246 @@
+"""One simulated instance and its daemon: it may crash, stall, restart or leave while the host lives
+on and serves, and it dies with its host.
+
+The daemon's threads are played by `pump`: each runs when its time has come, or when the node's lock
+would wake it, and not otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
+from exoip.core.node import Node
+from exoip.core.peers import ElectionConfig
+from tests.simulation.api import Api
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+EIP = "198.51.100.50"
+CRASHES, CRASH_WINDOW = 3, 60.0  # as in the daemon
+REFRESH_INTERVAL = 300.0  # seconds between two reads of the group
+LEAVE_TIMEOUT = 10.0  # seconds after which a leaver exits, whatever happened
+READ_TIMEOUT, MUTATION_TIMEOUT = 2.0, 10.0  # seconds
+
+
+def instance_id(name: str) -> str:
+    """The instance id of the host `name`: ids sort as names do."""
+    return str(UUID(bytes=name.encode().ljust(16, b"\0")[:16]))
+
+
+class Bell:
+    """Stands in for the lock of a node: nothing waits in virtual time. `rung`: sleepers would wake."""
+
+    __slots__ = ("rung",)
+
+    def __init__(self) -> None:
+        self.rung = False
+
+    def __enter__(self) -> None:
+        """There is one thread."""
+
+    def __exit__(self, *error: object) -> None:
+        """There is one thread."""
+
+    def notify_all(self) -> None:
+        self.rung = True
+
+
+class Host:
+    """One instance with its daemon, when that runs."""
+
+    def __init__(self, world: World, name: str, priority: int, **config: float) -> None:
+        self.world, self.name, self.id = world, name, instance_id(name)
+        self.config = ElectionConfig(self.id, priority, **config)  # type: ignore[arg-type]
+        self.address = f"host-{name}"
+        self.api = Api(random.Random(f"{world.seed}/{name}"))
+        self.up = True  # the instance runs
+        self.unhealthy = ""  # why the health check fails; it outlives the daemon
+        self.counts_starts = False  # whether a third start within a minute is taken for a crash loop
+        self.starts: list[float] = []
+        self.node: Node | None = None
+        self.bell = Bell()
+        self.leaving = False
+        self.generation = 0  # of the daemon: what was scheduled for an earlier one is void
+        self.stalled_until = -math.inf
+        self.deaf = False  # while stalled: what comes is lost (a suspended machine), not kept in the socket
+        self.inbox: deque[Callable[[], object]] = deque()
+        self.pump_at = math.inf
+        self.quarantine = 0.0
+        self.clock_behind = 0.0  # a clock that stood still while the machine was suspended
+        self._due: list[float] = []  # when each thread wants to run: receiver, sender, the two lanes
+
+    @property
+    def now(self) -> float:
+        return self.world.now - self.clock_behind
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the daemon stands still."""
+        return self.world.now < self.stalled_until
+
+    @property
+    def serves(self) -> bool:
+        """Whether traffic that reaches the instance is answered."""
+        return self.up and not (self.deaf and self.stalled)
+
+    def start(self) -> None:
+        """Start the daemon."""
+        self.generation += 1
+        if self.counts_starts:
+            self.starts = [at for at in self.starts if self.world.now - at < CRASH_WINDOW] + [self.world.now]
+            self.quarantine = CRASH_WINDOW if len(self.starts) >= CRASHES else 0.0
+        self.leaving, self.stalled_until = False, -math.inf
+        self.inbox.clear()
+        self.node = Node(
+            self.config,
+            EIP,
+            self.world.members(self),
+            self.now,
+            emit=lambda event: self.world.told(self, event),
+            rng=self.world.rng,
+            verify_interval=self.world.verify_interval,
+            refresh_in=REFRESH_INTERVAL if self.world.refresh else math.inf,
+            quarantined_until=self.now + self.quarantine,
+        )
+        self.node._wake = self.bell  # type: ignore[assignment]
+        if self.unhealthy:
+            self.node.set_unfit("health check", self.unhealthy, self.now)
+        self.pump()
+
+    def set_health(self, unhealthy: str) -> None:
+        """Let the health check fail for this reason, or, with "", pass."""
+        self.unhealthy = unhealthy
+        self.run(lambda: self.node and self.node.set_unfit("health check", unhealthy, self.now))
+
+    def crash(self) -> None:
+        """The daemon is gone from one moment to the next; the host serves on."""
+        self.generation += 1
+        self.node = None
+
+    def kill(self) -> None:
+        """The host is gone."""
+        self.crash()
+        self.up = False
+        self.world.note(f"{self.name} is dead")
+
+    def leave(self) -> None:
+        """Stop the daemon as SIGTERM does; after 10 s it exits whatever happened."""
+        if self.node is None:
+            return
+        self.leaving = True
+        generation = self.generation
+        self.run(lambda: self.node and self.node.leave(self.now))
+        self.world.after(LEAVE_TIMEOUT, lambda: generation == self.generation and self.exit())
+
+    def exit(self) -> None:
+        """The leaver's process ends."""
+        self.world.note(f"{self.name} exits")
+        self.starts.clear()
+        self.crash()
+
+    def stall(self, seconds: float, *, deaf: bool = False, frozen: bool = False) -> None:
+        """The daemon does not run for a while (SIGSTOP); `deaf`: nor does the machine's network;
+        `frozen`: nor its clock.
+        """
+        self.stalled_until, self.deaf = self.world.now + seconds, deaf
+        generation = self.generation
+
+        def resume() -> None:
+            if generation != self.generation or self.stalled:
+                return
+            if frozen:
+                self.clock_behind += seconds
+            self.deaf = False
+            waiting, self.inbox = list(self.inbox), deque()
+            if self.world.rng.random() < 0.5 and self.node is not None:  # a thread that is not the receiver wakes first
+                self.node.next_advert(self.now)
+            for deliver in waiting:
+                deliver()
+            self.pump()
+
+        self.world.after(seconds, resume)
+
+    def answer(self, lane: Lane, call: Call, generation: int, make: Callable[[], Outcome]) -> None:
+        """Give the daemon the outcome of a call, unless another one has been started meanwhile."""
+        if generation != self.generation or self.node is None:
+            return
+        missed = self.stalled and self.deaf
+
+        def done() -> None:
+            outcome = make()
+            if missed:
+                outcome = Outcome(outcome.began, outcome.ended, Failure.TIMEOUT, detail=f"{call.kind}: timeout")
+            assert self.node is not None
+            self.node.done(lane, call, outcome)
+
+        self.run(done)
+
+    def timeout(self, kind: Kind) -> float:
+        """Seconds after which the daemon gives up a call."""
+        return MUTATION_TIMEOUT if kind in (Kind.ATTACH, Kind.DETACH) else READ_TIMEOUT
+
+    def run(self, action: Callable[[], object], *, packet: bool = False) -> None:
+        """Let the daemon do something: now, or when its stall is over. A suspended machine misses
+        packets.
+        """
+        if self.node is None:
+            return
+        if self.stalled:
+            if not (packet and self.deaf):
+                generation = self.generation
+                self.inbox.append(lambda: generation == self.generation and self.node is not None and action())
+            return
+        self.bell.rung = False
+        action()
+        if self.bell.rung:
+            self.pump()
+
+    def pump(self, due: float = math.inf) -> None:
+        """Let the threads that wanted to run by `due` do so: send, call, let die; and all of them
+        again when the node wakes them, until there is nothing left to do at this moment.
+        """
+        node = self.node
+        if node is None or self.stalled:
+            return
+        bell, now, lanes = self.bell, self.now, tuple(Lane)
+        wanted = self._due if due < math.inf else [-math.inf] * (2 + len(lanes))
+        bell.rung = False
+        if wanted[0] <= due:
+            node.tick(now)
+        while True:
+            if bell.rung:
+                bell.rung, wanted = False, [-math.inf] * (2 + len(lanes))
+            times = list(wanted)
+            if wanted[1] <= due:
+                advert, times[1] = node.next_advert(now)
+                if advert is not None:
+                    self.world.broadcast(self, advert.heartbeat)
+            for number, lane in enumerate(lanes, 2):
+                if wanted[number] <= due:
+                    call, times[number] = node.next_call(lane, now)
+                    if call is not None:
+                        self.world.call(self, lane, call)
+                        bell.rung = True
+            if not bell.rung:
+                break
+        if self.leaving and node.finished():
+            self.exit()
+            return
+        times[0] = node.next_death()
+        self._due = times
+        wake = min(times)
+        if wake == math.inf:
+            self.pump_at = wake
+            return
+        self.pump_at = wake + self.clock_behind + (1e-9 if self.clock_behind else 0.0)  # or rounding never reaches it
+        self.world.at(self.pump_at, self._timer(self.generation, self.pump_at, wake))
+
+    def _timer(self, generation: int, at: float, due: float) -> Callable[[], object]:
+        return lambda: generation == self.generation and at == self.pump_at and self.pump(due)
