@@ -35,7 +35,7 @@ class Observer:
         self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self.socket.bind((host, 0))
         self.host, self.port = self.socket.getsockname()
-        self._thread = threading.Thread(target=self._listen, name="observer")
+        self._thread = threading.Thread(target=self._listen, name="observer", daemon=True)
         self._stopping = False
         self._thread.start()
 

@@ -12,15 +12,18 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 from collections.abc import Sequence
 
 from tests.support.partition import Partition, PartitionError
+from tests.support.paths import ROOT
 
 _NEW = ("--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 _WAYS = (
     ("unshare", *_NEW),
     ("unshare", "--user", "--map-root-user", *_NEW),
 )  # as root; as anybody, where that may be had
+_PROBE = "from tests.process.faults.partition import loopback_up; loopback_up()"
 _INSIDE = "EXOIP_FAULTS_NAMESPACE"  # set in a process that runs in the namespace
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
@@ -31,17 +34,21 @@ def inside() -> bool:
 
 
 def enter(command: Sequence[str]) -> None:
-    """Run `command` in a new namespace in this process's place; return only, with why in a
-    PartitionError, where that can not be.
+    """Run `command` in a new namespace in this process's place.
+
+    Raises PartitionError if no namespace can be made, or if its loopback cannot be brought up: root
+    in a container may lack that right.
     """
     if shutil.which("unshare") is None:
         raise PartitionError("there is no command unshare (util-linux)")
     why = ""
     for way in _WAYS:
-        tried = subprocess.run([*way, "true"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        tried = subprocess.run(
+            [*way, sys.executable, "-c", _PROBE], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
         if tried.returncode == 0:
             os.execvpe(way[0], [*way, *command], {**os.environ, _INSIDE: "1"})  # noqa: S606
-        why = why or tried.stderr.strip().split("\n")[0]
+        why = why or tried.stderr.strip().split("\n")[-1]
     raise PartitionError(f"no network namespace can be made: {why or 'unshare fails'}")
 
 
