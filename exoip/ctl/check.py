@@ -239,6 +239,8 @@ def _peer(peer: dict[str, Any], port: str) -> Finding:
     if peer["denied"]:
         text = f"{name} sends heartbeats, but they are dropped ({peer['denied']})"
         return Finding(PROBLEM, "peers", text, "give all nodes the same auth-key")
+    if not peer.get("running", True):
+        return Finding(OPEN, "peers", f"{name} is not heard, because its instance does not run")
     both = f"UDP {port}" if port == str(peer["port"]) else f"UDP {port} here and UDP {peer['port']} there"
     cure = f"check that exoip runs there, and that both nodes allow {both}"
     return Finding(PROBLEM, "peers", f"{name} is not heard", cure)

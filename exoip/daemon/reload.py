@@ -53,7 +53,7 @@ def start(
             new = reread()
             check(old, new)
             addons.require(new)
-            found = discovery.discover(new)
+            found = discovery.discover(new, known=topology.members)
             if (found.instance_id, found.eip_id) != (topology.instance_id, topology.eip_id):
                 raise ConfigError("this instance or the Elastic IP has another id than before: restart instead")
             answer(Reloaded(new, found))

@@ -5,8 +5,10 @@
     operation = client.operation(operation.id)
 
 Each call has one time-out for all of it (reads 2 s, attach and detach 10 s) and uses one kept-alive
-connection, see `transport.py`. All calls are idempotent. A mutation that raises ApiTimeout,
-ApiUnreachable or ApiUnavailable may still take effect: read back. No proxy and no .netrc is used.
+connection, see `transport.py`. An entry of a list that does not fit the API's description is left
+out and named in `Client.skipped`, unless it is the one that the caller needs. All calls are
+idempotent. A mutation that raises ApiTimeout, ApiUnreachable or ApiUnavailable may still take
+effect: read back. No proxy and no .netrc is used.
 
 A Client is not thread-safe: each thread needs its own.
 """
@@ -32,6 +34,7 @@ from exoip.exoscale.models import (
     Zone,
     items,
     json_object,
+    one_line,
     uuid,
 )
 from exoip.exoscale.signing import authorization
@@ -75,7 +78,8 @@ class Client:
 
     `endpoint`: its URL with `/v2`; time-outs in seconds; `wall_clock`: Unix time in seconds. The
     configuration has checked the endpoint and the key. The methods raise ApiError, and ValueError
-    for an id that is not a UUID, which is never sent.
+    for an id that is not a UUID, which is never sent. `skipped`: by list, a sentence about the
+    entries of its last answer that were left out.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Client:
         self._key, self._secret = key, secret
         self._timeouts = {"GET": read_timeout, "PUT": mutation_timeout}
         self._wall_clock = wall_clock
+        self.skipped: dict[str, str] = {}
         self._transport = Transport()
 
     def close(self) -> None:
@@ -102,22 +107,22 @@ class Client:
         """Return all zones: the cheapest call, which needs no permission."""
         return self._list(_ZONES, "zones", Zone.from_json)
 
-    def elastic_ips(self) -> tuple[ElasticIp, ...]:
-        """Return the zone's Elastic IPs, without their holders."""
-        return self._list(_ELASTIC_IPS, "elastic-ips", ElasticIp.from_json)
+    def elastic_ips(self, needed: str = "") -> tuple[ElasticIp, ...]:
+        """Return the zone's Elastic IPs, without their holders. `needed`: an address."""
+        return self._list(_ELASTIC_IPS, "elastic-ips", ElasticIp.from_json, needed=needed)
 
-    def security_groups(self) -> tuple[SecurityGroup, ...]:
-        """Return the security groups with their rules, without their members."""
-        return self._list(_SECURITY_GROUPS, "security-groups", SecurityGroup.from_json)
+    def security_groups(self, needed: str = "") -> tuple[SecurityGroup, ...]:
+        """Return the security groups with their rules. `needed`: a name or an id."""
+        return self._list(_SECURITY_GROUPS, "security-groups", SecurityGroup.from_json, needed=needed)
 
-    def instances(self, ip_address: str | None = None) -> tuple[InstanceRecord, ...]:
-        """Return the zone's instances, without their Elastic IPs.
+    def instances(self, ip_address: str | None = None, needed: str = "") -> tuple[InstanceRecord, ...]:
+        """Return the zone's instances, without their Elastic IPs. `needed`: an id or an address.
 
         With `ip_address`, return those that have it as their own or hold it. An old service ignores
         that and returns all, so confirm each.
         """
         query = {"ip-address": ip_address} if ip_address else {}
-        return self._list(_INSTANCES, "instances", InstanceRecord.from_json, query)
+        return self._list(_INSTANCES, "instances", InstanceRecord.from_json, query, needed)
 
     def instance(self, instance_id: str) -> InstanceRecord:
         """Return one instance with the Elastic IPs that it holds."""
@@ -169,13 +174,26 @@ class Client:
         return operation
 
     def _list(
-        self, call: _ApiCall, name: str, parse: Callable[[object], _Parsed], query: Mapping[str, str] | None = None
+        self,
+        call: _ApiCall,
+        name: str,
+        parse: Callable[[object], _Parsed],
+        query: Mapping[str, str] | None = None,
+        needed: str = "",
     ) -> tuple[_Parsed, ...]:
         def parse_list(answer: dict[str, Any]) -> tuple[_Parsed, ...]:
             if answer and name not in answer:  # an empty object may stand for an empty list, but no other may
                 raise ValueError(f"{name!r} is missing")
-            found = answer.get(name)
-            return () if found is None else tuple(map(parse, items(found)))
+            parsed, odd = [], ""
+            for entry in items([] if answer.get(name) is None else answer[name]):
+                try:
+                    parsed.append(parse(entry))
+                except ValueError as error:
+                    if needed and isinstance(entry, dict) and needed.lower() in map(_folded, entry.values()):
+                        raise
+                    odd = odd or f"{call.label}: left out {_name(entry)}, which is not understood: {error}"
+            self.skipped[call.label] = odd
+            return tuple(parsed)
 
         return self._send(call, parse_list, query=query)
 
@@ -224,6 +242,15 @@ class Client:
                 call.method, signed_path, query, body, self._key, self._secret, expires
             )
         return request
+
+
+def _name(entry: object) -> str:
+    given = entry.get("id") if isinstance(entry, dict) else None
+    return f"the entry {one_line(given, 60)}" if isinstance(given, str) else "an entry without an id"
+
+
+def _folded(value: object) -> str:
+    return value.lower() if isinstance(value, str) else ""
 
 
 def _operation_failed(operation: OperationRecord) -> OperationFailed:

@@ -35,10 +35,11 @@ def discover(
     connect: Connect | None = None,
     files: Sequence[Path] = metadata.IDENTITY_FILES,
     sleep: metadata.Sleep = time.sleep,
+    known: Sequence[Member] = (),
 ) -> Topology:
     """Find out everything, in several calls, with a client from `connect`, which is then closed.
 
-    `sleep` waits between two tries of the metadata service.
+    `sleep` waits between two tries of the metadata service. `known`: the members so far.
 
     Raises ConfigError if the metadata service is out of reach, the Elastic IP or the group is
     unknown, or this instance or a peer is not in the zone; and ApiError.
@@ -54,7 +55,8 @@ def discover(
         members: list[Member] = []
         warnings: list[str] = []
         if config.mode is Mode.WATCH:  # -A and -D concern only this instance: a vanished peer must not stop them
-            members, warnings = member_source(config).find(client, own, where)
+            members, warnings = member_source(config).find(client, own, where, known)
+        warnings += filter(None, client.skipped.values())
     return Topology(own.id, zone, endpoint, config.address, eip_id, _by_id(members), tuple(warnings))
 
 
@@ -72,7 +74,8 @@ def refresh(config: Config, client: Client, topology: Topology) -> Topology:
     if not source.changes:
         return topology
     own = InstanceRecord(topology.instance_id)
-    members, warnings = source.find(client, own, _where(topology.zone, topology.endpoint))
+    members, warnings = source.find(client, own, _where(topology.zone, topology.endpoint), topology.members)
+    warnings += filter(None, client.skipped.values())
     return replace(topology, members=_by_id(members), warnings=tuple(warnings))
 
 
@@ -98,7 +101,7 @@ def _by_id(members: list[Member]) -> tuple[Member, ...]:
 
 
 def _eip_id(address: str, client: Client, where: str, connect: Connect) -> str:
-    eips = client.elastic_ips()
+    eips = client.elastic_ips(needed=address)
     for eip in eips:
         if eip.ip == address:
             return eip.id

@@ -5,7 +5,7 @@ A source is one module with one class, and one row of `SOURCES`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from exoip.config.options import Config
@@ -22,10 +22,13 @@ class MemberSource(Protocol):
     @property
     def changes(self) -> bool: ...
 
-    def find(self, client: Client, own: InstanceRecord, where: str) -> tuple[list[Member], list[str]]:
+    def find(
+        self, client: Client, own: InstanceRecord, where: str, known: Sequence[Member] = ()
+    ) -> tuple[list[Member], list[str]]:
         """Return the members in any order, without this instance, and warnings, a sentence each.
 
         `own`: this instance, of which a refresh knows only the id. `where`: the zone, for messages.
+        `known`: the members so far; one is not gone only because a list lacks it.
         Raises ConfigError if something that the configuration names does not exist, and ApiError.
         """
         ...

@@ -2,8 +2,9 @@
 
 The service answers in plain text below `URL/latest/meta-data/`. An instance without a public
 address cannot reach it. There cloud-init has left the id in a file, and the hypervisor has put it
-into the firmware (readable by root only). A third place, the file `meta-data` on the volume
-labelled cidata, would have to be mounted first: the error message names it.
+into the firmware (readable by root only). The file of a cloned disk is that of another instance, so
+files are read only after the service was asked several times. A third place, the file `meta-data`
+on the volume labelled cidata, would have to be mounted first: the error message names it.
 Shown by tests/unit/exoscale/test_metadata.py.
 """
 
@@ -34,7 +35,7 @@ Sleep = Callable[[float], None]
 def instance_id(url: str, files: Sequence[Path] = IDENTITY_FILES, sleep: Sleep = time.sleep) -> str:
     """Return this instance's id. `url`: of the service, without `/latest`. Raises ConfigError.
 
-    If the service does not answer, `files` are read before it is asked again.
+    If the service does not answer several times, `files` are read.
     """
     return _ask(url, "instance-id", uuid, files, sleep)
 
@@ -55,9 +56,9 @@ def _ask(url: str, item: str, parse: Callable[[str], str], files: Sequence[Path]
         except (requests.RequestException, ValueError) as error:
             problem = one_line(str(error))
             kind = MetadataUnavailable if isinstance(error, requests.RequestException) else ConfigError
-        for file in files:
-            with contextlib.suppress(OSError, ValueError), file.open("rb") as opened:
-                return parse(opened.read(_LIMIT).decode("ascii").strip())
+    for file in files:
+        with contextlib.suppress(OSError, ValueError), file.open("rb") as opened:
+            return parse(opened.read(_LIMIT).decode("ascii").strip())
     raise kind(
         f"the metadata service (-xm) gives no {item}: GET {where}: {problem}; give the instance's id with -i "
         "(IF_EXOSCALE_INSTANCE_ID) and its zone with -xz (IF_EXOSCALE_ZONE) to do without the service; on an instance "

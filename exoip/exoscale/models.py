@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_interface, ip_network
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -77,7 +77,8 @@ def _port(value: object) -> int:
 
 def _address(value: object) -> str:
     text = _text(value)
-    return str(ip_address(text)) if text and not ip_address(text).is_unspecified else ""
+    address = ip_interface(text).ip if text else None  # a prefix length may follow it
+    return str(address) if address and not address.is_unspecified else ""
 
 
 def _network(value: object) -> str:
@@ -169,8 +170,8 @@ class InstanceRecord(_Record):
 
     @property
     def running(self) -> bool:
-        """Whether it runs."""
-        return self.state == "running"
+        """Whether it runs. One that is migrating is a running machine that is being moved."""
+        return self.state in ("running", "migrating")
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -1,23 +1,26 @@
-"""Find the members in a security group (-G): each running instance in the group is one.
+"""Find the members in a security group (-G): each instance in it is one, whatever its state.
 
-Shown by tests/unit/exoscale/test_discovery.py, TestSecurityGroup and TestRefresh.
+The state says whether an instance can serve, not whether it may be heard: one that is starting or
+being moved may send heartbeats. A list may be incomplete, so a member that it lacks is asked for by
+its id. Shown by tests/unit/exoscale/test_discovery.py, TestSecurityGroup and TestRefresh.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from exoip.config.options import Config
 from exoip.config.validation import in_reach
-from exoip.errors import ApiNotFound, ApiUnavailable, ConfigError
+from exoip.errors import ApiError, ApiNotFound, ApiUnavailable, ConfigError
 from exoip.exoscale.client import Client
 from exoip.exoscale.models import InstanceRecord, one_line
 from exoip.exoscale.topology import Member
 
 
 class SecurityGroupMembers:
-    """The running instances of a security group.
+    """The instances of a security group.
 
-    A member that is missing later has stopped, left or vanished. That does not prove that it holds
-    nothing.
+    A member that is missing later has left or vanished. That does not prove that it holds nothing.
     """
 
     changes = True
@@ -26,20 +29,25 @@ class SecurityGroupMembers:
         self._group = config.peer_group or ""
         self._bind_host, self._port = config.bind_address
 
-    def find(self, client: Client, own: InstanceRecord, where: str) -> tuple[list[Member], list[str]]:
-        """Return the other running instances of the group, and warnings, with two calls or more."""
+    def find(
+        self, client: Client, own: InstanceRecord, where: str, known: Sequence[Member] = ()
+    ) -> tuple[list[Member], list[str]]:
+        """Return the other instances of the group, and warnings, with two calls or more."""
         group_id = self._group_id(client, where)
-        instances = client.instances()
-        if own.id not in {instance.id for instance in instances}:
+        instances = {instance.id: instance for instance in client.instances(needed=own.id)}
+        if own.id not in instances:
             raise ApiUnavailable("GET /instance: the answer lacks this instance, so it is not trusted")
-        in_group = [instance for instance in instances if _in_group(instance, group_id, client)]
-        members, warnings = self._members([one for one in in_group if one.id != own.id and one.running])
+        missing = [member for member in known if member.instance_id not in instances]
+        unreadable = [member for member in missing if not _look_up(member.instance_id, client, instances)]
+        in_group = [instance for instance in instances.values() if _in_group(instance, group_id, client)]
+        found, warnings = self._members([one for one in in_group if one.id != own.id])
+        members = _distinct([*found, *unreadable], warnings)
         if own.id not in {instance.id for instance in in_group}:
             warnings.append(
                 f"this instance is not in group {self._group}: add it, because the nodes in it do not know this one"
             )
         if not members:
-            warnings.append(f"no other running instance is in group {self._group}: this node has no peers")
+            warnings.append(f"no other instance is in group {self._group}: this node has no peers")
         return members, warnings
 
     def _members(self, others: list[InstanceRecord]) -> tuple[list[Member], list[str]]:
@@ -48,16 +56,13 @@ class SecurityGroupMembers:
         for instance in others:
             address = next((one for one in instance.addresses if in_reach(self._bind_host, one)), "")
             if address:
-                members.append(Member(instance.id, address, self._port, instance.name))
-            else:
+                members.append(Member(instance.id, address, self._port, instance.name, instance.running))
+            elif instance.running:
                 warnings.append(f"heartbeats can reach no public address of instance {instance} of group {self._group}")
-        for distinct in ({member.address for member in members}, {member.instance_id for member in members}):
-            if len(distinct) != len(members):
-                raise ApiUnavailable("GET /instance: two instances in the answer have the same id or address")
         return members, warnings
 
     def _group_id(self, client: Client, where: str) -> str:
-        groups = client.security_groups()
+        groups = client.security_groups(needed=self._group)
         found = [group.id for group in groups if group.id == self._group.lower()]
         found = found or [group.id for group in groups if group.name == one_line(self._group)]
         if len(found) == 1:
@@ -66,6 +71,26 @@ class SecurityGroupMembers:
             raise ConfigError(f"-G {self._group}: several security groups in {where} have this name: give an id")
         listed = ", ".join(sorted(group.name or group.id for group in groups)) or "none"
         raise ConfigError(f"-G {self._group}: no such security group in {where}; there are: {listed}")
+
+
+def _look_up(instance_id: str, client: Client, instances: dict[str, InstanceRecord]) -> bool:
+    """Add an instance that a list lacks, if it exists; return False if the API cannot say."""
+    try:
+        instances[instance_id] = client.instance(instance_id)
+    except ApiNotFound:
+        pass
+    except ApiError:
+        return False
+    return True
+
+
+def _distinct(members: list[Member], warnings: list[str]) -> list[Member]:
+    """Return one member for each address: an instance that runs before one that does not."""
+    found: dict[str, Member] = {}
+    for member in sorted(members, key=lambda member: (not member.running, member.instance_id)):
+        if (first := found.setdefault(member.address, member)) is not member and member.running:
+            warnings.append(f"{first} has the same address as {member.instance_id}, which is left out")
+    return list(found.values())
 
 
 def _in_group(instance: InstanceRecord, group_id: str, client: Client) -> bool:

@@ -5,6 +5,8 @@ Shown by tests/unit/exoscale/test_discovery.py, TestStaticPeers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from exoip.config.addresses import Peer
 from exoip.config.options import Config
 from exoip.errors import ApiNotFound, ConfigError
@@ -21,7 +23,9 @@ class StaticPeers:
     def __init__(self, config: Config) -> None:
         self._peers, self._port = config.peers, config.bind_address.port
 
-    def find(self, client: Client, own: InstanceRecord, where: str) -> tuple[list[Member], list[str]]:
+    def find(
+        self, client: Client, own: InstanceRecord, where: str, _known: Sequence[Member] = ()
+    ) -> tuple[list[Member], list[str]]:
         """Return the peers, and a warning if there is none. Takes one call for each."""
         members: dict[str, Member] = {}
         for peer in self._peers:
@@ -45,7 +49,8 @@ def _instance(peer: Peer, client: Client, where: str) -> InstanceRecord:
         except ApiNotFound as error:
             raise ConfigError(f"-p {peer}: there is no instance {peer.instance_id} in {where}: correct it") from error
     # An old service lists every instance; a new one also those that hold it as an Elastic IP.
-    found = [instance for instance in client.instances(ip_address=peer.address) if peer.address in instance.addresses]
+    listed = client.instances(ip_address=peer.address, needed=peer.address)
+    found = [instance for instance in listed if peer.address in instance.addresses]
     if len(found) == 1:
         return found[0]
     problem = "several instances have" if found else "no instance has"

@@ -13,13 +13,15 @@ from exoip.heartbeat.socket_address import SocketAddress
 class Member:
     """Another node of the cluster, never this one.
 
-    `address`: the IP literal, in canonical form, to which heartbeats for it go.
+    `address`: the IP literal, in canonical form, to which heartbeats for it go. `running`: whether
+    it can serve, as far as the API says; it may be heard in any state.
     """
 
     instance_id: str
     address: str
     port: int
     name: str = ""
+    running: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:
         check_uuid(self.instance_id)

@@ -9,7 +9,7 @@ critical   this node should hold the Elastic IP and does not, or does not take p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from enum import StrEnum
 
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
@@ -32,11 +32,16 @@ _ADVERTISES = {
 }
 
 
-def assess(node: Snapshot, display_name: Callable[[str], str]) -> tuple[Level, tuple[str, ...]]:
-    """Return the level of a node and the reasons, the one that counts most first."""
+def assess(
+    node: Snapshot, display_name: Callable[[str], str], stopped: Container[str] = ()
+) -> tuple[Level, tuple[str, ...]]:
+    """Return the level of a node and the reasons, the one that counts most first.
+
+    `stopped`: the ids of members that do not run, as the API says: nobody expects to hear them.
+    """
     waits = _role_problem(node, display_name)
     critical = node.role is Role.MASTER and not node.holds and not node.leaving and not node.yielded
-    reasons = (*([waits] if waits else []), *_problems(node, display_name))
+    reasons = (*([waits] if waits else []), *_problems(node, display_name, stopped))
     return Level.CRITICAL if critical else Level.DEGRADED if reasons else Level.HEALTHY, reasons
 
 
@@ -56,7 +61,7 @@ def _role_problem(node: Snapshot, display_name: Callable[[str], str]) -> str:
     return ""
 
 
-def _problems(node: Snapshot, display_name: Callable[[str], str]) -> Iterator[str]:
+def _problems(node: Snapshot, display_name: Callable[[str], str], stopped: Container[str]) -> Iterator[str]:
     for reason in node.unfit_reasons:
         yield f"this node steps aside: {reason.why}"
     for kind, trouble in node.trouble.items():
@@ -65,9 +70,10 @@ def _problems(node: Snapshot, display_name: Callable[[str], str]) -> Iterator[st
         yield f"the role changed {node.flapping.changes} times recently"
     for outsider in node.outsiders:
         yield f"{display_name(outsider)} also holds the Elastic IP and is not a member; detach it by hand"
-    if not any(peer.listed for peer in node.peers):
+    expected = [peer for peer in node.peers if peer.alive or peer.holds or peer.instance_id not in stopped]
+    if not any(peer.listed for peer in expected):
         yield "this node has no peers, so no other node can take over"
-    for peer in node.peers:
+    for peer in expected:
         for problem in _peer_problems(peer):
             yield f"{display_name(peer.instance_id)} {problem}"
         if peer.alive and peer.holds and node.role is Role.MASTER and node.holds:

@@ -56,9 +56,10 @@ def describe_running(
     def time(at: float) -> float | None:
         return round(unix_time(at), 3) if math.isfinite(at) else None
 
-    level, reasons = assess(node, display_name)
     topology, flapping = given.topology, node.flapping
     names = {member.instance_id: member.name or None for member in topology.members}
+    stopped = {member.instance_id for member in topology.members if not member.running}
+    level, reasons = assess(node, display_name, stopped)
     phase = "leaving" if node.leaving else "running"
     return {
         "at": time(node.at),
@@ -81,7 +82,7 @@ def describe_running(
         "flapping": {"changes": flapping.changes, "delay": flapping.delay, "until": time(flapping.until)},
         "checks": [_check(check, time) for check in given.checks],
         "api": _api(node, topology.endpoint, time),
-        "peers": [_peer(peer, names.get(peer.instance_id), time) for peer in node.peers],
+        "peers": [_peer(one, names.get(one.instance_id), one.instance_id not in stopped, time) for one in node.peers],
         "outsiders": list(node.outsiders),
         "refused": dict(sorted(node.dropped.items())),
         "configuration": _configuration(given.config),
@@ -108,13 +109,14 @@ def _check(check: CheckView, time: Time) -> dict[str, Any]:
     }
 
 
-def _peer(peer: PeerView, name: str | None, time: Time) -> dict[str, Any]:
+def _peer(peer: PeerView, name: str | None, running: bool, time: Time) -> dict[str, Any]:
     return {
         "instance": peer.instance_id,
         "name": name,
         "address": peer.address or None,
         "port": peer.port or None,
         "member": peer.listed,
+        "running": running,
         "alive": peer.alive,
         "denied": peer.denied or None,
         "priority": peer.priority if math.isfinite(peer.last_seen) else None,

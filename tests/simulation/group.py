@@ -6,9 +6,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from exoip.core.calls import Failure, Outcome
-from exoip.errors import ApiError
+from exoip.errors import ApiError, ApiNotFound
 from exoip.exoscale.models import InstanceRecord
 from exoip.exoscale.security_group import SecurityGroupMembers
+from exoip.exoscale.topology import Member
 from exoip.sandbox.model import Instance
 
 if TYPE_CHECKING:
@@ -27,15 +28,23 @@ class _Lists:
     def __init__(self, world: World, host: Host, reply: Reply) -> None:
         self._world, self._host, self._reply = world, host, reply
 
-    def security_groups(self) -> list[SimpleNamespace]:
+    def security_groups(self, needed: str) -> list[SimpleNamespace]:
         return [SimpleNamespace(id=GROUP, name=GROUP)]
 
-    def instances(self) -> list[InstanceRecord]:
-        world, share = self._world, self._reply.lists
+    def instances(self, needed: str) -> list[InstanceRecord]:
+        share, rng = self._reply.lists, self._host.api.rng
+        return [one for one in self._all() if share >= 1.0 or one.id == needed or rng.random() < share]
+
+    def instance(self, instance_id: str) -> InstanceRecord:
+        for one in self._all():
+            if one.id == instance_id:
+                return one
+        raise ApiNotFound(f"GET /instance/{instance_id}: not found")
+
+    def _all(self) -> list[InstanceRecord]:
         return [
             InstanceRecord(one.id, one.name, one.state, address(number), security_group_ids=self._groups(one.name))
-            for number, one in enumerate(world.zone.instances(world.now))
-            if share >= 1.0 or one.id == self._host.id or self._host.api.rng.random() < share
+            for number, one in enumerate(self._world.zone.instances(self._world.now))
         ]
 
     def _groups(self, name: str) -> frozenset[str]:
@@ -53,10 +62,15 @@ def found(world: World, host: Host, reply: Reply) -> dict[str, tuple[str, int]] 
     source = SecurityGroupMembers(_CONFIG)  # type: ignore[arg-type]
     lists = _Lists(world, host, reply)
     try:
-        members, _ = source.find(lists, InstanceRecord(host.id), "the simulated zone")  # type: ignore[arg-type]
+        members, _ = source.find(lists, InstanceRecord(host.id), "the simulated zone", _known(host))  # type: ignore[arg-type]
     except ApiError:
         return None
     return {member.instance_id: (world.by_id[member.instance_id].address, PORT) for member in members}
+
+
+def _known(host: Host) -> list[Member]:
+    members = host.node.admission.members if host.node else {}
+    return [Member(name, f"10.1.0.{number}", PORT) for number, name in enumerate(members, 1)]
 
 
 def refresh(world: World, host: Host, reply: Reply, began: float) -> Outcome:

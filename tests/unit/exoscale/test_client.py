@@ -342,16 +342,39 @@ class TestAnswers:
         "wrong",
         [
             [], None, 1, "text", {"message": "all is well"}, b"", b"<html>It works!</html>", b'{"instances": []',
-            *({"instances": wrong} for wrong in ({}, "x", [1], [{}], [{"id": "x"}], [{"id": 1}])),
-            *({"instances": [{"id": ID} | wrong]} for wrong in (
-                {"name": 1}, {"public-ip": "300.1.1.1"}, {"security-groups": {}}, {"security-groups": [{}]},
-                {"elastic-ips": [{"ip": EIP}]}, {"elastic-ips": ""}, {"elastic-ips": 0}, {"elastic-ips": False},
-            )),
+            {"instances": {}}, {"instances": "x"},
         ],
     )  # fmt: skip
     def test_nonsense_is_unavailable(self, say, wrong):
         with pytest.raises(ApiUnavailable):
             say(wrong).instances()
+
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            1, {}, {"id": "x"}, {"id": 1},
+            *({"id": ID} | odd for odd in (
+                {"name": 1}, {"state": {"name": "running"}}, {"public-ip": "300.1.1.1"},
+                {"ipv6-address": "2001:db8::1/129"}, {"security-groups": {}}, {"security-groups": [{}]},
+                {"elastic-ips": [{"ip": EIP}]}, {"elastic-ips": ""}, {"elastic-ips": 0}, {"elastic-ips": False},
+            )),
+        ],
+    )  # fmt: skip
+    def test_one_odd_entry_is_left_out_and_named_unless_it_is_needed(self, say, odd):
+        client = say({"instances": [odd, {"id": OTHER}]})
+        assert client.instances(needed=OTHER) == (InstanceRecord(OTHER),)
+        said = client.skipped["GET /instance"]
+        named = ID if isinstance(odd, dict) and odd.get("id") == ID else "entry"
+        assert named in said
+        if named == ID:
+            with pytest.raises(ApiUnavailable):
+                client.instances(needed=ID.upper())
+        assert say({"instances": [{"id": OTHER}]}).instances() == (InstanceRecord(OTHER),)
+        assert client.skipped["GET /instance"] == ""
+
+    def test_an_address_may_have_a_prefix_length(self, say):
+        (found,) = say({"instances": [{"id": ID, "ipv6-address": "2001:DB8::1/64"}]}).instances()
+        assert found.addresses == ("2001:db8::1",)
 
     @pytest.mark.parametrize("answered", [{}, {"instances": None}, {"instances": []}])
     def test_no_list_is_an_empty_one(self, say, answered):

@@ -18,6 +18,7 @@ from exoip.exoscale.discovery import client_for, discover, refresh
 from exoip.exoscale.models import SecurityGroup
 from exoip.exoscale.topology import Member, Topology
 from exoip.sandbox.faults import Fault, Match
+from exoip.sandbox.model import INSTANCE_STATES
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.zone import Zone
 from tests.support.raw_server import Peer, RawServer, answer
@@ -139,10 +140,12 @@ class TestSecurityGroup:
         assert found.members == by_id(world.member("b", "192.0.2.2"), world.member("c", "192.0.2.3"))
         assert found.warnings == ()
 
-    @pytest.mark.parametrize("state", ["stopped", "starting", "destroying", "error"])
-    def test_only_running_ones(self, world, state):
+    @pytest.mark.parametrize("state", sorted(INSTANCE_STATES))
+    def test_in_any_state(self, world, state):
+        """The state says whether an instance can serve, not whether it may be heard."""
         world.change("set_state", world.id("b"), state)
-        assert [member.name for member in world.discover("-G", "web").members] == ["c"]
+        members = {member.name: member.running for member in world.discover("-G", "web").members}
+        assert members == {"b": state in ("running", "migrating"), "c": True}
 
     def test_ipv6_only_without_ipv4_and_only_if_the_socket_reaches_it(self, world):
         world.change("join_group", world.id("d"), "web")
@@ -169,16 +172,35 @@ class TestSecurityGroup:
 
     def test_two_of_one_name(self, world):
         class Twice(Client):
-            def security_groups(self):
-                return (*super().security_groups(), SecurityGroup(UNKNOWN, "web"))
+            def security_groups(self, needed: str = ""):
+                return (*super().security_groups(needed), SecurityGroup(UNKNOWN, "web"))
 
         with pytest.raises(ConfigError, match=r"several security groups .* give an id"):
             discover(world.config("-G", "web"), lambda endpoint: Twice(endpoint, KEY, SECRET), ())
 
-    def test_two_instances_with_one_address(self, world):
+    @pytest.mark.parametrize("gone", ["b", "twin"])
+    def test_an_address_that_went_from_one_instance_to_another(self, world, gone):
+        """One that is being destroyed may still be listed with the address that another one has now."""
         world.change("add_instance", "twin", public_ip="192.0.2.2", groups=("web",))
-        with pytest.raises(ApiUnavailable, match="same id or address"):
-            world.discover("-G", "web")
+        found = world.discover("-G", "web")
+        assert (len(found.members), "same address" in found.warnings[0]) == (2, True)
+        world.change("set_state", world.id(gone), "destroying")
+        found = world.discover("-G", "web")
+        assert {member.name for member in found.members} == {"b", "c", "twin"} - {gone}
+        assert found.warnings == ()
+
+    @pytest.mark.parametrize("change", [{"state": {"name": "running"}}, {"ipv6-address": "anywhere"}, {"id": "x"}])
+    def test_an_odd_entry_is_left_out_with_a_warning(self, world, change):
+        class Odd(Client):
+            def _list(self, call, name, parse, *others, **given):
+                def odd(entry):
+                    return parse(entry | (change if entry.get("name") == "b" else {}))
+
+                return super()._list(call, name, odd, *others, **given)
+
+        found = discover(world.config("-G", "web"), lambda endpoint: Odd(endpoint, KEY, SECRET), ())
+        assert [member.name for member in found.members] == ["c"]
+        assert "not understood" in found.warnings[0]
 
 
 class TestRefresh:
@@ -195,10 +217,23 @@ class TestRefresh:
         world.change("remove_instance", world.id("b"))
         world.change("set_state", world.id("c"), "stopped")
         second = refresh(config, client, first)
-        assert second == replace(first, members=(world.member("e", "192.0.2.5"),))
-        world.change("leave_group", world.id("e"), "web")
-        world.change("set_state", world.id("c"), "running")
-        assert refresh(config, client, second).members == (world.member("c", "192.0.2.3"),)
+        assert second == replace(first, members=by_id(world.member("c", "192.0.2.3"), world.member("e", "192.0.2.5")))
+        world.change("leave_group", world.id("c"), "web")
+        assert refresh(config, client, second).members == (world.member("e", "192.0.2.5"),)
+
+    @pytest.mark.parametrize("fault", [None, Fault("status", Match(path="/instance/"), status=503)])
+    def test_a_member_that_a_list_lacks_is_asked_for(self, world, fault):
+        """A list may be incomplete. What cannot be read is not known to be gone."""
+
+        class Partial(Client):
+            def instances(self, ip_address: str | None = None, needed: str = ""):
+                return tuple(one for one in super().instances(ip_address, needed) if one.id == needed)
+
+        found = world.discover("-G", "web")
+        if fault is not None:
+            world.change("add_fault", fault)
+        with contextlib.closing(Partial(world.server.endpoint, KEY, SECRET)) as partial:
+            assert refresh(world.config("-G", "web"), partial, found) == found
 
     def test_listed_peers_do_not_change(self, world, client):
         config = world.config("-p", "192.0.2.2")
@@ -220,8 +255,8 @@ class TestRefresh:
         """No field is required; an instance may vanish between the list and the call."""
 
         class Terse(Client):
-            def instances(self, ip_address: str | None = None):
-                listed = [replace(one, security_group_ids=None) for one in super().instances(ip_address)]
+            def instances(self, ip_address: str | None = None, needed: str = ""):
+                listed = [replace(one, security_group_ids=None) for one in super().instances(ip_address, needed)]
                 return (*listed, replace(listed[0], id=UNKNOWN, public_ip="192.0.2.77"))
 
         found = world.discover("-G", "web")

@@ -91,9 +91,16 @@ def test_the_first_file_with_an_id_counts(files, first):
     files[1].write_text(ID.upper() + "\n")
     if first is not None:
         files[0].write_bytes(first)
-    assert instance_id(NOBODY, files) == (ID, [])
+    asked_three_times = [metadata.PAUSE] * 2
+    assert instance_id(NOBODY, files) == (ID, asked_three_times)
     files[0].write_text(ID.replace("0", "a"))
-    assert instance_id(NOBODY, files) == (ID.replace("0", "a"), [])
+    assert instance_id(NOBODY, files) == (ID.replace("0", "a"), asked_three_times)
+
+
+def test_a_clones_file_is_not_believed_while_the_service_starts(service, files):
+    files[0].write_text(ID.replace("0", "a"))
+    late = (answer(b"", 503), b"", answer(ID_BYTES))
+    assert instance_id(service(*late), files) == (ID, [metadata.PAUSE] * 2)
 
 
 def test_files_that_cannot_be_read(files):

@@ -72,6 +72,17 @@ def test_a_dead_peer_and_one_that_still_held():
     assert "z is not heard, and held" in reasons(bench)
 
 
+def test_nobody_expects_to_hear_a_member_that_does_not_run():
+    bench = SingleNode(peers="az")
+    bench.beating["z"] = 20
+    bench.until(lambda: bench.view.holds and not bench.view.in_doubt)
+    assert reasons(bench) == "a is not heard"
+    assert assess(bench.view, str, {instance_id("a")}) == (Level.HEALTHY, ())
+    bench = SingleNode(peers="z")
+    bench.until(lambda: bench.view.holds)
+    assert "no peers" in "; ".join(assess(bench.view, str, {instance_id("z")})[1])
+
+
 @pytest.mark.parametrize(("priority", "words"), [(253, "but holds"), (254, "steps aside or"), (255, "is stopping")])
 def test_a_peer_that_would_not_take_over(priority, words):
     bench = healthy()
