@@ -137,7 +137,7 @@ class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
 
 def _parse(words: list[str], file: _File | None = None, **sources: Any) -> dict[str, str | None]:
     """Return the text of each option by name, None if no source has one."""
-    parser = _Parser(prog="exoip", add_help=False, config_file_parser_class=lambda: file)
+    parser = _Parser(prog="exoip", add_help=False, config_file_parser_class=file)
     for option in OPTIONS:
         if option.kind is Kind.PRINT:
             version = {"version": f"exoip {__version__}"} if option.name == "version" else {}
@@ -239,6 +239,10 @@ class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
         self.name = f"file {path if path.isprintable() else quote(path, _LONGEST_PATH)}"
         self.lines: dict[str, int] = {}  # by option name, where it is first
         self._found = found
+
+    def __call__(self) -> _File:
+        """Return the parser: older versions of configargparse take only something to call."""
+        return self
 
     def source(self, name: str) -> str:
         """Return where the option is first, for messages."""

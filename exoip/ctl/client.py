@@ -29,7 +29,11 @@ _NAME = re.compile(r"[A-Za-z0-9:_\\@-][A-Za-z0-9:_.\\@-]{0,100}")  # what system
 
 # What each failure means for the daemon, and its message. The first class that fits counts.
 _FAILURES: tuple[tuple[tuple[type[OSError], ...], str, str], ...] = (
-    ((FileNotFoundError,), UNKNOWN, "{name} is not running: no {path} (see `systemctl status exoip@{name}`)"),
+    (
+        (FileNotFoundError,),
+        UNKNOWN,
+        "{name} is not running, or has no control socket: no {path} (see `systemctl status exoip@{name}`)",
+    ),
     ((PermissionError,), UNKNOWN, "{name}: only root and the group exoip may use {path}"),
     ((ConnectionRefusedError,), CRITICAL, "{name} is not running: nothing listens at {path} any more"),
     ((ConnectionResetError,), CRITICAL, "{name}: no answer; {path} closed the connection"),

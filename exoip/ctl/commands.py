@@ -35,7 +35,10 @@ def show_status(options: Namespace, environ: Mapping[str, str], out: TextIO) -> 
         out.write(as_json(level=level, instances=found))
         return exit_code(level, options.fail_on)
     if not found:
-        raise NoAnswer(f"no exoip is running here: {runtime_dir}/*/control does not exist")
+        raise NoAnswer(
+            f"no {runtime_dir}/*/control: no exoip runs here, or only without a control socket"
+            " (see RUNTIME_DIRECTORY in exoip(8))"
+        )
     style = style_for(out, environ)
     for number, one in enumerate(found):
         out.write("\n" * bool(number))

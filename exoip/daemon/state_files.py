@@ -23,6 +23,7 @@ START_WINDOW = 60.0  # seconds that a start counts as recent
 UNFIT_STARTS = 3  # recent starts, this one included, that make the node unfit
 PAUSED_STARTS = 5  # recent starts from which the daemon pauses first; it is unfit, so no peer waits for it
 START_PAUSE = 1.0  # seconds of that pause
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 DRAINED_FOR_UNKNOWN_REASON = "drained, reason unknown"
 
 _LONGEST_REASON = 1000  # bytes that are read of the file `drained`
@@ -122,11 +123,16 @@ class TopologyCache(StateFile):
     """The discovered topology: a daemon that crashed needs it to send heartbeats again at once.
 
     Discovery takes several API calls. A restart must be shorter than the dead time, and must work
-    while the API is down. The cache counts only for the configuration that it was saved for.
+    while the API is down. The cache counts only for the configuration and the boot that it was
+    saved for: after a boot this may be a copy of the disk, on another instance.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], boot_id: Path = BOOT_ID) -> None:
         super().__init__(environ, "RUNTIME_DIRECTORY", "topology.json")
+        try:
+            self._boot = boot_id.read_text().strip()
+        except OSError:  # the unit hides it, and its directory does not outlive a boot
+            self._boot = ""
 
     def load(self, config: Config) -> Topology | None:
         """Return the topology saved for this configuration, or None."""
@@ -135,7 +141,7 @@ class TopologyCache(StateFile):
             if text is None:
                 return None
             kept = json.loads(text)
-            if kept["for"] != _fingerprint(config):
+            if kept["for"] != _fingerprint(config, self._boot):
                 return None
             fields = kept["topology"]
             fields["members"] = tuple(Member(**member) for member in fields["members"])
@@ -147,7 +153,7 @@ class TopologyCache(StateFile):
 
     def save(self, config: Config, topology: Topology) -> None:
         """Keep `topology` for this configuration."""
-        text = json.dumps({"for": _fingerprint(config), "topology": dataclasses.asdict(topology)})
+        text = json.dumps({"for": _fingerprint(config, self._boot), "topology": dataclasses.asdict(topology)})
         if (problem := self.write(text)) and self.path is not None:
             log(logging.WARNING, "the topology is not kept: %s", problem)
 
@@ -178,6 +184,6 @@ class DrainedFile(StateFile):
         return self.write(why + "\n")
 
 
-def _fingerprint(config: Config) -> str:
-    decides = [str(getattr(config, option.field)) for option in OPTIONS if option.discovery]
+def _fingerprint(config: Config, boot: str) -> str:
+    decides = [boot, *(str(getattr(config, option.field)) for option in OPTIONS if option.discovery)]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()

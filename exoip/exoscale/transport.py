@@ -79,12 +79,18 @@ class Transport:
         parts = urlsplit(url)
         if self._connection is None or self._origin != (parts.scheme, parts.netloc):
             self.close()
-            changed = os.stat(self._ca_file).st_mtime_ns if parts.scheme == "https" else 0
-            tls = _tls(self._ca_file, self._ca_folder, changed) if parts.scheme == "https" else None
+            tls = self._tls() if parts.scheme == "https" else None
             port = parts.port or (http.client.HTTPS_PORT if tls else http.client.HTTP_PORT)
             self._origin = (parts.scheme, parts.netloc)
             self._connection = Connection(parts.hostname or "", port, tls)
         return self._connection
+
+    def _tls(self) -> ssl.SSLContext:
+        try:
+            return _tls(self._ca_file, self._ca_folder, os.stat(self._ca_file).st_mtime_ns)
+        except OSError as error:
+            text = f"certificates {self._ca_file}: {error.strerror or error}; install the package ca-certificates"
+            raise requests.ConnectionError(text) from error
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""

@@ -29,6 +29,7 @@ from exoip.operator.control_protocol import rejection
 from exoip.telemetry.log import log
 
 MODE = 0o660
+REMEDY = "give it a writable directory, RUNTIME_DIRECTORY=/run/exoip/NAME"
 LONGEST_REQUEST = 1 << 16  # bytes, with its line break
 MOST_CLIENTS = 8  # served at a time
 MOST_WAITING = 64  # connections in the kernel's queue
@@ -46,13 +47,14 @@ def start(wanted: str | None, default: Path | None, answer: Callable[[bytes, int
     """
     path = wanted or default
     if not path:
+        log(logging.WARNING, "no control socket, exoipctl cannot reach this daemon: %s", REMEDY)
         return None
     try:
         return ControlServer(str(path), answer)
     except ConfigError as error:
         if wanted:
             raise
-        log(logging.WARNING, "no control socket, exoipctl does not work: %s", error)
+        log(logging.WARNING, "no control socket, exoipctl cannot reach this daemon: %s", error)
         return None
 
 

@@ -4,6 +4,9 @@ Our own writer, and not systemd.journal.send: that function holds Python's globa
 journald is stopped or slow, which would stop every heartbeat. `LogWriter` sends the journal's
 datagrams itself, from a thread of its own with a bounded queue. When the queue is full, entries are
 dropped and counted, and the number is logged later. Lines to a stream take the same way.
+
+python-systemd says which fields an entry of logging has. Without it, entries reach the journal as
+lines with a priority (sd-daemon(3)).
 Shown by tests/unit/telemetry/test_log.py.
 """
 
@@ -16,13 +19,16 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
-
-from systemd.journal import JournalHandler
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 QUEUE = 1000  # entries
+NO_FIELDS = "python-systemd is not installed: journal entries have no fields, so exoipctl history cannot use them"
+_LINE = "%(asctime)s.%(msecs)03d exoip %(levelname)s %(message)s"
+_DATE = "%Y-%m-%d %H:%M:%S"
+# The least level of each syslog priority, see sd-daemon(3).
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.NOTSET, 7))
 
 _LOGGER = logging.getLogger("exoip")
 
@@ -87,18 +93,41 @@ class LogWriter(threading.Thread):
 
 def open_log(verbose: bool, log_stdout: bool, environ: Mapping[str, str]) -> LogWriter:
     """Send the "exoip" logger to the journal if stderr goes there, else to stderr or stdout."""
+    to_journal = _stderr_is_journal(environ) and not log_stdout
+    journal_handler = _journal_handler() if to_journal else None
     handler: logging.Handler
-    if _stderr_is_journal(environ) and not log_stdout:
+    if journal_handler is not None:
         writer = LogWriter(None)
-        handler = JournalHandler(sender_function=writer.send, SYSLOG_IDENTIFIER="exoip")
+        handler = journal_handler(sender_function=writer.send, SYSLOG_IDENTIFIER="exoip")
     else:
         writer = LogWriter((sys.stdout if log_stdout else sys.stderr).buffer)
         handler = logging.StreamHandler(writer)
-        handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d exoip %(levelname)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_PriorityFormatter() if to_journal else logging.Formatter(_LINE, _DATE))
     _LOGGER.handlers[:] = [handler]
     _LOGGER.propagate = False
     set_verbose(verbose)
+    if to_journal and journal_handler is None:
+        log(logging.WARNING, NO_FIELDS)
     return writer
+
+
+def _journal_handler() -> Callable[..., logging.Handler] | None:
+    """Return python-systemd's handler, or None if it is not installed."""
+    try:
+        from systemd.journal import JournalHandler
+    except ImportError:
+        return None
+    handler: Callable[..., logging.Handler] = JournalHandler
+    return handler
+
+
+class _PriorityFormatter(logging.Formatter):
+    """Begins each line with its priority, as journald expects on stderr."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the entry's lines. The journal adds the time and the program."""
+        prefix = f"<{next(priority for level, priority in _PRIORITIES if record.levelno >= level)}>"
+        return "\n".join(prefix + line for line in super().format(record).splitlines())
 
 
 def set_verbose(verbose: bool) -> None:

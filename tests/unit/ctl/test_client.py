@@ -102,7 +102,11 @@ def test_another_version_is_named(web: FakeDaemon) -> None:
 
 
 def test_a_crashed_daemon_is_worse_than_none(tmp_path: Path) -> None:
-    fails(find_socket("web", str(tmp_path)), r"web is not running: no .*systemctl status exoip@web", UNKNOWN)
+    fails(
+        find_socket("web", str(tmp_path)),
+        r"web is not running, or has no control socket: no .*systemctl status exoip@web",
+        UNKNOWN,
+    )
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / "left"))
     fails(ControlSocket("web", tmp_path / "left"), "nothing listens", CRITICAL)

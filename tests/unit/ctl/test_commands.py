@@ -74,7 +74,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def test_where_nothing_runs_nothing_is_known(ctl: Ctl) -> None:
-    assert "no exoip is running here" in ctl(code=3, errors=True)
+    assert "no exoip runs here, or only without a control socket" in ctl(code=3, errors=True)
     assert "web is not running" in ctl("status", "web", code=3)
     assert ctl.json() == {"version": 1, "level": "unknown", "instances": []}
     for command in (("drain",), ("undrain",), ("failover",), ("wait", "--role", "master", "--timeout", "0")):

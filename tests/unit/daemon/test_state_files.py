@@ -159,6 +159,17 @@ class TestTopology:
         assert found == TOPOLOGY
         assert found.warnings == TOPOLOGY.warnings
 
+    def test_it_does_not_count_after_a_boot(self, tmp_path):
+        """A directory on a disk may come with a copy of it to another instance."""
+        boot = tmp_path / "boot_id"
+        one = {"RUNTIME_DIRECTORY": str(tmp_path)}
+        boot.write_text("first\n")
+        TopologyCache(one, boot).save(config(), TOPOLOGY)
+        assert TopologyCache(one, boot).load(config()) == TOPOLOGY
+        boot.write_text("second\n")
+        assert TopologyCache(one, boot).load(config()) is None
+        assert TopologyCache(one, tmp_path / "none").load(config()) is None
+
     def test_nothing_saved_is_no_reason_for_a_warning(self, tmp_path, caplog):
         assert cache(tmp_path).load(config()) is None
         TopologyCache({}).save(config(), TOPOLOGY)

@@ -399,6 +399,14 @@ class TestTls:
         (tmp_path / certificate.hashed_name).symlink_to(certificate.path)
         self.accepted(Transport(ca_file=str(bundle), ca_folders=folders), server.url)
 
+    @pytest.mark.parametrize(("text", "reason"), [(None, "No such file"), ("", "certificate")])
+    def test_where_there_are_none_the_cure_is_named(self, tmp_path, text, reason):
+        bundle = tmp_path / "bundle"
+        if text is not None:
+            bundle.write_text(text)
+        with pytest.raises(requests.ConnectionError, match=f"{bundle}: .*{reason}.*install .*ca-certificates"):
+            get(Transport(ca_file=str(bundle)), "https://127.0.0.1:1/")
+
     def test_certificates_are_loaded_once_and_again_when_they_change(self, tmp_path, certificate, monkeypatch):
         bundle = tmp_path / "bundle"
         bundle.write_bytes(certificate.path.read_bytes())

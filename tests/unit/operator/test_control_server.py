@@ -251,8 +251,12 @@ def test_a_file_that_is_no_longer_ours_stays(served: Served) -> None:
 # The path, and that the socket is worth less than the Elastic IP.
 
 
-def test_it_serves_at_the_default_path(tmp_path: Path) -> None:
+def test_without_a_path_it_says_how_to_get_one(caplog: pytest.LogCaptureFixture) -> None:
     assert start(None, None, echo) is None
+    assert "RUNTIME_DIRECTORY=/run/exoip/NAME" in caplog.text
+
+
+def test_it_serves_at_the_default_path(tmp_path: Path) -> None:
     server = start(None, tmp_path / "control", echo)
     assert server is not None
     assert (tmp_path / "control").exists()

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from exoip.telemetry import log as log_module
-from exoip.telemetry.log import QUEUE, LogWriter, log, open_log
+from exoip.telemetry.log import NO_FIELDS, QUEUE, LogWriter, log, open_log
 from tests.support.waiting import PATIENCE, until
 
 DROPPED = re.compile(r"(\d+) log entries were dropped")
@@ -223,7 +224,22 @@ class TestOpenLog:
         writer.close(PATIENCE)
         written = capfd.readouterr()
         assert written.out == ""
-        assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} exoip INFO hello 7\n", written.err)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} exoip INFO hello 7\n", written.err)
+
+    def test_without_python_systemd_lines_have_a_priority_and_one_says_what_is_lost(
+        self, logger, in_journal, monkeypatch, capfd
+    ):
+        monkeypatch.setitem(sys.modules, "systemd.journal", None)
+        writer = open_log(False, False, in_journal)
+        log(logging.INFO, "hello %d", 7)
+        logger.critical("it\ndied")
+        writer.close(PATIENCE)
+        assert capfd.readouterr().err == f"<4>{NO_FIELDS}\n<6>hello 7\n<2>it\n<2>died\n"
+
+    def test_without_python_systemd_and_journal_nothing_is_lost(self, monkeypatch, capfd):
+        monkeypatch.setitem(sys.modules, "systemd.journal", None)
+        open_log(False, False, {}).close(PATIENCE)
+        assert capfd.readouterr() == ("", "")
 
     def test_to_stdout_if_asked(self, in_journal, capfd):
         writer = open_log(False, True, in_journal)
