@@ -27,7 +27,7 @@ from tests.benchmarks.figures import Figure, table
 from tests.benchmarks.hours import hours
 from tests.benchmarks.moves import failover, hanging, slow_calls
 from tests.benchmarks.noise import NOISE, Noise
-from tests.benchmarks.readme import write_readme
+from tests.benchmarks.page import write_page
 from tests.benchmarks.rest import deaths, many, starts, three
 from tests.benchmarks.trouble import equal_starts, outages, restarts
 from tests.support.paths import ROOT
@@ -80,7 +80,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="few runs of each")
     parser.add_argument("--only", nargs="+", choices=ALL, default=list(PARTS), metavar="PART", help=", ".join(ALL))
     parser.add_argument(
-        "--readme", action="store_true", help="measure nothing: write README's table from what was kept"
+        "--page", action="store_true", help="measure nothing: write the table of docs/performance.md from what was kept"
     )
     parser.add_argument("--json", type=Path, help="where all samples go")
     chosen = parser.parse_args(arguments)
@@ -101,9 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for; 1 when something happened that must never happen."""
     chosen = options(arguments)
     kept: dict[str, Any] = json.loads(chosen.json.read_text()) if chosen.json.exists() else {}
-    if chosen.readme:
+    if chosen.page:
         try:
-            write_readme(kept)
+            write_page(kept)
         except ValueError as error:
             sys.exit(f"bench: {error}")
         return 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import __main__ as bench
-from tests.benchmarks import readme
+from tests.benchmarks import page
 from tests.benchmarks.cluster import BenchCluster
 from tests.benchmarks.hours import apart
 from tests.benchmarks.moves import Moves
@@ -80,8 +80,8 @@ def test_nothing_grows_and_a_quiet_hour_takes_few_calls() -> None:
     assert max(found["backup"]) <= 260
 
 
-def test_every_line_of_the_readme_names_a_part_and_a_figure_that_exist() -> None:
-    assert {part for part, _, _ in readme.LINES} <= set(bench.ALL)
-    for part, name, _ in readme.LINES:
+def test_every_line_of_the_page_names_a_part_and_a_figure_that_exist() -> None:
+    assert {part for part, _, _ in page.LINES} <= set(bench.ALL)
+    for part, name, _ in page.LINES:
         if part.startswith("failover-"):
             assert name in [figure.name for figure in Moves(float(part.removeprefix("failover-"))).figures]

@@ -180,6 +180,6 @@ def test_man_renders_it_without_a_warning(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
 def test_it_refers_only_to_pages_that_exist(page: Path) -> None:
     own = {path.name for path in PAGES}
-    debians = {"interfaces.5", "journalctl.1", "systemctl.1", "systemd-creds.1"}
+    debian = {"interfaces.5", "journalctl.1", "systemctl.1", "systemd-creds.1"}
     for name, section in re.findall(r"^\.Xr (\S+) (\d)", page.read_text(), re.MULTILINE):
-        assert f"{name}.{section}" in own | debians
+        assert f"{name}.{section}" in own | debian

@@ -20,7 +20,7 @@ import pytest
 
 from exoip.ctl.options import build_parser
 from exoip.ctl.terminal import CODES
-from tests.docs.test_readme import OPERATING, blocks, rows, section
+from tests.docs.pages import OPERATING, blocks, rows, section
 from tests.support.cluster import GROUP, Cluster
 from tests.support.journals import Journals
 from tests.support.operating import commands, sample

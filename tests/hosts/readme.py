@@ -11,22 +11,33 @@ from pathlib import Path
 from textwrap import dedent
 
 README = Path(__file__, "../../../README.md").resolve()
-CHAPTER = r"^## Run it on two instances\n(.*?)^Without the package"
+CHAPTER = r"^## Two instances in six steps\n(.*?)^## "
 ELSEWHERE = ("exo", "script/deb")  # done in the cloud, and on the machine that builds
 
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """The commands of the chapter, in order; of the configuration its path and text."""
+    """The commands of the chapter, in order; of the configuration its path and text, and how many
+    commands come before it.
+    """
 
     commands: tuple[str, ...]
     path: str
     configuration: str
+    before: int
 
     def command(self, words: str) -> str:
         """The only command that has these words in it."""
         (found,) = (command for command in self.commands if words in command)
         return found
+
+    def until(self, words: str) -> tuple[str, ...]:
+        """The commands before the one that has these words in it."""
+        return self.commands[: self.commands.index(self.command(words))]
+
+    def since(self, words: str) -> tuple[str, ...]:
+        """The commands from the one that has these words in it."""
+        return self.commands[self.commands.index(self.command(words)) :]
 
     def option(self, name: str) -> str:
         """A value in the configuration."""
@@ -41,15 +52,16 @@ def chapter() -> Chapter:
     """
     found = re.search(CHAPTER, README.read_text(), re.M | re.S)
     assert found, "README has no chapter that says how to run it"
-    commands, file = [], ""
-    for block in re.finditer(r"^ *```(\w+)\n(.*?)^ *```$|`((?:systemctl|cp) [^`]+)`", found[1], re.M | re.S):
+    commands: list[str] = []
+    file, before = "", 0
+    for block in re.finditer(r"^ *```(\w+)\n(.*?)^ *```$|`((?:systemctl|cp|exoipctl) [^`]+)`", found[1], re.M | re.S):
         language, text, inline = block.groups()
         if inline:
             commands.append(inline)
         elif language == "sh":
             commands += [line for line in dedent(text).splitlines() if shlex.split(line)[0] not in ELSEWHERE]
         elif language == "ini":
-            file = dedent(text)
+            file, before = dedent(text), len(commands)
     path = re.match(r"# (/etc/exoip/\w+\.conf)\n", file)
     assert path, "README's configuration does not begin with its path"
-    return Chapter(tuple(commands), path[1], file)
+    return Chapter(tuple(commands), path[1], file, before)

@@ -19,8 +19,8 @@ from tests.hosts.zone import now
 from tests.support.waiting import until
 
 README = readme.chapter()
-INSTALL, COPY, LO = (README.command(words) for words in ("apt install", "cp -p", "exoip-address@"))
-CHECK, START, LOOK = (README.command(words) for words in ("exoip -W -n", "enable --now exoip@", "systemctl status"))
+CHECK = "exoip -W -n -c /etc/exoip/eip.conf"
+START, LOOK = (README.command(words) for words in ("enable --now exoip@", "systemctl status"))
 UNIT = START.split()[-1]
 EXPOSURE = 1.3  # the highest that is allowed, of 10; tests/docs/test_packaging.py holds the unit itself to 1.2
 
@@ -41,18 +41,20 @@ def installed(hosts: Cluster) -> Cluster:
     given as credentials.
     """
     assert README.option("address") == EIP
+    assert README.before < len(README.until("enable --now exoip@")), "the file is checked before the start"
     hosts.zone.control.key(README.option("exoscale-api-key"), README.option("exoscale-api-secret"))
 
     def install(host: Host) -> None:
         host.run("mkdir", "-p", "build/deb")
         hosts.bring(host, hosts.deb, "/root/build/deb")
-        host.sh(INSTALL)
-        host.sh(COPY)
-        host.sh(LO)
-        priority = {"a": 10, "b": 20, "c": 30}[host.name]
-        host.write(README.path, README.configuration.replace("host-priority = 10", f"host-priority = {priority}"))
-        if host.name == "c":
-            secrets(host)
+        for at, command in enumerate(README.until("enable --now exoip@")):
+            if at == README.before:
+                priority = {"a": 10, "b": 20, "c": 30}[host.name]
+                text = README.configuration.replace("host-priority = 10", f"host-priority = {priority}")
+                host.write(README.path, text)
+                if host.name == "c":
+                    secrets(host)
+            host.sh(command)
 
     hosts.each(install)
     return hosts
@@ -103,6 +105,27 @@ def test_the_cluster_forms(installed: Cluster, request: pytest.FixtureRequest) -
     assert entry["SYSLOG_IDENTIFIER"] == "exoip"
     assert int(entry["EXOIP_DURATION_MS"]) > 0
     assert installed.event("a", EventName.ROLE, since)["EXOIP_ROLE"] in ("LISTENING", "MASTER")
+
+
+def test_the_failover_that_a_user_tries_first_moves_it_and_back(started: Cluster) -> None:
+    a, since = started.hosts["a"], now()
+    start, status, look, *trial = README.since("enable --now exoip@")
+    assert (start, look) == (START, LOOK)
+    until(lambda: "healthy" in a.ask(*status.split()).splitlines()[0], "it is healthy", TOLD)
+    for command in trial:
+        a.sh(command)
+    started.settled("a", unit=UNIT)
+    started.never_without(since)
+    assert {"b"} in [change.holders for change in started.zone.changes(since)]
+
+
+def test_every_link_of_the_installed_pages_leads_to_a_file(installed: Cluster) -> None:
+    folder = installed.hosts["a"].path("/usr/share/doc/exoip")
+    pages = sorted(folder.rglob("*.md"))
+    assert {"README.md", "SECURITY.md", "docs/operating.md"} <= {str(page.relative_to(folder)) for page in pages}
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+            assert "://" in target or (page.parent / target).is_file(), f"{page.name}: {target}"
 
 
 def test_the_journal_explains_its_entries(started: Cluster) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.paths import PACKAGE, ROOT
 
-# A room imports only from itself and from the rooms before it. README shows the same table.
+# A room imports only from itself and from the rooms before it. docs/architecture.md shows the same table.
 ROOMS = ("heartbeat", "core", "config", "exoscale", "telemetry", "operator", "daemon", "ctl", "sandbox")
 GROUND = {"errors", "thread"}  # any room may import these
 BESIDE = GROUND | {"__init__", "__main__"}  # the only files beside the rooms

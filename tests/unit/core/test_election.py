@@ -34,7 +34,7 @@ def settled(own: str = "m", priority: int = 10, members: str = "abyz", **config:
     return made
 
 
-def whats(events: list[Event]) -> list[EventName]:
+def event_names(events: list[Event]) -> list[EventName]:
     return [event.name for event in events]
 
 
@@ -74,7 +74,7 @@ class TestListening:
         assert one.role is Role.LISTENING
         events = one.tick(DEAD, socket_drained=True)
         assert (one.role, one.master) == (Role.MASTER, "m")
-        assert whats(events) == [EventName.ROLE]
+        assert event_names(events) == [EventName.ROLE]
         assert one.since == DEAD
 
     @pytest.mark.parametrize("priority", [1, 250])
@@ -122,7 +122,7 @@ class TestRank:
         one = settled()
         one.heard("b", 5, DEAD)
         events = one.heard("a", 4, DEAD)
-        assert whats(events) == [EventName.PEER_ALIVE, EventName.ROLE]
+        assert event_names(events) == [EventName.PEER_ALIVE, EventName.ROLE]
         details = events[1].details
         assert (details["role"], details["old_role"], details["master"], details["old_master"]) == (
             Role.BACKUP,
@@ -157,7 +157,7 @@ class TestAdvertised:
         one = settled(preempt_delay=delay)
         events = one.set_local_state(state, DEAD)
         assert one.advertised == advertised
-        assert (EventName.ADVERTISED in whats(events)) is (advertised != 10)
+        assert (EventName.ADVERTISED in event_names(events)) is (advertised != 10)
 
     def test_a_condition_that_is_the_same_tells_nothing(self):
         one = settled()
@@ -183,7 +183,7 @@ class TestLifeAndDeath:
         assert one.tick(10.0 + DEAD - JUST, socket_drained=True) == []
         assert one.role is Role.BACKUP
         events = one.tick(10.0 + DEAD, socket_drained=True)
-        assert whats(events) == [EventName.PEER_DEAD, EventName.ROLE]
+        assert event_names(events) == [EventName.PEER_DEAD, EventName.ROLE]
         assert one.role is Role.MASTER
         assert not one.alive("a")
 
@@ -219,7 +219,11 @@ class TestLifeAndDeath:
         one = settled()
         one.heard("a", 5, 10.0)
         one.heard("b", 6, 10.0)
-        assert whats(one.tick(20.0, socket_drained=True)) == [EventName.PEER_DEAD, EventName.PEER_DEAD, EventName.ROLE]
+        assert event_names(one.tick(20.0, socket_drained=True)) == [
+            EventName.PEER_DEAD,
+            EventName.PEER_DEAD,
+            EventName.ROLE,
+        ]
 
     def test_alive_again_at_once_with_the_priority_it_now_has(self):
         one = settled()
@@ -297,7 +301,7 @@ class TestStall:
     def test_it_listens_anew(self):
         one = settled()
         events = one.stalled(20.0, 1.5)
-        assert whats(events) == [EventName.STALLED, EventName.ROLE]
+        assert event_names(events) == [EventName.STALLED, EventName.ROLE]
         assert one.role is Role.LISTENING
         one.tick(20.0 + DEAD - JUST, socket_drained=True)
         assert one.role is Role.LISTENING
@@ -460,7 +464,7 @@ class TestReload:
         one = settled()
         one.heard("z", 20, 4.0)
         events = one.set_config(replace(one.config, priority=30), 5.0)
-        assert whats(events) == [EventName.ADVERTISED, EventName.ROLE]
+        assert event_names(events) == [EventName.ADVERTISED, EventName.ROLE]
         assert (one.role, one.advertised) == (Role.BACKUP, 30)
 
     def test_the_own_id_stays(self):

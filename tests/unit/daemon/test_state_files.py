@@ -219,7 +219,7 @@ class TestTopology:
     @pytest.mark.parametrize(
         ("old", "new"),
         [
-            (b'"topology"', b'"topologie"'),
+            (b'"topology"', b'"topologi"'),
             (b'"eip_id"', b'"eip_ID"'),
             (b'"port": 12345', b'"port": 0'),
             (b'"port": 12345', b'"port": "x"'),

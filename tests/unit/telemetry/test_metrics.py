@@ -159,7 +159,7 @@ def mentioned(source: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "path", [ALERTS, DASHBOARD, ROOT / "README.md", ROOT / "man" / "exoip.8"], ids=lambda path: path.name
+    "path", [ALERTS, DASHBOARD, ROOT / "docs" / "integrations.md", ROOT / "man" / "exoip.8"], ids=lambda path: path.name
 )
 def test_every_metric_that_is_mentioned_exists(path: Path) -> None:
     assert mentioned(path.read_text()) <= names()

@@ -1,4 +1,4 @@
-"""README's table, from what script/bench kept: a line for each thing that a reader may ask for."""
+"""The table of docs/performance.md, from what script/bench kept: a line for each thing that a reader may ask for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from tests.benchmarks.figures import number
 from tests.support.paths import ROOT
 
-README = ROOT / "README.md"
-BEGIN, END = "<!-- script/bench --readme -->", "<!-- /script/bench -->"
+PAGE = ROOT / "docs" / "performance.md"
+BEGIN, END = "<!-- script/bench --page -->", "<!-- /script/bench -->"
 HEAD = "| what | median | p99 | worst | target |\n| --- | --- | --- | --- | --- |"
 
 _LATE, _BACK = "attach on the wire after the deadline", "new attached and dead detached after the deadline"
@@ -24,7 +24,7 @@ def _at(interval: str, latency: int = 100) -> str:
     return f"interval {interval} s, {latency} ms a call: "
 
 
-LINES: tuple[tuple[str, str, str], ...] = (  # (part, the figure's name, README's words)
+LINES: tuple[tuple[str, str, str], ...] = (  # (part, the figure's name, the table's words)
     ("failover-1", f"SIGKILL, {_at('1')}{_LATE}", "death: attach on the wire after its deadline, interval 1 s"),
     ("failover-0.2", f"SIGKILL, {_at('0.2')}{_LATE}", "… interval 0.2 s"),
     ("failover-0.05", f"SIGKILL, {_at('0.05')}{_LATE}", "… interval 0.05 s"),
@@ -101,10 +101,10 @@ def text(kept: dict[str, Any]) -> str:
     return "\n".join([BEGIN, about, "", HEAD, *lines, END])
 
 
-def write_readme(kept: dict[str, Any]) -> None:
-    """Put the table into README."""
-    whole = README.read_text()
+def write_page(kept: dict[str, Any]) -> None:
+    """Put the table into the page."""
+    whole = PAGE.read_text()
     fresh, found = re.subn(rf"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: text(kept), whole, flags=re.DOTALL)
     if not found:
-        raise ValueError(f"README.md has no place for the table: {BEGIN} … {END}")
-    README.write_text(fresh)
+        raise ValueError(f"docs/performance.md has no place for the table: {BEGIN} … {END}")
+    PAGE.write_text(fresh)
