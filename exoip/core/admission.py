@@ -1,13 +1,14 @@
 """Accept or drop heartbeats: Elastic IP, member, its address, and authentication must be right.
 
-A dropped heartbeat changes nothing but counts and `denied`. Shown by 42, 29a.
+A dropped heartbeat changes nothing but counts and what operators are told: `denied`, `unheard` and
+`elsewhere`. Shown by 42, 29a, TestMembersThatAreNotHeard.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from exoip.core.events import Event, EventName
 from exoip.heartbeat.authentication import Proof, ReplayGuard
@@ -15,6 +16,8 @@ from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.wire import Heartbeat
 
 REPORT_INTERVAL = 60.0  # seconds between two events for one address and cause
+NEVER_HEARD = 5.0  # dead times after which a member that was not heard once is reported
+ADDRESS = "address"  # the cause for dropping a heartbeat with a member's id from another address
 MAX_STRANGERS = 100  # addresses of non-members for which events are emitted
 
 
@@ -23,7 +26,8 @@ class Admission:
 
     `members`: the other nodes' addresses by instance id, for sending and receiving; replaced as a
     whole, so any thread may read it. `denied`: members whose last heartbeat was not authenticated,
-    with the cause.
+    with the cause. `unheard`: members of which nothing has arrived yet, and when that is reported;
+    inf: it was. `elsewhere`: the last address of no member that sent a member's id, and when.
     """
 
     def __init__(self, eip: str) -> None:
@@ -31,10 +35,15 @@ class Admission:
         self.members: dict[str, SocketAddress] = {}
         self.addresses: frozenset[str] = frozenset()
         self.denied: dict[str, str] = {}
+        self.unheard: dict[str, float] = {}
+        self.elsewhere: dict[str, tuple[str, float]] = {}
         self._stamps = ReplayGuard()
 
-    def set_members(self, members: Mapping[str, SocketAddress]) -> None:
-        """Replace the members."""
+    def set_members(self, members: Mapping[str, SocketAddress], report_at: float) -> None:
+        """Replace the members. New ones that are not heard by `report_at` are reported then."""
+        heard = self.members.keys() - self.unheard.keys()
+        self.unheard = {name: self.unheard.get(name, report_at) for name in members if name not in heard}
+        self.elsewhere = {name: seen for name, seen in self.elsewhere.items() if name in members}
         self.members = dict(members)
         self.addresses = frozenset(address for address, _ in members.values())
         self.denied = {name: cause for name, cause in self.denied.items() if name in members}
@@ -47,7 +56,8 @@ class Admission:
         sender = heartbeat.instance_id
         member = self.members.get(sender)
         if member is None or member[0] != address:
-            return "identity" if address in self.addresses else "unknown"
+            return self._misplaced(sender, address, proof, now)
+        self.unheard.pop(sender, None)
         cause = proof.cause
         if not cause and proof.stamp is not None:
             cause = self._stamps.judge(sender, proof.stamp, proof.ahead, dead_time, now)
@@ -56,6 +66,21 @@ class Admission:
         elif self.denied:
             self.denied.pop(sender, None)
         return cause
+
+    def _misplaced(self, sender: str, address: str, proof: Proof, now: float) -> str:
+        if address in self.addresses:
+            return "identity"
+        if sender not in self.members or proof.cause:
+            return "unknown"
+        self.elsewhere[sender] = address, now
+        return ADDRESS
+
+    def report_unheard(self, running: Container[str], wait: float, now: float) -> list[Event]:
+        """Report each running member that is due; look again after `wait` seconds if it is not."""
+        due = [name for name, at in self.unheard.items() if now >= at]
+        self.unheard |= {name: math.inf if name in running else now + wait for name in due}
+        why = f"nothing arrived from it within {wait:g} s"
+        return [Event(EventName.NEVER_HEARD, now, name, why) for name in due if self.unheard[name] == math.inf]
 
 
 class DroppedDatagrams:
@@ -71,8 +96,10 @@ class DroppedDatagrams:
         self._others: dict[tuple[str, str], float] = {}
         self._pruned = -math.inf
 
-    def count(self, address: str, cause: str, now: float, *, member: bool = False) -> Event | None:
-        """Count one datagram from `address`; return an event if it is time to report it."""
+    def count(self, address: str, cause: str, now: float, *, member: bool = False, sender: str = "") -> Event | None:
+        """Count one datagram from `address`, of the member `sender` if that is known; return an
+        event if it is time to report it.
+        """
         self.counts[cause] += 1
         reported = self._members if member else self._others
         if now - reported.get((address, cause), -math.inf) < REPORT_INTERVAL:
@@ -85,4 +112,4 @@ class DroppedDatagrams:
             return None
         reported[address, cause] = now
         details = {"address": address, "count": self.counts[cause], "cause": cause}
-        return Event(EventName.DATAGRAM_DROPPED, now, "", cause, details)
+        return Event(EventName.DATAGRAM_DROPPED, now, sender, cause, details)

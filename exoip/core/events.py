@@ -16,6 +16,7 @@ class EventName(StrEnum):
     ROLE = "role"  # own role or master changed
     PEER_ALIVE = "peer-alive"  # heard for the first time, or again
     PEER_DEAD = "peer-dead"  # not heard for one dead time
+    NEVER_HEARD = "never-heard"  # a running peer was not heard once since this node knows it
     PEER_PRIORITY = "peer-priority"  # advertises another priority
     PEER_ADDED = "peer-added"  # new in the group
     PEER_REMOVED = "peer-removed"  # left the group

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from exoip.core.admission import Admission, DroppedDatagrams
+from exoip.core.admission import ADDRESS, NEVER_HEARD, Admission, DroppedDatagrams
 from exoip.core.advert_timer import Advert, AdvertTimer
 from exoip.core.calls import Call, Lane, Outcome
 from exoip.core.election import Election
@@ -76,8 +76,12 @@ class Node:
         """Accept a well-formed heartbeat from `address`; return False if it is dropped."""
         with self._wake:
             if cause := self.admission.judge(heartbeat, address, proof, self._election.config.dead_time, now):
-                self._count(address, cause, now)
-                if cause == "unknown" and not proof.cause and self._ownership.reads.schedule.refresh_early(now):
+                self._count(address, cause, now, heartbeat.instance_id if cause == ADDRESS else "")
+                if (
+                    cause in ("unknown", ADDRESS)
+                    and not proof.cause
+                    and self._ownership.reads.schedule.refresh_early(now)
+                ):
                     self._wake.notify_all()
                 return False
             self._look_for_stall(now)
@@ -140,7 +144,8 @@ class Node:
     def set_members(self, members: Mapping[str, SocketAddress], now: float) -> None:
         """Replace the members: the address of each by instance id."""
         with self._wake:
-            self.admission.set_members({i: p for i, p in members.items() if i != self._election.config.instance_id})
+            others = {i: p for i, p in members.items() if i != self._election.config.instance_id}
+            self.admission.set_members(others, now + self._unheard_time)
             ids = frozenset(self.admission.members)
             self._ownership.observed.set_members(ids, now)
             self._run_to_fixpoint(self._election.set_members(ids, now), now)
@@ -227,7 +232,16 @@ class Node:
         if (past_due := now >= self._deadline) or (socket_drained and now >= self._election.next_death):
             events = self._election.tick(now, socket_drained=socket_drained)
             if events or past_due:  # if nobody turns out to be dead, wake nobody
-                self._run_to_fixpoint(events + self._ownership.tick(now), now)
+                self._run_to_fixpoint(events + self._ownership.tick(now) + self._report_unheard(now), now)
+
+    @property
+    def _unheard_time(self) -> float:
+        return NEVER_HEARD * self._election.config.dead_time
+
+    def _report_unheard(self, now: float) -> list[Event]:
+        others = self._ownership.observed.others
+        running = {name for name, other in others.items() if other.running and other.read_at > -math.inf}
+        return self.admission.report_unheard(running, self._unheard_time, now)
 
     def _look_for_stall(self, now: float) -> None:
         if slept := self._advert_timer.slept(self._election.config, now):
@@ -247,9 +261,11 @@ class Node:
                 break
         else:
             raise AssertionError(f"election and ownership do not agree: {events}")
-        self._deadline = min(self._election.next_deadline(), self._ownership.next_deadline(now))
+        deadlines = self._election.next_deadline(), self._ownership.next_deadline(now)
+        self._deadline = min(*deadlines, *self.admission.unheard.values())
         self._wake.notify_all()
 
-    def _count(self, address: str, cause: str, now: float) -> None:
-        if (event := self._dropped.count(address, cause, now, member=address in self.admission.addresses)) is not None:
+    def _count(self, address: str, cause: str, now: float, sender: str = "") -> None:
+        member = address in self.admission.addresses
+        if (event := self._dropped.count(address, cause, now, member=member, sender=sender)) is not None:
             self._emit(event)

@@ -19,6 +19,8 @@ from exoip.core.peers import Peer, Role
 from exoip.core.unfit import UnfitReason
 from exoip.heartbeat.socket_address import SocketAddress
 
+READS_COUNT = 2.0  # verify intervals that a read counts, if the master has not changed since
+
 
 class Health(StrEnum):
     """The health of the service, by one check."""
@@ -59,10 +61,11 @@ class HookView:
 class PeerView:
     """One other node.
 
-    `holds`: None if unknown. `presumed`: it was the master before, and has not been read since.
-    `read_at`: when the read that shows whether it holds began. `listed`: it is a member at present;
+    `holds`: None if unknown, see `READS_COUNT`. `presumed`: it was the master before, and has not
+    been read since. `read_at`: when the last read of it began. `listed`: it is a member at present;
     one that is not is kept until a read shows that it does not hold. `denied`: why its last
-    heartbeat was not authenticated, or "".
+    heartbeat was not authenticated, or "". `never_heard`: it runs, and was reported as never heard.
+    `elsewhere`: the address of no member that sends heartbeats with its id at present, or "".
     """
 
     instance_id: str
@@ -76,6 +79,8 @@ class PeerView:
     port: int = 0
     presumed: bool = False
     read_at: float = -math.inf
+    never_heard: bool = False
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,7 @@ def take_snapshot(
 ) -> Snapshot:
     """Return a snapshot. The caller holds the node's lock."""
     own, damping = ownership.observed.own, election.damping
+    fresh = max(election.master_since, now - READS_COUNT * ownership.reads.verify_interval)
     return Snapshot(
         at=now,
         role=election.role,
@@ -140,7 +146,10 @@ def take_snapshot(
         yielded=ownership.stand_back.active,
         leaving=ownership.mutations.leaving,
         degraded=ownership.degraded,
-        peers=peer_views(admission.members, election.peers, ownership.observed.others, admission.denied),
+        peers=tuple(
+            _peer_view(other, election.peers.get(name) or Peer(name), admission, fresh, now - election.config.dead_time)
+            for name, other in sorted(ownership.observed.others.items())
+        ),
         dropped=dict(dropped),
         priority=election.config.priority,
         known_at=own.known_at,
@@ -167,21 +176,29 @@ def _again(ownership: Ownership, now: float) -> dict[str, float]:
     return {job: backoff.at for job, backoff in jobs if backoff.at > now}
 
 
-def peer_views(
-    members: Mapping[str, SocketAddress],
-    peers: Mapping[str, Peer],
-    others: Mapping[str, InstanceState],
-    denied: Mapping[str, str],
-) -> tuple[PeerView, ...]:
-    """Combine what members, election and API show about each other node, sorted by id."""
-    views = []
-    for instance_id, other in sorted(others.items()):
-        address, port = members.get(instance_id, SocketAddress("", 0))
-        peer = peers.get(instance_id) or Peer(instance_id)
-        heard, read = (peer.alive, peer.priority, peer.last_seen), (other.presumed, other.read_at)
-        why = denied.get(instance_id, "")
-        views.append(PeerView(instance_id, address, *heard, other.holds, other.listed, why, port, *read))
-    return tuple(views)
+def _peer_view(other: InstanceState, peer: Peer, admission: Admission, fresh: float, recent: float) -> PeerView:
+    """Combine what members, election and API show about another node.
+
+    Reads that began before `fresh`, and datagrams that came before `recent`, show nothing.
+    """
+    name = other.instance_id
+    address, port = admission.members.get(name, SocketAddress("", 0))
+    sender, seen = admission.elsewhere.get(name, ("", -math.inf))
+    return PeerView(
+        name,
+        address,
+        peer.alive,
+        peer.priority,
+        peer.last_seen,
+        other.holds if other.read_at >= fresh else None,
+        other.listed,
+        admission.denied.get(name, ""),
+        port,
+        other.presumed,
+        other.read_at,
+        never_heard=other.running and admission.unheard.get(name) == math.inf,
+        elsewhere=sender if seen > recent else "",
+    )
 
 
 def status(node: Snapshot, eip: str) -> str:

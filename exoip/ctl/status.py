@@ -135,5 +135,9 @@ def _peer(peer: State, now: float) -> Iterator[str]:
     facts.append("never heard" if heard_at is None else f"heard {duration(now - heard_at)} ago")
     facts += [] if peer["member"] else ["no longer a member"]
     yield f"{peer_label(peer)}: {', '.join(facts)}"
-    holds = {True: "holds", False: "does not hold", None: "not yet read whether it holds"}[peer["holds"]]
-    yield f"{holds}{_age(peer['read_at'], now)}"
+    read_at = peer["read_at"]
+    if peer["holds"] is None:
+        last = "not yet read" if read_at is None else f"last read {duration(now - read_at)} ago"
+        yield f"unknown whether it holds ({last})"
+    else:
+        yield f"{'holds' if peer['holds'] else 'does not hold'}{_age(read_at, now)}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from exoip.config.options import Config
 from exoip.core.calls import Lane
-from exoip.core.events import Event
+from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.core.peers import ElectionConfig
 from exoip.core.read_schedule import REFRESH_INTERVAL
@@ -91,6 +92,9 @@ class RunningNode:
 
     def on_event(self, event: Event) -> None:
         """Log an event, count it, and let the addons know."""
+        if event.name is EventName.NEVER_HEARD:
+            cure = self._status_input().cure_of_silence(event.instance_id)
+            event = replace(event, reason=f"{event.reason}; {cure}")
         self._journal.log(event)
         self._counters.count_event(event)
         self._addons.on_event(event, self._journal.explain)

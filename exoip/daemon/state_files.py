@@ -144,6 +144,7 @@ class TopologyCache(StateFile):
             if kept["for"] != _fingerprint(config, self._boot):
                 return None
             fields = kept["topology"]
+            fields["shut_out"] = tuple(fields.get("shut_out", ()))
             fields["members"] = tuple(Member(**member) for member in fields["members"])
             fields["warnings"] = tuple(fields["warnings"])
             return Topology(**fields)

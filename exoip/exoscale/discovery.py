@@ -52,12 +52,14 @@ def discover(
         where = _where(zone, endpoint)
         eip_id = _eip_id(config.address, client, where, connect)
         own = _own_instance(own_id, client, where)
+        source = member_source(config)
         members: list[Member] = []
         warnings: list[str] = []
         if config.mode is Mode.WATCH:  # -A and -D concern only this instance: a vanished peer must not stop them
-            members, warnings = member_source(config).find(client, own, where, known)
+            members, warnings = source.find(client, own, where, known)
         warnings += filter(None, client.skipped.values())
-    return Topology(own.id, zone, endpoint, config.address, eip_id, _by_id(members), tuple(warnings))
+    found = _by_id(members), tuple(warnings), source.shut_out
+    return Topology(own.id, zone, endpoint, config.address, eip_id, *found)
 
 
 def members_change(config: Config) -> bool:
@@ -76,7 +78,7 @@ def refresh(config: Config, client: Client, topology: Topology) -> Topology:
     own = InstanceRecord(topology.instance_id)
     members, warnings = source.find(client, own, _where(topology.zone, topology.endpoint), topology.members)
     warnings += filter(None, client.skipped.values())
-    return replace(topology, members=_by_id(members), warnings=tuple(warnings))
+    return replace(topology, members=_by_id(members), warnings=tuple(warnings), shut_out=source.shut_out)
 
 
 def own_instance_id(

@@ -17,10 +17,16 @@ from exoip.exoscale.topology import Member
 
 
 class MemberSource(Protocol):
-    """Find the other members. `changes`: whether to look again while the daemon runs."""
+    """Find the other members.
+
+    `changes`: whether to look again while the daemon runs. `shut_out`: after `find`, see Topology.
+    """
 
     @property
     def changes(self) -> bool: ...
+
+    @property
+    def shut_out(self) -> tuple[str, ...]: ...
 
     def find(
         self, client: Client, own: InstanceRecord, where: str, known: Sequence[Member] = ()

@@ -7,6 +7,7 @@ type, or an id that is not a UUID, raises ValueError. Texts are cut and made one
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
@@ -84,6 +85,15 @@ def _address(value: object) -> str:
 def _network(value: object) -> str:
     text = _text(value)
     return text if not text or ip_network(text, strict=False) else ""
+
+
+def _networks(value: object) -> tuple[str, ...]:
+    """Return the networks; only `exoipctl check` and hints need them, so odd ones are left out."""
+    found = []
+    for each in value if isinstance(value, list) else ():
+        with contextlib.suppress(ValueError):
+            found.append(_network(each))
+    return tuple(filter(None, found))
 
 
 def _id(value: object) -> str:
@@ -225,10 +235,15 @@ class IngressRule(_JsonObject):
 
 @dataclass(frozen=True, slots=True)
 class SecurityGroup(_Record):
-    """A security group. `rules`: what it allows in; None if the API does not say it clearly."""
+    """A security group. `rules`: what it allows in; None if the API does not say it clearly.
+
+    `external_sources`: networks in CIDR notation that count as members where a rule names the
+    group.
+    """
 
     name: str = _key("name", _text)
     rules: tuple[IngressRule, ...] | None = _key("rules", _ingress, None)
+    external_sources: tuple[str, ...] = _key("external-sources", _networks, ())
 
 
 @dataclass(frozen=True, slots=True)

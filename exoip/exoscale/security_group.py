@@ -7,13 +7,14 @@ its id. Shown by tests/unit/exoscale/test_discovery.py, TestSecurityGroup and Te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from exoip.config.options import Config
 from exoip.config.validation import in_reach
 from exoip.errors import ApiError, ApiNotFound, ApiUnavailable, ConfigError
 from exoip.exoscale.client import Client
-from exoip.exoscale.models import InstanceRecord, one_line
+from exoip.exoscale.ingress import allows
+from exoip.exoscale.models import InstanceRecord, SecurityGroup, one_line
 from exoip.exoscale.topology import Member
 
 
@@ -28,6 +29,8 @@ class SecurityGroupMembers:
     def __init__(self, config: Config) -> None:
         self._group = config.peer_group or ""
         self._bind_host, self._port = config.bind_address
+        self._groups: dict[str, SecurityGroup] = {}
+        self.shut_out: tuple[str, ...] = ()
 
     def find(
         self, client: Client, own: InstanceRecord, where: str, known: Sequence[Member] = ()
@@ -42,6 +45,7 @@ class SecurityGroupMembers:
         in_group = [instance for instance in instances.values() if _in_group(instance, group_id, client)]
         found, warnings = self._members([one for one in in_group if one.id != own.id])
         members = _distinct([*found, *unreadable], warnings)
+        self.shut_out = self._shut_out(members, instances, own.id)
         if own.id not in {instance.id for instance in in_group}:
             warnings.append(
                 f"this instance is not in group {self._group}: add it, because the nodes in it do not know this one"
@@ -61,8 +65,18 @@ class SecurityGroupMembers:
                 warnings.append(f"heartbeats can reach no public address of instance {instance} of group {self._group}")
         return members, warnings
 
+    def _shut_out(self, members: list[Member], instances: Mapping[str, InstanceRecord], own_id: str) -> tuple[str, ...]:
+        """Return the members whose heartbeats no rule lets in here."""
+        known = [(one, instances[one.instance_id]) for one in members if one.instance_id in instances]
+        return tuple(
+            one.instance_id
+            for one, sender in known
+            if allows(self._groups, instances[own_id], sender, one.address, self._port) is False
+        )
+
     def _group_id(self, client: Client, where: str) -> str:
         groups = client.security_groups(needed=self._group)
+        self._groups = {group.id: group for group in groups}
         found = [group.id for group in groups if group.id == self._group.lower()]
         found = found or [group.id for group in groups if group.name == one_line(self._group)]
         if len(found) == 1:

@@ -19,6 +19,7 @@ class StaticPeers:
     """The listed peers. The same list may be given to every node: this instance is left out."""
 
     changes = False
+    shut_out = ()  # not examined
 
     def __init__(self, config: Config) -> None:
         self._peers, self._port = config.peers, config.bind_address.port

@@ -39,7 +39,8 @@ class Topology:
     """The result of discovery. `members` are sorted by instance id.
 
     `zone` is "" if only the endpoint is known. `warnings` are sentences to log once; they do not
-    count in comparisons.
+    count in comparisons. `shut_out`: ids of members whose heartbeats no rule lets in, as far as the
+    API shows the rules.
     """
 
     instance_id: str
@@ -49,6 +50,7 @@ class Topology:
     eip_id: str
     members: tuple[Member, ...]
     warnings: tuple[str, ...] = field(default=(), compare=False)
+    shut_out: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         check_uuid(self.instance_id)

@@ -33,15 +33,19 @@ _ADVERTISES = {
 
 
 def assess(
-    node: Snapshot, display_name: Callable[[str], str], stopped: Container[str] = ()
+    node: Snapshot,
+    display_name: Callable[[str], str],
+    cure_of_silence: Callable[[str], str],
+    stopped: Container[str] = (),
 ) -> tuple[Level, tuple[str, ...]]:
     """Return the level of a node and the reasons, the one that counts most first.
 
-    `stopped`: the ids of members that do not run, as the API says: nobody expects to hear them.
+    `cure_of_silence`: what to do about a peer that was never heard, by its id. `stopped`: the ids
+    of members that do not run, as the API says: nobody expects to hear them.
     """
     waits = _role_problem(node, display_name)
     critical = node.role is Role.MASTER and not node.holds and not node.leaving and not node.yielded
-    reasons = (*([waits] if waits else []), *_problems(node, display_name, stopped))
+    reasons = (*([waits] if waits else []), *_problems(node, display_name, cure_of_silence, stopped))
     return Level.CRITICAL if critical else Level.DEGRADED if reasons else Level.HEALTHY, reasons
 
 
@@ -61,7 +65,9 @@ def _role_problem(node: Snapshot, display_name: Callable[[str], str]) -> str:
     return ""
 
 
-def _problems(node: Snapshot, display_name: Callable[[str], str], stopped: Container[str]) -> Iterator[str]:
+def _problems(
+    node: Snapshot, display_name: Callable[[str], str], cure_of_silence: Callable[[str], str], stopped: Container[str]
+) -> Iterator[str]:
     for reason in node.unfit_reasons:
         yield f"this node steps aside: {reason.why}"
     for kind, trouble in node.trouble.items():
@@ -74,18 +80,23 @@ def _problems(node: Snapshot, display_name: Callable[[str], str], stopped: Conta
     if not any(peer.listed for peer in expected):
         yield "this node has no peers, so no other node can take over"
     for peer in expected:
-        for problem in _peer_problems(peer):
+        for problem in _peer_problems(peer, cure_of_silence):
             yield f"{display_name(peer.instance_id)} {problem}"
         if peer.alive and peer.holds and node.role is Role.MASTER and node.holds:
             yield f"{display_name(peer.instance_id)} also holds the Elastic IP"
 
 
-def _peer_problems(peer: PeerView) -> Iterator[str]:
+def _peer_problems(peer: PeerView, cure_of_silence: Callable[[str], str]) -> Iterator[str]:
+    if peer.elsewhere:
+        yield (
+            f"has the id that {peer.elsewhere} sends heartbeats with: use {peer.elsewhere} as its address, "
+            f"or bind its exoip to {peer.address} (bind-address)"
+        )
     if not peer.alive and peer.denied:
         yield f"sends heartbeats that are dropped here ({peer.denied}); the journal says what to do"
     if not peer.alive and peer.holds:
         yield "is not heard, and held the Elastic IP when that was last read"
     elif not peer.alive and peer.listed:
-        yield "is not heard"
+        yield f"was never heard: {cure_of_silence(peer.instance_id)}" if peer.never_heard else "is not heard"
     elif peer.alive and peer.priority in _ADVERTISES:
         yield _ADVERTISES[peer.priority]

@@ -27,9 +27,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from exoip.core.admission import ADDRESS
 from exoip.core.calls import Failure
 from exoip.core.events import Event, EventName, replace_ids
-from exoip.telemetry.messages import CURES, MESSAGES, OTHER_MASTER, PROBLEMS, TRIGGERS
+from exoip.telemetry.messages import CURES, MESSAGES, OTHER_ADDRESS, OTHER_MASTER, PROBLEMS, TRIGGERS
 
 _LOGGER = logging.getLogger("exoip")
 _SAME_NAME = ("role", "old_role", "failure", "address", "priority", "check", "cause", "successor")
@@ -77,6 +78,8 @@ class Journal:
         who = "this instance" if own else self._display_name(event.instance_id) or "none"
         same_role = event.name is EventName.ROLE and details["role"] == details["old_role"]
         sentence = OTHER_MASTER if same_role else MESSAGES[event.name].sentence
+        if event.details.get("cause") == ADDRESS:
+            sentence = OTHER_ADDRESS
         return sentence.format_map({"eip": self._eip, "who": who, **words})
 
     def explain(self, event: Event) -> str:

@@ -31,6 +31,8 @@ _ROWS = (
             "role {role} (was {old_role}): {reason}{trigger}"),
     Message(EventName.PEER_ALIVE, "38f1e347b0d1481f85ccb8baa499e746", INFO, "{who} is alive, {reason}"),
     Message(EventName.PEER_DEAD, "0f981f5459614ca598a64b6c920956b8", WARNING, "{who} is dead: {reason}"),
+    Message(EventName.NEVER_HEARD, "71d07aa6ca8749f2a1472613baed8816", WARNING,
+            "{who} was never heard, although the API shows it running: {reason}"),
     Message(EventName.PEER_PRIORITY, "e229a21246f44cfa969e6aebf26d2b94", INFO, "{who} is now {reason}"),
     Message(EventName.PEER_ADDED, "1963b360c4034481bf12df7e4252f010", INFO, "{who} is now a member"),
     Message(EventName.PEER_REMOVED, "3a912785d74749c09ce7647fb55be5ad", INFO, "{who} is no longer a member"),
@@ -89,6 +91,12 @@ MESSAGES = {row.name: row for row in _ROWS}
 
 # The sentence of a role event that changes only the best other node.
 OTHER_MASTER = "role {role} unchanged, the best other node is now {who}: {reason}{trigger}"
+
+# The sentence of a dropped heartbeat with the id of a member, but from another address.
+OTHER_ADDRESS = (
+    "{address} sends heartbeats with the id of {who}, which are dropped: use {address} as its address, "
+    "or bind its exoip to the address above (bind-address); {count} so far"
+)
 
 # What triggered a role event, if its reason does not say so already.
 TRIGGERS: dict[str, str] = {

@@ -156,9 +156,11 @@ def _peers(given: MetricsInput) -> Iterator[Family]:
     yield _gauge("peers", "Number of other nodes", len(peers))
     yield _gauge("peers_alive", "Number of other nodes that are alive", sum(peer.alive for peer in peers))
     yield each("peer_alive", "Whether this peer is alive", lambda peer: peer.alive)
+    silent = "Whether this peer was never heard, although the API shows it running"
+    yield each("peer_never_heard", silent, lambda peer: peer.never_heard)
     yield each("peer_advertised_priority", "Priority in the last heartbeat of this peer", lambda peer: peer.priority)
     yield each("peer_last_heard_timestamp_seconds", "When the last heartbeat of this peer arrived", heard)
-    yield each("peer_holds", "Whether this peer holds the Elastic IP, if that was read", lambda peer: peer.holds)
+    yield each("peer_holds", "Whether this peer holds the Elastic IP, if that is known", lambda peer: peer.holds)
 
 
 def _counters(given: MetricsInput) -> Iterator[Family]:

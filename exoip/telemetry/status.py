@@ -16,6 +16,7 @@ from exoip import __version__
 from exoip.config.options import OPTIONS, Config
 from exoip.core.events import replace_ids
 from exoip.core.snapshot import PeerView, Snapshot
+from exoip.exoscale.ingress import rule_command
 from exoip.exoscale.topology import Topology
 from exoip.telemetry.assessment import Level, assess
 
@@ -34,6 +35,13 @@ class StatusInput:
     config: Config
     topology: Topology
     checks: tuple[CheckView, ...] = ()
+
+    def cure_of_silence(self, instance_id: str) -> str:
+        """Return what to do about a running peer of which nothing arrives."""
+        port = self.config.bind_address.port
+        if instance_id in self.topology.shut_out:
+            return f"no rule lets UDP {port} in from it: {rule_command(self.config.peer_group or '', port)}"
+        return f"check that exoip runs there, and that both nodes let UDP {port} in"
 
 
 def describe_starting(config: Config, why: str, started: float, now: float) -> dict[str, Any]:
@@ -59,7 +67,7 @@ def describe_running(
     topology, flapping = given.topology, node.flapping
     names = {member.instance_id: member.name or None for member in topology.members}
     stopped = {member.instance_id for member in topology.members if not member.running}
-    level, reasons = assess(node, display_name, stopped)
+    level, reasons = assess(node, display_name, given.cure_of_silence, stopped)
     phase = "leaving" if node.leaving else "running"
     return {
         "at": time(node.at),
@@ -124,6 +132,8 @@ def _peer(peer: PeerView, name: str | None, running: bool, time: Time) -> dict[s
         "holds": peer.holds,
         "presumed": peer.presumed,
         "read_at": time(peer.read_at),
+        "never_heard": peer.never_heard,
+        "elsewhere": peer.elsewhere or None,
     }
 
 

@@ -24,6 +24,7 @@ ALWAYS: dict[EventName, tuple[str, ...]] = {
     EventName.ROLE: ("EXOIP_ROLE", "EXOIP_OLD_ROLE", "EXOIP_CAUSE"),
     EventName.PEER_ALIVE: PEER,
     EventName.PEER_DEAD: (*PEER, "EXOIP_SILENT_MS"),
+    EventName.NEVER_HEARD: PEER,
     EventName.PEER_PRIORITY: PEER,
     EventName.PEER_ADDED: PEER,
     EventName.PEER_REMOVED: PEER,

@@ -29,7 +29,7 @@ class _Lists:
         self._world, self._host, self._reply = world, host, reply
 
     def security_groups(self, needed: str) -> list[SimpleNamespace]:
-        return [SimpleNamespace(id=GROUP, name=GROUP)]
+        return [SimpleNamespace(id=GROUP, name=GROUP, rules=None)]
 
     def instances(self, needed: str) -> list[InstanceRecord]:
         share, rng = self._reply.lists, self._host.api.rng

@@ -79,7 +79,7 @@ MUTANTS = (
     Mutant("a stranger becomes a member by its packet", "core/node", "42",
            "            if cause := self.admission.judge(",
            "            if heartbeat.instance_id not in self._election.peers:\n"
-           "                self.admission.set_members({**self.admission.members, heartbeat.instance_id: (address, 12345)})\n"
+           "                self.admission.set_members({**self.admission.members, heartbeat.instance_id: (address, 12345)}, now)\n"
            "                self._ownership.observed.set_members(frozenset(self.admission.members), now)\n"
            "                self._run_to_fixpoint(self._election.set_members(frozenset(self.admission.members), now), now)\n"
            "            if cause := self.admission.judge("),

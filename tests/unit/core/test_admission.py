@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exoip.core.admission import Admission
+from exoip.core.events import EventName
 from exoip.heartbeat.authentication import UNPROVEN, WINDOW, Proof
 from exoip.heartbeat.wire import Heartbeat
+from tests.support.single_node import SingleNode
 
 EIP, DEAD = "198.51.100.50", 3.0
 IDS = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(4)]
@@ -25,7 +27,7 @@ packets = st.tuples(
 
 def admission() -> Admission:
     one = Admission(EIP)
-    one.set_members(MEMBERS)
+    one.set_members(MEMBERS, 0.0)
     return one
 
 
@@ -65,3 +67,47 @@ def test_only_members_at_their_address_with_proof_count_and_little_is_kept(flood
             assert MEMBERS[sender][0] == address
             assert not proof.cause
     assert set(one.denied) | set(one._stamps._senders) <= set(MEMBERS)
+
+
+class TestMembersThatAreNotHeard:
+    def test_they_are_reported_once_when_they_run(self) -> None:
+        one = Admission(EIP)
+        one.set_members(MEMBERS, 15.0)
+        judge(one, IDS[1], "host-1", Proof("signature"))  # it arrived, so the network is not the fault
+        assert one.report_unheard(IDS, 15.0, 14.9) == []
+        assert one.report_unheard((), 15.0, 15.0) == []
+        assert one.unheard == {IDS[0]: 30.0}
+        (event,) = one.report_unheard(IDS, 15.0, 30.0)
+        assert (event.name, event.instance_id) == (EventName.NEVER_HEARD, IDS[0])
+        assert one.report_unheard(IDS, 15.0, 99.0) == []
+        judge(one, IDS[0], "host-0")
+        assert one.unheard == {}
+        one.set_members({**MEMBERS, IDS[2]: ("host-2", 1)}, 99.0)
+        assert one.unheard == {IDS[2]: 99.0}, "the others were heard"
+
+    def test_by_the_node_in_virtual_time(self) -> None:
+        bench = SingleNode()
+        bench.beating["a"] = 20
+        bench.stopped.add("z")
+        bench.advance(40.0)
+        assert bench.said(EventName.NEVER_HEARD) == [], "z does not run"
+        bench.stopped.clear()
+        bench.advance(60.0)
+        (event,) = bench.said(EventName.NEVER_HEARD)
+        assert event.instance_id == bench.view.peers[1].instance_id
+        assert [peer.never_heard for peer in bench.view.peers] == [False, True]
+        bench.heard("z", 30)
+        assert not bench.view.peers[1].never_heard
+
+    def test_a_members_id_from_another_address(self) -> None:
+        one = admission()
+        assert judge(one, IDS[0], "host-9", Proof("signature")) == "unknown", "anybody may claim that"
+        assert judge(one, IDS[0], "host-9", now=7.0) == "address"
+        assert one.elsewhere == {IDS[0]: ("host-9", 7.0)}
+        bench = SingleNode()
+        bench.node.heard(Heartbeat(5, EIP, bench.view.peers[0].instance_id), "host-9", bench.now)
+        assert bench.view.peers[0].elsewhere == "host-9"
+        (event,) = bench.said(EventName.DATAGRAM_DROPPED)
+        assert (event.instance_id, event.details["address"]) == (bench.view.peers[0].instance_id, "host-9")
+        bench.advance(4.0)
+        assert bench.view.peers[0].elsewhere == "", "it no longer sends"

@@ -52,7 +52,7 @@ class TestHeartbeatsIn:
             (beat("q"), "somewhere", "unknown"),
             (beat("q"), "host-a", "identity"),  # another id than this sender's
             (beat("a"), "host-z", "identity"),  # another sender than this id's
-            (beat("a"), "somewhere", "unknown"),
+            (beat("a"), "somewhere", "address"),  # the id of a member, from no member's address
             (beat("m"), "somewhere", "unknown"),  # our own id, from outside
             (beat("m"), "host-a", "identity"),
         ],
@@ -61,7 +61,9 @@ class TestHeartbeatsIn:
         bench = master()
         before = replace(bench.view, dropped={})
         bench.node.heard(heartbeat, address, bench.now)
-        assert replace(bench.view, dropped={}) == before
+        a, z = bench.view.peers
+        assert a.elsewhere == (address if cause == "address" else "")
+        assert replace(bench.view, dropped={}, peers=(replace(a, elsewhere=""), z)) == before
         assert bench.view.dropped == {cause: 1}
         (event,) = bench.said(EventName.DATAGRAM_DROPPED)
         assert (event.reason, event.details["address"], event.details["count"]) == (cause, address, 1)
@@ -74,7 +76,7 @@ class TestHeartbeatsIn:
         (a, z) = bench.view.peers
         assert (a.denied, z.denied) == (cause, "")
         assert replace(bench.view, dropped={}, peers=()) == replace(before, peers=())
-        assert (replace(a, denied=""), z) == before.peers
+        assert (replace(a, denied="", never_heard=True), z) == before.peers
         assert bench.view.dropped == {cause: 1}
         bench.node.heard(beat("a"), "host-a", bench.now, Proof(stamp=1))
         assert bench.view.peers[0].denied == ""
@@ -96,7 +98,7 @@ class TestHeartbeatsIn:
         bench.node.heard(beat("a", 5), "host-z", bench.now, Proof(stamp=7))
         bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7))
         assert bench.view.peers[0].alive
-        assert bench.view.dropped == {"unknown": 1, "identity": 1}
+        assert bench.view.dropped == {"address": 1, "identity": 1}
 
     def test_a_member_that_leaves_and_comes_back_is_heard_for_the_first_time(self):
         bench = SingleNode()

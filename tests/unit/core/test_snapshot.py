@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from exoip.core.calls import Failure, Kind
 from exoip.core.peers import Role
 from exoip.core.snapshot import PeerView, Snapshot, status
-from tests.simulation.world import EIP
+from tests.simulation.world import EIP, instance_id
 from tests.support.single_node import SingleNode, backup, master
 
 PEERS = tuple(PeerView(name, f"host-{name}", name == "a", 10, 0.0, None, True) for name in "abc")
@@ -62,7 +63,41 @@ def test_of_a_node_in_trouble():
 
 
 def test_each_other_node_with_what_is_known_of_it():
-    bench = backup()
+    bench = SingleNode()
+    bench.beating["a"] = 5
+    bench.holding.add("a")
+    bench.advance(4.0)
     a, z = bench.view.peers
     assert (a.address, a.alive, a.priority, a.holds, a.listed) == ("host-a", True, 5, True, True)
     assert (z.address, z.alive, z.holds, z.listed) == ("host-z", False, False, True)
+
+
+def holds(bench: SingleNode, name: str) -> bool | None:
+    (found,) = (peer.holds for peer in bench.view.peers if peer.address == f"host-{name}")
+    return found
+
+
+def test_a_read_from_before_the_master_took_over_shows_nothing():
+    bench = SingleNode(preempt_delay=math.inf)
+    bench.beating.update(a=20, z=30)
+    bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
+    bench.until(lambda: holds(bench, "a") is False)
+    bench.node.set_unfit("operator", "drained", bench.now)
+    bench.failing[Kind.READ] = Failure.UNREACHABLE
+    bench.advance(5.0)
+    assert (bench.role, bench.view.master) == (Role.BACKUP, instance_id("a"))
+    assert (holds(bench, "a"), holds(bench, "z")) == (None, None)
+
+
+def test_a_read_counts_for_two_verify_intervals():
+    bench = backup(verify_interval=8.0)
+    assert holds(bench, "a") is None
+    bench = SingleNode(verify_interval=8.0)
+    bench.beating["a"] = 5
+    bench.holding.add("a")
+    bench.until(lambda: bench.role is Role.BACKUP)
+    assert holds(bench, "a") is True
+    (read_at,) = (peer.read_at for peer in bench.view.peers if peer.address == "host-a")
+    bench.until(lambda: holds(bench, "a") is None)
+    assert bench.now - read_at == pytest.approx(16.0, abs=0.1)
+    assert bench.view.peers[0].read_at == read_at

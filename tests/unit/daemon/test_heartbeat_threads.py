@@ -105,11 +105,11 @@ class TestReceiver:
             (encode(Heartbeat(5, "192.0.2.9", PEER)), "eip"),
             (encode(Heartbeat(5, EIP, OWN)), "identity"),
             (encode(Heartbeat(5, EIP, instance_id("q"))), "identity"),
-            (HEARTBEAT, "unknown"),
+            (HEARTBEAT, "address"),
         ],
     )
     def test_anything_else_is_dropped_and_counted(self, channel, datagram, cause):
-        one = Fixture(channel, address="127.0.0.200" if cause == "unknown" else "127.0.0.1")
+        one = Fixture(channel, address="127.0.0.200" if cause == "address" else "127.0.0.1")
         with plain_socket() as peer:
             peer.sendto(datagram, channel.socket.getsockname())
             wait_readable(channel)

@@ -72,7 +72,7 @@ def passes(steps: bytes, source: str, data: bytes) -> bool:
 def counts(eip: str, source: str, data: bytes, members: Mapping[str, tuple[str, int]], *, signed: bool) -> bool:
     """Whether the daemon would take it in, whatever is in a trailer."""
     admission = Admission(eip)
-    admission.set_members(members)
+    admission.set_members(members, 0.0)
     head, trailer = split(data)
     try:
         heartbeat = decode(head)

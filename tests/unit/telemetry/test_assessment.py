@@ -7,8 +7,9 @@ import math
 import pytest
 
 from exoip.core.calls import Failure, Kind
+from exoip.heartbeat.wire import Heartbeat
 from exoip.telemetry.assessment import Level, assess
-from tests.simulation.world import instance_id
+from tests.simulation.world import EIP, instance_id
 from tests.support.single_node import SingleNode
 
 
@@ -18,7 +19,7 @@ def display_name(wanted: str) -> str:
 
 def reasons(bench: SingleNode, level: Level = Level.DEGRADED) -> str:
     """Return all reasons, one a line, after a check of the level."""
-    found, why = assess(bench.view, display_name)
+    found, why = assess(bench.view, display_name, "cure of {}".format)
     assert (found, bool(why)) == (level, level is not Level.HEALTHY), why
     return "\n".join(why)
 
@@ -77,10 +78,10 @@ def test_nobody_expects_to_hear_a_member_that_does_not_run():
     bench.beating["z"] = 20
     bench.until(lambda: bench.view.holds and not bench.view.in_doubt)
     assert reasons(bench) == "a is not heard"
-    assert assess(bench.view, str, {instance_id("a")}) == (Level.HEALTHY, ())
+    assert assess(bench.view, str, str, {instance_id("a")}) == (Level.HEALTHY, ())
     bench = SingleNode(peers="z")
     bench.until(lambda: bench.view.holds)
-    assert "no peers" in "; ".join(assess(bench.view, str, {instance_id("z")})[1])
+    assert "no peers" in "; ".join(assess(bench.view, str, str, {instance_id("z")})[1])
 
 
 @pytest.mark.parametrize(("priority", "words"), [(253, "but holds"), (254, "steps aside or"), (255, "is stopping")])
@@ -159,3 +160,21 @@ def test_a_role_that_changes_again_and_again():
         bench.advance(2.0)
     assert bench.view.flapping.delay > 0
     assert f"changed {bench.view.flapping.changes} times" in reasons(bench)
+
+
+def test_a_peer_that_was_never_heard():
+    bench = SingleNode(peers="z")
+    bench.until(lambda: bench.view.holds)
+    assert reasons(bench) == "z is not heard"
+    bench.advance(20.0)
+    assert reasons(bench) == f"z was never heard: cure of {instance_id('z')}"
+
+
+def test_a_peer_that_sends_from_another_address():
+    bench = SingleNode(peers="z")
+    bench.until(lambda: bench.view.holds)
+    bench.node.heard(Heartbeat(20, EIP, instance_id("z")), "192.0.2.9", bench.now)
+    assert reasons(bench).splitlines()[0] == (
+        "z has the id that 192.0.2.9 sends heartbeats with: use 192.0.2.9 as its address, "
+        "or bind its exoip to host-z (bind-address)"
+    )

@@ -27,7 +27,7 @@ from tests.support.paths import ROOT
 ALERTS, DASHBOARD = ROOT / "packaging/prometheus/alerts.yml", ROOT / "packaging/grafana/exoip.json"
 PEERS = (
     PeerView("id-1", "192.0.2.1", True, 20, 95.0, False, True),
-    PeerView("id-2", "192.0.2.2", False, 254, -math.inf, None, True),
+    PeerView("id-2", "192.0.2.2", False, 254, -math.inf, None, True, never_heard=True),
 )
 NODE = Snapshot(
     100.0, Role.MASTER, "alone", 40.0, "id-0", 10, True, False, True, False, False, "attach", PEERS, {"short": 3, "unknown": 1},
@@ -98,6 +98,8 @@ def names() -> set[str]:
         ("exoip_peer_alive{address=192.0.2.1,peer=name of id-1}", 1),
         ("exoip_peer_alive{address=192.0.2.2,peer=name of id-2}", 0),
         ("exoip_peer_last_heard_timestamp_seconds{address=192.0.2.1,peer=name of id-1}", 1095),
+        ("exoip_peer_never_heard{address=192.0.2.1,peer=name of id-1}", 0),
+        ("exoip_peer_never_heard{address=192.0.2.2,peer=name of id-2}", 1),
         ("exoip_peer_holds{address=192.0.2.1,peer=name of id-1}", 0),
         ("exoip_heartbeats_sent_total", 70),
         ("exoip_heartbeat_send_failures_total", 2),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -74,7 +75,9 @@ def test_of_a_master() -> None:
 def test_of_a_backup_each_peer_as_last_heard_and_read() -> None:
     status = status_of(backup())
     a, z = status["peers"]
-    assert (a["alive"], a["priority"], a["holds"], a["member"], a["port"]) == (True, 5, True, True, 12345)
+    assert (a["alive"], a["priority"], a["member"], a["port"]) == (True, 5, True, 12345)
+    assert (a["holds"], a["read_at"] > EPOCH) == (None, True), "that read is too old"
+    assert (a["never_heard"], a["elsewhere"], z["never_heard"]) == (False, None, True)
     assert status["at"] - 1.0 <= a["heard_at"] <= status["at"]
     assert (z["alive"], z["heard_at"]) == (False, None)
     assert status["master"] == {"instance": instance_id("a"), "name": "web-a"}
@@ -173,3 +176,11 @@ def test_the_schema_names_what_is_described_and_nothing_else() -> None:
         part["properties"] for part in parts(SCHEMA["$defs"]["status"]) if isinstance(part.get("properties"), dict)
     ]
     assert {name for one in schemas for name in one} == {name for one in parts(status_of(bench)) for name in one}
+
+
+def test_the_cure_of_silence_names_the_missing_rule() -> None:
+    config = parse([*WORDS], {})
+    given = report.StatusInput(config, replace(TOPOLOGY, shut_out=(instance_id("z"),)))
+    rule = "exo compute security-group rule add web --protocol udp --port 12345 --security-group web"
+    assert given.cure_of_silence(instance_id("z")) == f"no rule lets UDP 12345 in from it: {rule}"
+    assert "check that exoip runs there" in given.cure_of_silence(instance_id("a"))
