@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exoip.core.calls import Failure, Kind
@@ -55,13 +54,15 @@ MODES = {
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The replies of a site that misbehaves at random: for each call one value of each field."""
+    """The replies of a site that misbehaves at random: of each row of fields with values, each call
+    gets one.
+    """
 
-    values: Mapping[str, tuple[object, ...]]
+    rows: tuple[tuple[tuple[str, object], ...], ...]
 
-    def reply(self, rng: random.Random) -> Reply:
-        """Return what happens to one call."""
-        return Reply(**{name: rng.choice(values) for name, values in self.values.items()})  # type: ignore[arg-type]
+    def reply(self, rng: random.Random | None) -> Reply:
+        """Return what happens to one call; without `rng` each row has one value."""
+        return Reply(**dict(rng.choice(row) if rng else row[0] for row in self.rows))  # type: ignore[arg-type]
 
 
 Mode = Reply | Choices | str  # a str is a name in MODES

@@ -144,6 +144,7 @@ class Host:
         self.world.note(f"{self.name} exits")
         self.starts.clear()
         self.crash()
+        self.world.look()
 
     def stall(self, seconds: float, *, deaf: bool = False, frozen: bool = False) -> None:
         """The daemon does not run for a while (SIGSTOP); `deaf`: nor does the machine's network;

@@ -1,5 +1,5 @@
 """Looks for something that the tree which it runs in does wrong: scenarios first, then interrupted
-sequences, then random seeds.
+sequences, then random seeds; or random seeds alone.
 
 Run inside a mutant's tree by `mutants`; says in one line what killed it, and exits with 1.
 """
@@ -19,9 +19,10 @@ def main() -> int:
     """Return 1 when something is wrong, which it says."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--random", action="store_true", help="random seeds alone")
     parser.add_argument("first", nargs="*")
     options = parser.parse_args()
-    for found in hunt(options.first, options.seeds):
+    for found in at_random(options.seeds) if options.random else hunt(options.first, options.seeds):
         print(f"{KILLED}{found}")
         return 1
     return 0
@@ -41,6 +42,11 @@ def hunt(first: list[str], seeds: int) -> Iterator[str]:
         for case in interrupted.cases(sequence):
             if wrong := interrupted.check(case):
                 yield f"{case}: {wrong}"
+    yield from at_random(seeds)
+
+
+def at_random(seeds: int) -> Iterator[str]:
+    """Yield what random seeds, and small scopes, show to be wrong."""
     for seed in range(seeds):
         if violations := simulate.one(seed).violations:
             yield f"seed {seed}: {violations[0].splitlines()[-1]}"

@@ -22,6 +22,7 @@ from tests.support.paths import ROOT
 
 LONGEST = 300.0  # seconds for one mutant
 KILLED = "KILLED BY "  # what `hunt` says
+SURVIVE_CHANCE = 10  # random runs alone have to kill all but one of so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +193,11 @@ def apply(mutant: Mutant, tree: Path) -> None:
     path.write_text(source.replace(mutant.old, mutant.new))
 
 
-def kill(mutant: Mutant, seeds: int) -> str:
-    """Return what killed the mutant, or "". `seeds`: random runs that it has to survive."""
+def kill(mutant: Mutant, seeds: int, *, at_random: bool = False) -> str:
+    """Return what killed the mutant, or "".
+
+    `seeds`: random runs that it has to survive. `at_random`: nothing else is tried.
+    """
     with tempfile.TemporaryDirectory(prefix="exoip-mutant-") as folder:
         tree = Path(folder)
         for part in ("exoip", "tests"):
@@ -201,7 +205,8 @@ def kill(mutant: Mutant, seeds: int) -> str:
                 ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__", "hosts", "benchmarks")
             )
         apply(mutant, tree)
-        command = [sys.executable, "-m", "tests.simulation.hunt", "--seeds", str(seeds), *mutant.noticed.split()]
+        command = [sys.executable, "-m", "tests.simulation.hunt", "--seeds", str(seeds)]
+        command += ["--random"] if at_random else mutant.noticed.split()
         try:
             done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=LONGEST, check=False)
         except subprocess.TimeoutExpired:
@@ -213,23 +218,26 @@ def kill(mutant: Mutant, seeds: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return 1 when a mutant survives."""
+    """Return 1 when a mutant survives; with --random, when more than one of ten do."""
     parser = argparse.ArgumentParser(prog="script/mutants", description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--seeds", type=int, default=200, help="random runs that a mutant has to survive")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
+    parser.add_argument("--random", action="store_true", help="try random runs alone")
     parser.add_argument("words", nargs="*", help="only the mutants whose names contain one of these")
     options = parser.parse_args(arguments)
     chosen = [m for m in MUTANTS if not options.words or any(word in m.name for word in options.words)]
     began = time.monotonic()
     with ThreadPoolExecutor(options.jobs) as pool:
-        killers = list(pool.map(lambda mutant: _told(mutant, kill(mutant, options.seeds)), chosen))
+        killers = list(
+            pool.map(lambda mutant: _told(mutant, kill(mutant, options.seeds, at_random=options.random)), chosen)
+        )
     survivors = [mutant.name for mutant, killer in zip(chosen, killers, strict=True) if not killer]
     print(
         f"{len(chosen)} mutants in {time.monotonic() - began:.0f} s, {len(survivors)} survived{':' * bool(survivors)}"
     )
     for name in survivors:
         print(f"  {name}")
-    return bool(survivors)
+    return len(survivors) > (len(chosen) // SURVIVE_CHANCE if options.random else 0)
 
 
 def _told(mutant: Mutant, killer: str) -> str:

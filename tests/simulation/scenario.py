@@ -13,7 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.simulation.language import CommandError, Commands, Unmet
+from tests.simulation.expectations import Unmet
+from tests.simulation.language import Commands
+from tests.simulation.words import CommandError
 
 FOLDER = Path(__file__).parent.parent / "scenarios"
 HEAD, TAIL = 40, 20  # of what happened during one command, so much is shown

@@ -1,42 +1,27 @@
-"""Runs many seeds of random faults and tells what came of them: violations with their transcript,
-holes, convergence, speed.
+"""Runs many seeds of the harsh world and says what came of them: violations, each shrunk to the
+shortest scenario that still fails, holes, convergence, which rules were exercised, and the speed.
 
-script/simulate --seeds 10000 --start 0 --jobs 2 script/simulate --transcript 4711          all that
-happened in one run script/simulate --liveness --seeds 1000    the harsher world of `liveness`; a
-run that fails is shrunk to a scenario
+script/simulate --seeds 10000 --start 0 --jobs 2
+script/simulate --transcript 4711                  all that happened in one run
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import sys
 import time
-import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tests.simulation import liveness
-from tests.simulation.chaos import Chaos
-from tests.simulation.chaos import run as run_chaos
+from tests.simulation import coverage
+from tests.simulation.plan import Plan, plan
+from tests.simulation.run import WATCH, Result, Run, shrink, still_fails
 
 HOUR = 3600.0
-QUIET_HOUR_EVERY = 50  # seeds
-SHOWN = 60  # lines of a transcript that are shown with a violation
-NOTICED = 0.01  # seconds: a shorter hole is rounding
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What one seed showed; times in seconds."""
-
-    seed: int
-    violations: tuple[str, ...]
-    faults: tuple[str, ...]
-    longest_hole: float
-    converged_after: float
-    virtual: float
-    nodes: int
+SHRINK_TIME = 60.0  # seconds of real time that shrinking one run may take
 
 
 @dataclass(slots=True)
@@ -45,51 +30,31 @@ class Tally:
 
     seeds: int = 0
     violated: list[Result] = field(default_factory=list)
-    holes: list[tuple[float, int]] = field(default_factory=list)
+    own: list[tuple[float, int]] = field(default_factory=list)
+    hole: tuple[float, int] = (0.0, 0)
+    dead: tuple[float, int] = (0.0, 0)
     converged: list[float] = field(default_factory=list)
     node_hours: float = 0.0
+    rules: Counter[str] = field(default_factory=Counter)  # runs that exercised each
 
     def add(self, result: Result) -> None:
+        seed = result.plan.seed
         self.seeds += 1
-        self.converged.append(result.converged_after)
         self.node_hours += result.nodes * result.virtual / HOUR
+        self.hole = max(self.hole, (result.hole, seed))
+        self.dead = max(self.dead, (result.dead, seed))
+        self.rules.update(result.rules.keys())
+        if result.plan.core == ("all",):
+            self.converged.append(result.converged_after)
         if result.violations:
             self.violated.append(result)
-        if result.longest_hole > NOTICED:
-            self.holes.append((result.longest_hole, result.seed))
+        if result.own:
+            self.own.append((result.own, seed))
 
 
 def one(seed: int) -> Result:
-    """Run one seed; every fiftieth with a quiet hour after it."""
-    chaos = Chaos(seed)
-    violations: list[str] = []
-    try:
-        chaos.run()
-        if seed % QUIET_HOUR_EVERY == 0 and not chaos.report.violations:
-            before = len(chaos.world.mutations)
-            chaos.world.advance(HOUR)
-            violations += [f"moves in a quiet hour: {move}" for move in chaos.world.mutations[before:][:4]]
-    except Exception:
-        violations.append(traceback.format_exc())
-    report = chaos.report
-    return Result(
-        seed,
-        (*report.violations, *violations),
-        tuple(report.faults),
-        report.longest_hole,
-        report.converged_after,
-        chaos.world.now,
-        len(chaos.world.hosts),
-    )
-
-
-def one_live(seed: int) -> Result:
-    """Run one seed of the harsher world; every second one without cuts, which hide much else."""
-    run = liveness.Liveness(liveness.plan(seed, cuts=seed % 2 == 0))
-    report = run.run()
-    return Result(
-        seed, tuple(report.violations), run.plan.commands, report.hole, 0.0, run.world.now, len(run.world.hosts)
-    )
+    """Run one seed."""
+    return Run(plan(seed)).run()
 
 
 def many(run: Callable[[int], Result], seeds: Sequence[int], jobs: int) -> Iterable[Result]:
@@ -101,32 +66,42 @@ def many(run: Callable[[int], Result], seeds: Sequence[int], jobs: int) -> Itera
         yield from pool.imap_unordered(run, seeds, chunksize=8)
 
 
-def show_shrunk(result: Result) -> None:
-    """Show a failing run of the harsher world as the shortest scenario that still fails."""
-    found = liveness.shrink(liveness.plan(result.seed, cuts=result.seed % 2 == 0), liveness.still_fails)
-    print(f"\nseed {result.seed}: {'; '.join(result.violations)}\n{found.scenario()}", flush=True)
+def kind(violation: str) -> str:
+    """Return the words of a violation that tell its kind: what stands before any number or name."""
+    told = violation.partition(": ")[2]
+    for words in ("no live holder", "a dead holder", "stands back", "not converged", "moves", "came apart"):
+        if words in told:
+            return words
+    return ""
 
 
-def tell(result: Result) -> None:
-    """Show a run that violates something."""
-    print(f"\nseed {result.seed} violates, with {result.nodes} nodes and the faults {'; '.join(result.faults)}:")
-    for violation in result.violations:
+def show(result: Result) -> None:
+    """Show a run that violates something, and the shortest scenario of it that still does so."""
+    print(f"\nseed {result.plan.seed} violates, with faults of the kinds {', '.join(result.plan.kinds)}:")
+    for violation in result.violations[:4]:
         print(f"  {violation}")
-    transcript = run_chaos(result.seed, quiet=False).transcript
-    print(f"the last of its {len(transcript)} lines (all: script/simulate --transcript {result.seed}):")
-    print("\n".join(transcript[-SHOWN:]), flush=True)
+    until, what = time.monotonic() + SHRINK_TIME, kind(result.violations[0])
+
+    def fails(candidate: Plan) -> bool:
+        return time.monotonic() < until and still_fails(candidate, what)
+
+    print(shrink(result.plan, fails).scenario(WATCH, math.ceil(result.hole)), flush=True)
 
 
 def summary(tally: Tally, seconds: float) -> str:
-    """The tally in words."""
-    converged, holes = sorted(tally.converged), sorted(tally.holes, reverse=True)
-    worst = ", ".join(f"{hole:.2f} s (seed {seed})" for hole, seed in holes[:5]) or "none"
+    """Return the tally in words."""
+    converged, own = sorted(tally.converged), sorted(tally.own, reverse=True)
+    worst = ", ".join(f"{hole:.2f} s (seed {seed})" for hole, seed in own[:5]) or "none"
     middle, most = (converged[len(converged) // 2], converged[-1]) if converged else (0.0, 0.0)
+    share = 100 * len(own) / max(1, tally.seeds)
     return "\n".join(
         [
+            coverage.table(tally.rules, tally.seeds),
             f"{tally.seeds} seeds: {len(tally.violated)} with a violation",
-            f"holes that no fault explains: in {len(holes)} runs; longest: {worst}",
-            f"converged after the last fault: {middle:.0f} s in the middle, {most:.0f} s at most",
+            f"without a live holder while an able node lived: {tally.hole[0]:.1f} s at most (seed {tally.hole[1]})",
+            f"a dead holder beside a live one: {tally.dead[0]:.1f} s at most (seed {tally.dead[1]})",
+            f"holes that a detach made: in {len(own)} runs ({share:.2f} %); longest: {worst}",
+            f"converged after all was healed: {middle:.0f} s in the middle, {most:.0f} s at most",
             f"{tally.node_hours:.0f} node-hours in {seconds:.0f} s: {tally.node_hours / max(seconds, 1e-9):.1f} a second",
         ]
     )
@@ -139,25 +114,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--start", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), help="processes")
     parser.add_argument("--transcript", type=int, metavar="SEED", help="show all of one run instead")
-    parser.add_argument(
-        "--liveness", action="store_true", help="an able core is healed for good, all else stays broken"
-    )
     options = parser.parse_args(arguments)
     if options.transcript is not None:
-        report = run_chaos(options.transcript, quiet=False)
-        print(
-            "\n".join(
-                [
-                    *report.transcript,
-                    f"faults: {'; '.join(report.faults)}",
-                    f"violations: {report.violations or 'none'}",
-                ]
-            )
-        )
-        return bool(report.violations)
+        result = Run(plan(options.transcript), quiet=False).run()
+        print("\n".join([*result.transcript, f"violations: {result.violations or 'none'}"]))
+        return bool(result.violations)
+    coverage.watch_constants()
     began, tally = time.monotonic(), Tally()
-    run, show = (one_live, show_shrunk) if options.liveness else (one, tell)
-    for result in many(run, range(options.start, options.start + options.seeds), options.jobs):
+    for result in many(one, range(options.start, options.start + options.seeds), options.jobs):
         tally.add(result)
         if result.violations:
             show(result)

@@ -105,6 +105,11 @@ class World:
             action()
         return True
 
+    def reseed(self, seed: int) -> None:
+        """Draw everything by another seed from now on; there must be no hosts yet."""
+        assert not self.hosts
+        self.seed, self.rng = seed, random.Random(seed)
+
     # -- hosts ------------------------------------------------------------------------------------------------------
 
     def add(self, name: str, priority: int = 10, *, start: bool = False, **config: float) -> Host:
@@ -114,6 +119,10 @@ class World:
         if start:
             host.start()
         return host
+
+    def exists(self, host: Host) -> bool:
+        """Whether the instance has not been destroyed."""
+        return any(instance.id == host.id for instance in self.zone.instances(self.now))
 
     def in_group(self, host: Host, other: Host) -> bool:
         """Whether the group, as `host` learns of it, has the other one in it."""

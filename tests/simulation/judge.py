@@ -1,0 +1,176 @@
+"""What must hold in every run, at every moment of both phases, and the bounds of it.
+
+A node is *able* while its daemon runs and may be fit (healthy, not leaving, asleep or in a crash
+loop), and its attach path works (attach and poll are not meddled with). While an able node lives,
+no time without a live holder is longer than `Bounds.hole`, counted from when both are so; no dead
+holder stays beside a live one for longer than `Bounds.dead`; and moves are bounded.
+
+The bounds follow from the protocol document (its names in capitals, D is the dead time):
+
+    hole    D to notice, D for a node that starts meanwhile, HOLD_TIME for each other node that
+            cannot do it, LONGEST_ATTACH_RETRY with jitter, and an attach. Where reads may show what
+            is not so, or an outsider detaches: the verify interval and a read more.
+    dead    twice D; RIVAL_GRACE_HIGHER_ID, for a silent rival that died; CLEAR_TIME for each node that
+            cannot do it, and HOLD_TIME for the next one; a verify interval; a clear.
+    moves   MOVES for each fault
+
+A node that stands back from one that it cannot hear is not able meanwhile. That is bounded as well:
+by FIRST_STAND_BACK and what the network has been cut for, times three (it doubles by each stand-back
+and each attach beside a silent holder).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from exoip.core import mutations
+from exoip.core.backoff import JITTER, LONGEST_ATTACH_RETRY
+from exoip.core.events import Event, EventName
+from exoip.core.split_brain import FIRST_STAND_BACK
+from tests.simulation.host import CRASH_WINDOW, Host
+from tests.simulation.world import World
+
+HOLD_TIME = getattr(mutations, "HOLD_TIME", 12.0)
+CLEAR_TIME = getattr(mutations, "CLEAR_TIME", 15.0)
+RIVAL_GRACE = getattr(mutations, "RIVAL_GRACE_HIGHER_ID", 60.0)
+MOVES = 4  # for each fault, a lasting cut and its heal included
+OWN_HOLE = 0.01  # seconds; a shorter hole is rounding
+PATH = ("attach", "poll", "all")  # kinds of call that an able node needs
+CLEARS = ("attach", "poll", "detach", "read", "holders", "all")  # … and one that can clear others
+
+
+@dataclass(slots=True)
+class Bounds:
+    """The bounds of one run so far; see above. `lies`: reads may show what is not so."""
+
+    world: World
+    lies: bool = False
+    cut_since: float = math.inf
+
+    def hole(self, able: Host, unable: int) -> float:
+        """Seconds without a live holder at most while `able` is able."""
+        retry = LONGEST_ATTACH_RETRY * (1 + JITTER)
+        found = 2 * self._dead_time() + unable * (HOLD_TIME + 0.5) + retry + self._attach(able)
+        return found + (self.world.verify_interval + 2.5 * able.api.latency[1] if self.lies else 0.0)
+
+    def dead(self, able: Host, unable: int) -> float:
+        """Seconds with a dead holder beside a live one at most."""
+        found = 2 * self._dead_time() + RIVAL_GRACE + unable * (CLEAR_TIME + HOLD_TIME)
+        return found + self.world.verify_interval + 2 * self._attach(able)
+
+    def stand_back(self) -> float:
+        """Seconds that a node may stand back."""
+        return FIRST_STAND_BACK + 3 * max(0.0, self.world.now - self.cut_since)
+
+    def _dead_time(self) -> float:
+        return max(host.config.dead_time for host in self.world.hosts.values()) + self.world.delay[1]
+
+    @staticmethod
+    def _attach(host: Host) -> float:
+        return 4 * host.api.latency[1] + host.api.operation[1] + 0.5
+
+
+@dataclass(slots=True)
+class _Since:
+    """Since when each node is able to do something."""
+
+    kinds: tuple[str, ...]
+    at: dict[str, float] = field(default_factory=dict)
+
+
+class Judge:
+    """Watches a world. `hole`, `dead`: the longest times while a node was able, in seconds; `own`:
+    the longest hole that began with a detach while an able node lived.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.bounds = Bounds(world)
+        self.violations: list[str] = []
+        self.hole = self.dead = self.own = 0.0
+        self._holds, self._clears = _Since(PATH), _Since(CLEARS)
+        self._hole_since, self._dead_since = world.now, math.inf
+        self._own_hole = False
+        self._standing_back: dict[str, float] = {}
+        self._excuse = False
+        world.watchers.append(self.look)
+        world.listeners.append(self._heard)
+
+    def faulted(self) -> None:
+        """Take note that a fault is being made: what it breaks by itself is not the nodes' fault."""
+        self._excuse = True
+
+    def look(self) -> None:
+        """Take note of who holds, who serves and who is able; wanted whenever any of it changes."""
+        world, now = self.world, self.world.now
+        serving = {name for name in world.holders if name in world.hosts and world.hosts[name].serves}
+        dead = {name for name in world.holders - serving if self._counts(name)}
+        self._check(now)
+        if serving:
+            if self._own_hole and now - self._hole_since > OWN_HOLE:
+                self.own = max(self.own, now - self._hole_since)
+            self._hole_since, self._own_hole = math.inf, False
+        elif self._hole_since == math.inf:
+            self._hole_since = now
+            self._own_hole = not self._excuse and bool(self._holds.at)
+        self._dead_since = min(self._dead_since, now) if serving and dead else math.inf
+        self._excuse = False
+        for since in (self._holds, self._clears):
+            for name, host in world.hosts.items():
+                if not self._able(host, since.kinds):
+                    since.at.pop(name, None)
+                else:
+                    since.at.setdefault(name, now)
+
+    def finish(self) -> None:
+        """Judge what is still open."""
+        self.look()
+
+    def _counts(self, name: str) -> bool:
+        """Whether a dead holder is in the group of all others, so that they can know of it."""
+        host = self.world.hosts.get(name)
+        others = [one for one in self.world.hosts.values() if one is not host and one.node is not None]
+        return host is not None and all(host.id in one.node.admission.members for one in others if one.node)
+
+    def _check(self, now: float) -> None:
+        unable = len(self.world.hosts) - len(self._holds.at)
+        for name, since in self._holds.at.items():
+            if name not in self._standing_back:
+                long = now - max(since, self._hole_since)
+                self.hole = max(self.hole, long)
+                if long > (bound := self.bounds.hole(self.world.hosts[name], unable)):
+                    self._violated(f"no live holder for {long:.0f} s, {name} is able", bound)
+                    self._hole_since = now
+        unable = len(self.world.hosts) - len(self._clears.at)
+        for name, since in self._clears.at.items():
+            if name not in self._standing_back:
+                long = now - max(since, self._dead_since)
+                self.dead = max(self.dead, long)
+                if long > (bound := self.bounds.dead(self.world.hosts[name], unable)):
+                    self._violated(f"a dead holder beside a live one for {long:.0f} s, {name} is able", bound)
+                    self._dead_since = now
+
+    def _violated(self, what: str, bound: float) -> None:
+        self.violations.append(f"{self.world.now:.1f}: {what} (at most {bound:.0f})")
+        self.world.note(f"VIOLATION: {what}")
+
+    def _able(self, host: Host, kinds: tuple[str, ...]) -> bool:
+        if host.node is None or host.stalled or host.unhealthy or host.leaving or not host.serves:
+            return False
+        if host.quarantine and host.now < host.starts[-1] + CRASH_WINDOW:
+            return False
+        return not (host.api.modes.keys() | host.api.once.keys()) & set(kinds)
+
+    def _heard(self, host: Host, event: Event) -> None:
+        now = event.at
+        if event.name is EventName.YIELDED:
+            self.look()
+            self._standing_back[host.name] = now
+            length = float(str(event.details["for"]))
+            if length > (bound := self.bounds.stand_back()):
+                self._violated(f"{host.name} stands back for {length:.0f} s", bound)
+        elif event.name is EventName.STAND_BACK_OVER and self._standing_back.pop(host.name, None) is not None:
+            for since in (self._holds, self._clears):
+                if host.name in since.at:
+                    since.at[host.name] = now

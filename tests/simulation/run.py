@@ -1,0 +1,194 @@
+"""Run the plan of one seed, and say what came of it."""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from tests.simulation.coverage import Coverage
+from tests.simulation.judge import MOVES, Judge
+from tests.simulation.language import Commands
+from tests.simulation.meter import unsettled
+from tests.simulation.plan import CUTS, HARMLESS, Plan
+from tests.simulation.words import CommandError
+
+WATCH = 200.0  # seconds for which each part of the second phase is watched
+SETTLED = 40.0  # seconds without a move and with one right holder: converged
+LONGEST = 2000.0  # seconds to converge at most: an unfit time, then the longest damping, and what leads there
+QUIET = 300.0  # seconds in which nothing may move after that
+LOOKS = 5.0  # seconds between two looks of the judge, at most
+LIES = ("lag", "lands", "effect=no", "effect=yes,no", "effect=no,yes", "detach-by-hand", "detach-holders", "freeze")
+SKIPPED = ("wait", "advance", "group", "verify", "delay", "node", "latency", "operation", "start", "able", "measure")
+
+
+@dataclass(slots=True)
+class Result:
+    """What one seed showed; times in seconds.
+
+    `hole`: the longest time without a live holder while a node was able; `own`: the same, begun by
+    a detach. `dead`: the longest time with a dead holder beside a live one. `rules`: how often each
+    rule was exercised.
+    """
+
+    plan: Plan
+    violations: list[str] = field(default_factory=list)
+    hole: float = 0.0
+    own: float = 0.0
+    dead: float = 0.0
+    moves: int = 0
+    converged_after: float = 0.0
+    virtual: float = 0.0
+    nodes: int = 0
+    transcript: list[str] = field(default_factory=list)
+    rules: Counter[str] = field(default_factory=Counter)
+
+
+class Run:
+    """One run of a plan."""
+
+    def __init__(self, plan: Plan, *, quiet: bool = True) -> None:
+        self.result = Result(plan)
+        self.plan = plan
+        self.commands = Commands(plan.seed)
+        self.world = self.commands.world
+        if quiet:
+            self.world.transcript = None
+        self.judge = Judge(self.world)
+        self.coverage = Coverage(self.world)
+        self.faults = 0
+
+    def run(self) -> Result:
+        """Run it; a run that raises is a violation too."""
+        result, world = self.result, self.world
+        try:
+            self._both_phases()
+        except Exception:
+            result.violations.append(traceback.format_exc())
+        result.violations += self.judge.violations
+        result.violations += [
+            f"{at:.1f}: {name} wants to {kind} a stranger {target}"
+            for at, name, kind, target in world.mutations
+            if target not in world.by_id
+        ]
+        result.hole, result.own, result.dead = self.judge.hole, self.judge.own, self.judge.dead
+        result.virtual, result.nodes, result.moves = world.now, len(world.hosts), self.commands.meter.moves
+        result.transcript, result.rules = world.transcript or [], self.coverage.counts()
+        return result
+
+    def _both_phases(self) -> None:
+        for command in self.plan.commands:
+            self._do(command)
+        harmless = set(self.plan.kinds) <= set(HARMLESS)
+        if harmless and self.commands.meter.moves > (formed := self._formed()):
+            self._violated(
+                f"{self.commands.meter.moves} moves, {formed} expected, but nothing that may move the address"
+            )
+        self._do(f"able {' '.join(self.plan.core)}")
+        if self.plan.core == ("all",):
+            self._converge()
+        else:
+            self._watch(WATCH)
+            for command in self.plan.finale:
+                self._do(command)
+                self._watch(WATCH)
+            before = self.commands.meter.moves
+            self._watch(QUIET)
+            if (moved := self.commands.meter.moves - before) > 2:
+                self._violated(f"{moved} moves in {QUIET:.0f} s, long after the last fault")
+        if self.commands.meter.moves > (most := MOVES * (self.faults + 2)):
+            self._violated(f"{self.commands.meter.moves} moves for {self.faults} faults (at most {most})")
+        self.judge.finish()
+
+    def _formed(self) -> int:
+        """Return how many moves the start may take: each node that starts may be better than those before."""
+        return sum(command.startswith("start ") for command in self.plan.commands)
+
+    def _do(self, command: str) -> None:
+        word = command.split()[0]
+        if word not in SKIPPED:
+            self.faults += 1
+            self.judge.faulted()
+            if word in ("drop", "split", "member", "loss", "suspend", "freeze", "stall"):
+                self.judge.bounds.cut_since = min(self.judge.bounds.cut_since, self.world.now)
+            if any(lie in command for lie in LIES):
+                self.judge.bounds.lies = True
+        self.world.note(f"> {command}")
+        if word == "advance":
+            self._watch(float(command.split()[1].removesuffix("s")))
+            return
+        try:
+            self.commands.run(command)
+        except CommandError:
+            if word in ("api", "node"):
+                raise  # else it says nothing now: a daemon to be started runs already
+
+    def _watch(self, seconds: float) -> None:
+        end = self.world.now + seconds
+        while self.world.now < end:
+            self.world.advance_to(min(end, self.world.now + LOOKS))
+            self.judge.look()
+
+    def _converge(self) -> None:
+        """Wait until one right node holds and nothing moves; nothing may move after that."""
+        world, healed = self.world, self.world.now
+        world.cut.clear()
+        limit = settled_at = healed
+        limit += LONGEST
+        why = unsettled(world)
+        while world.now < limit and (why or world.now < settled_at + SETTLED):
+            moved = len(world.mutations)
+            self._watch(1.0 if world.now < healed + 100 else LOOKS)
+            why = unsettled(world)
+            if why or moved != len(world.mutations):
+                settled_at = world.now
+        self.result.converged_after = settled_at - healed
+        if why:
+            self._violated(f"not converged {LONGEST:.0f} s after all was healed: {why}")
+            return
+        count = len(world.mutations)
+        self._watch(QUIET)
+        if len(world.mutations) != count:
+            self._violated(f"moves in quiet: {world.mutations[count:][:4]}")
+        elif after := unsettled(world):
+            self._violated(f"came apart in quiet: {after}")
+
+    def _violated(self, what: str) -> None:
+        self.result.violations.append(f"{self.world.now:.1f}: {what}")
+        self.world.note(f"VIOLATION: {what}")
+
+
+def shrink(plan: Plan, fails: Callable[[Plan], bool]) -> Plan:
+    """Leave out commands, ever fewer at a time, and then parts of the finale, while the run still fails."""
+    commands = _shorter(plan.commands, lambda fewer: fails(replace(plan, commands=fewer)))
+    plan = replace(plan, commands=commands)
+    finale = _shorter(plan.finale, lambda fewer: fails(replace(plan, finale=fewer)))
+    return replace(plan, finale=finale)
+
+
+def _shorter(lines: Sequence[str], fails: Callable[[tuple[str, ...]], bool]) -> tuple[str, ...]:
+    kept, size = tuple(lines), max(1, len(lines) // 2)
+    while kept:
+        for start in range(0, len(kept), size):
+            if fails(fewer := (*kept[:start], *kept[start + size :])):
+                kept = fewer
+                break
+        else:
+            if size == 1:
+                break
+            size //= 2
+    return kept
+
+
+def still_fails(candidate: Plan, of_kind: str = "") -> bool:
+    """Whether a plan that was cut short still violates something of a kind (words of a violation);
+    one that says nothing does not.
+    """
+    try:
+        return any(of_kind in violation for violation in Run(candidate).run().violations)
+    except (CommandError, ValueError, KeyError):
+        return False
+
+
+__all__ = ["CUTS", "Result", "Run", "shrink", "still_fails"]
