@@ -80,7 +80,7 @@ def once(config: Config) -> int:
         return client.instance(topology.instance_id).holds(topology.eip_id) is attach
 
     if is_done():
-        log(logging.INFO, "%s is already %s", topology.eip, done)
+        log(logging.INFO, "%s is already %s", topology.eip_label, done)
         return 0
     try:
         call = client.attach if attach else client.detach
@@ -89,9 +89,9 @@ def once(config: Config) -> int:
         if not is_done():  # another client may have done it meanwhile
             raise
     if not is_done():
-        log(logging.ERROR, "the operation succeeded, but the API does not show %s %s", topology.eip, done)
+        log(logging.ERROR, "the operation succeeded, but the API does not show %s %s", topology.eip_label, done)
         return 1
-    log(logging.INFO, "%s is %s", topology.eip, done)
+    log(logging.INFO, "%s is %s", topology.eip_label, done)
     return 0
 
 

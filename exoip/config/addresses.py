@@ -11,6 +11,7 @@ from exoip.config.values import Like, Several, instance_id, quote
 from exoip.heartbeat.socket_address import SocketAddress
 
 DEFAULT_PORT = 12345
+PREFIX_LENGTH = 96  # bits that the addresses of an IPv6 Elastic IP have in common
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,28 @@ class Peer:
         return where + (f"={self.instance_id}" if self.instance_id else "")
 
 
+def elastic_network(eip: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Return the addresses of an Elastic IP: one of IPv4, or the prefix around one of IPv6."""
+    address = ipaddress.ip_interface(eip).ip
+    return ipaddress.ip_network((address, 32 if address.version == 4 else PREFIX_LENGTH), strict=False)
+
+
+def elastic_ip_label(eip: str) -> str:
+    """Return an Elastic IP as people read it: an IPv4 address, or an IPv6 prefix."""
+    return str(elastic_network(eip)) if ":" in eip else eip
+
+
 def _elastic_ip(text: str) -> str:
-    host, slash, mask = text.partition("/")
-    if slash and mask not in ("32", "255.255.255.255"):
+    """Read an Elastic IP. Discovery rejects what is no prefix of the zone: it can list those."""
+    found = ipaddress.ip_interface(text)
+    address, length = found.ip, found.network.prefixlen
+    if address.version == 4 and not re.fullmatch(r"[^/]+(/32|/255\.255\.255\.255)?", text):
         raise ValueError("one address, so /32 or nothing after it")
-    address = ipaddress.ip_address(host)
-    if address.version == 6:
-        raise ValueError("heartbeats cannot carry an IPv6 Elastic IP")
-    if address.is_unspecified or address.is_multicast or address.is_reserved:
-        raise ValueError("no instance can have this one")
-    return str(address)
+    if address.is_unspecified or address.is_multicast or address.is_reserved or address.is_link_local:
+        raise ValueError("no Elastic IP is such an address")
+    if "%" in text:
+        raise ValueError("an address with an interface behind a % is not supported")
+    return str(address) if length == address.max_prefixlen else f"{address}/{length}"
 
 
 def _bind_address(text: str) -> SocketAddress:
@@ -161,7 +174,9 @@ def _url(text: str) -> SplitResult:
 
 
 # What the option table reads with. The result is in canonical form; a host of "" is every address.
-elastic_ip = Like(_elastic_ip, "the Elastic IP, an IPv4 address like 198.51.100.50")
+elastic_ip = Like(
+    _elastic_ip, "the Elastic IP, an IPv4 address like 198.51.100.50 or an IPv6 prefix like 2001:db8:0:1::/96"
+)
 bind_address = Like(_bind_address, f":{DEFAULT_PORT}, 192.0.2.7:{DEFAULT_PORT} or [2001:db8::7]:{DEFAULT_PORT}")
 listen_address = Like(_listen_address, "an address and a port, like 127.0.0.1:9479 or :9479")
 peers = Several(_peer, "address[:port][=instance-id]")

@@ -133,7 +133,7 @@ class Config:
     # fmt: off
     mode: Mode
     address: str = option(
-        "address", "xi", addresses.elastic_ip, "ADDRESS", "the Elastic IP (IPv4; a trailing /32 is accepted)",
+        "address", "xi", addresses.elastic_ip, "ADDRESS", "the Elastic IP: an IPv4 address, or an IPv6 prefix like 2001:db8:0:1::/96",
         otherwise="required", reload=False, discovery=True)
     host_priority: int = option(
         "host-priority", "P", values.priority, "NUMBER",

@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from exoip.config.addresses import Peer
+from exoip.config.addresses import Peer, elastic_network
 from exoip.config.options import BY_NAME, OPTIONS, Option
 from exoip.config.sources import DEFAULT, Setting, error_for
 from exoip.errors import ConfigError
@@ -57,13 +57,16 @@ def _check_contradictions(values: Values, settings: Settings) -> None:
 
 def _check_addresses(values: Values, settings: Settings) -> None:
     """Check that the Elastic IP is no node's own address, and that each peer is in reach."""
-    elastic_ip, (host, port) = values["address"], values["bind_address"]
-    if host == elastic_ip:
-        _reject(settings, "bind-address", "address", "are the same: bind this instance's own address, or every one")
+    elastic_ip, (host, port) = elastic_network(values["address"]), values["bind_address"]
+    if host and ipaddress.ip_address(host) in elastic_ip:
+        what = f"overlap: {host} belongs to the Elastic IP; bind this instance's own address, or every one"
+        _reject(settings, "bind-address", "address", what)
     seen: dict[tuple[str, int] | str, Peer] = {}
     for peer in values["peers"]:
-        if peer.address == elastic_ip:
-            _reject(settings, "exoscale-peers", "address", f"both name {elastic_ip}: a peer has an address of its own")
+        if ipaddress.ip_address(peer.address) in elastic_ip:
+            _reject(
+                settings, "exoscale-peers", "address", f"both name {peer.address}: a peer has an address of its own"
+            )
         if not in_reach(host, peer.address):
             _reject(settings, "exoscale-peers", "bind-address", f"cannot meet: {host} does not reach {peer.address}")
         for key in filter(None, ((peer.address, peer.port or port), peer.instance_id)):

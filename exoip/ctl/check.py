@@ -15,10 +15,11 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, TextIO
 
+from exoip.config.addresses import elastic_network
 from exoip.config.options import OPTIONS
 from exoip.config.parse import Config, parse
 from exoip.ctl.client import ControlSocket, NoAnswer, Rejected, find_socket, send
@@ -37,6 +38,8 @@ PROBLEM = "problem"
 OPEN = "not checked"
 _LABELS = {WELL: ("ok", GREEN), WARNING: ("warning", YELLOW), PROBLEM: ("FAIL", RED), OPEN: (OPEN, FAINT)}
 GROUP = "exoip"  # the group that the unit's daemon runs as
+IPV6_ROUTES = Path("/proc/net/ipv6_route")  # destination and its length, ..., flags and device; all in hex
+RTF_LOCAL = 0x80000000  # the flag of a route to this host itself, see linux/ipv6_route.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +145,33 @@ def file_access(file: Path, group_name: str = GROUP) -> Iterator[Finding]:
         yield Finding(PROBLEM, "file", f"the daemon, which runs as {group_name}, cannot read it", cure)
 
 
-def _address(address: str) -> Finding:
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
-    except OSError:
-        text = f"{address} is not an address of this host, which therefore would not accept its traffic"
-        return Finding(PROBLEM, "address", text, f"systemctl enable --now exoip-address@{address}.service")
-    return Finding(WELL, "address", f"{address} is an address of this host")
+def _address(eip: str) -> Finding:
+    if not (routes_here(elastic_network(eip)) if ":" in eip else _can_bind(eip)):
+        text = f"{eip} is not an address of this host, which therefore would not accept its traffic"
+        unit = f"exoip-address@{eip.replace('/', '-')}.service"
+        return Finding(PROBLEM, "address", text, f"systemctl enable --now {unit}")
+    return Finding(WELL, "address", f"{eip} is an address of this host")
+
+
+def _can_bind(address: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        probe.bind((address, 0))
+        return True
+    return False
+
+
+def routes_here(prefix: IPv4Network | IPv6Network, routes: Path = IPV6_ROUTES) -> bool:
+    """Return whether the kernel accepts traffic for an address of the prefix: one on an interface,
+    or a local route.
+    """
+    with suppress(OSError):
+        for line in routes.read_text().splitlines():
+            destination, length, *_, flags, _device = line.split()
+            if int(flags, 16) & RTF_LOCAL and prefix.overlaps(
+                IPv6Network((bytes.fromhex(destination), int(length, 16)))
+            ):
+                return True
+    return False
 
 
 def _api(config: Config, endpoint: str, own_id: str) -> Iterator[Finding]:
@@ -163,7 +185,7 @@ def _api(config: Config, endpoint: str, own_id: str) -> Iterator[Finding]:
         yield Finding(WELL, "API", f"{client.endpoint} answers")
         eip_id = ""
         with suppress(ApiError):
-            eip_id = next((eip.id for eip in client.elastic_ips() if eip.ip == config.address), "")
+            eip_id = next((eip.id for eip in client.elastic_ips() if eip.is_meant_by(config.address)), "")
         tried = list(permissions(client, own_id, eip_id, with_group=config.peer_group is not None))
         yield from _key(tried)
         needed = [one for one in tried if one.operation.startswith(("list", "get-instance"))]
@@ -190,7 +212,7 @@ def _cluster(config: Config, client: Client) -> Iterator[Finding]:
     topology = discovery.discover(config)
     peers = f"its peers are {', '.join(map(str, topology.members))}" if topology.members else "there are no peers"
     zone = f"zone {topology.zone}" if topology.zone else "the zone of that API"
-    yield Finding(WELL, "cluster", f"{topology.eip} is in {zone}; {peers}")
+    yield Finding(WELL, "cluster", f"{topology.eip_label} is in {zone}; {peers}")
     yield from (Finding(WARNING, "cluster", warning) for warning in topology.warnings)
     yield from _guarded("port", _ports(config, client, topology))
 

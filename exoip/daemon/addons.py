@@ -16,6 +16,7 @@ from exoip.core.events import Event
 from exoip.core.node import Node
 from exoip.core.snapshot import Health
 from exoip.daemon.clock import clock, wall
+from exoip.exoscale.topology import Topology
 from exoip.operator import hooks
 from exoip.operator.child_process import environment
 from exoip.operator.health import Checker
@@ -53,6 +54,7 @@ class Addons:
     def __init__(
         self,
         config: Config,
+        topology: Topology,
         node: Node,
         environ: Mapping[str, str],
         emit: Callable[[Event], None],
@@ -61,7 +63,7 @@ class Addons:
         after_crash: bool,
     ) -> None:
         secrets = (config.api_key, *(secret.reveal() for secret in (config.api_secret, *config.auth_keys)))
-        names = {"EXOIP_EIP": config.address, "EXOIP_INSTANCE": node.config().instance_id}
+        names = {"EXOIP_EIP": topology.eip_label, "EXOIP_INSTANCE": topology.instance_id}
         self._environ = environment(environ, secrets) | names
         self._node, self._emit = node, emit
         self._server: MetricsServer | None = None

@@ -63,12 +63,12 @@ class RunningNode:
         )  # fmt: skip
         self._clients = ClientPool(*_clients(config, topology))
         self._counters = Counters()
-        self._journal = Journal(topology.eip, topology.instance_id, self.display_name, wall)
+        self._journal = Journal(topology.eip_label, topology.instance_id, self.display_name, wall)
         self._link = HeartbeatLink(channel, self.node, emit, config.auth_policy(), clock)
         self._sender, self._receiver = Sender(self._link), Receiver(self._link)
         caller = ApiCaller(topology.eip, topology.eip_id, self._clients, self._refresh, clock)
         self._workers = [ApiWorker(lane, self.node, caller, self._counters.count_call, clock) for lane in Lane]
-        self._addons = Addons(config, self.node, environ, emit, self.metrics, after_crash=after_crash)
+        self._addons = Addons(config, topology, self.node, environ, emit, self.metrics, after_crash=after_crash)
 
     @property
     def threads(self) -> list[SupervisedThread]:
@@ -121,7 +121,7 @@ class RunningNode:
         topology, caller = self.topology, self._addons.hook_caller
         return metrics.render(
             MetricsInput(
-                self.node.snapshot(clock()), topology.eip, topology.instance_id,
+                self.node.snapshot(clock()), topology.eip_label, topology.instance_id,
                 HeartbeatCounts(self._sender.sent, self._sender.failures, self._receiver.received),
                 self._counters.snapshot(), tuple(checker.view for checker in self._addons.checkers),
                 caller.view if caller is not None else None, wall, self._journal.replace_ids,

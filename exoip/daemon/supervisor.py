@@ -104,7 +104,7 @@ class Supervisor:
             case Event():
                 self._running.on_event(message)
                 if self._mailbox.empty():
-                    self._systemd.status(status(self._node.snapshot(clock()), self._running.config.address))
+                    self._systemd.status(status(self._node.snapshot(clock()), self._running.topology.eip_label))
             case Reloaded() | NotReloaded():
                 self._finish_reload(message)
             case signal.SIGTERM | signal.SIGINT:
@@ -156,9 +156,9 @@ class Supervisor:
             message = self._mailbox.get()
             if isinstance(message, Event):
                 self._running.on_event(message)
-        config = self._running.config
+        eip, timeout = self._running.topology.eip_label, self._running.config.leave_timeout
         if self._node.finished():
-            log(logging.INFO, "stopped; %s is not attached to this instance", config.address)
+            log(logging.INFO, "stopped; %s is not attached to this instance", eip)
         else:
             text = "stopped after %g s, perhaps still holding %s; a peer attaches it and detaches this instance"
-            log(logging.WARNING, text, config.leave_timeout, config.address)
+            log(logging.WARNING, text, timeout, eip)

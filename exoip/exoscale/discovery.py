@@ -19,7 +19,7 @@ from exoip.errors import ApiError, ApiNotFound, ConfigError
 from exoip.exoscale import metadata
 from exoip.exoscale.client import Client
 from exoip.exoscale.member_sources import member_source
-from exoip.exoscale.models import InstanceRecord
+from exoip.exoscale.models import ElasticIp, InstanceRecord
 from exoip.exoscale.topology import Member, Topology
 
 Connect = Callable[[str], Client]  # from an endpoint's URL
@@ -50,16 +50,18 @@ def discover(
     with contextlib.closing(connect(endpoint)) as client:
         zone = zone or next((one.name for one in client.zones() if one.api_endpoint == endpoint), "")
         where = _where(zone, endpoint)
-        eip_id = _eip_id(config.address, client, where, connect)
+        eip = _elastic_ip(config.address, client, where, connect)
         own = _own_instance(own_id, client, where)
         source = member_source(config)
         members: list[Member] = []
         warnings: list[str] = []
+        if ":" in eip.ip and not own.ipv6_address:
+            warnings.append(f"this instance has no IPv6 address: {eip.label} needs one, so enable IPv6 for {own}")
         if config.mode is Mode.WATCH:  # -A and -D concern only this instance: a vanished peer must not stop them
-            members, warnings = source.find(client, own, where, known)
+            members, found = source.find(client, own, where, known)
+            warnings += found
         warnings += filter(None, client.skipped.values())
-    found = _by_id(members), tuple(warnings), source.shut_out
-    return Topology(own.id, zone, endpoint, config.address, eip_id, *found)
+    return Topology(own.id, zone, endpoint, eip.ip, eip.id, _by_id(members), tuple(warnings), source.shut_out)
 
 
 def members_change(config: Config) -> bool:
@@ -102,18 +104,18 @@ def _by_id(members: list[Member]) -> tuple[Member, ...]:
     return tuple(sorted(members, key=lambda member: member.instance_id))
 
 
-def _eip_id(address: str, client: Client, where: str, connect: Connect) -> str:
+def _elastic_ip(address: str, client: Client, where: str, connect: Connect) -> ElasticIp:
     eips = client.elastic_ips(needed=address)
     for eip in eips:
-        if eip.ip == address:
-            return eip.id
+        if eip.is_meant_by(address):
+            return eip
     elsewhere = _other_zone_of(address, client, connect)
     if elsewhere:
         raise ConfigError(
             f"-xi {address}: this Elastic IP is in zone {elsewhere}, not in {where}: an Elastic IP works only for "
             "instances of its own zone"
         )
-    listed = ", ".join(sorted(eip.ip for eip in eips if eip.ip)) or "none"
+    listed = ", ".join(sorted(eip.label for eip in eips if eip.label)) or "none"
     raise ConfigError(f"-xi {address}: no such Elastic IP in {where}; there are: {listed}")
 
 
@@ -124,7 +126,7 @@ def _other_zone_of(address: str, client: Client, connect: Connect) -> str:
             if zone.api_endpoint == client.endpoint or not zone.same_operator_as(client.endpoint):
                 continue
             with contextlib.suppress(ApiError, ConfigError), contextlib.closing(connect(zone.api_endpoint)) as other:
-                if any(eip.ip == address for eip in other.elastic_ips()):
+                if any(eip.is_meant_by(address) for eip in other.elastic_ips()):
                     return zone.name
     return ""
 

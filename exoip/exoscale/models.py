@@ -15,6 +15,7 @@ from ipaddress import ip_interface, ip_network
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
+from exoip.config.addresses import elastic_network
 from exoip.heartbeat.wire import UUID_PATTERN
 
 TEXT_LIMIT = 300  # characters
@@ -96,6 +97,14 @@ def _networks(value: object) -> tuple[str, ...]:
     return tuple(filter(None, found))
 
 
+def _prefix(value: object) -> str:
+    """Return a network in canonical form, or "" if it is odd: the Elastic IP has its `ip` too."""
+    try:
+        return str(ip_network(_text(value), strict=False))
+    except ValueError:
+        return ""
+
+
 def _id(value: object) -> str:
     return uuid(_object(value).get("id"))
 
@@ -156,10 +165,23 @@ class _Record(_JsonObject):
 class ElasticIp(_Record):
     """An Elastic IP, without its holders, which the API does not list.
 
-    `ip`: the address in canonical form, or "".
+    `ip`: the address in canonical form, or "". An IPv6 one is a prefix, `cidr`, and `ip` is one of
+    its addresses. `cidr`: a network in canonical form, or "".
     """
 
     ip: str = _key("ip", _address)
+    cidr: str = _key("cidr", _prefix)
+
+    @property
+    def label(self) -> str:
+        """The Elastic IP as people read it: an IPv4 address, an IPv6 prefix, or ""."""
+        return self.ip and ((self.cidr or str(elastic_network(self.ip))) if ":" in self.ip else self.ip)
+
+    def is_meant_by(self, text: str) -> bool:
+        """Return whether -xi means this one: its `ip`, or its prefix with the length or without."""
+        address, _, length = text.partition("/")
+        first, _, own_length = self.label.partition("/")
+        return address in (self.ip, first) and length in ("", own_length)
 
 
 @dataclass(frozen=True, slots=True)

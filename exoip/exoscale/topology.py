@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
+from exoip.config.addresses import elastic_ip_label
 from exoip.exoscale.models import check_uuid
 from exoip.heartbeat.socket_address import SocketAddress
 
@@ -38,9 +39,10 @@ class Member:
 class Topology:
     """The result of discovery. `members` are sorted by instance id.
 
-    `zone` is "" if only the endpoint is known. `warnings` are sentences to log once; they do not
-    count in comparisons. `shut_out`: ids of members whose heartbeats no rule lets in, as far as the
-    API shows the rules.
+    `zone` is "" if only the endpoint is known. `eip`: the address that the heartbeats carry; for a
+    prefix the one that the API lists as its `ip`, so that all nodes agree. `warnings` are sentences
+    to log once; they do not count in comparisons. `shut_out`: ids of members whose heartbeats no
+    rule lets in, as far as the API shows the rules.
     """
 
     instance_id: str
@@ -51,6 +53,11 @@ class Topology:
     members: tuple[Member, ...]
     warnings: tuple[str, ...] = field(default=(), compare=False)
     shut_out: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def eip_label(self) -> str:
+        """The Elastic IP as people read it: an IPv4 address, or an IPv6 prefix."""
+        return elastic_ip_label(self.eip)
 
     def __post_init__(self) -> None:
         check_uuid(self.instance_id)

@@ -110,7 +110,7 @@ class ControlCommands:
                 return self._undrain(served, view, who)
             case Failover():
                 return self._failover(
-                    served, view, request, who, obstacle(view, facts.topology.eip, served.display_name)
+                    served, view, request, who, obstacle(view, facts.topology.eip_label, served.display_name)
                 )
             case Priority():
                 before = served.node.set_priority(request.priority, self._clock())

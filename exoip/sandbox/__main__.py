@@ -20,7 +20,7 @@ from exoip.sandbox.client import ControlClient
 from exoip.sandbox.model import ZoneError
 from exoip.sandbox.options import FAULT_FIELDS, URL, build_parser
 from exoip.sandbox.server import SandboxServer
-from exoip.sandbox.traffic import Traffic
+from exoip.sandbox.traffic import Traffic, entrance
 from exoip.sandbox.zone import Zone
 
 FOLLOW_SECONDS = 0.2  # between two polls of `record --follow`
@@ -50,23 +50,28 @@ def _serve(options: argparse.Namespace) -> None:
     zone = Zone(options.name, options.eip, operation_seconds=options.operation_ms / 1000)
     zone.set_latency(options.latency_ms / 1000)
     groups = (options.group,) if options.group else ()
-    instances = [zone.add_instance(name, public_ip=ip, groups=groups) for name, ip in options.instances]
+    v6 = (lambda number: f"2001:db8::{number:x}") if zone.eip.version == 6 else (lambda _: None)
+    instances = [
+        zone.add_instance(name, public_ip=ip, ipv6=v6(number), groups=groups)
+        for number, (name, ip) in enumerate(options.instances, start=1)
+    ]
     if options.group:
         zone.let_in(options.group, "udp", output.PORT, output.PORT, source=options.group)
     for one in instances:
         zone.add_key(output.key_name(one.name), output.key_secret(one.name))
     # Before any thread starts, so that all inherit it and only sigwait below gets the signal
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    traffic = ""
     with contextlib.ExitStack() as stack:
         with _naming("--listen", options.listen):
             server = stack.enter_context(SandboxServer(zone, *options.listen))
         if options.traffic is not None:
             targets = {one.id: (one.public_ip or "", options.traffic) for one in instances}
-            address = (options.eip, options.traffic)
+            address = (entrance(options.eip), options.traffic)
             with _naming("--traffic", address):
-                stack.enter_context(Traffic(server.holders, address, targets))
+                traffic = str(stack.enter_context(Traffic(server.holders, address, targets)))
         at = "" if server.url == URL else f" --url {server.url}"
-        _print(output.welcome(zone, instances, options.group, server.url, at))
+        _print(output.welcome(zone, instances, options.group, server.url, at, traffic))
         signal.sigwait(STOP_SIGNALS)
 
 
@@ -105,7 +110,9 @@ def _latency(options: argparse.Namespace, client: ControlClient) -> None:
 
 
 def _instance(options: argparse.Namespace, client: ControlClient) -> None:
-    fields = {name: value for name in ("state", "group", "public_ip") if (value := getattr(options, name)) is not None}
+    fields = {
+        name: value for name in ("state", "group", "public_ip", "ipv6") if (value := getattr(options, name)) is not None
+    }
     if options.do == "add" and "group" in fields:
         fields["groups"] = [fields.pop("group")]
     fields["name" if options.do == "add" else "instance"] = options.instance

@@ -68,7 +68,8 @@ def state(zone: Zone, now: float) -> dict[str, Any]:
         "wall": _wall(zone, now),
         "endpoint": zone.endpoint,
         "elastic_ips": [
-            {"id": eip.id, "ip": eip.ip, "holders": sorted(zone.holders(now, eip.id))} for eip in zone.elastic_ips()
+            {"id": eip.id, "ip": eip.ip, "cidr": eip.cidr, "holders": sorted(zone.holders(now, eip.id))}
+            for eip in zone.elastic_ips()
         ],
         "instances": [
             {
@@ -76,6 +77,7 @@ def state(zone: Zone, now: float) -> dict[str, Any]:
                 "name": one.name,
                 "state": one.state,
                 "public_ip": one.public_ip,
+                "ipv6": one.ipv6,
                 "groups": sorted(names[group] for group in one.security_groups),
                 "elastic_ips": sorted(one.elastic_ips),
             }

@@ -19,6 +19,7 @@ from exoip.sandbox.model import (
     SecurityGroup,
     make_id,
     parse_address,
+    parse_elastic_ip,
 )
 from exoip.sandbox.record import Record
 
@@ -105,6 +106,8 @@ class Inventory:
     # Changes that bypass the API
 
     def add_elastic_ip(self, ip: str, description: str = "exoip sandbox") -> ElasticIp:
+        """Create an Elastic IP from an address, or from an IPv6 prefix like 2001:db8:0:1::/96."""
+        ip = parse_elastic_ip(ip)
         eip = ElasticIp(make_id(self.name, "elastic-ip", ip), ip, description)
         return self._elastic_ips.setdefault(eip.id, eip)
 

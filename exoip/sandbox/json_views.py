@@ -27,7 +27,7 @@ def elastic_ip(eip: model.ElasticIp) -> dict[str, Any]:
         "id": eip.id,
         "ip": eip.ip,
         "addressfamily": f"inet{eip.version}",
-        "cidr": f"{eip.ip}/{32 if eip.version == 4 else 96}",
+        "cidr": eip.cidr,
         "description": eip.description,
         "labels": {},
     }

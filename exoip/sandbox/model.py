@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import uuid
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+PREFIX_LENGTH = 96  # of an IPv6 Elastic IP
 INSTANCE_STATES = frozenset(
     ("running", "starting", "stopping", "stopped", "migrating", "destroying", "destroyed", "error", "expunging")
 )
@@ -72,6 +73,23 @@ def parse_address(text: str) -> IPv4Address | IPv6Address:
         raise Invalid(f"{text!r} is not an IP address") from None
 
 
+def parse_elastic_ip(text: str) -> str:
+    """Return the `ip` of an Elastic IP given as an address or as an IPv6 prefix. Raises Invalid.
+
+    The real API lists the first address behind the prefix's own: 2001:db8:0:1::1 for
+    2001:db8:0:1::/96.
+    """
+    if "/" not in text:
+        return str(parse_address(text))
+    try:
+        network = ip_network(text)
+    except ValueError as error:
+        raise Invalid(str(error)) from None
+    if network.version == 4 or network.prefixlen != PREFIX_LENGTH:
+        raise Invalid(f"{text!r} is no Elastic IP: an IPv6 one is a /{PREFIX_LENGTH}, an IPv4 one an address")
+    return str(network[1])
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What a security group allows: traffic from the members of `group` (its id), or from
@@ -94,7 +112,7 @@ class SecurityGroup:
 
 @dataclass(frozen=True, slots=True)
 class ElasticIp:
-    """An Elastic IP.
+    """An Elastic IP. An IPv6 one is a /96 prefix, of which `ip` is one address.
 
     As in the real API it does not name its holders; each instance names its Elastic IPs.
     """
@@ -109,6 +127,16 @@ class ElasticIp:
     @property
     def version(self) -> int:
         return parse_address(self.ip).version
+
+    @property
+    def cidr(self) -> str:
+        """Its addresses, in CIDR notation."""
+        return str(ip_network(f"{self.ip}/{32 if self.version == 4 else PREFIX_LENGTH}", strict=False))
+
+    @property
+    def label(self) -> str:
+        """The address, or the prefix if it is IPv6."""
+        return self.ip if self.version == 4 else self.cidr
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,13 @@ def _add_zone(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--listen", type=_host_port, default=("127.0.0.1", 8080), metavar="HOST:PORT", help="default: 127.0.0.1:8080")
     add("--name", default="ch-gva-2", help="the zone's name (default: %(default)s)")
-    add("--eip", type=_address, default="127.0.0.100", help="the Elastic IP (default: %(default)s)")
+    add(
+        "--eip",
+        type=_elastic_ip,
+        default="127.0.0.100",
+        metavar="ADDRESS|PREFIX/96",
+        help="the Elastic IP (default: %(default)s)",
+    )
     add(
         "--instances",
         type=_instances,
@@ -68,7 +74,12 @@ def _add_zone(command: argparse.ArgumentParser) -> None:
     )
     add("--latency-ms", type=_number, default=0.0, metavar="MS", help="how long a call takes (default: 0)")
     add("--operation-ms", type=_number, default=200.0, metavar="MS", help="how long an operation takes (default: 200)")
-    add("--traffic", type=_port, metavar="PORT", help="forward EIP:PORT to the holder's address, same port")
+    add(
+        "--traffic",
+        type=_port,
+        metavar="PORT",
+        help="forward EIP:PORT (IPv6: of ::1 if this machine has not the prefix) to the holder's address, same port",
+    )
 
 
 def _add_state(command: argparse.ArgumentParser) -> None:
@@ -105,6 +116,7 @@ def _add_instance(command: argparse.ArgumentParser) -> None:
     command.add_argument("--state", help="for state")
     command.add_argument("--group", help="for add, join and leave")
     command.add_argument("--public-ip", help="for add")
+    command.add_argument("--ipv6", metavar="ADDRESS", help="for add")
 
 
 def _add_set(command: argparse.ArgumentParser) -> None:
@@ -116,6 +128,13 @@ def _address(text: str) -> str:
         return str(ip_address(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from None
+
+
+def _elastic_ip(text: str) -> str:
+    try:
+        return model.parse_elastic_ip(text)
+    except model.Invalid as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _port(text: str) -> int:

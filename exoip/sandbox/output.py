@@ -27,20 +27,23 @@ def join_command(zone: Zone, instance: Instance, peers: list[Instance], priority
     """Return the command that joins `instance` to the cluster of `peers`."""
     named = ["-G", group] if group else [word for peer in peers for word in ("-p", f"{peer.public_ip}:{PORT}")]
     return [
-        *("exoip", "-W", "-xi", zone.eip.ip, "-i", instance.id, *named, "-P", str(priority)),
+        *("exoip", "-W", "-xi", zone.eip.label, "-i", instance.id, *named, "-P", str(priority)),
         *("-xk", key_name(instance.name), "-xs", key_secret(instance.name), "-xe", zone.endpoint, "-xz", zone.name),
         *("-l", f"{instance.public_ip}:{PORT}"),
     ]
 
 
-def welcome(zone: Zone, instances: list[Instance], group: str | None, url: str, at: str) -> list[str]:
+def welcome(
+    zone: Zone, instances: list[Instance], group: str | None, url: str, at: str, traffic: str = ""
+) -> list[str]:
     """Return the lines at the start of `zone`: what it serves, and commands to copy.
 
-    `at`: their `--url`, if any.
+    `at`: their `--url`, if any. `traffic`: where the holder's traffic arrives, if any is forwarded.
     """
     lines = [
-        f"zone {zone.name}, API {zone.endpoint}, Elastic IP {zone.eip.ip}",
+        f"zone {zone.name}, API {zone.endpoint}, Elastic IP {zone.eip.label}",
         f"a call takes {zone.latency() * 1000:g} ms, an operation {zone.operation_seconds * 1000:g} ms",
+        *([f"connections to {traffic} reach the holder"] if traffic else []),
         "",
         "To join nodes, run each of these in its own terminal (the lowest -P wins):",
     ]
@@ -62,7 +65,7 @@ def state_lines(state: dict[str, Any]) -> list[str]:
     names = {one["id"]: one["name"] for one in state["instances"]}
     lines = [f"zone {state['name']}, API {state['endpoint']}"]
     for eip in state["elastic_ips"]:
-        lines.append(f"{eip['ip']} held by {_named(eip['holders'], names)}")
+        lines.append(f"{eip['cidr'].removesuffix('/32')} held by {_named(eip['holders'], names)}")
     for one in state["instances"]:
         groups = f", in {' '.join(one['groups'])}" if one["groups"] else ""
         lines.append(f"{one['name']}: {one['id']}, {one['public_ip'] or 'private'}, {one['state']}{groups}")

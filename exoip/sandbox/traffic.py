@@ -29,6 +29,21 @@ DRAIN_SECONDS = 2.0  # for one side to finish after the other
 REFUSED = ""  # the key in `counts` of rejected connections
 
 
+def entrance(ip: str) -> str:
+    """Return the address at which an Elastic IP's traffic arrives on this machine: its own.
+
+    Loopback has a single IPv6 address, so a prefix that this machine does not have enters at ::1.
+    """
+    if ":" not in ip:
+        return ip
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((ip, 0))
+        except OSError:
+            return "::1"
+    return ip
+
+
 class Traffic:
     """Listens on `listen` (port 0: a free one) and forwards to `targets` (instance id -> address)
     of the holders.
@@ -63,7 +78,8 @@ class Traffic:
 
     def start(self) -> None:
         """Listen, and forward connections in threads."""
-        self._listener = socket.create_server(self._listen, backlog=128)
+        family = socket.AF_INET6 if ":" in self._listen[0] else socket.AF_INET
+        self._listener = socket.create_server(self._listen, family=family, backlog=128)
         self._acceptor = threading.Thread(target=self._accept, args=(self._listener,), name="traffic-accept")
         self._acceptor.start()
 
@@ -98,6 +114,10 @@ class Traffic:
             raise RuntimeError("the traffic is not started: start it, or use it as a context")
         host, port = self._listener.getsockname()[:2]
         return host, port
+
+    def __str__(self) -> str:
+        host, port = self.address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
     def counts(self) -> dict[str, int]:

@@ -15,6 +15,8 @@ It behaves as the real one does:
   each at its own time, before anything is read or changed.
 - Attaching an attached EIP succeeds and changes nothing. Detaching one that is not attached is
   rejected as `detach_unattached` says.
+- An IPv6 Elastic IP needs an instance with an IPv6 address; the attach is rejected otherwise. (That
+  the real API rejects it is documented; with which status is not, here it is 409.)
 - A destroyed instance loses its EIPs; a stopped one keeps them.
 
 `call_lifecycle.py` turns calls (method, path, body) into these methods, with latency, faults and
@@ -86,7 +88,12 @@ class Zone(Inventory, CallPolicy):
         return list(self._operations.values())
 
     def attach(self, eip_id: str, instance_id: str, now: float, **plan: Unpack[Plan]) -> Operation:
-        """Start to attach the EIP to the instance. Raises NotFound for an unknown id."""
+        """Start to attach the EIP to the instance.
+
+        Raises NotFound for an unknown id, Conflict for an IPv6 EIP if the instance has no IPv6.
+        """
+        if self.elastic_ip(eip_id).version == 6 and self.instance(instance_id, now).ipv6 is None:
+            raise Conflict(f"instance {instance_id} has no IPv6 address")
         return self._start("attach", eip_id, instance_id, now, plan)
 
     def detach(self, eip_id: str, instance_id: str, now: float, **plan: Unpack[Plan]) -> Operation:

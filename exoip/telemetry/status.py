@@ -72,7 +72,7 @@ def describe_running(
     return {
         "at": time(node.at),
         "daemon": {"version": __version__, "started": round(started, 3), "phase": phase},
-        "eip": topology.eip,
+        "eip": topology.eip_label,
         "zone": topology.zone or None,
         "instance": topology.instance_id,
         "health": {"level": str(level), "reasons": list(reasons)},

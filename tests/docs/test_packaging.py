@@ -53,7 +53,7 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
     names = [path.name.replace("@.", "@x.") for path in tmp_path.iterdir() if path.suffix in (".service", ".slice")]
     for path in tmp_path.iterdir():
         text = re.sub(r"^(Exec\w+=-?)/usr/bin/exoip\b", r"\g<1>/bin/true", path.read_text(), flags=re.MULTILINE)
-        text = re.sub(r"^(Exec\w+=-?)/bin/ip\b", r"\g<1>/bin/true", text, flags=re.MULTILINE)
+        text = re.sub(r"^(Exec\w+=-?)/usr/lib/exoip/exoip-address\b", r"\g<1>/bin/true", text, flags=re.MULTILINE)
         path.write_text(text)
     assert len(names) == 3
     done = analyze("verify", "--man=no", *(str(tmp_path / name) for name in names))

@@ -437,8 +437,9 @@ def test_a_secret_in_a_file_that_everyone_may_read_is_warned_of(conf) -> None:
 
 NUMBERS = ["0", "-1", "-0.0001", "nan", "inf", "-inf", "ten", "1e3", "1_0", "1,5", "5s", "0x10", "\u0661", "9" * 5000]
 BAD = {
-    "address": ["ten", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1.2.3.256", "1.2.3.4/24", "1.2.3.4/", "2001:db8::1",
-                "0.0.0.0", "2001:db8::/96",  # noqa: S104
+    "address": ["ten", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1.2.3.256", "1.2.3.4/24", "1.2.3.4/", "1.2.3.4/032", "::1",
+                "0.0.0.0", "2001:db8::/129", "2001:db8::/", "2001:db8::/x", "2001:db8::1%lo", "fe80::1", "::/96",  # noqa: S104
+                "ff02::1", "::ffff:192.0.2.1", "[2001:db8::1]", "2001:db8::1:80:",
                 "224.0.0.1", "255.255.255.255", "eip.example.org", "1.2.3.4 1.2.3.5", "1.2.3.4:80"],
     "host-priority": ["256", "-1", "ten", "1.5", "nan", "inf", "+5", "1_0", "\u0661", "9" * 5000],
     "bind-address": ["ten", "12345", "localhost:12345", "*:12345", "10.0.0.1:", ":", ":0", ":65536", ":-1", "10.0.0:80",
@@ -617,7 +618,11 @@ def test_no_preempt_is_an_endless_delay() -> None:
         pytest.param("-p 2001:db8::1 -p 2001:db8:0::1", "twice", id="a peer twice, in two notations"),
         pytest.param("-p 10.0.0.2 -p ::ffff:10.0.0.2", "twice", id="a peer twice, once mapped"),
         pytest.param(f"-p {EIP}", "address of its own", id="the Elastic IP as a peer"),
-        pytest.param(f"-p 10.0.0.2 -l {EIP}:12345", "are the same", id="the Elastic IP bound"),
+        pytest.param(f"-p 10.0.0.2 -l {EIP}:12345", "belongs to the Elastic IP", id="the Elastic IP bound"),
+        pytest.param("-xi 2001:db8:0:1::1 -p 2001:db8:0:1::7", "address of its own", id="a peer in the prefix"),
+        pytest.param(
+            "-xi 2001:db8:0:1::/96 -p 2001:db8::7 -l [2001:db8:0:1::7]:9", "belongs to", id="one of the prefix bound"
+        ),
         pytest.param("-p 2001:db8::1 -l 10.0.0.1:12345", "does not reach", id="IPv6 peer, IPv4 bound"),
         pytest.param("-p 10.0.0.2 -l [2001:db8::1]:12345", "does not reach", id="IPv4 peer, IPv6 bound"),
     ],
@@ -627,6 +632,28 @@ def test_addresses_that_do_not_go_together(words: str, needle: str) -> None:
     assert type(error) is UsageError
     assert needle in str(error)
     assert "(command line)" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("2001:DB8:0:1:0::1", "2001:db8:0:1::1"),
+        ("2001:db8:0:1::1/128", "2001:db8:0:1::1"),  # what ifupdown makes of an address without a length
+        ("2001:db8:0:1::", "2001:db8:0:1::"),
+        ("2001:db8:0:1:0::/96", "2001:db8:0:1::/96"),
+        ("2001:db8:0:1::1/96", "2001:db8:0:1::1/96"),
+        ("2001:db8::/64", "2001:db8::/64"),  # discovery rejects it, with the prefixes of the zone
+    ],
+)
+def test_an_ipv6_elastic_ip_is_written_in_one_way(text: str, address: str) -> None:
+    assert parse([*WATCH, "-xi", text], ENV).address == address
+    assert parse(WATCH, ENV | {"IF_ADDRESS": text}).address == address
+
+
+def test_heartbeats_of_either_family_go_with_either_elastic_ip() -> None:
+    for eip in (EIP, "2001:db8:0:1::1"):
+        for peer, bind in (("10.0.0.2", "10.0.0.1:1"), ("2001:db8::2", "[2001:db8::1]:1")):
+            assert parse([*WATCH, "-xi", eip, "-p", peer, "-l", bind], without("IF_EXOSCALE_PEERS")).address == eip
 
 
 def test_two_nodes_on_one_address_differ_by_port() -> None:

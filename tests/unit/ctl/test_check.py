@@ -7,15 +7,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import closing
+from ipaddress import ip_network
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from exoip.ctl import check
-from exoip.ctl.check import OPEN, PROBLEM, WARNING, WELL, Finding, examine
+from exoip.ctl.check import OPEN, PROBLEM, WARNING, WELL, Finding, examine, routes_here
 from exoip.ctl.client import ControlSocket
 from exoip.ctl.permissions import Permission, permissions
 from exoip.exoscale.client import Client
@@ -115,12 +117,43 @@ def test_looking_changes_nothing(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
+    ("prefix", "here"),
+    [
+        ("2001:db8:0:1::/96", True),  # an address of it
+        ("2001:db8:0:2::/96", True),  # the whole of it, by a local route
+        ("2001:db8:0:3::/96", False),  # routed to somewhere else
+        ("fd00::/96", False),
+    ],
+)
+def test_a_prefix_is_here_if_the_kernel_takes_its_traffic_in(tmp_path: Path, prefix: str, here: bool) -> None:
+    """As the kernel writes its routes: the default and rejecting ones are there too."""
+    none, rest = "00000000000000000000000000000000 00", "00000400 00000001 00000000"
+    rows = [
+        f"20010db8000000010000000000000001 80 {none} {none[:32]} {rest} 80200001       lo",
+        f"20010db8000000020000000000000000 60 {none} {none[:32]} {rest} 80000001       lo",
+        f"20010db8000000030000000000000000 60 {none} {none[:32]} {rest} 00000001     eth0",
+        f"{none[:32]} 00 {none} {none[:32]} ffffffff 00000001 00000000 00200200       lo",
+    ]
+    file = tmp_path / "ipv6_route"
+    file.write_text("".join(f"{row}\n" for row in rows))
+    assert routes_here(ip_network(prefix), file) is here
+    assert not routes_here(ip_network(prefix), tmp_path / "no IPv6")
+
+
+def test_this_machine_has_its_loopback_address() -> None:
+    assert routes_here(ip_network("::1/128")) is socket.has_dualstack_ipv6()
+
+
+@pytest.mark.parametrize(
     ("options", "about", "level", "text", "cure"),
     [
         ({"host-priority": "900"}, "file", PROBLEM, "900", ""),
         ({"host-priority": "255"}, "file", WARNING, "runs as 252", ""),
         ({"address": "192.0.2.100", "bind-address": ":12345"}, "address", PROBLEM, "not an address of this host",
          "systemctl enable --now exoip-address@192.0.2.100.service"),
+        ({"address": "2001:db8:0:1::/96"}, "address", PROBLEM, "2001:db8:0:1::/96 is not an address of this host",
+         "systemctl enable --now exoip-address@2001:db8:0:1::-96.service"),
+        ({"address": "2001:db8:0:1::/96"}, "cluster", PROBLEM, "no such Elastic IP", ""),
         ({"exoscale-api-endpoint": "http://127.0.0.1:1/v2"}, "API", PROBLEM, "", "check the network"),
         ({"exoscale-api-secret": "another-secret"}, "key", PROBLEM, "every call is forbidden: ",
          "create a new key with the role in exoip(8), THE KEY'S ROLE"),

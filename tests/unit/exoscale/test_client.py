@@ -85,7 +85,7 @@ class TestWithASimulatedZone:
         a, b, eip = ids
         (web,) = sandbox.zone.security_groups()
         assert client.zones() == (Zone("ch-gva-2", sandbox.endpoint),)
-        assert client.elastic_ips() == (ElasticIp(eip, EIP),)
+        assert client.elastic_ips() == (ElasticIp(eip, EIP, f"{EIP}/32"),)
         assert client.security_groups() == (SecurityGroup(web.id, "web", ()),)
         with sandbox.lock:
             sandbox.zone.let_in("web", "udp", 12345, 12346, source="web")

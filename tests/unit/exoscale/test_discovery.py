@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -15,8 +15,9 @@ from exoip.errors import ApiForbidden, ApiNotFound, ApiUnavailable, ApiUnreachab
 from exoip.exoscale import discovery, models
 from exoip.exoscale.client import Client
 from exoip.exoscale.discovery import client_for, discover, refresh
-from exoip.exoscale.models import SecurityGroup
+from exoip.exoscale.models import ElasticIp, SecurityGroup
 from exoip.exoscale.topology import Member, Topology
+from exoip.sandbox import model
 from exoip.sandbox.faults import Fault, Match
 from exoip.sandbox.model import INSTANCE_STATES
 from exoip.sandbox.server import SandboxServer
@@ -25,6 +26,7 @@ from tests.support.raw_server import Peer, RawServer, answer
 
 KEY, SECRET = "EXOtest", "sEcReT-that-nobody-sees"
 EIP = "198.51.100.50"
+IP_V6, PREFIX = "2001:db8:0:1::1", "2001:db8:0:1::/96"
 UNKNOWN = "99999999-0000-4000-8000-000000000000"
 A, B, C = (f"{letter * 8}-0000-4000-8000-000000000000" for letter in "abc")
 PORT = 12345
@@ -40,7 +42,12 @@ class World:
         for number, name in enumerate("abc", 1):
             self.zone.add_instance(name, public_ip=f"192.0.2.{number}", groups=("web",))
         self.zone.add_instance("d", public_ip="192.0.2.4", ipv6="2001:db8::4")
+        self.zone.add_elastic_ip(PREFIX)
         self.server = SandboxServer(self.zone)
+
+    @property
+    def prefix(self) -> model.ElasticIp:
+        return self.zone.elastic_ips()[-1]
 
     def id(self, name: str) -> str:
         with self.server.lock:
@@ -62,6 +69,18 @@ class World:
 
     def discover(self, *arguments: str, **kwargs: object) -> Topology:
         return discover(self.config(*arguments, **kwargs), files=(), sleep=lambda _: None)
+
+    def discover_v6(
+        self, text: str, listed: Callable[[ElasticIp], ElasticIp] = lambda eip: eip, own: str = "d"
+    ) -> Topology:
+        """Discover the prefix for an instance, with the API's list changed by `listed`."""
+
+        class Changed(Client):
+            def elastic_ips(self, needed: str = "") -> tuple[ElasticIp, ...]:
+                return tuple(map(listed, super().elastic_ips(needed)))
+
+        config = self.config("-xi", text, "-p", "192.0.2.2", "-i", self.id(own), own=False)
+        return discover(config, lambda endpoint: Changed(endpoint, KEY, SECRET), ())
 
     def member(self, name: str, address: str, port: int = PORT) -> Member:
         return Member(self.id(name), address, port, name)
@@ -325,6 +344,42 @@ class TestElasticIp:
             expected = pytest.raises(ConfigError, match="this Elastic IP is in zone de-fra-1, not in zone ch-gva-2")
             with RawServer(front) as server, expected:
                 world.discover("-p", "192.0.2.2", "-xi", "198.51.100.70", "-xe", server.url + "/v2")
+
+    @pytest.mark.parametrize(
+        "text", [IP_V6, "2001:DB8:0:1:0::1", "2001:db8:0:1::", PREFIX, f"{IP_V6}/96", f"{IP_V6}/128"]
+    )
+    @pytest.mark.parametrize("cidr", [True, False])
+    def test_a_prefix_is_meant_by_its_ip_or_its_prefix(self, world, text, cidr):
+        found = world.discover_v6(text, lambda eip: eip if cidr else replace(eip, cidr=""))
+        assert (found.eip, found.eip_label, found.eip_id) == (IP_V6, PREFIX, world.prefix.id)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["2001:db8:0:1::2", "2001:db8:0:1::7/96", "2001:db8:0:1::/64", "2001:db8:0:1::/95", "2001:db8:0:2::/96"],
+    )
+    def test_anything_else_lists_the_prefixes(self, world, text):
+        expected = rf"-xi {text}: no such Elastic IP in zone ch-gva-2 .*; there are: {EIP}, {PREFIX}"
+        with pytest.raises(ConfigError, match=expected):
+            world.discover_v6(text)
+
+    def test_the_api_may_list_any_address_of_the_prefix(self, world):
+        """And the `cidr` with host bits, as nothing forbids."""
+        found = world.discover_v6(PREFIX, lambda eip: models.ElasticIp.from_json(
+            {"id": eip.id, "ip": "2001:db8:0:1::abcd", "cidr": "2001:db8:0:1::abcd/96"}
+        ))  # fmt: skip
+        assert (found.eip, found.eip_label) == ("2001:db8:0:1::abcd", PREFIX)
+
+    @pytest.mark.parametrize("cidr", ["nonsense", "", "2001:db8::/200", None])
+    def test_an_odd_cidr_is_as_good_as_none(self, cidr):
+        eip = models.ElasticIp.from_json({"id": UNKNOWN, "ip": EIP, "cidr": cidr})
+        assert (eip.cidr, eip.label, eip.is_meant_by(EIP)) == ("", EIP, True)
+        assert models.ElasticIp.from_json({"id": UNKNOWN}).label == ""
+
+    def test_an_instance_without_ipv6_is_a_warning(self, world):
+        (warning,) = world.discover_v6(PREFIX, own="a").warnings
+        assert "this instance has no IPv6 address" in warning
+        assert PREFIX in warning
+        assert world.discover_v6(PREFIX).warnings == ()
 
     @pytest.mark.parametrize(
         ("ours", "theirs", "asked"),

@@ -29,6 +29,7 @@ from exoip.sandbox.zone import Zone
 from tests.support.waiting import until
 
 EIP = "198.51.100.50"
+IP_V6, PREFIX = "2001:db8:0:1::1", "2001:db8:0:1::/96"
 POOL = "01234567-89ab-cdef-0123-456789abcdef"
 NOWHERE = "00000000-0000-0000-0000-000000000000"
 
@@ -76,7 +77,7 @@ def operation_of(method: str, path: str) -> str:
 def server() -> Iterator[SandboxServer]:
     """A zone with every kind of instance: public, dual, private, pooled."""
     zone = Zone(eip=EIP, operation_seconds=0.05)
-    zone.add_elastic_ip("2001:db8::")
+    zone.add_elastic_ip(PREFIX)
     zone.add_instance("a", public_ip="127.0.0.11", groups=("web", "db"), labels=(("role", "front"),))
     zone.add_instance("b", public_ip="127.0.0.12", ipv6="2001:db8::12", groups=("web",))
     zone.add_instance("c", private_networks=frozenset({NOWHERE}), state="stopped")
@@ -144,7 +145,7 @@ def test_lists_and_gets(server: SandboxServer, client: Client, checked: list[str
     eips = client.list_elastic_ips()["elastic-ips"]
     assert [(eip["ip"], eip["addressfamily"], eip["cidr"]) for eip in eips] == [
         (EIP, "inet4", f"{EIP}/32"),
-        ("2001:db8::", "inet6", "2001:db8::/96"),
+        (IP_V6, "inet6", PREFIX),
     ]
     assert client.get_elastic_ip(id=eips[0]["id"]) == eips[0]
     instances = {one["name"]: one for one in client.list_instances()["instances"]}
@@ -185,6 +186,17 @@ def test_attach_wait_and_detach(server: SandboxServer, client: Client, checked: 
     assert client.wait(again["id"], max_wait_time=60)["state"] == "success"
     assert client.get_instance(id=a)["elastic-ips"] == []
     assert {"attach-instance-to-elastic-ip", "detach-instance-from-elastic-ip", "get-operation"} <= set(checked)
+
+
+def test_a_prefix_goes_to_an_instance_with_ipv6(server: SandboxServer, client: Client, checked: list[str]) -> None:
+    (prefix,) = [eip for eip in client.list_elastic_ips()["elastic-ips"] if eip["addressfamily"] == "inet6"]
+    with pytest.raises(ExoscaleAPIClientException, match=r"409: .*no IPv6"):
+        client.attach_instance_to_elastic_ip(id=prefix["id"], instance={"id": ident(server, "a")})
+    b = ident(server, "b")
+    client.attach_instance_to_elastic_ip(id=prefix["id"], instance={"id": b})
+    until(lambda: client.get_instance(id=b)["elastic-ips"] == [{"id": prefix["id"]}], "b holds it")
+    assert [one["id"] for one in client.list_instances(ip_address=IP_V6)["instances"]] == [b]
+    assert {"list-elastic-ips", "attach-instance-to-elastic-ip", "get-instance", "list-instances"} <= set(checked)
 
 
 @pytest.mark.parametrize(

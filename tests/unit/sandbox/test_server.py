@@ -4,6 +4,7 @@ end.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
@@ -568,6 +569,37 @@ def test_the_command_serves_a_zone_tells_how_to_join_and_ends_cleanly(
     assert '"kind": "holders"' in told
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_the_command_serves_a_prefix(capsys: pytest.CaptureFixture[str]) -> None:
+    command = sandbox("zone", "--listen", "127.0.0.1:0", "--eip", "2001:db8:0:1::/96", "--traffic", "0")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            lines = list(iter(lambda: process.stdout.readline().rstrip("\n"), "To stop it:   Ctrl-C"))
+            url = next(word for line in lines for word in line.split() if word.startswith("http")).rstrip(",")[:-3]
+            assert lines[0].endswith("Elastic IP 2001:db8:0:1::/96")
+            assert re.fullmatch(r"connections to \[::1\]:\d+ reach the holder", lines[2])
+            assert all("-xi 2001:db8:0:1::/96" in line for line in lines if line.startswith("exoip "))
+            assert (
+                main(["instance", "add", "z", "--public-ip", "127.0.0.23", "--ipv6", "2001:db8::z", "--url", url]) == 1
+            )
+            assert (
+                main(["instance", "add", "z", "--public-ip", "127.0.0.23", "--ipv6", "2001:db8::9", "--url", url]) == 0
+            )
+            assert main(["instance", "attach", "z", "--url", url]) == 0
+            assert main(["state", "--url", url]) == 0
+            with contextlib.closing(ControlClient(url)) as control:
+                state = control.state()
+        finally:
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+    assert {one["name"]: one["ipv6"] for one in state["instances"]} == {
+        "a": "2001:db8::1", "b": "2001:db8::2", "c": "2001:db8::3", "z": "2001:db8::9",
+    }  # fmt: skip
+    assert [(eip["ip"], eip["cidr"]) for eip in state["elastic_ips"]] == [("2001:db8:0:1::1", "2001:db8:0:1::/96")]
+    assert "2001:db8:0:1::/96 held by z" in capsys.readouterr().out
+
+
 def test_peers_are_named_one_by_one_without_a_group() -> None:
     command = sandbox("zone", "--listen", "127.0.0.1:0")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -585,7 +617,7 @@ def test_peers_are_named_one_by_one_without_a_group() -> None:
 @pytest.mark.parametrize(
     "line",
     ["", "dance", "fault fire", "set ip_filter", *(f"zone --{rest}" for rest in (
-        "eip elastic", "listen 8080", "listen 127.0.0.1:99999", "instances a", "instances a=127.0.0.1,a=127.0.0.2",
+        "eip elastic", "eip 2001:db8::/64", "listen 8080", "listen 127.0.0.1:99999", "instances a", "instances a=127.0.0.1,a=127.0.0.2",
         "instances a,b=127.0.0.1", "latency-ms nan", "traffic http",
     ))],
 )  # fmt: skip

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 from exoip.sandbox.server import SandboxServer
-from exoip.sandbox.traffic import REFUSED, Traffic
+from exoip.sandbox.traffic import REFUSED, Traffic, entrance
 from exoip.sandbox.zone import Zone
 from tests.support.waiting import PATIENCE, until
 
@@ -46,6 +46,18 @@ class _Handler(socketserver.StreamRequestHandler):
         while data := self.request.recv(65536):
             self.wfile.write(data)
         self.wfile.write(b"bye")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_a_prefix_that_this_machine_has_not_enters_at_ipv6_loopback() -> None:
+    assert [entrance(ip) for ip in ("127.0.0.100", "203.0.113.9", "::1", "2001:db8:0:1::1")] == [
+        *("127.0.0.100", "203.0.113.9", "::1", "::1")
+    ]
+    with serving("a") as a, Traffic(lambda: ["a"], (entrance("2001:db8:0:1::1"), 0), {"a": a.address}) as traffic:
+        host, port = traffic.address
+        assert str(traffic) == f"[::1]:{port}"
+        with socket.create_connection((host, port), timeout=PATIENCE) as client:
+            assert client.recv(10) == b"a"
 
 
 @contextlib.contextmanager

@@ -179,6 +179,24 @@ def test_the_address_filter_finds_holders_and_owners_unless_it_is_off(zone: Zone
     assert found(EIP) == ["a", "b", "c", "private", "v6"]
 
 
+def test_an_ipv6_elastic_ip_is_a_prefix_for_instances_with_ipv6(zone: Zone) -> None:
+    v6 = zone.add_instance("v6", public_ip="127.0.0.16", ipv6="2001:db8::16").id
+    eip = zone.add_elastic_ip("2001:db8:0:1::/96")
+    assert (eip.ip, eip.cidr, eip.label) == ("2001:db8:0:1::1", "2001:db8:0:1::/96", "2001:db8:0:1::/96")
+    assert (zone.eip.cidr, zone.eip.label) == (f"{EIP}/32", EIP)
+    with pytest.raises(Conflict, match="no IPv6"):
+        zone.attach(eip.id, ident(zone, "a"), 0.0)
+    zone.attach(eip.id, v6, 0.0)
+    assert zone.holders(5.0, eip.id) == {v6}
+    assert [one.name for one in zone.instances(5.0, ip_address="2001:DB8:0:1::1")] == ["v6"]
+
+
+@pytest.mark.parametrize("text", ["2001:db8::/64", "2001:db8::1/96", "2001:db8::/128", "192.0.2.0/24", "x/96", "/96"])
+def test_what_is_no_elastic_ip(text: str) -> None:
+    with pytest.raises(Invalid):
+        Zone(eip=text)
+
+
 def test_one_instance_name_means_one_id_and_only_one(zone: Zone) -> None:
     with pytest.raises(Conflict):
         zone.add_instance("a", public_ip="127.0.0.99")
