@@ -1,6 +1,6 @@
-"""The sender and the receiver: two threads on one blocking UDP socket.
+"""The sender and the receiver: two threads on the UDP sockets of this node.
 
-They wait for nothing but the socket and the node.
+The receiver waits for nothing but its socket, and the sender for nothing but the node.
 
 The receiver also decides when peers expire: at their deadline, unless a datagram still waits in the
 socket. The kernel holds a bounded number of datagrams. After reading that many, the receiver has
@@ -10,11 +10,13 @@ the kernel drops what cannot come from a member (`heartbeat/flood_filter.py`).
 
 from __future__ import annotations
 
+import math
 import select
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from exoip.core.admission import REPORT_INTERVAL
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.errors import WireError
@@ -24,6 +26,8 @@ from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.heartbeat.wire import decode, encode, split
 from exoip.thread import ROUND_TIME, SupervisedThread
+
+RECOVERED_AFTER = 10  # heartbeats in a row that were sent, after which a failure is over
 
 
 @dataclass(slots=True)
@@ -41,18 +45,34 @@ class HeartbeatLink:
     wall: Callable[[], float] = time.time
 
 
+@dataclass(slots=True)
+class _Trouble:
+    """Heartbeats to one peer that cannot be sent.
+
+    `problem`: why, as reported at `reported_at`. `lost`: how many since then. `sent`: how many were
+    sent in a row after the last failure.
+    """
+
+    problem: str = ""
+    reported_at: float = -math.inf
+    lost: int = 0
+    sent: int = 0
+
+
 class Sender(SupervisedThread):
     """Sends this node's heartbeats to all peers, signed once if `auth_policy` have a key.
 
-    A peer that cannot be reached does not delay the others. An event reports when that begins and
-    when it ends. `sent` and `failures` count datagrams.
+    A peer that cannot be reached does not delay the others. Events report the first failure and the
+    recovery, which takes RECOVERED_AFTER heartbeats in a row: at most one a REPORT_INTERVAL for
+    each peer, with the number of heartbeats that were lost. `sent` and `failures` count datagrams.
     """
 
     def __init__(self, link: HeartbeatLink, round_time: float = ROUND_TIME) -> None:
         super().__init__("sender", link.clock, round_time)
         self._link, self._node, self._channel = link, link.node, link.channel
         self._stamp_source = StampSource()
-        self._failing: dict[SocketAddress, str] = {}
+        self._targets: tuple[SocketAddress, ...] = ()
+        self._troubles: dict[SocketAddress, _Trouble] = {}
         self.sent = self.failures = 0
 
     def turn(self) -> None:
@@ -60,27 +80,50 @@ class Sender(SupervisedThread):
         advert = self._node.wait_advert(self._clock, self._round_time)
         if advert is None:
             return
+        if advert.targets != self._targets:
+            self._targets = advert.targets
+            self._channel.keep(self._targets)
+            self._troubles = {peer: one for peer, one in self._troubles.items() if peer in self._targets}
         datagram = self._link.auth_policy.sign(encode(advert.heartbeat), self._stamp_source.next(self._link.wall()))
         for place in advert.targets:
             try:
                 self._channel.send(datagram, *place)
             except OSError as error:
                 self.failures += 1
-                self._report(place, error.strerror or str(error))
+                self._failed(place, _in_words(error))
             else:
                 self.sent += 1
-                if self._failing:
-                    self._report(place, "")
+                if self._troubles:
+                    self._succeeded(place)
 
-    def _report(self, place: SocketAddress, problem: str) -> None:
-        if self._failing.get(place, "") == problem:
+    def _failed(self, place: SocketAddress, problem: str) -> None:
+        trouble = self._troubles.setdefault(place, _Trouble())
+        trouble.lost, trouble.sent = trouble.lost + 1, 0
+        if problem != trouble.problem and self._may_report(trouble):
+            trouble.problem = problem
+            self._report(EventName.SEND_FAILED, place, trouble, problem)
+
+    def _succeeded(self, place: SocketAddress) -> None:
+        if (trouble := self._troubles.get(place)) is None:
             return
-        if problem:
-            self._failing[place] = problem
-            self._link.emit(Event(EventName.SEND_FAILED, self._clock(), "", problem, {"address": str(place)}))
-        else:
-            del self._failing[place]
-            self._link.emit(Event(EventName.SEND_RECOVERED, self._clock(), "", "", {"address": str(place)}))
+        trouble.sent += 1
+        if trouble.sent >= RECOVERED_AFTER and self._may_report(trouble):
+            self._report(EventName.SEND_RECOVERED, place, trouble, "")
+            del self._troubles[place]
+
+    def _may_report(self, trouble: _Trouble) -> bool:
+        return self._clock() - trouble.reported_at >= REPORT_INTERVAL
+
+    def _report(self, name: EventName, place: SocketAddress, trouble: _Trouble, reason: str) -> None:
+        now = self._clock()
+        self._link.emit(Event(name, now, "", reason, {"address": str(place), "count": trouble.lost}))
+        trouble.reported_at, trouble.lost = now, 0
+
+
+def _in_words(error: OSError) -> str:
+    if isinstance(error, BlockingIOError):
+        return "the buffer for it is full, as it is if nobody answers at its address"
+    return error.strerror or str(error)
 
 
 class Receiver(SupervisedThread):
@@ -92,6 +135,8 @@ class Receiver(SupervisedThread):
     def __init__(self, link: HeartbeatLink, round_time: float = ROUND_TIME) -> None:
         super().__init__("receiver", link.clock, round_time)
         self._link, self._node, self._channel = link, link.node, link.channel
+        self._poll = select.poll()  # not select(), which takes no descriptor above 1023
+        self._poll.register(self._channel.socket, select.POLLIN)
         self._flood = FloodDetector()
         self._refused = 0  # datagrams in this turn
         self._filter: tuple[Mapping[str, SocketAddress], AuthPolicy] | None = (
@@ -102,8 +147,7 @@ class Receiver(SupervisedThread):
 
     def turn(self) -> None:
         """Wait for a datagram or a deadline, read what waits, then expire overdue peers."""
-        wait = min(self._node.next_death() - self._clock(), self._round_time)
-        select.select([self._channel.socket], (), (), max(0.0, wait))
+        self._wait(max(0.0, min(self._node.next_death() - self._clock(), self._round_time)))
         started = self._clock()
         for _ in range(self._channel.capacity):
             received = self._channel.receive()
@@ -112,6 +156,12 @@ class Receiver(SupervisedThread):
             self.accept(*received)
         self._node.tick(started)
         self._filter_flood(started)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for a datagram. poll() counts whole milliseconds, and a death is due to the µs."""
+        milliseconds = int(seconds * 1000)
+        if not self._poll.poll(milliseconds) and milliseconds < seconds * 1000 < math.inf:
+            time.sleep(seconds - milliseconds / 1000)
 
     def accept(self, datagram: bytes, address: str) -> None:
         """Hand a heartbeat to the node; of any other datagram the node counts what is wrong."""

@@ -1,20 +1,32 @@
-"""The one UDP socket for heartbeats: plain, blocking, for both address families.
+"""The UDP sockets for heartbeats, for both address families: one hears, one for each peer sends.
 
 The kernel holds a bounded number of datagrams (`capacity`). After reading that many, a receiver has
 read everything that waited when it began, even during a flood.
+
+**A peer that cannot be reached costs the others nothing.** A datagram to a host that does not
+answer ARP waits in the kernel for up to 3 s, and is charged to the send buffer of its socket. Five
+such peers at 0.05 s fill the buffer of one socket. So each peer has a socket of its own (above
+MOST_OUTLETS peers they share), and a send never waits: if the buffer is full, that datagram is
+lost. All of them have the address and port of the one that hears, which firewalls take for one
+flow. They form a group (SO_REUSEPORT, see socket(7)) with a program that gives whatever arrives to
+the first. Cost: a descriptor a peer. The kernel refuses a second daemon on the port as before,
+because the first socket is bound without that option.
 """
 
 from __future__ import annotations
 
 import array
+import contextlib
 import socket
 import struct
+from collections.abc import Collection
 
 from exoip.heartbeat.socket_address import SocketAddress, bind_error
 from exoip.heartbeat.wire import SIGNED_V6
 
 RECEIVE_BUFFER = 1 << 20  # bytes asked of the kernel
 SMALLEST_COST = 256  # bytes of the receive buffer that even an empty datagram takes
+MOST_OUTLETS = 256  # sockets that send; of the 1024 descriptors that a service usually has
 NETWORK_CONTROL = 0xC0  # the DSCP class CS6, as VRRP daemons mark their adverts
 _V4_MAPPED = "::ffff:"
 # Linux; the module `socket` has no names for these.
@@ -22,6 +34,8 @@ _SO_MEMINFO = 55
 _MEMINFO = struct.Struct("9I")  # the last number is the count of dropped datagrams
 _SO_ATTACH_FILTER = 26
 _SO_DETACH_FILTER = 27
+_SO_ATTACH_REUSEPORT_CBPF = 51
+_TO_THE_FIRST = struct.pack("=HBBI", 0x06, 0, 0, 0)  # BPF_RET: the number of the socket in its group
 
 
 class HeartbeatSocket:
@@ -31,28 +45,66 @@ class HeartbeatSocket:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        dual = not host and socket.has_dualstack_ipv6()
-        self._v6 = dual or ":" in host
-        self.socket = socket.socket(socket.AF_INET6 if self._v6 else socket.AF_INET, socket.SOCK_DGRAM)
+        self._dual = not host and socket.has_dualstack_ipv6()
+        self._v6 = self._dual or ":" in host
+        self.socket = self._open()
+        self._peers: dict[tuple[str, int], socket.socket] = {}  # the outlet of each peer
+        self._outlets: dict[socket.socket, int] = {}  # and how many peers use it
         try:
-            if dual:
-                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            if self._v6:
-                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, NETWORK_CONTROL)
-            self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, NETWORK_CONTROL)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             self.socket.bind((host, port))
         except OSError as error:
             self.socket.close()
             raise bind_error("bind-address", SocketAddress(host, port), error) from error
+        self._place = self.socket.getsockname()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # not before: the port is to be ours alone
         room = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self.capacity = room // SMALLEST_COST  # more datagrams than the kernel can hold for us
 
+    def _open(self) -> socket.socket:
+        opened = socket.socket(socket.AF_INET6 if self._v6 else socket.AF_INET, socket.SOCK_DGRAM)
+        if self._dual:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if self._v6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, NETWORK_CONTROL)
+        opened.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, NETWORK_CONTROL)
+        return opened
+
     def send(self, datagram: bytes, address: str, port: int) -> None:
-        """Send to an IP literal. Raises OSError."""
+        """Send to an IP literal, without waiting. Raises OSError."""
+        outlet = self._peers.get((address, port)) or self._outlet_for((address, port))
         if self._v6 and ":" not in address:
             address = _V4_MAPPED + address
-        self.socket.sendto(datagram, (address, port))
+        outlet.sendto(datagram, socket.MSG_DONTWAIT, (address, port))
+
+    def keep(self, peers: Collection[tuple[str, int]]) -> None:
+        """Forget all peers but these; others get their sockets."""
+        for gone in self._peers.keys() - set(peers):
+            self._outlets[self._peers.pop(gone)] -= 1
+
+    def _outlet_for(self, peer: tuple[str, int]) -> socket.socket:
+        """Return the socket for a new peer, or that which hears if there is no other at present."""
+        outlet = min(self._outlets, key=self._outlets.__getitem__, default=None)
+        if outlet is None or (self._outlets[outlet] and len(self._outlets) < MOST_OUTLETS):
+            with contextlib.suppress(OSError):  # no descriptors, or the address is gone for now
+                outlet = self._opened_outlet()
+        if outlet is None:
+            return self.socket
+        self._outlets[outlet] = self._outlets.get(outlet, 0) + 1
+        self._peers[peer] = outlet
+        return outlet
+
+    def _opened_outlet(self) -> socket.socket:
+        outlet = self._open()
+        try:
+            outlet.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            outlet.bind(self._place)
+            if not self._outlets:
+                self._attach(_SO_ATTACH_REUSEPORT_CBPF, _TO_THE_FIRST)
+        except OSError:
+            outlet.close()
+            raise
+        return outlet
 
     def receive(self) -> tuple[bytes, str] | None:
         """Return the first bytes of a waiting datagram and its sender's address, or None.
@@ -72,12 +124,14 @@ class HeartbeatSocket:
             if steps is None:
                 self.socket.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
             else:
-                kept = array.array("B", steps)  # alive until the kernel has copied it
-                filled = struct.pack("@HP", len(steps) // 8, kept.buffer_info()[0])
-                self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filled)
+                self._attach(_SO_ATTACH_FILTER, steps)
         except OSError:
             return False
         return True
+
+    def _attach(self, option: int, steps: bytes) -> None:
+        kept = array.array("B", steps)  # alive until the kernel has copied it
+        self.socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("@HP", len(steps) // 8, kept.buffer_info()[0]))
 
     def dropped(self) -> int:
         """Return how many datagrams the kernel has dropped so far, modulo 2**32."""
@@ -87,5 +141,6 @@ class HeartbeatSocket:
             return 0
 
     def close(self) -> None:
-        """Close the socket."""
-        self.socket.close()
+        """Close the sockets."""
+        for each in (*self._outlets, self.socket):
+            each.close()

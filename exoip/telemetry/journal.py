@@ -25,9 +25,11 @@ use the other fields; so does `exoipctl history`. Shown by tests/simulation/test
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
-from exoip.core.admission import ADDRESS
+from exoip.core.admission import ADDRESS, REPORT_INTERVAL
 from exoip.core.calls import Failure
 from exoip.core.events import Event, EventName, replace_ids
 from exoip.telemetry.messages import CURES, MESSAGES, OTHER_ADDRESS, OTHER_MASTER, PROBLEMS, TRIGGERS
@@ -53,9 +55,23 @@ class Journal:
         unix_time: Callable[[float], float] = float,
     ) -> None:
         self._eip, self._own_id, self._display_name, self._unix_time = eip, own_id, display_name, unix_time
+        self._stalls, self._stall_logged = 0, -math.inf  # since the last one that was logged, and when that was
 
     def log(self, event: Event) -> None:
-        """Write one event. A forbidden call is an error, and logged once though it is retried."""
+        """Write one event.
+
+        A forbidden call is an error, and logged once though it is retried. Stalls are logged once a
+        minute, with their number.
+        """
+        if event.name is EventName.STALLED:
+            self._stalls += 1
+            if event.at - self._stall_logged < REPORT_INTERVAL:
+                return
+            if self._stalls > 1:
+                event = replace(
+                    event, reason=f"{event.reason} ({self._stalls} times in {event.at - self._stall_logged:.0f} s)"
+                )
+            self._stalls, self._stall_logged = 0, event.at
         level = MESSAGES[event.name].level
         if event.details.get("failure") == Failure.FORBIDDEN:
             if event.name is EventName.FAILED:

@@ -83,7 +83,7 @@ _ROWS = (
     Message(EventName.SEND_FAILED, "04da35a22e3142029c61793c0f25b7a2", WARNING,
             "heartbeats to {address} cannot be sent: {reason}"),
     Message(EventName.SEND_RECOVERED, "b1d94c2048f347f6a57003b3c3accff2", INFO,
-            "heartbeats to {address} can be sent again"),
+            "heartbeats to {address} can be sent again; {count} were lost"),
 )
 # fmt: on
 

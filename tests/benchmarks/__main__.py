@@ -28,7 +28,7 @@ from tests.benchmarks.hours import hours
 from tests.benchmarks.moves import failover, hanging, slow_calls
 from tests.benchmarks.noise import NOISE, Noise
 from tests.benchmarks.page import write_page
-from tests.benchmarks.rest import deaths, many, starts, three
+from tests.benchmarks.rest import deaths, many, starts, three, unreachable
 from tests.benchmarks.trouble import equal_starts, outages, restarts
 from tests.support.paths import ROOT
 
@@ -45,6 +45,7 @@ PARTS: dict[str, tuple[Part, Part]] = {  # in full, and --short
     "rest-3": (lambda: three(60), lambda: three(10)),
     "rest-100": (lambda: many(99, 30), lambda: many(99, 10)),
     "rest-1000": (lambda: many(999, 30), lambda: many(999, 10)),
+    "unreachable": (lambda: unreachable(60), lambda: unreachable(10)),
     "equals": (lambda: equal_starts(50), lambda: equal_starts(5)),
     "outage": (lambda: outages(5), lambda: outages(1)),
     "restart": (lambda: restarts(5), lambda: restarts(1)),

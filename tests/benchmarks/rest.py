@@ -11,20 +11,23 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 from exoip.heartbeat.wire import SIZE, Heartbeat, encode
-from tests.benchmarks.cluster import LATENCY, BenchCluster
+from tests.benchmarks.cluster import LATENCY, RATIO, BenchCluster, as_unit
 from tests.benchmarks.figures import Figure, at_most, exactly
 from tests.benchmarks.noise import Busy, Noise
 from tests.support.process import Process
 from tests.support.process_probe import Usage
+from tests.support.segment import Host, Segment
 from tests.support.waiting import PATIENCE
 
 HEADERS = 28  # bytes of IPv4 and UDP
+ETH_P_IP = 0x0800
 HOUR = 3600.0
 BETTER, WORSE = 5, 200
 COMES_TO_REST = 15.0  # seconds: the first verifications are over
@@ -157,6 +160,55 @@ def deaths(seconds: float, *, busy: bool) -> list[Figure]:
                 late.samples += [later - one - cluster.interval for one, later in pairwise(moments)]
             figures += [buried, late]
     return [*figures, noise.figure]
+
+
+def unreachable(seconds: float, dead: int = 100) -> list[Figure]:
+    """Two nodes at 0.05 s on a segment where so many members answer no ARP."""
+    label = f"{dead} dead peers on the segment at 0.05 s"
+    with Segment(dead=dead, interval=0.05, ratio=RATIO) as segment, Noise(label, 0.05) as noise:
+        for node in segment.nodes.values():
+            node.program = [*segment.hosts[node.name].enter, *as_unit(node).program]
+        segment.start()
+        segment.settle("a")
+        a, b = segment.hosts.values()
+        arrivals = Arrivals(b, a.address)
+        time.sleep(seconds)
+        moments = arrivals.stop()
+        buried = exactly(f"{label}: false deaths", "count")
+        buried.samples = [float(len(node.events("peer-dead"))) for node in segment.nodes.values()]
+        buried.must = False
+        late = Figure(f"{label}: heartbeats late by", "ms")
+        late.samples = [later - one - segment.interval for one, later in pairwise(moments)]
+    return [buried, late, noise.figure]
+
+
+class Arrivals:
+    """When packets of UDP from `source` arrive at a host."""
+
+    def __init__(self, host: Host, source: str) -> None:
+        with host.inside():
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
+        self._source, self._moments = socket.inet_aton(source), list[float]()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        self._socket.settimeout(0.2)
+        while not self._stopped:
+            try:
+                packet, (_, _, kind, *_) = self._socket.recvfrom(64)
+            except TimeoutError:
+                continue
+            if kind != socket.PACKET_OUTGOING and packet[9] == socket.IPPROTO_UDP and packet[12:16] == self._source:
+                self._moments.append(time.monotonic())
+
+    def stop(self) -> list[float]:
+        """Return the moments so far."""
+        self._stopped = True
+        self._thread.join()
+        self._socket.close()
+        return self._moments
 
 
 def starts(runs: int) -> list[Figure]:

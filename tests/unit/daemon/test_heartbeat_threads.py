@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.core.peers import ElectionConfig, Role
-from exoip.daemon.heartbeat_threads import HeartbeatLink, Receiver, Sender
+from exoip.daemon.heartbeat_threads import RECOVERED_AFTER, HeartbeatLink, Receiver, Sender
 from exoip.heartbeat.authentication import AuthMode, AuthPolicy
 from exoip.heartbeat.flood_filter import FILTER_TIME, FLOOD_THRESHOLD, bpf_program
 from exoip.heartbeat.socket_address import SocketAddress
@@ -196,6 +197,19 @@ class TestReceiver:
         one = Fixture(channel)
         one.receiver.turn()  # returns after ROUND
 
+    def test_a_descriptor_above_1023_is_no_trouble(self):
+        """As after an exec from a program that keeps many open: select() takes none of them."""
+        spare = [os.dup(0) for _ in range(1100)]
+        try:
+            with contextlib.closing(HeartbeatSocket("127.0.0.1", 0)) as channel, plain_socket() as peer:
+                one = Fixture(channel)
+                peer.sendto(HEARTBEAT, channel.socket.getsockname())
+                one.receiver.turn()
+            assert one.receiver.received == 1
+        finally:
+            for each in spare:
+                os.close(each)
+
 
 class FloodedChannel:
     """A channel that never runs empty: nonsense, and as number `hidden` a heartbeat of the peer."""
@@ -326,6 +340,9 @@ class FailingChannel:
             raise self.failing[address]
         self.sent.append((datagram, address, port))
 
+    def keep(self, peers: object) -> None:
+        self.kept = peers
+
 
 class TestSender:
     def sender(self, channel: Any, addresses: list[str], port: int = 9) -> tuple[Sender, Clock, list[Event]]:
@@ -380,23 +397,42 @@ class TestSender:
             clock.now += 1.0
         assert sender.failures == 12
 
-    def test_it_is_told_when_it_begins_and_when_it_ends(self):
-        """For each peer by itself, and again if the reason changes."""
-        channel = FailingChannel()
-        sender, clock, events = self.sender(channel, ["192.0.2.1", "2001:db8::2"])
-        for v4, v6 in [("", ""), ("", "down"), ("down", "down"), ("down", "denied"), ("", "denied"), ("", "")]:
-            problems = {"192.0.2.1": v4, "2001:db8::2": v6}
-            channel.failing = {address: OSError(1, problem) for address, problem in problems.items() if problem}
+    def beat(self, sender: Sender, clock: Clock, problems: str, times: int = 1) -> None:
+        """Send to each address; `problems` names them by what goes wrong, or "-"."""
+        for _ in range(times):
+            failing = zip(("192.0.2.1", "2001:db8::2"), problems.split(), strict=True)
+            channel: Any = sender._channel
+            channel.failing = {address: OSError(1, problem) for address, problem in failing if problem != "-"}
             sender.turn()
             clock.now += 1.0
+
+    def test_failures_are_reported_when_they_begin_and_end_at_most_once_a_minute(self):
+        """For each peer by itself, another reason too; never that it works while it fails now and then."""
+        sender, clock, events = self.sender(FailingChannel(), ["192.0.2.1", "2001:db8::2"])
+        self.beat(sender, clock, "- -")
+        self.beat(sender, clock, "- down", 2)
+        for _ in range(30):
+            self.beat(sender, clock, "down -")
+            self.beat(sender, clock, "- denied")
+        self.beat(sender, clock, "- -", RECOVERED_AFTER)
         failed, recovered = EventName.SEND_FAILED, EventName.SEND_RECOVERED
-        assert [(event.name, event.at - 1000.0, event.details["address"], event.reason) for event in events] == [
-            (failed, 1.0, "[2001:db8::2]:9", "down"),
-            (failed, 2.0, "192.0.2.1:9", "down"),
-            (failed, 3.0, "[2001:db8::2]:9", "denied"),
-            (recovered, 4.0, "192.0.2.1:9", ""),
-            (recovered, 5.0, "[2001:db8::2]:9", ""),
+        assert [(e.name, e.at - 1000.0, e.details["address"], e.details["count"], e.reason) for e in events] == [
+            (failed, 1.0, "[2001:db8::2]:9", 1, "down"),
+            (failed, 3.0, "192.0.2.1:9", 1, "down"),
+            (failed, 62.0, "[2001:db8::2]:9", 31, "denied"),
+            (recovered, 71.0, "192.0.2.1:9", 29, ""),
         ]
+
+    def test_members_that_left_are_forgotten(self):
+        sender, clock, _ = self.sender(FailingChannel(), [f"192.0.2.{n}" for n in range(9)])
+        sender._channel.failing = {f"192.0.2.{n}": OSError(1, "no") for n in range(9)}
+        sender.turn()
+        assert len(sender._troubles) == 9
+        left = {instance_id("p1"): SocketAddress("192.0.2.1", 9)}
+        sender._node.set_members(left, clock.now)
+        clock.now += 1.0
+        sender.turn()
+        assert {*sender._troubles} == {*left.values()} == {*sender._channel.kept}
 
     @pytest.mark.parametrize("bad", ["255.255.255.255", "::1", "0.0.0.256"])
     def test_real_errors_of_the_kernel(self, channel, bad):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import socket
 from collections.abc import Iterator
 
 import pytest
 
 from exoip.errors import ConfigError
+from exoip.heartbeat import udp
 from exoip.heartbeat.flood_filter import bpf_program
 from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.heartbeat.wire import SIGNED, SIGNED_V6, SIZE, SIZE_V6, Heartbeat, encode
@@ -84,6 +87,61 @@ class TestBothFamilies:
         assert [channel.receive(), channel.receive()] == [(HEARTBEAT, "127.0.0.1"), None]
         channel.close()
         peer.close()
+
+
+class TestSending:
+    """Each peer has a socket of its own; all have one address and port, and one hears."""
+
+    @pytest.fixture
+    def peers(self) -> Iterator[list[socket.socket]]:
+        opened = [plain_socket(f"127.0.0.{number}") for number in range(20, 30)]
+        yield opened
+        for each in opened:
+            each.close()
+
+    @pytest.mark.parametrize("host", ["", "127.0.0.1"])
+    def test_each_hears_from_our_port_and_all_that_they_say_is_heard(self, host, peers):
+        with contextlib.closing(HeartbeatSocket(host, 0)) as channel:
+            for peer in peers:
+                channel.send(HEARTBEAT, *peer.getsockname())
+                assert peer.recvfrom(99)[1][1] == port_of(channel)
+            assert len(channel._outlets) == len(peers)
+            for peer in peers:
+                for _ in range(10):
+                    peer.sendto(HEARTBEAT, ("127.0.0.1", port_of(channel)))
+                    wait_readable(channel)
+                    assert channel.receive() is not None
+                    assert channel.receive() is None
+
+    def test_the_sockets_of_former_peers_are_used_again_and_beyond_a_number_shared(self, channel, peers, monkeypatch):
+        monkeypatch.setattr(udp, "MOST_OUTLETS", 4)
+        places = [peer.getsockname() for peer in peers]
+        for _ in range(3):
+            for place in places[:2]:
+                channel.send(HEARTBEAT, *place)
+            for place in places[2:4]:
+                channel.keep(places[:2])
+                channel.send(HEARTBEAT, *place)
+            assert len(channel._outlets) == 3
+        for place in places:
+            channel.send(HEARTBEAT, *place)
+        assert sorted(channel._outlets.values()) == [2, 2, 3, 3]
+        assert all(peer.recv(99) == HEARTBEAT for peer in peers)
+
+    def test_without_a_descriptor_that_which_hears_sends(self, channel, peers):
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        try:
+            channel.send(HEARTBEAT, *peers[0].getsockname())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert peers[0].recv(99) == HEARTBEAT
+        assert not channel._outlets
+
+    def test_the_port_stays_ours_alone(self, channel, peers):
+        channel.send(HEARTBEAT, *peers[0].getsockname())
+        with pytest.raises(ConfigError, match="is in use"):
+            HeartbeatSocket("127.0.0.1", port_of(channel))
 
 
 class TestReceiving:

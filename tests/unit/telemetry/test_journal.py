@@ -68,7 +68,7 @@ def happened() -> list[tuple[str, Event]]:
     # program.
     hook = {"role": "MASTER", "duration": 0.5, "detail": "exit status 1", "then": "once more"}
     for what, details in (
-        ((EventName.SEND_FAILED, EventName.SEND_RECOVERED), {"address": "192.0.2.1:12345"}),
+        ((EventName.SEND_FAILED, EventName.SEND_RECOVERED), {"address": "192.0.2.1:12345", "count": 3}),
         ((EventName.FLOODED, EventName.FLOOD_OVER), {}),
         ((EventName.CHECK_FAILING, EventName.CHECK_PASSING), {"check": "tcp 127.0.0.1:80"}),
         ((EventName.HOOK_DONE, EventName.HOOK_FAILED), hook),
@@ -172,3 +172,13 @@ def test_a_forbidden_call_is_an_error_logged_once(journal, caplog):
     for name in (EventName.API_DEGRADED, EventName.FAILED, EventName.FAILED):
         journal.log(Event(name, 1.0, OWN, "403", details))
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+def test_stalls_are_logged_once_a_minute_with_their_number(journal, caplog):
+    caplog.set_level(logging.WARNING, "exoip")
+    for at in range(100):
+        journal.log(Event(EventName.STALLED, float(at), OWN, f"paused for {at}.00 s", {"slept": float(at)}))
+    assert [record.getMessage() for record in caplog.records] == [
+        "this node was paused for 0.00 s; listening again before acting",
+        "this node was paused for 60.00 s (60 times in 60 s); listening again before acting",
+    ]

@@ -1,0 +1,39 @@
+"""Real nodes on an Ethernet segment: peers that cannot be reached, sends that fail, addresses that
+come and go.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.segment import PORT, Segment
+
+pytestmark = pytest.mark.slow
+
+BEATS = 140  # for seven seconds; an unanswered ARP holds a datagram for three
+
+
+def test_a_hundred_peers_that_cannot_be_reached_cost_the_live_ones_nothing() -> None:
+    """What is sent to them waits for ARP: more than fits into the send buffer of one socket."""
+    with Segment(dead=100, ratio=20) as segment:
+        segment.start()
+        segment.settle("a")
+        a, b = segment.nodes["a"], segment.nodes["b"]
+        host = segment.hosts["b"]
+        host.count("input", f"ip saddr {a.address} udp dport {PORT}")
+        segment.until(lambda: host.counted("input") >= BEATS, "heartbeats of a arrive")
+        for node in (a, b):
+            assert not node.events("peer-dead", "stalled", "send-failed")
+        assert segment.holders() == {"a"}
+
+
+def test_sends_that_fail_now_and_then_are_reported_once_a_minute() -> None:
+    with Segment(interval=0.05, ratio=40) as segment:
+        segment.start()
+        segment.settle("a")
+        a, host = segment.nodes["a"], segment.hosts["a"]
+        host.count("output", f"udp dport {PORT} numgen random mod 2 0", "drop")
+        segment.until(lambda: host.counted("output") > 40, "heartbeats are lost")
+        (said,) = a.events("send-failed", "send-recovered")
+        assert said["EXOIP_EVENT"] == "send-failed"
+        assert "Operation not permitted" in said["MESSAGE"]
