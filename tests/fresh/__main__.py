@@ -38,6 +38,7 @@ COMMANDS = (
     "script/simulate --seeds 20",
     "script/mutants equal",
     "script/fuzz --seconds 1",
+    "script/test-alerts",
     "script/chaos --faults 4 --seed 1",
     "script/bench --short --only equals",
     "script/test-hosts",
