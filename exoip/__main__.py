@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from exoip.config import host_address
 from exoip.config.parse import Config, Mode, describe, parse
 from exoip.daemon import addons, memory
 from exoip.daemon.daemon import Daemon
@@ -51,7 +52,9 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         sys.stderr.write(f"exoip: {error}\n")
         return _code(error)
     if config.check_config:
-        sys.stdout.write(describe(config) + "\n")
+        eip = config.address
+        about_host = [] if host_address.is_here(eip) else [f"{host_address.missing(eip)}: {host_address.cure(eip)}"]
+        sys.stdout.write(describe(config, *about_host))
         return 0
     writer = open_log(config.verbose, config.log_stdout, environ)
     try:

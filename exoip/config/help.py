@@ -45,8 +45,10 @@ def _row(option: Option) -> list[str]:
     return [head, *("          " + line for line in body)]
 
 
-def describe(config: Config) -> str:
-    """Return what -n prints: each option with its value and source, then the warnings."""
+def describe(config: Config, *more: str) -> str:
+    """Return what -n prints: each option with its value and source, the warnings (`more` are those
+    that a look at the host gave), and the verdict.
+    """
     lines = [f"exoip {__version__}, mode {config.mode}, Elastic IP {config.address}"]
     for name, source in config.sources.items():
         option = BY_NAME.get(name)
@@ -55,7 +57,9 @@ def describe(config: Config) -> str:
             unit = "" if text == "inf" else option.unit
             text = f"{text} {unit}".strip() if text else f"({option.otherwise})"
         lines.append(f"  {name:<22}  {text:<40}  {source}")
-    return "\n".join(lines + [f"warning: {warning}" for warning in config.warnings]) + "\n"
+    warnings = [f"warning: {warning}" for warning in (*config.warnings, *more)]
+    verdict = f"exoip would run{', but see the warnings above' if warnings else ''}"
+    return "\n".join([*lines, "", *warnings, verdict, ""])
 
 
 def _plain(value: object) -> str:

@@ -28,8 +28,10 @@ from exoip.errors import ConfigError, UsageError
 COMMAND_LINE = "command line"
 DEFAULT = "default"
 _LARGEST_FILE = 1 << 20  # bytes; so that -c /dev/zero comes to an end
-_LONGEST_PATH = 4096  # PATH_MAX of Linux
-_OURS = "IF_EXOSCALE_"  # other unknown IF_* variables may be ifupdown's own
+LONGEST_PATH = 4096  # PATH_MAX of Linux
+_OURS = "IF_EXOSCALE_"  # no other program's variables begin so
+_NEARLY = 0.85  # similarity from which another IF_* variable is taken for a misspelt one of ours
+_IFUPDOWN = ("IF_HWADDRESS",)  # of ifupdown's own variables those that are that similar
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,10 @@ def _environment(
                 variables[option.variables[0]], origins[option.name] = text, origin
     known = {variable for option in OPTIONS for variable in option.variables}
     for variable in sorted(set(environ) - known):
-        if variable.startswith(_OURS) and environ[variable] and _is_harmless(variable):
+        ours = variable.startswith(_OURS) or (
+            variable not in _IFUPDOWN and difflib.get_close_matches(variable, known, n=1, cutoff=_NEARLY)
+        )
+        if ours and variable.startswith("IF_") and environ[variable] and _is_harmless(variable):
             found.warnings.append(f"the variable {variable} is unknown and not used{_hint(variable, known)}")
     return variables, origins
 
@@ -200,7 +205,7 @@ def _environment(
 
 def _file_name(path: Path) -> str:
     """Quote the whole name of a file, which a person may want to copy."""
-    return quote(str(path), _LONGEST_PATH)
+    return quote(str(path), LONGEST_PATH)
 
 
 def _read(path: Path, *, optional: bool = False) -> str:
@@ -236,7 +241,7 @@ class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
     """
 
     def __init__(self, path: str, found: Collected) -> None:
-        self.name = f"file {path if path.isprintable() else quote(path, _LONGEST_PATH)}"
+        self.name = f"file {path if path.isprintable() else quote(path, LONGEST_PATH)}"
         self.lines: dict[str, int] = {}  # by option name, where it is first
         self._found = found
 

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 from exoip.config.addresses import Peer, elastic_network
 from exoip.config.options import BY_NAME, OPTIONS, Option
-from exoip.config.sources import DEFAULT, Setting, error_for
+from exoip.config.sources import DEFAULT, LONGEST_PATH, Setting, error_for
+from exoip.config.values import quote
 from exoip.errors import ConfigError
 
 SAFE_DEAD_RATIO = 2  # a smaller one moves the Elastic IP when one heartbeat is lost
@@ -24,19 +25,21 @@ _UNSET = Setting("", DEFAULT)
 
 def check(values: Values, settings: Settings, *, watching: bool) -> None:
     """Raise ConfigError or UsageError if the values cannot work together."""
-    for option in OPTIONS:
-        if option.required and values[option.field] is None:
-            raise ConfigError(f"{_ways(option)} is missing")
+    missing = [_ways(option) for option in OPTIONS if option.required and values[option.field] is None]
     if watching and not values["peers"] and values["peer_group"] is None:
-        ways = f"{_ways(BY_NAME['exoscale-peers'])} or {_ways(BY_NAME['exoscale-peer-group'])}"
-        raise ConfigError(f"-W needs to know its peers: {ways} is missing")
+        missing.append(f"{_ways(BY_NAME['exoscale-peer-group'])} or {_ways(BY_NAME['exoscale-peers'])}")
+    if missing:
+        file = values["config_file"]
+        read = f"{quote(file, LONGEST_PATH)} was read" if file else "no file was read: -c names one"
+        raise ConfigError(f"{', '.join(missing)}: missing; {read}")
     _check_contradictions(values, settings)
     _check_addresses(values, settings)
 
 
 def _ways(option: Option) -> str:
-    credential = f", credential {option.credential}" if option.credential else ""
-    return f"{option.label} ({', '.join(option.variables)}{credential}, or {option.name} in the file)"
+    """Name an option as the file does, and the other ways to set it."""
+    credential = [f"credential {option.credential}"] if option.credential else []
+    return f"{option.name} ({', '.join([f'-{option.short}', *option.variables, *credential])})"
 
 
 def _check_contradictions(values: Values, settings: Settings) -> None:

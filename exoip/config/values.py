@@ -22,6 +22,8 @@ E = TypeVar("E", bound=StrEnum)
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
 _YES = ("yes", "true", "on", "1", "t")  # Go's flags write true and t
 _NO = ("no", "false", "off", "0", "f")
+# What examples write where a value belongs. No real key has three dots in a row, or is a word.
+_PLACEHOLDER = re.compile(r"(?i)(EXO)?[x*.]+|.*\.\.\..*|<.*>|PUT-IT-HERE|CHANGE-?ME|YOUR[_-](API[_-])?(KEY|SECRET)")
 
 
 class Secret:
@@ -163,16 +165,30 @@ def socket_path(text: str) -> str:
     return text
 
 
+def api_key(text: str) -> str:
+    """Read the API key, which becomes part of a header."""
+    if not re.fullmatch("[A-Za-z0-9_.~+/-]{1,255}", text):
+        raise ValueError("must be an API key, like EXO0123456789abcdef01234567")
+    return _filled_in(text)
+
+
+def _filled_in(text: str) -> str:
+    """Return the text, unless it is the placeholder of an example: "EXO...", "<secret>", "xxxx"."""
+    if _PLACEHOLDER.fullmatch(text):
+        raise ValueError("must be replaced: it is the placeholder of an example")
+    return text
+
+
 def api_secret(text: str) -> Secret:
     """Read the API secret."""
     if not re.fullmatch(r"[!-~]{1,1024}", text):
         raise ValueError("must be the API secret alone: printable ASCII, no blank or line break in it")
-    return Secret(text)
+    return Secret(_filled_in(text))
 
 
 def auth_keys(text: str) -> tuple[Secret, ...]:
     """Read one key, or the new and the old one with a comma between."""
-    keys = re.split(r"\s*,\s*", text)
+    keys = [_filled_in(key) for key in re.split(r"\s*,\s*", text)]
     if not all(re.fullmatch(r"[!-+\--~]{16,256}", key) for key in keys):
         raise ValueError(
             "must be a key of 16 to 256 printable ASCII characters, without blank or comma; "
@@ -188,4 +204,3 @@ program = Text("/[^/].{0,1021}[^/]", "the absolute path of a program, like /etc/
 instance_id = Text(UUID_PATTERN.pattern, "an instance's UUID, like 01234567-89ab-cdef-0123-456789abcdef", lower=True)
 zone = Text("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", "a zone's name, like ch-gva-2", lower=True)  # part of a host name
 peer_group = Text(".{1,255}", "the name of a security group: printable, up to 255 characters")
-api_key = Text("[A-Za-z0-9_.~+/-]{1,255}", "an API key, like EXO0123456789abcdef01234567")  # part of a header

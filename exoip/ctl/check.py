@@ -9,17 +9,16 @@ tests/unit/ctl/test_check.py shows.
 from __future__ import annotations
 
 import grp
-import socket
 import stat
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, TextIO
 
-from exoip.config.addresses import elastic_network
+from exoip.config import host_address
 from exoip.config.options import OPTIONS
 from exoip.config.parse import Config, parse
 from exoip.ctl.client import ControlSocket, NoAnswer, Rejected, find_socket, send
@@ -38,8 +37,6 @@ PROBLEM = "problem"
 OPEN = "not checked"
 _LABELS = {WELL: ("ok", GREEN), WARNING: ("warning", YELLOW), PROBLEM: ("FAIL", RED), OPEN: (OPEN, FAINT)}
 GROUP = "exoip"  # the group that the unit's daemon runs as
-IPV6_ROUTES = Path("/proc/net/ipv6_route")  # destination and its length, ..., flags and device; all in hex
-RTF_LOCAL = 0x80000000  # the flag of a route to this host itself, see linux/ipv6_route.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,32 +143,9 @@ def file_access(file: Path, group_name: str = GROUP) -> Iterator[Finding]:
 
 
 def _address(eip: str) -> Finding:
-    if not (routes_here(elastic_network(eip)) if ":" in eip else _can_bind(eip)):
-        text = f"{eip} is not an address of this host, which therefore would not accept its traffic"
-        unit = f"exoip-address@{eip.replace('/', '-')}.service"
-        return Finding(PROBLEM, "address", text, f"systemctl enable --now {unit}")
+    if not host_address.is_here(eip):
+        return Finding(PROBLEM, "address", host_address.missing(eip), host_address.cure(eip))
     return Finding(WELL, "address", f"{eip} is an address of this host")
-
-
-def _can_bind(address: str) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
-        probe.bind((address, 0))
-        return True
-    return False
-
-
-def routes_here(prefix: IPv4Network | IPv6Network, routes: Path = IPV6_ROUTES) -> bool:
-    """Return whether the kernel accepts traffic for an address of the prefix: one on an interface,
-    or a local route.
-    """
-    with suppress(OSError):
-        for line in routes.read_text().splitlines():
-            destination, length, *_, flags, _device = line.split()
-            if int(flags, 16) & RTF_LOCAL and prefix.overlaps(
-                IPv6Network((bytes.fromhex(destination), int(length, 16)))
-            ):
-                return True
-    return False
 
 
 def _api(config: Config, endpoint: str, own_id: str) -> Iterator[Finding]:

@@ -110,6 +110,8 @@ class Daemon:
         """
         attended = not self._systemd.listens and "IFACE" not in self._environ
         backoff = Backoff(random.Random())
+        local = self._config.instance_id and (self._config.zone or self._config.api_endpoint)
+        self._systemd.status(f"waiting for {'' if local else 'the metadata service, then '}the API")
         while True:
             try:
                 topology = self._discover_once(self._config)

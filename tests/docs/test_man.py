@@ -162,7 +162,7 @@ def test_the_example_has_every_option_with_its_default_and_can_be_read(tmp_path:
         config = parse(["-W", "-c", str(file)], {})
         assert config.warnings == ()
         file.write_text(file.read_text().replace("k" * 16, lines["auth-key"]))
-        with pytest.raises(ConfigError, match=r"--auth-key .* must be a key of 16"):
+        with pytest.raises(ConfigError, match=r"--auth-key .* must be replaced: it is the placeholder"):
             parse(["-W", "-c", str(file)], {})
 
 

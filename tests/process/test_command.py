@@ -232,6 +232,18 @@ def test_check_config_prints_values_and_sources_and_the_secret_masked(place: Pla
     assert len(place.zone.record.calls()) == 0, "it asked the API"
 
 
+def test_check_config_ends_with_a_verdict_and_looks_for_the_address_on_the_host(place: Place) -> None:
+    """All of 127.0.0.0/8 is local to a host; what is reserved for documents is not."""
+    lines = exoip("-n", "-W", *place.words()).stdout.splitlines()
+    assert lines[-1] == "exoip would run"
+    elsewhere = exoip("-n", "-W", *place.words(xi="198.51.100.9"))
+    assert elsewhere.returncode == 0
+    warning, verdict = elsewhere.stdout.splitlines()[-2:]
+    assert warning.startswith("warning: 198.51.100.9 is not an address of this host")
+    assert warning.endswith("systemctl enable --now exoip-address@198.51.100.9.service")
+    assert verdict == "exoip would run, but see the warnings above"
+
+
 def test_check_config_of_a_bad_configuration_fails_as_the_run_would(place: Place) -> None:
     assert "256" in refused(2, "-n", "-W", *place.words(P="256"))
 
@@ -252,7 +264,7 @@ def test_log_stdout_logs_there(place: Place) -> None:
 # -- bad options -------------------------------------------------------------------------------------------------------
 
 STRANGER = make_id("another-zone", "instance", "a")
-BOTH = ("--exoscale-peers", "--exoscale-peer-group")
+BOTH = ("exoscale-peers", "--exoscale-peer-group")
 
 
 @pytest.mark.parametrize(

@@ -556,13 +556,56 @@ def test_a_wrong_command_line(argv: list[str], needles: list[str]) -> None:
 def test_what_is_required_is_named_with_every_way_to_give_it(name: str, mode: str) -> None:
     error = refused([mode], without(name))
     (option,) = (each for each in OPTIONS if name in each.variables)
-    for way in (option.label, *option.variables, option.credential or "", "file"):
+    for way in (f"{option.name} (-{option.short}, ", *option.variables, option.credential or "", "no file was read"):
         assert way in str(error)
+
+
+def test_everything_that_is_missing_is_named_at_once_with_the_file_that_was_read(conf) -> None:
+    path = conf("host-priority = 20\n")
+    message = str(refused(["-W", "-c", path], {}))
+    required = [option.name for option in OPTIONS if option.required]
+    for name in (*required, "exoscale-peers", "exoscale-peer-group", f"'{path}' was read"):
+        assert name in message
+
+
+@pytest.mark.parametrize(
+    "text", ["EXO...", "...", "EXOxxxxxxxxxxxx", "xxxxxxxxxxxxxxxxxx", "<secret>", "PUT-IT-HERE", "changeme", "YOUR_API_KEY"]
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["exoscale-api-key", "exoscale-api-secret", "auth-key"])
+def test_the_placeholder_of_an_example_is_rejected(name: str, text: str, conf) -> None:
+    path = conf(f"{name} = {text}\n")
+    message = str(refused(["-W", "-c", path], without(*BY_NAME[name].variables)))
+    assert f"--{name} " in message
+    assert "file" in message
+    assert "must be" in message
+
+
+def test_keys_that_only_look_odd_are_no_placeholders() -> None:
+    for text in ("EXO0123456789abcdef01234567", "exo-key-1", "EXO.x.9"):
+        assert parse(WATCH, ENV | {"IF_EXOSCALE_API_KEY": text}).api_key == text
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [("IF_HOST_PRIORTY", "IF_HOST_PRIORITY"), ("IF_DEAD_RATIOS", "IF_DEAD_RATIO"), ("IF_AUTHKEY", "IF_AUTH_KEY")],
+)
+def test_a_variable_that_is_nearly_an_option_is_warned_of(variable: str, meant: str) -> None:
+    (warning,) = parse(WATCH, ENV | {variable: "5"}).warnings
+    assert variable in warning
+    assert f"did you mean {meant}?" in warning
+
+
+def test_the_variables_of_ifupdown_are_its_own() -> None:
+    own = """ADDRESS NETMASK BROADCAST GATEWAY METRIC MTU POINTOPOINT HWADDRESS SCOPE DAD_ATTEMPTS DAD_INTERVAL PRIVEXT
+    ACCEPT_RA AUTOCONF REQUEST_PREFIX PREFERRED_LIFETIME ENDPOINT LOCAL TTL MODE PROVIDER LEASEHOURS LEASETIME VENDOR
+    CLIENT HOSTNAME DNS_NAMESERVERS DNS_SEARCH BRIDGE_PORTS BRIDGE_STP BRIDGE_FD BRIDGE_MAXWAIT BOND_MODE BOND_SLAVES
+    BOND_MIIMON VLAN_RAW_DEVICE WPA_SSID WPA_PSK"""
+    assert parse(WATCH, {f"IF_{name}": "1" for name in own.split()} | ENV).warnings == ()
 
 
 def test_watching_without_peers_or_group() -> None:
     message = str(refused(WATCH, without("IF_EXOSCALE_PEERS")))
-    for way in ("-p/", "-G/", "IF_EXOSCALE_PEERS", "IF_EXOSCALE_PEER_GROUP"):
+    for way in ("-p, ", "-G, ", "IF_EXOSCALE_PEERS", "IF_EXOSCALE_PEER_GROUP"):
         assert way in message
 
 
@@ -801,7 +844,9 @@ def test_describe_says_each_value_and_its_source(conf) -> None:
     assert config.check_config
     text = describe(config)
     assert text.isascii()
-    rows = dict(line.strip().split(None, 1) for line in text.splitlines()[1:])
+    table, end = text.split("\n\n")
+    assert end == "exoip would run\n"
+    rows = dict(line.strip().split(None, 1) for line in table.splitlines()[1:])
     for name, value, source in [
         ("mode", "watch", "command line"),
         ("address", EIP, "environment IF_ADDRESS"),

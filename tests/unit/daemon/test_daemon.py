@@ -37,6 +37,7 @@ def test_a_unit_waits_and_says_for_what(monkeypatch, tmp_path):
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         made = daemon({})
         assert made._discover() is TOPOLOGY
+        assert systemd.recv(1000) == b"STATUS=waiting for the metadata service, then the API"
         assert systemd.recv(1000) == b"STATUS=waiting for the metadata service: nobody there"
         made._systemd.close()
 
