@@ -1,4 +1,4 @@
-"""Two Elastic IPs on the same hosts: a daemon for each, with a port of its own."""
+"""Two Elastic IPs on the same hosts, one of each family: a daemon for each, with a port of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Hosts:
         self.cluster, self.folder = cluster, folder
         self.mail: dict[str, Process] = {}
         with cluster.server.lock:
-            self.address = cluster.zone.add_elastic_ip(f"{cluster.net}.101")
+            self.address = cluster.zone.add_elastic_ip("2001:db8:0:1::/96")
         for name, priority in (("n1", 20), ("n2", 10)):
             node = cluster[name]
             words = self.changed(
@@ -77,13 +77,18 @@ def start(hosts: Hosts) -> None:
 def test_each_is_served_by_itself_and_each_can_be_drained_by_itself(hosts: Hosts) -> None:
     start(hosts)
     ctl = Ctl(hosts.folder)
-    shown = ctl.json()["instances"]
-    assert [(one["name"], one["status"]["eip"], one["status"]["role"]) for one in shown] == [
+    wanted = [
         ("n1-eip", hosts.cluster.eip, "master"),
-        ("n1-mail", hosts.address.ip, "backup"),
+        ("n1-mail", hosts.address.cidr, "backup"),
         ("n2-eip", hosts.cluster.eip, "backup"),
-        ("n2-mail", hosts.address.ip, "master"),
+        ("n2-mail", hosts.address.cidr, "master"),
     ]
+
+    def shown() -> list[tuple[str, str, str]]:
+        found = [(one["name"], one["status"]) for one in ctl.json()["instances"]]
+        return [(name, status["eip"], status["role"]) for name, status in found]
+
+    until(lambda: shown() == wanted, "every daemon shows its own", why=lambda: str(shown()))
     ctl("drain", "n1-eip")
     hosts.settle("n2", "n2")
     ctl("wait", "n1-eip", "--holds", "no")

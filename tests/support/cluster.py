@@ -78,6 +78,7 @@ class Cluster:
     folder              if given, every node has a runtime and a state directory in it, as from the
                         unit: run/NAME and lib/NAME
     observed            False: the observer is no member of the group and hears nothing
+    eip                 the Elastic IP, if not .100: an IPv6 prefix
     """
 
     def __init__(
@@ -95,10 +96,11 @@ class Cluster:
         tell: Callable[[str], object] = print,
         folder: Path | None = None,
         observed: bool = True,
+        eip: str = "",
     ) -> None:
         self.interval, self.ratio, self._tell = interval, ratio, tell
         self.net = free_net()
-        self.eip = f"{self.net}.100"
+        self.eip = eip or f"{self.net}.100"
         self.observer = Observer(f"{self.net}.1")
         self.port = self.observer.port
         self.zone = Zone(eip=self.eip, operation_seconds=operation)
@@ -121,7 +123,8 @@ class Cluster:
 
     def _instance(self, name: str, host: int, *, member: bool = True) -> Instance:
         self.zone.add_key(f"EXO{name}", f"secret-of-{name}-{random.getrandbits(128):032x}")
-        return self.zone.add_instance(name, public_ip=f"{self.net}.{host}", groups=(GROUP,) if member else ())
+        groups = (GROUP,) if member else ()
+        return self.zone.add_instance(name, public_ip=f"{self.net}.{host}", ipv6=f"2001:db8::{host}", groups=groups)
 
     def _members(self, members: Members, instances: Sequence[Instance]) -> list[str]:
         if members == "group":

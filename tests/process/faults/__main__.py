@@ -18,6 +18,7 @@ from tests.process.faults.chaos import INTERVAL, RATIO, Report, Run
 from tests.support.partition import PartitionError
 from tests.support.paths import ROOT
 
+PREFIX = "2001:db8:0:1::/96"  # the Elastic IP of --ipv6
 CAN_NOT = 3  # the exit code where a fault that was asked for can not be had here
 
 
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--ratio", type=float, default=RATIO, help=f"dead ratio ({RATIO:g})")
     parser.add_argument("--no-cuts", action="store_true", help="no cut of the network, so no namespace either")
+    parser.add_argument("--ipv6", action="store_true", help="keep an IPv6 prefix")
     parser.add_argument("--log", type=Path, help="write all that happened to this file, whatever comes of it")
     options = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
@@ -96,7 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = plan.in_turn(options.in_turn, dead_time, nodes=options.nodes)
     else:
         chosen = plan.by_chance(seed, options.faults, dead_time, nodes=options.nodes, cuts=may_cut)
-    return _run(Run(chosen, interval=options.interval, ratio=options.ratio, tell=_tell), options.log, words, may_cut)
+    run = Run(chosen, interval=options.interval, ratio=options.ratio, tell=_tell, eip=PREFIX if options.ipv6 else "")
+    return _run(run, options.log, words, may_cut)
 
 
 def _tell(text: str) -> None:

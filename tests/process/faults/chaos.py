@@ -87,10 +87,11 @@ class Run:
         tell: Callable[[str], object] = print,
         program: Sequence[str] = (),
         limit: float = LIMIT,
+        eip: str = "",
     ) -> None:
         self.plan, self.report = plan, Report(plan)
         self._interval, self._ratio, self._tell = interval, ratio, tell
-        self._program, self._limit = list(program), limit
+        self._program, self._limit, self._eip = list(program), limit, eip
         self._agenda: list[tuple[float, int, Undo]] = []
         self._order = itertools.count()
         self._lasting: list[Undo] = []  # of faults that last until the next spell
@@ -108,6 +109,7 @@ class Run:
         self._cluster = cluster = Cluster(
             len(self.plan.priorities), interval=self._interval, ratio=self._ratio, latency=LATENCY, operation=OPERATION,
             options=(*OPTIONS, f"--flap-damping={'yes' if self.plan.damping else 'no'}"), tell=lambda _: None,
+            eip=self._eip,
         )  # fmt: skip
         self._actions = Actions(cluster, self._probes, LATENCY)
         self._by_address = {node.address: name for name, node in cluster.nodes.items()}
