@@ -100,7 +100,7 @@ class Host:
         self.inbox.clear()
         self.node = Node(
             self.config,
-            EIP,
+            self.world.eip,
             self.world.members(self),
             self.now,
             emit=lambda event: self.world.told(self, event),

@@ -13,7 +13,7 @@ from exoip.heartbeat.wire import Heartbeat, decode, encode
 from exoip.sandbox.model import INSTANCE_STATES
 from tests.simulation.expectations import Expectations
 from tests.simulation.words import CommandError, mode, seconds, share, terms
-from tests.simulation.world import EIP, instance_id
+from tests.simulation.world import instance_id
 
 SLOWEST = 1.5  # seconds that a call of an able node takes at most
 _KINDS = ("all", "attach", "detach", "poll", "read", "holders", "refresh")
@@ -191,7 +191,7 @@ class Commands(Expectations):
     def do_forge(self, source: str, link: str, identity: str, priority: str) -> None:
         """`forge from=x to=a as=b prio=1`: one heartbeat in b's name reaches a from x's address."""
         sender, target, name, number = (word.partition("=")[2] for word in (source, link, identity, priority))
-        heartbeat = decode(encode(Heartbeat(int(number), EIP, instance_id(name))))
+        heartbeat = decode(encode(Heartbeat(int(number), self.world.eip, instance_id(name))))
         for host in self.hosts(target):
             self.world.note(f"{sender} sends to {target} in the name of {name}, priority {number}")
             host.run(lambda host=host: host.node.heard(heartbeat, f"host-{sender}", host.now), packet=True)
@@ -245,6 +245,10 @@ class Commands(Expectations):
     def do_seed(self, number: str) -> None:
         """Draw what is random by another seed; before the first node."""
         self.world.reseed(int(number))
+
+    def do_eip(self, eip: str) -> None:
+        """`eip 2001:db8:0:1::/96`: keep this one, an address or a prefix; before the first node."""
+        self.world.use(eip)
 
     def do_verify(self, time: str) -> None:
         """`verify 10s`: the verify interval of daemons started from now on."""

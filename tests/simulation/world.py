@@ -44,8 +44,7 @@ class World:
         self.seed = seed
         self.rng = random.Random(seed)
         self.now = 0.0
-        self.zone = Zone("sim", EIP)
-        self.eip_id = self.zone.elastic_ips()[0].id
+        self.use(EIP)
         self.hosts: dict[str, Host] = {}
         self.by_id: dict[str, Host] = {}
         self.cut: set[tuple[str, str]] = set()  # (from, to), by name
@@ -68,6 +67,11 @@ class World:
         ] = []  # told of each call; one that says True swallows it
         self.unknown: set[tuple[str, str]] = set()  # (whose list of the group lacks, whom), by name
         self.gone: set[str] = set()  # hosts that are in nobody's group any more
+
+    def use(self, eip: str) -> None:
+        """Have this Elastic IP, an address or an IPv6 prefix; before the first host."""
+        self.zone = Zone("sim", eip)
+        self.eip, self.eip_id = self.zone.eip.ip, self.zone.eip.id
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -115,7 +119,7 @@ class World:
     def add(self, name: str, priority: int = 10, *, start: bool = False, **config: float) -> Host:
         host = Host(self, name, priority, **config)
         self.hosts[name] = self.by_id[host.id] = host
-        self.zone.add_instance(name, id=host.id, now=self.now)
+        self.zone.add_instance(name, id=host.id, ipv6=f"2001:db8::{len(self.hosts)}", now=self.now)
         if start:
             host.start()
         return host
