@@ -17,7 +17,7 @@ PROOF = re.compile(r"`((?:\w+/)*test_\w+\.py)(?:::(test_\w+))?`")
 
 def claims() -> dict[str, str]:
     """The rows of the tables of claims: the claim, and the cell that names what shows it."""
-    part = PAGE.read_text().split("\n## What is held, against whom\n", 1)[1].split("\n## ", 1)[0]
+    part = PAGE.read_text().split("\n## What it withstands\n", 1)[1].split("\n## ", 1)[0]
     rows = re.findall(r"^\| (.+?) \| (.+?) \|$", part, re.MULTILINE)
     return {claim: shown for claim, shown in rows if claim not in ("claim", "---")}
 
