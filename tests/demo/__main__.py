@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.demo import report
-from tests.demo.cluster import EIP, Cluster
+from tests.demo.cluster import EIP, PREFIX, Cluster
 from tests.demo.display import Display
 from tests.demo.instance import InstanceError
 from tests.demo.runner import Failed
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # so that everything is cleaned up then too
     try:
-        return _run(options.keep_logs, Display(sys.stdout))
+        return _run(PREFIX if options.ipv6 else EIP, options.keep_logs, Display(sys.stdout))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # our reader left; let the exit flush in peace
         return 1
@@ -44,13 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _run(logs: Path | None, display: Display) -> int:
+def _run(eip: str, logs: Path | None, display: Display) -> int:
     timing, started = Timing(), time.monotonic()
-    with Cluster(timing) as cluster:
+    with Cluster(timing, eip) as cluster:
         scenario = Scenario(cluster, display)
         display.block = cluster.lines
+        entered = f"; its traffic enters at {cluster.traffic}" if eip == PREFIX else ""
         display.say(
-            f"{EIP} stands for the Elastic IP. Heartbeats every {timing.interval:g} s, dead after "
+            f"{eip} stands for the Elastic IP{entered}. Heartbeats every {timing.interval:g} s, dead after "
             f"{timing.dead_time:g} s without one; a call to the API takes {timing.call * 1000:g} ms, an operation "
             f"{timing.operation * 1000:g} ms. Flap damping is off: it would prevent moving the address so often."
         )
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Three real nodes keep an address alive through all kinds of failures, in under a minute.",
         epilog="Exit code 0: the address was always where it belongs; 1: it was not.",
     )
+    parser.add_argument("--ipv6", action="store_true", help="keep an IPv6 prefix alive instead of an IPv4 address")
     parser.add_argument("--keep-logs", metavar="DIR", type=Path, help="write the nodes' logs to this directory")
     return parser
 

@@ -15,7 +15,7 @@ from typing import Self
 
 from exoip.sandbox.record import Entry
 from exoip.sandbox.server import SandboxServer
-from exoip.sandbox.traffic import Traffic
+from exoip.sandbox.traffic import Traffic, entrance
 from exoip.sandbox.zone import COMMANDS, Zone
 from tests.demo.client import Change, Client
 from tests.demo.events import happened_at, in_timeline
@@ -24,7 +24,7 @@ from tests.demo.timing import Timing
 from tests.demo.verdict import History
 from tests.support.node_state import Entry as NodeEntry
 
-EIP = "127.0.0.100"
+EIP, PREFIX = "127.0.0.100", "2001:db8:0:1::/96"
 ADDRESSES = ("127.0.0.11", "127.0.0.12", "127.0.0.13")
 GROUP = "demo"
 PORTS = range(10000, 32000)  # below the ephemeral ones, so that no other process takes a dead node's
@@ -32,20 +32,20 @@ _VERBS = {command: action for action, command in COMMANDS.items()}
 
 
 class Cluster:
-    """Three instances; the first has the best priority.
+    """Three instances; the first has the best priority. `eip`: an address or an IPv6 prefix.
 
     Leaving the context ends all processes and threads.
     """
 
-    def __init__(self, timing: Timing) -> None:
-        self.timing = timing
-        self.zone = Zone("demo-1", EIP, operation_seconds=timing.operation)
+    def __init__(self, timing: Timing, eip: str = EIP) -> None:
+        self.timing, self.eip = timing, eip
+        self.zone = Zone("demo-1", eip, operation_seconds=timing.operation)
         self.zone.set_latency(timing.call)
         self.server = SandboxServer(self.zone)
         self.port = _free_port()
         self.started = time.monotonic()
         self._targets: dict[str, tuple[str, int]] = {}
-        self.traffic = Traffic(self.server.holders, (EIP, 0), self._targets)
+        self.traffic = Traffic(self.server.holders, (entrance(self.zone.eip.ip), 0), self._targets)
         self.instances: list[Instance] = []
         self.entries_of: dict[str, list[NodeEntry]] = {}  # the journal entries of each node, by its name
         self._read = 0  # entries of the zone's record
@@ -58,8 +58,8 @@ class Cluster:
             stack.enter_context(self.server)
             stack.enter_context(self.traffic)
             self.client = stack.enter_context(Client(self.traffic.address))
-            for number, address in enumerate(ADDRESSES, start=1):
-                instance = self._instance(f"node-{number}", address, 10 * number)
+            for number in range(1, 1 + len(ADDRESSES)):
+                instance = self._instance(number)
                 self.instances.append(instance)
                 self.entries_of[instance.name] = []
                 stack.callback(instance.close)
@@ -71,13 +71,16 @@ class Cluster:
     ) -> None:
         self._stack.close()
 
-    def _instance(self, name: str, address: str, priority: int) -> Instance:
-        made = self.zone.add_instance(name, self.server.now(), public_ip=address, groups=(GROUP,))
+    def _instance(self, number: int) -> Instance:
+        name, address, priority = f"node-{number}", ADDRESSES[number - 1], 10 * number
+        made = self.zone.add_instance(
+            name, self.server.now(), public_ip=address, ipv6=f"2001:db8::{number}", groups=(GROUP,)
+        )
         secret = f"secret-of-{name}"
         self.zone.add_key(name, secret)
         timing = self.timing
         words = [
-            *("-W", "-xi", EIP, "-i", made.id, "-G", GROUP, "-P", str(priority), "-l", f"{address}:{self.port}"),
+            *("-W", "-xi", self.eip, "-i", made.id, "-G", GROUP, "-P", str(priority), "-l", f"{address}:{self.port}"),
             *("-t", f"{timing.interval:g}", "-r", f"{timing.ratio:g}", "-xe", self.server.endpoint, "-xz", "demo-1"),
             "--flap-damping=no",  # it exists to prevent so many moves in a minute
         ]
@@ -127,7 +130,7 @@ class Cluster:
         ]
         requests = self.client.requests
         last = requests[-1].answer or "no answer" if requests else "-"
-        return [*lines, f"  {EIP}: {len(requests)} requests, {self.client.lost()} lost, the last one: {last}"]
+        return [*lines, f"  {self.eip}: {len(requests)} requests, {self.client.lost()} lost, the last one: {last}"]
 
     # What happens
 
@@ -155,7 +158,7 @@ class Cluster:
         """Return a sentence about an entry of the zone's record, "" if it does not matter here."""
         names = self.names
         if entry.kind == "holders":
-            return f"{EIP} is on {' and '.join(sorted(names[one] for one in entry.holders)) or 'no node'}"
+            return f"{self.eip} is on {' and '.join(sorted(names[one] for one in entry.holders)) or 'no node'}"
         verb = _VERBS.get(entry.operation)
         if verb is None or entry.kind not in ("call", "answer"):
             return ""

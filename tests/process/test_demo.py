@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.demo.cluster import EIP, PREFIX
 from tests.demo.report import HEADINGS
 from tests.support.paths import ROOT
 from tests.support.process import environment
@@ -28,11 +29,13 @@ ACTS = [
 CUT = ["node-1 cut off", "network healed"]  # only for root, with nftables
 
 
-def test_in_a_pipe_from_start_to_end(tmp_path: Path) -> None:
-    command = [*COMMAND, "--keep-logs", str(tmp_path)]
+@pytest.mark.parametrize(("option", "eip"), [((), EIP), (("--ipv6",), PREFIX)], ids=["IPv4", "IPv6"])
+def test_in_a_pipe_from_start_to_end(tmp_path: Path, option: tuple[str, ...], eip: str) -> None:
+    command = [*COMMAND, *option, "--keep-logs", str(tmp_path)]
     done = subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=4 * PATIENCE)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "\x1b" not in done.stdout
+    assert all(f"{eip} is on node-{number}" in done.stdout for number in (1, 2))
     head, _, *lines = done.stdout[done.stdout.index("event  ") :].splitlines()
     assert re.split(r"  +", head) == list(HEADINGS)
     rows = [re.split(r"  +", line)[0] for line in lines]
