@@ -163,3 +163,30 @@ def test_the_maintainer_scripts_leave_a_host_without_systemd_alone(script: str) 
 def test_every_lintian_override_is_explained() -> None:
     for path in (DEBIAN / "exoip.lintian-overrides", DEBIAN / "source" / "lintian-overrides"):
         assert path.read_text().startswith("# "), path
+
+
+@pytest.mark.parametrize(
+    ("eip", "address", "route"),
+    [
+        ("198.51.100.50", "198.51.100.50/32", ""),
+        ("198.51.100.50/32", "198.51.100.50/32", ""),
+        ("2001:db8:0:1::/96", "2001:db8:0:1::1/128", "2001:db8:0:1::/96"),
+        ("2001:db8:0:1::", "2001:db8:0:1::1/128", "2001:db8:0:1::/96"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::1/128", "2001:db8:0:1::1/96"),  # the kernel cuts it to the prefix
+        ("2001:db8:0:1::1/96", "2001:db8:0:1::1/128", "2001:db8:0:1::1/96"),
+        ("2001:db8::1:0:0/96", "2001:db8::1:0:1/128", "2001:db8::1:0:0/96"),
+    ],
+)
+@pytest.mark.parametrize("do", ["replace", "delete"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_loopback_interface_gets_what_is_meant(
+    tmp_path: Path, eip: str, address: str, route: str, do: str, fails: bool
+) -> None:
+    """And loses all of it, even if a part of it is not there."""
+    (tmp_path / "ip").write_text(f'#!/bin/sh\necho "$*"\nexit {int(fails)}\n')
+    (tmp_path / "ip").chmod(0o755)
+    done = subprocess.run(
+        [str(SYSTEMD / "exoip-address"), do, eip], env={"PATH": f"{tmp_path}:/bin"}, capture_output=True, text=True
+    )
+    wanted = [f"address {do} {address} dev lo"] + [f"-6 route {do} local {route} dev lo"] * bool(route)
+    assert (done.stdout.splitlines(), done.returncode) == (wanted, int(fails))
