@@ -1,9 +1,9 @@
 """The command `check`: examine all that a daemon needs, one thing at a time, and say how to fix
 what is wrong.
 
-It reads the configuration file, queries the metadata service and the API with the file's key, and
-asks the running daemon about its peers. It changes nothing, as `test_looking_changes_nothing` in
-tests/unit/ctl/test_check.py shows.
+It reads the configuration file, or the environment if there is none, queries the metadata service
+and the API with the key in it, and asks the running daemon about its peers. It changes nothing, as
+`test_looking_changes_nothing` in tests/unit/ctl/test_check.py shows.
 """
 
 from __future__ import annotations
@@ -11,55 +11,39 @@ from __future__ import annotations
 import grp
 import stat
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
-from ipaddress import ip_address, ip_network
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
 from exoip.config import host_address
 from exoip.config.options import OPTIONS
 from exoip.config.parse import Config, parse
-from exoip.ctl.client import ControlSocket, NoAnswer, Rejected, find_socket, send
+from exoip.ctl import reachability
+from exoip.ctl.client import ControlSocket, NoAnswer, Rejected, find_socket, list_sockets, send
+from exoip.ctl.findings import OPEN, PROBLEM, WARNING, WELL, Finding
 from exoip.ctl.permissions import Permission, permissions
-from exoip.ctl.status import peer_label
 from exoip.ctl.terminal import CODES, CRITICAL, DEGRADED, FAINT, GREEN, HEALTHY, RED, YELLOW, as_json, style_for
 from exoip.errors import ApiError, ConfigError
 from exoip.exoscale import discovery
 from exoip.exoscale.client import Client
-from exoip.exoscale.models import SecurityGroup, printable
-from exoip.exoscale.topology import Topology
+from exoip.exoscale.models import printable
 
-WELL = "well"  # the levels of findings, as JSON names them
-WARNING = "warning"
-PROBLEM = "problem"
-OPEN = "not checked"
 _LABELS = {WELL: ("ok", GREEN), WARNING: ("warning", YELLOW), PROBLEM: ("FAIL", RED), OPEN: (OPEN, FAINT)}
+_PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+FILES = Path("/etc/exoip")
 GROUP = "exoip"  # the group that the unit's daemon runs as
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of examining one thing.
-
-    `cure`: how to fix it, "" if nothing is wrong or the text says it.
-    """
-
-    level: str
-    about: str
-    text: str
-    cure: str = ""
 
 
 def show(options: Namespace, environ: Mapping[str, str], out: TextIO) -> int:
     """Show the findings about one daemon, each as soon as it is known; return the code of the
-    worst.
+    worst. Raises NoAnswer if there is nothing of that name.
     """
     daemon = find_socket(options.name, options.runtime_dir)
-    file = Path(options.config or f"/etc/exoip/{daemon.name}.conf")
+    file = _file(options.config, daemon, environ)
     style, found = style_for(out, environ), list[Finding]()
-    for finding in examine(daemon, file, Path(options.credentials_dir)):
+    for finding in examine(daemon, file, Path(options.credentials_dir), environ):
         found.append(finding)
         if not options.json:
             label, color = _LABELS[finding.level]
@@ -73,19 +57,43 @@ def show(options: Namespace, environ: Mapping[str, str], out: TextIO) -> int:
     return CODES[level]
 
 
-def examine(daemon: ControlSocket, file: Path, credentials: Path) -> Iterator[Finding]:
+def _file(given: str | None, daemon: ControlSocket, environ: Mapping[str, str]) -> Path | None:
+    """Return the file to examine, None if the configuration is in the environment only."""
+    file = Path(given or FILES / f"{daemon.name}.conf")
+    if given or file.exists():
+        return file
+    if any(environ.get(variable) for option in OPTIONS for variable in option.variables):
+        return None
+    if daemon.path.exists():
+        raise NoAnswer(
+            f"{daemon.name} runs without {file}: name its file with --config, or run this with its environment"
+        )
+    running = {one.name for one in list_sockets(str(daemon.path.parent.parent))}
+    names = sorted(running | {path.stem for path in FILES.glob("*.conf")})
+    raise NoAnswer(
+        f"there is no {file}, and no daemon called {daemon.name} runs here; "
+        + (f"there are: {', '.join(names)}" if names else f"{FILES} has no *.conf")
+    )
+
+
+def examine(
+    daemon: ControlSocket, file: Path | None, credentials: Path, environ: Mapping[str, str]
+) -> Iterator[Finding]:
     """Yield the findings about a daemon. `credentials`: the directory with the unit's credentials.
 
-    What depends on something that is broken is left out.
+    Without a file, `environ` is the configuration. What depends on something that is broken is left
+    out.
     """
+    words, variables = (["-W"], environ) if file is None else (["-W", "-c", str(file)], {})
+    where = "the environment" if file is None else str(file)
     try:
-        config = parse(["-W", "-c", str(file)], _credentials(daemon.name, credentials))
+        config = parse(words, {**variables, **_credentials(daemon.name, credentials)})
     except ConfigError as error:
         yield Finding(PROBLEM, "file", str(error))
         return
-    yield Finding(WELL, "file", f"{file} is valid, for {config.address}")
+    yield Finding(WELL, "file", f"{where} is valid, for {config.address}")
     yield from (Finding(WARNING, "file", warning) for warning in config.warnings)
-    yield from file_access(file)
+    yield from file_access(file) if file is not None else ()
     yield _address(config.address)
     own_id, endpoint = config.instance_id or "", config.api_endpoint or ""
     try:
@@ -95,9 +103,27 @@ def examine(daemon: ControlSocket, file: Path, credentials: Path) -> Iterator[Fi
         yield Finding(WELL, "instance", f"{own_id}{source}")
     except ConfigError as error:
         yield Finding(PROBLEM, "instance", str(error))
+    yield from _proxies(environ)
+    state, silence = _state(daemon)
     if endpoint:
-        yield from _guarded("API", _api(config, endpoint, own_id))
-    yield from _guarded("peers", _peers(daemon))
+        heard = {peer["instance"] for peer in state.get("peers", ()) if peer["alive"]}
+        yield from _guarded("API", _api(config, endpoint, own_id, heard))
+    yield from [Finding(OPEN, "peers", silence)] if silence else reachability.peers(state)
+
+
+def _state(daemon: ControlSocket) -> tuple[dict[str, Any], str]:
+    """Return the state of the running daemon, or why there is none."""
+    try:
+        return send(daemon, "status")["status"], ""
+    except (NoAnswer, Rejected) as error:
+        return {}, str(error)
+
+
+def _proxies(environ: Mapping[str, str]) -> Iterator[Finding]:
+    names = [name for name in _PROXIES if environ.get(name)]
+    if names:
+        text = f"{' and '.join(names)} ignored: exoip uses no proxy, it connects to the API directly"
+        yield Finding(WARNING, "API", text, "let this node reach the API without a proxy")
 
 
 def _guarded(about: str, findings: Iterator[Finding]) -> Iterator[Finding]:
@@ -108,7 +134,7 @@ def _guarded(about: str, findings: Iterator[Finding]) -> Iterator[Finding]:
         yield from findings
     except ConfigError as error:
         yield Finding(PROBLEM, about, str(error))
-    except (ApiError, NoAnswer, Rejected) as error:
+    except ApiError as error:
         yield Finding(OPEN, about, str(error))
 
 
@@ -148,7 +174,7 @@ def _address(eip: str) -> Finding:
     return Finding(WELL, "address", f"{eip} is an address of this host")
 
 
-def _api(config: Config, endpoint: str, own_id: str) -> Iterator[Finding]:
+def _api(config: Config, endpoint: str, own_id: str, heard: Collection[str]) -> Iterator[Finding]:
     with closing(discovery.client_for(config, endpoint)) as client:
         try:
             client.zones()
@@ -157,14 +183,17 @@ def _api(config: Config, endpoint: str, own_id: str) -> Iterator[Finding]:
             yield Finding(PROBLEM, "API", str(error), cure)
             return
         yield Finding(WELL, "API", f"{client.endpoint} answers")
-        eip_id = ""
+        eip = None
         with suppress(ApiError):
-            eip_id = next((eip.id for eip in client.elastic_ips() if eip.is_meant_by(config.address)), "")
-        tried = list(permissions(client, own_id, eip_id, with_group=config.peer_group is not None))
+            eip = next((eip for eip in client.elastic_ips() if eip.is_meant_by(config.address)), None)
+        if eip is not None and eip.managed:
+            text = f"{eip.ip} has a health check of Exoscale's own, which moves its traffic too"
+            yield Finding(WARNING, "address", text, "use an Elastic IP without a health check: a manual one")
+        tried = list(permissions(client, own_id, eip.id if eip else "", with_group=config.peer_group is not None))
         yield from _key(tried)
         needed = [one for one in tried if one.operation.startswith(("list", "get-instance"))]
         if own_id and not any(one.granted is False for one in needed):
-            yield from _guarded("cluster", _cluster(config, client))
+            yield from _guarded("cluster", _cluster(config, client, heard))
 
 
 def _key(tried: list[Permission]) -> Iterator[Finding]:
@@ -182,61 +211,10 @@ def _key(tried: list[Permission]) -> Iterator[Finding]:
     yield Finding(WELL, "key", f"allows {', '.join(one.operation for one in tried if one.granted)}")
 
 
-def _cluster(config: Config, client: Client) -> Iterator[Finding]:
+def _cluster(config: Config, client: Client, heard: Collection[str]) -> Iterator[Finding]:
     topology = discovery.discover(config)
     peers = f"its peers are {', '.join(map(str, topology.members))}" if topology.members else "there are no peers"
     zone = f"zone {topology.zone}" if topology.zone else "the zone of that API"
     yield Finding(WELL, "cluster", f"{topology.eip_label} is in {zone}; {peers}")
     yield from (Finding(WARNING, "cluster", warning) for warning in topology.warnings)
-    yield from _guarded("port", _ports(config, client, topology))
-
-
-def _ports(config: Config, client: Client, topology: Topology) -> Iterator[Finding]:
-    if config.peer_group is None:
-        text = "not checked for a list of peers: on a public network the security groups must allow the heartbeats"
-        yield Finding(OPEN, "port", text)
-        return
-    groups = client.security_groups()
-    yield from (_port(group, config, topology) for group in groups if config.peer_group in (group.id, group.name))
-
-
-def _port(group: SecurityGroup, config: Config, topology: Topology) -> Finding:
-    """Whether the rules of the peer group allow the heartbeats of every member."""
-    port, name = config.bind_address.port, group.name or group.id
-    if group.rules is None:
-        text = f"the API does not show the rules of {name}: it must allow UDP {port} from {name}"
-        return Finding(OPEN, "port", text, f"exo compute security-group show {name}")
-    fitting = [rule for rule in group.rules if rule.protocol in ("udp", "all") and rule.first <= port <= rule.last]
-    networks = [ip_network(rule.network, strict=False) for rule in fitting if rule.network]
-    if any(rule.group == group.id for rule in fitting):
-        blocked = []
-    else:
-        blocked = [one for one in topology.members if not any(ip_address(one.address) in net for net in networks)]
-    if not blocked and (topology.members or fitting):
-        return Finding(WELL, "port", f"{name} allows UDP {port}")
-    source = f" from {', '.join(map(str, blocked))}" if blocked else ""
-    cure = f"exo compute security-group rule add {name} --protocol udp --port {port} --security-group {name}"
-    return Finding(PROBLEM, "port", f"no rule of {name} allows UDP {port}{source}", cure)
-
-
-def _peers(daemon: ControlSocket) -> Iterator[Finding]:
-    state = send(daemon, "status")["status"]
-    if "peers" not in state:
-        yield Finding(OPEN, "peers", state["health"]["reasons"][0])
-        return
-    port = state["configuration"]["bind_address"].rpartition(":")[2]
-    yield from (_peer(peer, port) for peer in state["peers"] if peer["member"])
-
-
-def _peer(peer: dict[str, Any], port: str) -> Finding:
-    name = peer_label(peer)
-    if peer["alive"]:
-        return Finding(WELL, "peers", f"{name} is heard")
-    if peer["denied"]:
-        text = f"{name} sends heartbeats, but they are dropped ({peer['denied']})"
-        return Finding(PROBLEM, "peers", text, "give all nodes the same auth-key")
-    if not peer.get("running", True):
-        return Finding(OPEN, "peers", f"{name} is not heard, because its instance does not run")
-    both = f"UDP {port}" if port == str(peer["port"]) else f"UDP {port} here and UDP {peer['port']} there"
-    cure = f"check that exoip runs there, and that both nodes allow {both}"
-    return Finding(PROBLEM, "peers", f"{name} is not heard", cure)
+    yield from _guarded("port", reachability.ports(config, client, topology, heard))

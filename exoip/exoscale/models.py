@@ -166,11 +166,13 @@ class ElasticIp(_Record):
     """An Elastic IP, without its holders, which the API does not list.
 
     `ip`: the address in canonical form, or "". An IPv6 one is a prefix, `cidr`, and `ip` is one of
-    its addresses. `cidr`: a network in canonical form, or "".
+    its addresses. `cidr`: a network in canonical form, or "". `managed`: Exoscale checks the health
+    of its holders, and moves its traffic itself.
     """
 
     ip: str = _key("ip", _address)
     cidr: str = _key("cidr", _prefix)
+    managed: bool = _key("healthcheck", bool, False)
 
     @property
     def label(self) -> str:

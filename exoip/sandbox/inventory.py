@@ -124,6 +124,11 @@ class Inventory:
         rule = Rule(protocol, first, last, self.add_group(source).id if source else "", network)
         self._groups[changed.id] = replace(changed, rules=(*changed.rules, rule))
 
+    def add_external_source(self, group: str, network: str) -> None:
+        """Let a network count as members of a group in the rules that name it."""
+        changed = self.add_group(group)
+        self._groups[changed.id] = replace(changed, external_sources=(*changed.external_sources, network))
+
     def add_instance(self, name: str, now: float = 0.0, *, groups: tuple[str, ...] = (), **fields: Any) -> Instance:
         """Create an instance; `groups` are names, `fields` those of Instance.
 

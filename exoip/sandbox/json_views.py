@@ -35,7 +35,13 @@ def elastic_ip(eip: model.ElasticIp) -> dict[str, Any]:
 
 def security_group(group: model.SecurityGroup) -> dict[str, Any]:
     rules = [_rule(group, number, rule) for number, rule in enumerate(group.rules)]
-    return {"id": group.id, "name": group.name, "description": "", "external-sources": [], "rules": rules}
+    return {
+        "id": group.id,
+        "name": group.name,
+        "description": "",
+        "external-sources": [*group.external_sources],
+        "rules": rules,
+    }
 
 
 def _rule(group: model.SecurityGroup, number: int, rule: model.Rule) -> dict[str, Any]:

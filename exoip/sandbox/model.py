@@ -108,6 +108,7 @@ class SecurityGroup:
     id: str
     name: str
     rules: tuple[Rule, ...] = ()
+    external_sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from exoip.config.options import BY_NAME, BY_SPELLING
 from exoip.ctl import check
-from exoip.ctl.check import OPEN, PROBLEM, WARNING, WELL, Finding, examine
+from exoip.ctl.check import examine
 from exoip.ctl.client import ControlSocket
+from exoip.ctl.findings import OPEN, PROBLEM, WARNING, WELL, Finding
 from exoip.ctl.permissions import Permission, permissions
 from exoip.exoscale.client import Client
 from exoip.sandbox import json_views
@@ -59,17 +62,17 @@ class Place:
         path.chmod(0o640)
         return path
 
-    def found(self) -> list[Finding]:
+    def found(self, **environ: str) -> list[Finding]:
         control = ControlSocket("web", self.folder / "run/web/control")
-        found = list(examine(control, self.file, self.folder / "credstore"))
+        found = list(examine(control, self.file, self.folder / "credstore", environ))
         for finding in found:
             assert SECRET not in f"{finding}"
             assert finding.cure or finding.level != PROBLEM or len(finding.text) > 40, finding
         return found
 
-    def of(self, about: str) -> list[tuple[str, str, str]]:
+    def of(self, about: str, **environ: str) -> list[tuple[str, str, str]]:
         """The findings about one thing."""
-        return [(one.level, one.text, one.cure) for one in self.found() if one.about == about]
+        return [(one.level, one.text, one.cure) for one in self.found(**environ) if one.about == about]
 
     def fault(self, kind: str, **fields: object) -> None:
         match = {name: fields.pop(name) for name in ("method", "path") if name in fields}
@@ -96,7 +99,7 @@ def test_where_all_is_well_only_the_daemon_is_missing(place: Place) -> None:
     texts = {one.about: one.text for one in found}
     assert texts["instance"] == f"{place.a.id}, according to the metadata service"
     assert "its peers are b at 127.77.1.12:12345" in texts["cluster"]
-    assert texts["port"] == "web allows UDP 12345"
+    assert texts["port"] == "the security groups let UDP 12345 in"
     assert ATTACH in texts["key"]
 
 
@@ -129,7 +132,7 @@ def test_looking_changes_nothing(place: Place) -> None:
          "create a new key with the role in exoip(8), THE KEY'S ROLE"),
         ({"address": "127.77.1.101"}, "cluster", PROBLEM, "no such Elastic IP", ""),
         ({"address": "127.77.1.101"}, "key", OPEN, "attach-instance-to-elastic-ip", ""),
-        ({"exoscale-peer-group": "", "exoscale-peers": "127.77.1.12"}, "port", OPEN, "", ""),
+        ({"exoscale-peer-group": "", "exoscale-peers": "127.77.1.12"}, "port", WELL, "let UDP 12345 in", ""),
     ],
 )  # fmt: skip
 def test_each_broken_option(
@@ -143,14 +146,14 @@ def test_each_broken_option(
 def test_nothing_follows_a_file_that_is_wrong(place: Place) -> None:
     place.options["host-priority"] = "900"
     assert len(place.found()) == 1
-    (found,) = examine(ControlSocket("web", Path("/x")), Path("/nowhere/web.conf"), Path("/x"))
+    (found,) = examine(ControlSocket("web", Path("/x")), Path("/nowhere/web.conf"), Path("/x"), {})
     assert "No such file" in found.text
 
 
 def test_variables_of_the_shell_do_not_count_but_credentials_do(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXOSCALE_API_SECRET", "of-somebody-else")
     monkeypatch.setenv("IF_ADDRESS", "192.0.2.1")
-    assert not [one for one in place.found() if one.level == PROBLEM]
+    assert not [one for one in place.found(IF_ADDRESS="192.0.2.1") if one.level == PROBLEM]
     place.options["exoscale-api-secret"] = ""
     (found,) = place.found()
     assert "exoscale-api-secret (-xs" in found.text
@@ -230,31 +233,100 @@ def test_a_node_that_is_not_in_its_group(place: Place) -> None:
         ({"protocol": "udp", "first": 12345, "last": 12345, "network": "0.0.0.0/0"}, WELL),
         ({"protocol": "all", "first": 1, "last": 65535, "source": "other"}, WELL),
         ({"protocol": "udp", "first": 12000, "last": 13000, "network": "127.77.1.0/24"}, WELL),
-        ({"protocol": "udp", "first": 12000, "last": 13000, "network": "127.77.2.0/24"}, PROBLEM),
-        ({"protocol": "tcp", "first": 12345, "last": 12345, "source": "other"}, PROBLEM),
-        ({"protocol": "udp", "first": 12346, "last": 12346, "source": "other"}, PROBLEM),
-        ({"protocol": "udp", "first": 12345, "last": 12345, "source": "third"}, PROBLEM),
-        (None, PROBLEM),
+        ({"protocol": "udp", "first": 12000, "last": 13000, "network": "127.77.2.0/24"}, WARNING),
+        ({"protocol": "tcp", "first": 12345, "last": 12345, "source": "other"}, WARNING),
+        ({"protocol": "udp", "first": 12346, "last": 12346, "source": "other"}, WARNING),
+        ({"protocol": "udp", "first": 12345, "last": 12345, "source": "third"}, WARNING),
+        (None, WARNING),
     ],
 )
 def test_a_port_that_is_shut(place: Place, rule: dict[str, object] | None, level: str) -> None:
     with place.server.lock:
         for one in (place.a, place.b):
             place.zone.join_group(one.id, "other", place.server.now())
+            place.zone.leave_group(one.id, "web", place.server.now())
         if rule:
             place.zone.let_in("other", **rule)  # type: ignore[arg-type]
     place.options["exoscale-peer-group"] = "other"
-    ((found, text, cure),) = place.of("port")
-    assert found == level
-    if level == PROBLEM:
-        assert text == "no rule of other allows UDP 12345 from b at 127.77.1.12:12345"
-        assert cure == "exo compute security-group rule add other --protocol udp --port 12345 --security-group other"
+    found = place.of("port")
+    assert {each for each, _, _ in found} == {level}
+    if level == WARNING:
+        assert [text for _, text, _ in found] == [
+            "no rule lets UDP 12345 in from b at 127.77.1.12:12345",
+            "no rule lets UDP 12345 in at b at 127.77.1.12:12345",
+        ]
+        cure = "exo compute security-group rule add other --protocol udp --port 12345 --security-group other"
+        assert {each for _, _, each in found} == {cure}
+
+
+def another_group_of_the_members(place: Place) -> None:
+    """The rule of the peer group admits another group, to which all members belong."""
+    place.zone.let_in("cluster", "udp", 12345, 12345, source="web")
+
+
+def a_rule_of_another_group(place: Place) -> None:
+    """The peer group has no rule; another group of the same instances has it."""
+    place.zone.let_in("web", "udp", 12345, 12345, source="web")
+
+
+def external_sources(place: Place) -> None:
+    """The rule admits a group without members, whose external sources are the nodes' addresses."""
+    place.zone.add_external_source("nodes", "127.77.1.8/29")
+    place.zone.let_in("cluster", "udp", 12345, 12345, source="nodes")
+
+
+@pytest.mark.parametrize("setup", [another_group_of_the_members, a_rule_of_another_group, external_sources])
+def test_every_legal_way_to_let_the_heartbeats_in(place: Place, setup: Callable[[Place], None]) -> None:
+    with place.server.lock:
+        group = place.zone.add_group("web")
+        place.zone._groups[group.id] = replace(group, rules=())  # what the fixture let in
+        for one in (place.a, place.b):
+            place.zone.join_group(one.id, "cluster", place.server.now())
+    place.options["exoscale-peer-group"] = "cluster"
+    assert {level for level, _, _ in place.of("port")} == {WARNING}
+    with place.server.lock:
+        setup(place)
+    assert place.of("port") == [(WELL, "the security groups let UDP 12345 in", "")]
 
 
 def test_a_group_whose_rules_are_not_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_views, "security_group", lambda group: {"id": group.id, "name": group.name})
-    ((level, _, cure),) = place.of("port")
-    assert (level, cure) == (OPEN, "exo compute security-group show web")
+    found = place.of("port")
+    assert [(level, "the API does not show the rules" in text) for level, text, _ in found] == [(OPEN, True)] * 2
+
+
+def test_a_private_network_has_no_rules(place: Place) -> None:
+    peers = f"192.168.7.12={place.b.id}"
+    place.options |= {"exoscale-peer-group": "", "exoscale-peers": peers, "bind-address": "192.168.7.11:12345"}
+    assert {level for level, _, _ in place.of("port")} == {OPEN}
+
+
+def test_a_group_without_other_members_must_let_its_members_in(place: Place) -> None:
+    with place.server.lock:
+        place.zone.leave_group(place.b.id, "web", place.server.now())
+    assert place.of("port") == [(WELL, "the security groups let UDP 12345 in", "")]
+
+
+def test_a_managed_elastic_ip(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = json_views.elastic_ip
+    monkeypatch.setattr(json_views, "elastic_ip", lambda eip: {**plain(eip), "healthcheck": {"mode": "tcp"}})
+    (found,) = (one for one in place.found() if one.level == WARNING)
+    assert "health check of Exoscale's own" in found.text
+    assert "manual" in found.cure
+
+
+def test_a_proxy_that_is_ignored(place: Place) -> None:
+    assert [level for level, _, _ in place.of("API")] == [WELL]
+    (warning,) = [text for level, text, _ in place.of("API", HTTPS_PROXY="http://proxy:3128") if level == WARNING]
+    assert warning.startswith("HTTPS_PROXY ignored: exoip uses no proxy")
+
+
+def test_a_configuration_that_is_only_in_the_environment(place: Place) -> None:
+    variables = {BY_NAME[name].variables[0]: text for name, text in place.options.items()}
+    control = ControlSocket("web", place.folder / "run/web/control")
+    found = list(examine(control, None, place.folder / "credstore", variables))
+    assert found[0] == Finding(WELL, "file", "the environment is valid, for 127.77.1.100")
+    assert {one.level for one in found} == {WELL, OPEN}
 
 
 # The command, beside daemons.
@@ -282,11 +354,8 @@ def test_the_command_beside_daemons(tmp_path: Path) -> None:
         cluster.settle("n1")
         file = str(configuration(cluster, cluster["n1"], tmp_path / "n1.conf"))
         words = ("check", "n1", "--config", file, "--credentials-dir", str(tmp_path))
-        text = ctl(*words, code=2)
-        assert f"no rule of {GROUP} allows UDP {cluster.port}" in text
-        with cluster.server.lock:
-            cluster.zone.let_in(GROUP, "udp", cluster.port, cluster.port, source=GROUP)
         text = ctl(*words)
+        assert f"UDP {cluster.port} is let in: every peer that runs is heard" in text, "whatever the rules say"
         assert f"peers     n2 ({cluster['n2'].address}) is heard" in text
         assert {line.split()[0] for line in text.splitlines()} == {"ok"}
         told = json.loads(ctl(*words, "--json"))
@@ -295,8 +364,33 @@ def test_the_command_beside_daemons(tmp_path: Path) -> None:
         assert cluster.holders() == {"n1"}
         cluster["n2"].stop()
         until(lambda: "is not heard" in ctl(*words, code=None), "the peer is missed")
-        assert f"-> check that exoip runs there, and that both nodes allow UDP {cluster.port}" in ctl(*words, code=2)
+        text = ctl(*words, code=1)
+        assert f"-> check that exoip runs there, and that both nodes allow UDP {cluster.port}" in text
+        assert f"no rule lets UDP {cluster.port} in from n2" in text
+        with cluster.server.lock:
+            cluster.zone.let_in(GROUP, "udp", cluster.port, cluster.port, source=GROUP)
+        assert "no rule" not in ctl(*words, code=1)
+        ctl.env |= environment_of(cluster["n1"])
+        assert "the environment is valid" in ctl("check", "n1", "--credentials-dir", str(tmp_path), code=1)
 
 
-def test_the_command_without_a_file(tmp_path: Path) -> None:
-    assert re.match(r"FAIL +file +.*No such file", Ctl(tmp_path)("check", f"web-{uuid4().hex[:8]}", code=2))
+def environment_of(node: Process) -> dict[str, str]:
+    """The variables that say what a node's command line says."""
+    words = zip(node.words[1::2], node.words[2::2], strict=False)
+    given = {BY_SPELLING[word].variables[0]: text for word, text in words}
+    return given | {name: text for name, text in node.env.items() if name.startswith("IF_")}
+
+
+def test_an_instance_that_does_not_exist(tmp_path: Path) -> None:
+    """The ones that do exist are named, and no option that was not given."""
+    ctl, name = Ctl(tmp_path), f"web-{uuid4().hex[:8]}"
+    text = ctl("check", name, code=3, errors=True)
+    assert f"there is no /etc/exoip/{name}.conf, and no daemon called {name} runs here" in text
+    assert " -" not in text
+    for running in ("eip", "web"):
+        (tmp_path / "run" / running).mkdir(parents=True)
+        (tmp_path / "run" / running / "control").touch()
+    assert "there are: eip, web" in ctl("check", name, code=3, errors=True)
+    assert "web runs without /etc/exoip/web.conf: name its file" in ctl("check", "web", code=3, errors=True)
+    text = ctl("check", name, "--config", "/nowhere/web.conf", code=2)
+    assert re.match(r"FAIL +file +.*No such file", text)
