@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster import Cluster
+from tests.support.waiting import until
 from tests.unit.ctl.test_commands import Ctl
 
 IP, PREFIX = "2001:db8:0:1::1", "2001:db8:0:1::/96"
@@ -37,6 +38,10 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 def test_a_death_a_drain_and_a_return_move_the_prefix(cluster: Cluster, tmp_path: Path) -> None:
     n1, n2 = cluster["n1"], cluster["n2"]
+    hook, told = tmp_path / "hook", tmp_path / "told"
+    hook.write_text(f'#!/bin/sh\necho "$1 $2 $EXOIP_EIP" >>{told}\n')
+    hook.chmod(0o755)
+    n2.words += ["--notify", str(hook)]
     cluster.start()
     cluster.settle("n1")
     n1.kill()
@@ -57,3 +62,17 @@ def test_a_death_a_drain_and_a_return_move_the_prefix(cluster: Cluster, tmp_path
         assert {entry["EXOIP_EIP"] for entry in node.entries if "EXOIP_EIP" in entry} == {PREFIX}
         assert node.logged(f"attached {PREFIX} to this instance")
     assert f'eip="{PREFIX}"' in ctl("metrics", "n2")
+    until(lambda: f"MASTER {PREFIX} {PREFIX}\n" in told.read_text(), "the notify program is told")
+
+
+@pytest.mark.parametrize(("mode", "holders", "words"), [("-A", {"n1"}, "attached to"), ("-D", set(), "detached from")])
+def test_by_hand(cluster: Cluster, mode: str, holders: set[str], words: str) -> None:
+    n1 = cluster["n1"]
+    if mode == "-D":
+        with cluster.server.lock:
+            cluster.zone.force(n1.id, True, cluster.server.now())
+    n1.words[n1.words.index("-W")] = mode
+    n1.start()
+    assert n1.wait() == 0
+    assert n1.logged(f"{PREFIX} is {words} {n1.id}")
+    assert cluster.holders() == holders
