@@ -213,6 +213,11 @@ class Election:
         """Return whether a peer is alive that could hold the EIP instead of this node."""
         return any(peer.alive and peer.priority < HOLDING_UNFIT for peer in self.peers.values())
 
+    def place(self) -> int:
+        """Return how many peers that are alive have a better rank than this node."""
+        own = (self.advertised, self.config.instance_id)
+        return sum(peer.alive and peer.rank < own for peer in self.peers.values())
+
     def alive(self, instance_id: str) -> bool:
         """Return whether the instance is a peer that is alive."""
         peer = self.peers.get(instance_id)

@@ -11,7 +11,8 @@ Clear    A master known to hold detaches the others that hold. Its knowledge of 
          most 2 s old, and newer than the moment from which the clear is due. It never clears beside
          its attach: if that failed, nobody would hold. A clear of another holder is due
          - at once, if it is silent and was known or assumed to hold when this node attached (01);
-         - after 30 s, if it is heard, because it releases the EIP itself (06, 12a, 34a);
+         - after 30 s, if it is heard, because it releases the EIP itself (06, 12a, 34a), and if a
+           read begun after that shows that it still holds;
          - after 10 s by the lower instance id, 60 s by the higher, if it is silent and attached
            later: it is alive and cut off, and will clear this node (09, 28a);
          - after an interval and 4 s, if it fell silent while it was taking over from this node. If
@@ -111,13 +112,17 @@ class Mutations:
         silent = [one for one in self._observed.holders() if not self._election.alive(one.instance_id)]
         return any(self._grace_ends(one) <= now for one in silent)
 
-    def wants_fresh(self, now: float) -> bool:
-        """Whether a clear waits for newer knowledge of this node itself."""
-        idle_holder = self._election.role is Role.MASTER and self._observed.own.holds and self.idle
-        return idle_holder and now >= (due := self.clear_at()) and self._stale(due, now)
+    def wants_fresh(self, now: float) -> str:
+        """Return the instance that is to be read before a due clear: another, this one, or ""."""
+        if self._election.role is not Role.MASTER or not self._observed.own.holds or not self.idle:
+            return ""
+        due, other = self._next_clear()
+        return self._stale(due, other, now) if other is not None and now >= due else ""
 
-    def _stale(self, due: float, now: float) -> bool:
-        return self._observed.own.known_at < max(now - OWN_STATE_MAX_AGE, due)
+    def _stale(self, due: float, other: InstanceState, now: float) -> str:
+        if self._election.alive(other.instance_id) and other.read_at < due:
+            return other.instance_id
+        return self._observed.own_id if self._observed.own.known_at < max(now - OWN_STATE_MAX_AGE, due) else ""
 
     def clear_at(self) -> float:
         """Return when the next clear is due; inf if nobody is to be cleared."""
@@ -152,7 +157,7 @@ class Mutations:
             return call if now >= (at := self._attach_at()) else None, at
         if role is Role.MASTER:
             due, other = self._next_clear()
-            if other is None or now < due or self._stale(due, now):
+            if other is None or now < due or self._stale(due, other, now):
                 return None, due if now < due else math.inf
             return Call(Kind.DETACH, other.instance_id, "", Purpose.CLEAR, *self._why_clear(other)), now
         if self.wants_release:

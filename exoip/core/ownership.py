@@ -195,6 +195,8 @@ class Ownership:
         for event in events:
             if event.name in (EventName.ATTACHED, EventName.CLEARED, EventName.HOLDS):
                 self.reads.schedule.verify_again(now)
+            if event.name is EventName.ATTACHED:
+                self.reads.try_again()
             if event.name is EventName.LOST and self._election.role is Role.MASTER:
                 self._lost(now)
         if own.held and not held:

@@ -34,6 +34,7 @@ class ReadSchedule:
         self.refresh_at = now + refresh_in
         self.queue: deque[Call] = deque()
         self._refreshed_at = now
+        self._idle = 0.0  # seconds between two rounds of a node that is no master that holds
         self._read_at: dict[str, float] = {}  # when each successor was last read
 
     def verify_again(self, now: float) -> None:
@@ -41,17 +42,16 @@ class ReadSchedule:
         self.verify_at, self.verify_step = now, FIRST_VERIFY
         self.queue.clear()
 
-    def round_begins(self, now: float, longest: float) -> bool:
-        """Begin a round of a master that holds; return whether the interval is the longest."""
-        steady = self.verify_step >= longest
+    def round_begins(self, now: float, longest: float) -> None:
+        """Begin a round of a master that holds."""
+        self._idle = 0.0
         self.verify_at = now + min(self.verify_step, longest)
         self.verify_step = min(2 * self.verify_step, longest)
-        return steady
 
     def idle_round_begins(self, now: float, every: float) -> bool:
         """Begin a round of any other node; return whether it is the first since a change."""
         first = self.verify_step == FIRST_VERIFY
-        self.verify_step, self.verify_at = 2 * FIRST_VERIFY, now + every
+        self._idle, self.verify_step, self.verify_at = every, 2 * FIRST_VERIFY, now + every
         return first
 
     def next_release_read(self, successors: list[str], leaving: bool, now: float) -> str:
@@ -62,7 +62,9 @@ class ReadSchedule:
         return target
 
     def refreshed(self, began: float, ended: float) -> None:
-        """Record a read of the group."""
+        """Record a read of the group. It also takes the place of the next idle round."""
+        if self.verify_at > ended:
+            self.verify_at += self._idle
         self._refreshed_at, self.refresh_at = began, ended + REFRESH_INTERVAL
 
     def refresh_failed(self, now: float) -> None:

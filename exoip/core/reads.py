@@ -3,19 +3,22 @@
 The rules, in the order of urgency:
 
 Own state   A node in doubt reads itself, in every role. So does a master whose knowledge of itself
-            is too old for a clear. Shown by 11a, 43, 45, TestOwnState.
+            is too old for a clear; before that, it reads a heard holder again. Shown by 11a, 43,
+            45, TestOwnState.
 Successors  A holder that should not hold reads who may take over from it, see `mutations`.
 Holder      A list and a read of each candidate answer the question who holds, see `holder_query`.
-Verify      A master that holds reads itself and all others after each change; in the steady state
-            it then also lists who else holds. Another node reads itself twice in a verify interval:
-            so it finds an EIP that was attached to it unseen, and keeps its connections to the API
-            open. While LISTENING it also reads the others, once. Shown by 27a, 27d, 32a,
-            TestVerify.
+Verify      A master that holds reads itself, lists who holds, and reads those that the list names,
+            and silent members. If the list fails or lacks this node, all members count as named. At
+            most 8 members are read in a round, those read longest ago first. A node that starts
+            does the same, once. Any other node only reads itself: so it finds an EIP that was
+            attached to it unseen, and the two next best ones keep their connections to the API
+            open. The rest do it at an eighth of the pace. The calls of an hour do not grow with the
+            cluster. Shown by 27a, 27d, 32a, TestVerify, TestCallsOfAnHour.
 Refresh     Read the group, see `read_schedule`.
 
 One read at a time, and none while an attach is due. After a failed read all reads wait; after a
-failed list only lists do, so a key that may not list instances can still hand over. Shown by 36,
-TestAFailingApi.
+failed list only lists do, so a key that may not list instances can still hand over. An attach that
+is done ends both waits. Shown by 11b, 36, TestAFailingApi.
 """
 
 from __future__ import annotations
@@ -34,7 +37,10 @@ from exoip.core.peers import Role
 from exoip.core.read_schedule import ReadSchedule
 
 MOST_CANDIDATES = 100  # read of one list: an old API ignores the filter and lists every instance
-MOST_OUTSIDERS = 8  # read at a verification; if a list has more, none is read
+MOST_MEMBERS = 8  # read in a round of verification
+MOST_OUTSIDERS = 8  # read in a round; if a list has more, none is read
+NEXT_BEST = 2  # so many nodes after the master keep their connections open: the next attach is theirs
+IDLE_INTERVALS = 8  # verify intervals between two reads of itself by a node after those
 
 
 class Reads:
@@ -64,6 +70,11 @@ class Reads:
         """The instances that are not members and held when last read."""
         return tuple(sorted(self._outsiders))
 
+    def try_again(self) -> None:
+        """Let failed reads and lists wait no longer: an attach has shown that the API works."""
+        self.backoff.reset()
+        self.list_backoff.reset()
+
     # -- the next call ------------------------------------------------------------------------------------------------
 
     def next(self, now: float) -> tuple[Call | None, float]:
@@ -89,8 +100,9 @@ class Reads:
             return Call(Kind.HOLDERS, purpose=Purpose.HOLDER)
         if not self._may(Kind.READ, now):
             return None
-        if (own.doubt or mutations.wants_fresh(now)) and not mutations.touching(own_id):
-            return Call(Kind.READ, own_id, purpose=Purpose.OWN_STATE)
+        wanted = own_id if own.doubt else mutations.wants_fresh(now)
+        if wanted and not mutations.touching(wanted):
+            return Call(Kind.READ, wanted, purpose=Purpose.OWN_STATE if wanted == own_id else Purpose.VERIFY)
         if mutations.wants_release and now >= self.schedule.release_read_at and (names := mutations.successors()):
             successor = self.schedule.next_release_read(names, mutations.leaving, now)
             return Call(Kind.READ, successor, purpose=Purpose.SUCCESSOR)
@@ -115,15 +127,34 @@ class Reads:
 
     def _plan_round(self, now: float) -> None:
         """Queue a round of verification, and set when the next one is due."""
-        role, schedule, own = self._election.role, self.schedule, Call(Kind.READ, self._observed.own_id)
-        others = [Call(Kind.READ, other) for other in sorted(self._observed.others)]
-        if role is Role.MASTER and self._observed.own.held:
-            lists = [Call(Kind.HOLDERS)] if schedule.round_begins(now, self.verify_interval) else []
-            schedule.queue.extend([own, *others, *lists])
-        elif schedule.idle_round_begins(now, self.verify_interval / 2) and role is Role.LISTENING:
-            schedule.queue.extend(others)
+        role, schedule, starting = self._election.role, self.schedule, False
+        holds = role is Role.MASTER and self._observed.own.held
+        if holds:
+            schedule.round_begins(now, self.verify_interval)
         else:
-            schedule.queue.append(own)
+            near = self._election.place() <= NEXT_BEST
+            first = schedule.idle_round_begins(now, self.verify_interval * (1 if near else IDLE_INTERVALS))
+            starting = first and role is Role.LISTENING
+        if not starting:
+            schedule.queue.append(Call(Kind.READ, self._observed.own_id))
+        if (holds or starting) and self._may(Kind.HOLDERS, now):
+            schedule.queue.append(Call(Kind.HOLDERS))
+        elif holds or starting:
+            self._queue_members(())
+
+    def _queue_members(self, listed: tuple[str, ...]) -> None:
+        """Queue the members to read in this round, given who holds according to a list."""
+        observed, trusted = self._observed, self._observed.own_id in listed
+        suspects = {*observed.holders_at_attach, *observed.successors_while_holding}
+        suspects |= {
+            o.instance_id for o in observed.others.values() if o.holding or not self._election.alive(o.instance_id)
+        }
+        others = [
+            (other.instance_id not in suspects, other.instance_id not in listed, other.read_at, other.instance_id)
+            for other in observed.others.values()
+            if other.instance_id in suspects or other.instance_id in listed or not trusted
+        ]
+        self.schedule.queue.extend(Call(Kind.READ, instance_id) for *_, instance_id in sorted(others)[:MOST_MEMBERS])
 
     def _next_time(self, now: float) -> float:
         mutations, schedule = self._mutations, self.schedule
@@ -154,9 +185,10 @@ class Reads:
         listed = [c for c in outcome.candidates if c != self._observed.own_id][:MOST_CANDIDATES]
         if self.query.wants_list:
             return self.query.listed(listed, outcome.ended)
-        outsiders = [c for c in listed if c not in self._observed.others]
+        self._queue_members(outcome.candidates)
+        outsiders = {*listed, *self._outsiders} - self._observed.others.keys()
         if len(outsiders) <= MOST_OUTSIDERS:
-            self.schedule.queue.extend(Call(Kind.READ, outsider) for outsider in outsiders)
+            self.schedule.queue.extend(Call(Kind.READ, outsider) for outsider in sorted(outsiders))
         return []
 
     def _saw_own(self, outcome: Outcome) -> list[Event]:
@@ -188,4 +220,6 @@ class Reads:
         self._backoff(call.kind).failed(failure, outcome.retry_after, now)
         if call.kind is Kind.REFRESH:
             self.schedule.refresh_failed(now)
+        if call.kind is Kind.HOLDERS and call.purpose is not Purpose.HOLDER:
+            self._queue_members(())
         return self.query.failed(failure, now) if call.purpose is Purpose.HOLDER else []

@@ -405,7 +405,7 @@ class TestWaiting:
         result = in_thread(lambda: node.wait_call(Lane.READS, time.monotonic, FOREVER))
         now = time.monotonic()
         node.done(Lane.READS, call, Outcome(now, now, running=True))
-        assert result().kind is Kind.READ
+        assert result().kind is Kind.HOLDERS
 
     def test_a_look_that_finds_nobody_dead_wakes_nobody(self):
         """The receiver looks again whenever the earliest possible death is due; the worker that

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from exoip.core.calls import Call, Failure, Kind, Lane, Purpose
 from exoip.core.events import EventName
 from exoip.core.peers import LEAVING, Role
+from exoip.core.reads import MOST_MEMBERS
 from tests.simulation.world import instance_id
 from tests.support.single_node import DEAD, SingleNode, backup, master, name_of
 
@@ -99,20 +101,41 @@ class TestVerify:
         own = [at for at in bench.asked(Kind.READ, "m") if at > 500]
         assert [later - earlier for earlier, later in pairwise(own)] == pytest.approx([interval] * (len(own) - 1))
 
-    def test_itself_and_every_other(self):
+    def test_itself_the_holders_that_the_list_names_and_silent_members(self):
         bench = master(peers="abz")
+        bench.beating = dict.fromkeys("ab", 20)  # z is silent
+        bench.advance(100)
         since = bench.now
+        bench.holding.add("b")
         bench.advance(31)
-        assert sorted(reads(bench, since)) == ["a", "b", "m", "z"]
+        assert bench.kinds(since) == {Kind.READ: 3, Kind.HOLDERS: 1}
+        assert sorted(reads(bench, since)) == ["b", "m", "z"]
 
-    def test_a_round_at_the_full_interval_asks_who_else_holds(self):
+    @pytest.mark.parametrize("unusable", ["fails", "is empty", "names others only", "names everybody"])
+    def test_the_members_in_turn_if_the_list_does_not_say_who_holds(self, unusable):
+        """Every list fails, or does not name this holder, or ignores the filter."""
+        members = "abcdefghijkln"
+        bench = master(peers=members)
+        if unusable == "fails":
+            bench.failing[Kind.HOLDERS] = Failure.FORBIDDEN
+        else:
+            bench.candidates = {"is empty": [], "names others only": ["a"], "names everybody": [*members, "m"]}[
+                unusable
+            ]
+        bench.advance(100)
+        since = bench.now
+        bench.advance(29)
+        assert len(reads(bench, since)) <= 1 + MOST_MEMBERS
+        bench.advance(61)
+        assert set(reads(bench, since)) == {*members, "m"}
+
+    def test_every_round_asks_who_else_holds(self):
         bench = SingleNode()
-        bench.advance(20)
-        assert bench.asked(Kind.HOLDERS) == []
-        bench.advance(500)
-        gaps = [later - earlier for earlier, later in pairwise(bench.asked(Kind.HOLDERS))]
-        assert gaps == pytest.approx([30.0] * len(gaps))
-        assert len(gaps) > 10
+        bench.advance(520)
+        rounds = [at for at in bench.asked(Kind.READ, "m") if at > DEAD]
+        lists = [at for at in bench.asked(Kind.HOLDERS) if at > DEAD]
+        assert lists == pytest.approx([at + LATENCY for at in rounds], abs=0.01)
+        assert len(lists) > 15
 
     @pytest.mark.parametrize("happens", ["appears", "dies"])
     def test_a_peer_appears_or_dies(self, happens):
@@ -132,14 +155,38 @@ class TestVerify:
         assert own[0] == since
         assert len(own) >= 3
 
-    def test_a_backup_reads_itself_twice_an_interval_and_nobody_else(self):
-        bench = backup()
+    @pytest.mark.parametrize(("better", "every"), [("a", 30.0), ("ab", 30.0), ("abc", 240.0)])
+    def test_a_backup_reads_only_itself_and_the_two_next_best_most_often(self, better, every):
+        bench = SingleNode(peers="abcz", refresh_in=math.inf)
+        bench.beating = dict.fromkeys(better, 5)
+        bench.advance(20)
         since = bench.now
-        bench.advance(300)
-        assert set(reads(bench, since)) == {"m"}
+        bench.advance(1200)
         own = bench.asked(Kind.READ, "m", since)
-        assert [later - earlier for earlier, later in pairwise(own)] == pytest.approx([15.0] * (len(own) - 1))
+        assert [later - earlier for earlier, later in pairwise(own)] == pytest.approx([every] * (len(own) - 1))
         assert bench.kinds(since) == {Kind.READ: len(own)}
+
+
+class TestCallsOfAnHour:
+    """In a quiet hour, whatever the number of nodes: at most 260 calls of the master, 130 of each of
+    the two next best, 30 of any other.
+    """
+
+    @pytest.mark.parametrize("size", [2, 9, 99])
+    @pytest.mark.parametrize(("place", "most"), [(0, 260), (1, 130), (2, 130), (3, 30), (9, 30)])
+    def test_no_more_than_that(self, size, place, most):
+        if place > size:
+            return
+        names = [f"{number:02}" for number in range(size)]
+        bench = SingleNode(peers=names, refresh_in=7.0)
+        bench.beating = {name: 5 if number < place else 20 for number, name in enumerate(names)}
+        if place:
+            bench.holding.add(names[0])
+        bench.advance(1000)
+        before = len(bench.calls)
+        bench.advance(3600)
+        assert (bench.view.role is Role.MASTER) == (place == 0)
+        assert len(bench.calls) - before <= most
 
 
 class TestAFailingApi:
