@@ -1,4 +1,7 @@
-"""Reads the text of one option: addresses, peers and URLs. `values` has the rules for readers."""
+"""Reads the text of one option: addresses, peers and URLs. `values` has the rules for readers.
+
+Shown by tests/unit/config/test_parse.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Writes what --help and -n print."""
+"""Writes what --help and -n print.
+
+Shown by tests/unit/config/test_parse.py.
+"""
 
 from __future__ import annotations
 

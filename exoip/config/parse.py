@@ -1,4 +1,7 @@
-"""Makes the `Config` from command line, environment, credentials and file."""
+"""Makes the `Config` from command line, environment, credentials and file.
+
+Shown by tests/unit/config/test_parse.py.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 configargparse parses them and decides which wins. It is helped twice: credentials are given to it
 as variables, and a value is joined to its option, because argparse takes one with a dash for an
 option. No message here contains a value, because it might be a secret; those of argparse are never
-shown.
+shown. Shown by tests/unit/config/test_parse.py.
 """
 
 from __future__ import annotations

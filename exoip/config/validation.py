@@ -1,7 +1,8 @@
 """Checks across options: what is missing, what contradicts, which addresses cannot go together.
 
 Each check takes the values by field of `Config`, and the settings (text and source) by option name.
-An error names every option that has part in it, and the source of each.
+An error names every option that has part in it, and the source of each. Shown by
+tests/unit/config/test_parse.py.
 """
 
 from __future__ import annotations

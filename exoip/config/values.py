@@ -2,7 +2,7 @@
 
 A reader takes stripped, non-empty text and returns the value, or raises ValueError with what is
 allowed ("must be ..."); the caller adds the option, the text and its source. Readers resolve no
-name and open no file.
+name and open no file. Shown by tests/unit/config/test_parse.py.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ blocks inside the lock: no socket, no HTTP, no file, no log. Events go to `emit`
 must not block.
 
 All times are seconds of one steady clock and are arguments, so tests run nodes in virtual time.
-Only the `wait_…` methods block; they take the clock as an argument.
+Only the `wait_…` methods block; they take the clock as an argument. Shown by
+tests/unit/core/test_node.py.
 """
 
 from __future__ import annotations

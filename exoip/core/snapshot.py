@@ -1,6 +1,7 @@
 """Take a snapshot of a node, for the status, the metrics and the operator.
 
-All times are seconds of the node's clock; inf and -inf mean never.
+All times are seconds of the node's clock; inf and -inf mean never. Shown by
+tests/unit/core/test_snapshot.py.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 what is wrong.
 
 It reads the configuration file, or the environment if there is none, queries the metadata service
-and the API with the key in it, and asks the running daemon about its peers. It changes nothing, as
-`test_looking_changes_nothing` in tests/unit/ctl/test_check.py shows.
+and the API with the key in it, and asks the running daemon about its peers. It changes nothing.
+Shown by tests/unit/ctl/test_check.py.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Find the daemons of this host and send requests to their control sockets,
 /run/exoip/NAME/control.
+
+Shown by tests/unit/ctl/test_client.py.
 """
 
 from __future__ import annotations

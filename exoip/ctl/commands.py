@@ -1,6 +1,7 @@
 """The commands except `check`.
 
-Each takes the options, writes to a stream and returns the exit code.
+Each takes the options, writes to a stream and returns the exit code. Shown by
+tests/unit/ctl/test_commands.py.
 """
 
 from __future__ import annotations

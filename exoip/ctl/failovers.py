@@ -2,7 +2,7 @@
 
 The journal of the new holder tells its own failovers. Without it, the node that let go names its
 successor, and any other node still saw who became master. So the journal of any one node gives a
-history, and those of all nodes give the whole one.
+history, and those of all nodes give the whole one. Shown by tests/unit/ctl/test_failovers.py.
 """
 
 from __future__ import annotations

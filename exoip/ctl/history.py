@@ -7,7 +7,7 @@ that node did and saw; those of all nodes show everything.
 Only the fields that `exoip.telemetry.journal` documents count; MESSAGE and EXOIP_REASON are shown
 to people and never parsed. Entries without EXOIP_CAUSE or EXOIP_SUCCESSOR (written before these
 fields existed) still show the change, but neither its cause nor how long it took; the successor is
-then the master by the node's last role.
+then the master by the node's last role. Shown by tests/unit/ctl/test_history.py.
 """
 
 from __future__ import annotations

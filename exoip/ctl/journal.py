@@ -1,4 +1,7 @@
-"""Read journal entries: from journalctl, or from files with its output from any number of hosts."""
+"""Read journal entries: from journalctl, or from files with its output from any number of hosts.
+
+Shown by tests/unit/ctl/test_journal.py.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 changing anything.
 
 Reads are simply done. Attach and detach are requested for an instance id made up for this test: a
-key that lacks the permission gets 403, any other learns that there is no such instance.
+key that lacks the permission gets 403, any other learns that there is no such instance. Shown by
+tests/unit/ctl/test_check.py.
 """
 
 from __future__ import annotations

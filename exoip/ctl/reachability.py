@@ -1,5 +1,7 @@
 """Examine whether the heartbeats arrive: by the rules of the security groups, and by what the
 running daemon hears. A peer that is heard needs no rule to prove it.
+
+Shown by tests/unit/ctl/test_check.py.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Pure but for the time zone.
 
-Times in the state are Unix seconds; ages are counted from `at`, the daemon's own present.
+Times in the state are Unix seconds; ages are counted from `at`, the daemon's own present. Shown by
+tests/unit/ctl/test_status.py.
 """
 
 from __future__ import annotations

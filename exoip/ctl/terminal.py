@@ -1,4 +1,7 @@
-"""Format text for a terminal: health levels, colors, durations, local times, columns."""
+"""Format text for a terminal: health levels, colors, durations, local times, columns.
+
+Shown by tests/unit/ctl/test_terminal.py.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Show failovers as a table, and who held when as a timeline: one line per node.
 
-Pure but for the time zone.
+Pure but for the time zone. Shown by tests/unit/ctl/test_timeline.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The optional parts beside the node: health checks, the notify program and the metrics port.
 
 They start and stop with the node, and a reload changes them. Nothing in the node waits for them.
+Shown by tests/unit/daemon/test_addons.py.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ node.
 
 Each of the two clients has a connection of its own. A read takes the client that rested longest, a
 mutation the one that was used last. So the regular reads keep both connections open, and an attach
-never waits for a TLS handshake.
+never waits for a TLS handshake. Shown by tests/unit/daemon/test_api_worker.py.
 """
 
 from __future__ import annotations

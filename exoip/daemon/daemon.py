@@ -4,7 +4,8 @@
 
 The threads start only when all parts are ready. Discovery waits for an API or a metadata service
 that does not answer, as long as it takes. After a crash the daemon starts with the topology that it
-discovered before (`state_files.TopologyCache`), so that its peers never miss it.
+discovered before (`state_files.TopologyCache`), so that its peers never miss it. Shown by
+tests/process/test_daemon.py.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ The receiver waits for nothing but its socket, and the sender for nothing but th
 The receiver also decides when peers expire: at their deadline, unless a datagram still waits in the
 socket. The kernel holds a bounded number of datagrams. After reading that many, the receiver has
 seen everything that waited at the start of its turn, even during a flood. As long as a flood lasts,
-the kernel drops what cannot come from a member (`heartbeat/flood_filter.py`).
+the kernel drops what cannot come from a member (`heartbeat/flood_filter.py`). Shown by
+tests/unit/daemon/test_heartbeat_threads.py.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 `settle` keeps the garbage collector off everything that is there after the start. The unit adds two
 environment variables (MALLOC_ARENA_MAX, PYTHONNODEBUGRANGES), and what only the metrics need
 (http.server, prometheus_client) is imported with their option. The goal is 36 MiB resident.
-Shown by tests/unit/daemon/test_memory.py, measured by `script/bench`.
+`script/bench` measures it. Shown by tests/unit/daemon/test_memory.py.
 """
 
 from __future__ import annotations

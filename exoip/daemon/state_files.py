@@ -2,7 +2,8 @@
 
 Starts and topology are in $RUNTIME_DIRECTORY, which the unit preserves over a restart. A planned
 stop removes both. `drained` is in $STATE_DIRECTORY and also outlives a boot. Without these
-variables nothing is kept. A file that is missing or damaged never stops a start.
+variables nothing is kept. A file that is missing or damaged never stops a start. Shown by
+tests/unit/daemon/test_state_files.py.
 """
 
 from __future__ import annotations

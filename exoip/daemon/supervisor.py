@@ -6,6 +6,8 @@ once. If one hangs, the watchdog gets no more pings. In both cases systemd resta
     SIGTERM, SIGINT   hand over and stop
     SIGHUP            read the configuration again
     SIGUSR1, SIGUSR2  improve or worsen the priority by one, until the next reload or restart
+
+Shown by tests/unit/daemon/test_supervisor.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Notifications to systemd (sd_notify)."""
+"""Notifications to systemd (sd_notify).
+
+Shown by tests/process/test_daemon.py.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ out and named in `Client.skipped`, unless it is the one that the caller needs. A
 idempotent. A mutation that raises ApiTimeout, ApiUnreachable or ApiUnavailable may still take
 effect: read back. No proxy and no .netrc is used.
 
-A Client is not thread-safe: each thread needs its own.
+A Client is not thread-safe: each thread needs its own. Shown by tests/unit/exoscale/test_client.py.
 """
 
 from __future__ import annotations

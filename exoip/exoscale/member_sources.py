@@ -1,6 +1,7 @@
 """Choose how the other members of the cluster are found.
 
-A source is one module with one class, and one row of `SOURCES`.
+A source is one module with one class, and one row of `SOURCES`. Shown by
+tests/unit/exoscale/test_discovery.py.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ that heard the member after the recording, pretend after two dead times that the
 fewer and fewer times, each for R x dead ratio at most (one packet is good for a dead time); against
 a node that has just started, the same. A holder detaches itself only after the API shows that the
 successor holds, so only a *second* failure during that time is at stake. Packets that an attacker
-holds back and plays later are such a recording.
+holds back and plays later are such a recording. Shown by
+tests/unit/heartbeat/test_authentication.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Writes an address and a port for people, and says why a socket cannot be bound there."""
+"""Writes an address and a port for people, and says why a socket cannot be bound there.
+
+Shown by tests/unit/heartbeat/test_socket_address.py.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ MOST_OUTLETS peers they share), and a send never waits: if the buffer is full, t
 lost. All of them have the address and port of the one that hears, which firewalls take for one
 flow. They form a group (SO_REUSEPORT, see socket(7)) with a program that gives whatever arrives to
 the first. Cost: a descriptor a peer. The kernel refuses a second daemon on the port as before,
-because the first socket is bound without that option.
+because the first socket is bound without that option. Shown by tests/unit/heartbeat/test_udp.py.
 """
 
 from __future__ import annotations

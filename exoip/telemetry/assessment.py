@@ -5,6 +5,8 @@ healthy    this node takes part and, as far as it knows, the node that should ho
 degraded   the Elastic IP is served, but something is wrong: a peer is dead, an API call fails, a
            node steps aside, ...
 critical   this node should hold the Elastic IP and does not, or does not take part yet
+
+Shown by tests/unit/telemetry/test_assessment.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Count events, failovers and API calls for the metrics. Costs nothing per heartbeat."""
+"""Count events, failovers and API calls for the metrics. Costs nothing per heartbeat.
+
+Shown by tests/unit/telemetry/test_counters.py.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 Names follow Prometheus' conventions: base units, `_total` for what only grows, `_timestamp_seconds`
 for a moment in Unix time. The package is imported only when metrics are asked for, to save memory.
+Shown by tests/unit/telemetry/test_metrics.py.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Times are Unix seconds, durations seconds; null is "never", "not known" or "does not exist". The
 names of version 1 stay, and others may be added. exoipctl(8) and
-packaging/examples/status.schema.json describe the object for users.
+packaging/examples/status.schema.json describe the object for users. Shown by
+tests/unit/telemetry/test_status.py.
 """
 
 from __future__ import annotations
