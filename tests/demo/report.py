@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 HEADINGS = ("event", "detection", "attach sent", "moved", "bound", "lost")
 NOTES = (
-    "Seconds since the event; where a holder fell silent, since its last heartbeat, which comes up to one interval "
-    "earlier.",
-    "detection: the new holder makes itself master. moved: it holds alone, by the zone's record. lost: requests to "
-    "the Elastic IP.",
+    "Seconds since the event; if a node fell silent, since its last heartbeat, up to one interval earlier.",
+    "detection: the new node is master. moved: the zone shows it as the only holder. bound: the time that "
+    "docs/protocol.md allows for that. lost: requests to the Elastic IP without an answer.",
 )
 
 

@@ -66,16 +66,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Return 0 when all is well, 1 when not, 3 when what was asked for can not be had here."""
     parser = argparse.ArgumentParser(prog="script/chaos", description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--faults", type=int, default=200, help="how many (200)")
-    parser.add_argument("--seed", type=int, help="of the faults; without it a new one, which is told")
+    parser.add_argument("--seed", type=int, help="of the faults (default: a new one, which is printed)")
     parser.add_argument("--in-turn", choices=plan.IN_TURN, help="instead: every fault of one sort, one by one")
     parser.add_argument("--nodes", type=int, default=3, help="how many (3)")
     parser.add_argument(
         "--interval", type=float, default=INTERVAL, help=f"advertisement interval in seconds ({INTERVAL:g})"
     )
     parser.add_argument("--ratio", type=float, default=RATIO, help=f"dead ratio ({RATIO:g})")
-    parser.add_argument("--no-cuts", action="store_true", help="no cut of the network, so no namespace either")
+    parser.add_argument("--no-cuts", action="store_true", help="do not cut the network, so that no namespace is needed")
     parser.add_argument("--ipv6", action="store_true", help="keep an IPv6 prefix")
-    parser.add_argument("--log", type=Path, help="write all that happened to this file, whatever comes of it")
+    parser.add_argument("--log", type=Path, help="write all that happened to this file, even if nothing went wrong")
     options = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     words = sys.argv[1:] if arguments is None else list(arguments)
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             partition.loopback_up()
             partition.possible()
         except (PartitionError, OSError) as error:
-            print(f"script/chaos: the network can not be cut here: {error}", flush=True)
+            print(f"script/chaos: the network cannot be cut here: {error}", flush=True)
             if options.in_turn in plan.TAKE_CUTS:
                 return CAN_NOT
             may_cut = False
