@@ -7,9 +7,9 @@ holder stays beside a live one for longer than `Bounds.dead`; and moves are boun
 
 The bounds follow from the protocol document (its names in capitals, D is the dead time):
 
-    hole    D to notice, D for a node that starts meanwhile, HOLD_TIME for each other node that
-            cannot do it, LONGEST_ATTACH_RETRY with jitter, and an attach. Where reads may show what
-            is not so, or an outsider detaches: the verify interval and a read more.
+    hole    D to notice, D for a node that starts meanwhile, for each other node HOLD_TIME or an attach
+            of its own, LONGEST_ATTACH_RETRY with jitter, and an attach. Where reads may show what is
+            not so, or an outsider detaches: the verify interval and a read more.
     dead    twice D; RIVAL_GRACE_HIGHER_ID, for a silent rival that died; CLEAR_TIME for each node that
             cannot do it, and HOLD_TIME for the next one; a verify interval; a clear.
     moves   MOVES for each fault
@@ -22,6 +22,7 @@ and each attach beside a silent holder).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from exoip.core import mutations
@@ -48,10 +49,11 @@ class Bounds:
     lies: bool = False
     cut_since: float = math.inf
 
-    def hole(self, able: Host, unable: int) -> float:
-        """Seconds without a live holder at most while `able` is able."""
+    def hole(self, able: Host, others: Iterable[tuple[Host, bool]]) -> float:
+        """Seconds without a live holder at most while `able` is able; the others, and whether each is."""
         retry = LONGEST_ATTACH_RETRY * (1 + JITTER)
-        found = 2 * self._dead_time() + unable * (HOLD_TIME + 0.5) + retry + self._attach(able)
+        tries = sum(min(HOLD_TIME, self._attach(host)) if so else HOLD_TIME + 0.5 for host, so in others)
+        found = 2 * self._dead_time() + tries + retry + self._attach(able)
         return found + (self.world.verify_interval + 2.5 * able.api.latency[1] if self.lies else 0.0)
 
     def dead(self, able: Host, unable: int) -> float:
@@ -134,20 +136,21 @@ class Judge:
         return host is not None and all(host.id in one.node.admission.members for one in others if one.node)
 
     def _check(self, now: float) -> None:
-        unable = len(self.world.hosts) - len(self._holds.at)
+        hosts = self.world.hosts
         for name, since in self._holds.at.items():
-            if name not in self._standing_back:
+            if name not in self._standing_back and now > self._hole_since:
                 long = now - max(since, self._hole_since)
                 self.hole = max(self.hole, long)
-                if long > (bound := self.bounds.hole(self.world.hosts[name], unable)):
+                others = [(host, other in self._holds.at) for other, host in hosts.items() if other != name and host.up]
+                if long > (bound := self.bounds.hole(hosts[name], others)):
                     self._violated(f"no live holder for {long:.0f} s, {name} is able", bound)
                     self._hole_since = now
-        unable = len(self.world.hosts) - len(self._clears.at)
+        unable = len(hosts) - len(self._clears.at)
         for name, since in self._clears.at.items():
             if name not in self._standing_back:
                 long = now - max(since, self._dead_since)
                 self.dead = max(self.dead, long)
-                if long > (bound := self.bounds.dead(self.world.hosts[name], unable)):
+                if long > (bound := self.bounds.dead(hosts[name], unable)):
                     self._violated(f"a dead holder beside a live one for {long:.0f} s, {name} is able", bound)
                     self._dead_since = now
 

@@ -94,11 +94,12 @@ class Commands(Expectations):
             host.api.heal()
             host.api.operation = min(host.api.operation, (1.0, 1.0))
             host.api.latency = min(host.api.latency, (SLOWEST, SLOWEST))
-            host.stalled_until = min(host.stalled_until, world.now)
             host.set_health("")
             if host.leaving:
                 host.crash()
         self.do_revive(*sorted(able))
+        if not world.refresh:
+            world.regroup()
 
     def do_kill(self, *names: str) -> None:
         for host in self.hosts(names):
@@ -202,7 +203,7 @@ class Commands(Expectations):
         """`api b attach fail`, `api b attach fail once`, `api all all hang`, `api b ok`.
 
         Or a reply in detail: `api b attach failure=unavailable effect=no retry=120s`, `api b read
-        lag=30s rate=50%`, with the words of `world.Reply`.
+        lag=30s rate=50%`, with the words of `api.Reply`.
         """
         for host in self.hosts(name):
             if kind == "ok":

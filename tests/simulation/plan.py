@@ -82,6 +82,8 @@ def plan(seed: int) -> Plan:
     heal = draft.chance(0.4)
     core = sorted(rng.sample(draft.names, rng.choice((1, 1, 2)) if len(draft.names) > 2 else 1))
     finale = () if heal else tuple(_finale(draft, core))
+    if not heal and "api" in kinds:
+        draft.commands += [one for name in draft.names if name not in core for one in draft.sites.for_good(name)]
     return Plan(seed, tuple(draft.commands), ("all",) if heal else tuple(core), finale, kinds)
 
 
@@ -98,7 +100,7 @@ def _swarm(rng: random.Random) -> tuple[str, ...]:
     rate = rng.choice((0.15, 0.35, 0.6))
     cuts = rng.random() < 0.5
     kinds = [kind for kind in KINDS if rng.random() < rate and (cuts or kind not in CUTS)]
-    return tuple(kinds) or ("api",)
+    return tuple(dict.fromkeys(kinds + ["api"] * (rng.random() < 0.5 or not kinds)))
 
 
 def _world(draft: _Draft) -> Iterator[str]:
@@ -160,8 +162,8 @@ def _replace(draft: _Draft, name: str) -> list[str]:
     """An instance dies and another one takes its place, once or again and again."""
     commands, times = [], draft.rng.choice((1, 1, 2, 6))
     for _ in range(times):
-        if len(draft.names) < 2:
-            break
+        if "group fixed" in draft.commands:
+            return [f"kill {name}"]
         new = chr(ord("f") + sum(command.startswith("instance") and "destroyed" in command for command in [
             *draft.commands, *commands]))  # fmt: skip
         commands += [f"kill {name}", "advance 30s", f"instance {name} destroyed"]
@@ -188,7 +190,7 @@ def _newcomer(draft: _Draft, name: str, priority: int) -> list[str]:
 def _join(draft: _Draft, name: str) -> list[str]:
     """An instance starts, and later its daemon, which is worse than all others."""
     new = chr(ord("p") + sum(command.startswith("instance") for command in draft.commands) % 10)
-    if new in draft.names or len(draft.names) > 4:
+    if new in draft.names or len(draft.names) > 4 or "group fixed" in draft.commands:
         return []
     draft.names.append(new)
     return _newcomer(draft, new, 200)
@@ -233,3 +235,5 @@ def _finale(draft: _Draft, core: list[str]) -> Iterator[str]:
     if draft.chance(0.15):
         happenings.append("advance 600s")
     yield from draft.rng.sample(happenings, draft.rng.randint(1, len(happenings)))
+    if draft.chance(0.5):
+        yield happenings[0]

@@ -43,25 +43,33 @@ class Sites:
         mode = self._mode(chosen[0])
         return [f"api {name} {kind} {mode if same else self._mode(kind)}" for kind in chosen]
 
-    def _some(self, values: tuple[str, ...]) -> str:
-        """Return one of the values, or several, of which each call gets any."""
-        many = self._rng.random() < 0.4
+    def for_good(self, name: str) -> list[str]:
+        """Return commands that let some sites of `name`, or none, fail from now on, always in the same way."""
+        rng = self._rng
+        chosen = rng.sample(KINDS, rng.choice((0, 1, 1, 2, 3)))
+        return [f"api {name} {kind} {' '.join(self._words(kind, 0.0))} rate=100%" for kind in chosen]
+
+    def _some(self, values: tuple[str, ...], mixed: float) -> str:
+        """Return one of the values, or, in a share `mixed` of cases, several, of which each call gets any."""
+        many = self._rng.random() < mixed
         return ",".join(self._rng.sample(values, self._rng.randint(2, len(values)) if many else 1))
 
     def _mode(self, kind: str) -> str:
+        return " ".join([*self._words(kind, 0.4), f"rate={self._rng.choice((100, 100, 60, 20))}%"])
+
+    def _words(self, kind: str, mixed: float) -> list[str]:
         rng = self._rng
-        words = [f"effect={self._some(('yes', 'no'))}"]
+        words = [f"effect={self._some(('yes', 'no'), mixed)}"]
         if rng.random() < 0.65:
-            words.append(f"failure={self._some(('none', *FAILURES) if rng.random() < 0.4 else FAILURES)}")
+            words.append(f"failure={self._some(('none', *FAILURES) if rng.random() < mixed else FAILURES, mixed)}")
             if rng.random() < 0.35:
-                words.append(f"retry={self._some(('0s', '5s', '60s', '120s', '300s'))}")
+                words.append(f"retry={self._some(('0s', '5s', '60s', '120s', '300s'), mixed)}")
         if rng.random() < 0.4:
-            words.append(f"takes={self._some(TIMES)}")
+            words.append(f"takes={self._some(TIMES, mixed)}")
         if kind in ("attach", "detach", "all") and rng.random() < 0.3:
-            words.append(f"lands={self._some(('0.1s', '3s', '9s'))}")
+            words.append(f"lands={self._some(('0.1s', '3s', '9s'), mixed)}")
         if kind in ("attach", "detach", "all") and rng.random() < 0.3:
-            words.append(f"operation={self._some(('1s', '6s', '9s', 'never', 'fails'))}")
+            words.append(f"operation={self._some(('1s', '6s', '9s', 'never', 'fails'), mixed)}")
         if kind in ("read", "holders", "all") and rng.random() < 0.3:
-            words.append(f"lag={self._some(AGES)}")
-        words.append(f"rate={rng.choice((100, 100, 60, 20))}%")
-        return " ".join(words)
+            words.append(f"lag={self._some(AGES, mixed)}")
+        return words

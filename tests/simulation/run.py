@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from exoip.core.backoff import LONGEST_RETRY_AFTER
 from tests.simulation.coverage import Coverage
 from tests.simulation.judge import MOVES, Judge
 from tests.simulation.language import Commands
@@ -134,7 +135,9 @@ class Run:
         """Wait until one right node holds and nothing moves; nothing may move after that."""
         world, healed = self.world, self.world.now
         world.cut.clear()
-        limit = settled_at = healed
+        if any("retry=" in command for command in self.plan.commands):
+            self._watch(LONGEST_RETRY_AFTER)  # what the API asked for while it was broken is honored
+        limit = settled_at = world.now
         limit += LONGEST
         why = unsettled(world)
         while world.now < limit and (why or world.now < settled_at + SETTLED):

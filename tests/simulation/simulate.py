@@ -3,6 +3,7 @@ shortest scenario that still fails, holes, convergence, which rules were exercis
 
 script/simulate --seeds 10000 --start 0 --jobs 2
 script/simulate --transcript 4711                  all that happened in one run
+script/simulate --exhaustive --depth 6             every order of events in small scopes
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tests.simulation import coverage
+from tests.simulation import coverage, exhaustive
 from tests.simulation.plan import Plan, plan
 from tests.simulation.run import WATCH, Result, Run, shrink, still_fails
 
@@ -114,7 +115,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--start", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), help="processes")
     parser.add_argument("--transcript", type=int, metavar="SEED", help="show all of one run instead")
+    parser.add_argument("--exhaustive", action="store_true", help="every order of events in small scopes instead")
+    parser.add_argument("--depth", type=int, default=5, help="events in a row, with --exhaustive")
     options = parser.parse_args(arguments)
+    if options.exhaustive:
+        return exhaustive.main(options.depth)
     if options.transcript is not None:
         result = Run(plan(options.transcript), quiet=False).run()
         print("\n".join([*result.transcript, f"violations: {result.violations or 'none'}"]))
