@@ -9,6 +9,7 @@ import random
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,10 +86,11 @@ def free_port(instance: Instance) -> int:
 
 def exoip(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end; it never shows a traceback nor the secret."""
-    settings = {"IF_EXOSCALE_API_SECRET": SECRET} | variables
     command = [sys.executable, "-m", "exoip", *words]
-    done = subprocess.run(command, cwd=ROOT, env=environment(**settings), stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=PATIENCE, check=False)  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:  # without one it warns that exoipctl cannot reach it
+        env = environment(**({"IF_EXOSCALE_API_SECRET": SECRET, "RUNTIME_DIRECTORY": folder} | variables))
+        done = subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=PATIENCE, check=False)  # fmt: skip
     assert "Traceback" not in done.stdout + done.stderr
     assert SECRET not in done.stdout + done.stderr
     return done
@@ -332,7 +334,7 @@ def test_a_reserved_priority_is_accepted_with_a_warning(priority: int, runs_as: 
     with Cluster(1, priorities=(priority,)) as cluster:
         cluster.start()
         cluster.settle("n1")
-        warnings = [line for line in cluster["n1"].log if " WARNING " in line]
+        warnings = [line for line in cluster["n1"].log if " WARNING " in line and "host-priority" in line]
         assert len(warnings) == 1
         assert f"host-priority {priority} (command line) runs as {runs_as}" in warnings[0]
         assert {heard.heartbeat.priority for heard in cluster.observer.of(cluster["n1"])} == {runs_as}
