@@ -266,7 +266,7 @@ def test_log_stdout_logs_there(place: Place) -> None:
 # -- bad options -------------------------------------------------------------------------------------------------------
 
 STRANGER = make_id("another-zone", "instance", "a")
-BOTH = ("exoscale-peers", "--exoscale-peer-group")
+BOTH = ("exoscale-peers", "exoscale-peer-group")
 
 
 @pytest.mark.parametrize(
