@@ -88,7 +88,7 @@ def test_the_command_page_has_every_exit_status_and_signal() -> None:
     assert named == {number.name for number in supervisor.SIGNALS}
 
 
-def test_the_configuration_page_names_what_a_reload_can_not_change() -> None:
+def test_the_configuration_page_names_what_a_reload_cannot_change() -> None:
     chapter = text_of("exoip.conf.5").partition(".Sh RELOAD")[2].partition(".Sh ")[0]
     named = re.findall(r"^\.Cm (\S+)", chapter, re.MULTILINE)
     assert set(named) == {option.name for option in OPTIONS if not option.reload}

@@ -65,14 +65,14 @@ def test_a_service_that_stops_moves_the_address_and_back(served: Cluster) -> Non
     served.never_without(since)
 
 
-def test_the_hook_was_told_of_each_change_and_is_as_the_manual_says(served: Cluster) -> None:
+def test_the_hook_was_called_for_each_change_and_is_as_the_manual_says(served: Cluster) -> None:
     for name, roles in (("a", ["MASTER", "BACKUP"]), ("b", ["BACKUP", "MASTER"])):
         told = [entry["EXOIP_ROLE"] for entry in served.events(name, EventName.HOOK_DONE, 0)]
         assert set(told) >= set(roles)
         assert [entry["MESSAGE"] for entry in served.events(name, EventName.HOOK_FAILED, 0)] == []
 
 
-def test_a_program_that_the_unit_does_not_let_run_is_refused_with_the_cure_and_a_drop_in_lets_it(
+def test_a_program_that_the_unit_forbids_is_rejected_with_the_cure_and_a_drop_in_allows_it(
     served: Cluster,
 ) -> None:
     c = served.hosts["c"]

@@ -78,7 +78,9 @@ def three(pair: Cluster) -> Cluster:
     ],
     ids=["priority", "ratio", "unknown", "fixed", "secret"],
 )
-def test_a_bad_file_is_refused_whole_and_nothing_changes(pair: Cluster, wrong: dict[str, object], told: str) -> None:
+def test_a_bad_file_is_rejected_as_a_whole_and_nothing_changes(
+    pair: Cluster, wrong: dict[str, object], told: str
+) -> None:
     a, since = pair.hosts["a"], now()
     status = a.show("StatusText", UNIT)
     configure(pair, "a", "bc", advertisement_interval=0.2, **wrong)
@@ -161,5 +163,5 @@ def test_an_upgrade_costs_no_more_than_a_planned_hand_over(three: Cluster, newer
         three.moves(since, ("ab", "a .* is now stopping, was at priority 10"), ("b", "holds and is heard"), *back)
 
 
-def test_the_journals_alone_tell_the_history(three: Cluster) -> None:
+def test_the_journals_alone_give_the_history(three: Cluster) -> None:
     assert history.differences(three.zone.changes(), three.journals(), three.zone.names) == []

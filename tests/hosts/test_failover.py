@@ -121,7 +121,7 @@ def test_a_cut_between_the_hosts_alone_costs_few_moves_and_never_leaves_nobody(c
     assert len(cluster.zone.changes(since)) <= 6
 
 
-def test_the_journals_alone_tell_the_history(cluster: Cluster) -> None:
+def test_the_journals_alone_give_the_history(cluster: Cluster) -> None:
     assert history.differences(cluster.zone.changes(), cluster.journals(), cluster.zone.names) == []
     table, timeline = cluster.hosts["b"].sh("exoipctl history web").split("\n\n")
     assert len(table.splitlines()) > 4

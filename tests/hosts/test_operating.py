@@ -41,7 +41,7 @@ def configured(cluster: Cluster) -> Iterator[Cluster]:
     a.run("systemctl", "restart", UNIT)
 
 
-def test_status_tells_how_it_is_in_words_in_json_and_as_an_exit_status(cluster: Cluster) -> None:
+def test_status_shows_the_state_in_words_in_json_and_as_an_exit_status(cluster: Cluster) -> None:
     a = cluster.hosts["a"]
     assert exits(a, "exoipctl", "status", "web") == 0
     told = json.loads(a.run("exoipctl", "status", "--json", "web"))

@@ -116,7 +116,7 @@ def test_sigterm_does_not_wait_for_the_dead_time() -> None:
         assert cluster.moves() == []
 
 
-def test_sigterm_of_the_last_node_lets_go() -> None:
+def test_sigterm_of_the_last_node_releases() -> None:
     with Cluster(1) as cluster:
         cluster.start()
         cluster.settle("n1")
@@ -375,7 +375,7 @@ def dropped(node: Process) -> dict[tuple[str, str], list[Entry]]:
     return found
 
 
-def test_a_storm_of_bad_datagrams_changes_nothing_and_is_told_once_a_sender_and_cause() -> None:
+def test_a_storm_of_bad_datagrams_changes_nothing_and_is_logged_once_per_sender_and_cause() -> None:
     with Cluster(2) as cluster:
         cluster.start()
         cluster.settle("n1")

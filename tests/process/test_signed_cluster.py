@@ -53,7 +53,7 @@ def test_nodes_with_a_key_make_a_cluster_and_survive_a_death() -> None:
 
 
 @pytest.mark.parametrize("trailer", [b"", bytes(24)], ids=["unsigned", "signature"])
-def test_who_forges_a_members_address_has_no_say(trailer: bytes) -> None:
+def test_a_forged_member_address_changes_nothing(trailer: bytes) -> None:
     """Without a key the packet makes its sender master:
     test_a_member_may_change_its_own_priority_...
     """
@@ -101,7 +101,7 @@ def test_recorded_heartbeats_do_not_bring_back_the_dead() -> None:
         assert never_without_a_holder(cluster, mark)
 
 
-def test_a_wrong_key_is_told_by_status_and_journal(tmp_path: Path) -> None:
+def test_a_wrong_key_is_shown_by_status_and_journal(tmp_path: Path) -> None:
     notified = Notified(tmp_path / "notify")
     try:
         with signed(Cluster(2)) as cluster:

@@ -32,6 +32,6 @@ def test_a_thread_that_was_stopped_before_its_start_does_nothing() -> None:
     assert thread.turns == 0
 
 
-def test_a_turn_waits_two_seconds_at_most_unless_told_otherwise() -> None:
+def test_a_turn_waits_two_seconds_at_most_by_default() -> None:
     assert SupervisedThread("x", lambda: 0.0)._round_time == ROUND_TIME == 2.0
     assert SupervisedThread("x", lambda: 0.0, 0.5)._round_time == 0.5

@@ -400,7 +400,7 @@ def test_the_form_of_the_file(conf) -> None:
         (f"exoscale-api-secret = {SECRET} {SECRET}", 1, ["exoscale-api-secret"]),
     ],
 )
-def test_a_line_that_is_refused_is_named(content: str, line: int, needles: list[str], conf) -> None:
+def test_a_line_that_is_rejected_is_named(content: str, line: int, needles: list[str], conf) -> None:
     path = conf(content)
     error = refused([*WATCH, "-c", path], without("IF_EXOSCALE_API_SECRET"))
     assert type(error) is ConfigError
@@ -703,7 +703,7 @@ def test_two_nodes_on_one_address_differ_by_port() -> None:
     assert len(parse([*WATCH, "-p", "127.0.0.1:1,127.0.0.1:2,127.0.0.1"], ENV).peers) == 3
 
 
-def test_key_and_secret_exchanged_are_told_without_either() -> None:
+def test_exchanged_key_and_secret_are_reported_without_either() -> None:
     error = refused([*WATCH, "-xk", SECRET, "-xs", "EXO0123"], ENV)
     assert "exchanged" in str(error)
     assert "EXO0123" not in str(error)

@@ -49,7 +49,7 @@ def test_the_causes_in_their_order():
     assert judge(one, IDS[0], "host-0") == ""
 
 
-def test_denied_is_who_has_no_proof_until_it_has():
+def test_a_peer_without_proof_is_denied_until_it_has_one():
     one = admission()
     judge(one, IDS[0], "host-0", Proof("unsigned"))
     judge(one, IDS[1], "host-0", Proof("unsigned"))  # not its own address

@@ -70,7 +70,7 @@ class TestSlept:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 2.5), st.sampled_from([0, 10, 254])), min_size=1, max_size=50))
-def test_nobody_who_asks_often_enough_hears_less_than_once_an_interval(asks):
+def test_a_node_that_asks_often_enough_hears_at_least_once_per_interval(asks):
     timer, now, last, sent = AdvertTimer(0.0), 0.0, None, list[float]()
     for wait, priority in asks:
         now += wait

@@ -37,7 +37,7 @@ class TestBackoff:
     def test_jitter_differs(self):
         assert waits([Failure.UNAVAILABLE], seed=1) != waits([Failure.UNAVAILABLE], seed=2)
 
-    def test_a_refused_key_every_thirty_seconds_from_the_first(self):
+    def test_a_forbidden_key_is_tried_every_thirty_seconds_from_the_first(self):
         assert all(24 <= wait <= 30 for wait in waits([Failure.FORBIDDEN] * 4))
 
     def test_what_the_api_asks_for_is_honoured_with_an_end(self):
@@ -45,7 +45,7 @@ class TestBackoff:
         assert waits([Failure.UNAVAILABLE], retry_after=0.1)[0] >= 0.5
         assert waits([Failure.UNAVAILABLE], retry_after=1e9)[0] <= 300.0
 
-    def test_done_begins_anew(self):
+    def test_done_begins_again(self):
         backoff = Backoff(random.Random(0))
         for now in range(5):
             backoff.failed(Failure.UNAVAILABLE, 0.0, now)
@@ -138,7 +138,7 @@ class TestDeadline:
         job.expire(6.0)
         assert job.until == 16.0
 
-    def test_a_job_that_is_no_longer_owed_starts_anew(self):
+    def test_a_job_that_is_no_longer_owed_starts_again(self):
         job = CircuitBreaker(5.0)
         job.owe(True, 1.0)
         job.owe(False, 5.0)

@@ -36,7 +36,7 @@ def test_a_flood_of_false_senders_takes_little_memory():
     assert dropped.counts["short"] == 5 * MAX_STRANGERS
 
 
-def test_after_the_flood_others_are_told_again():
+def test_after_the_flood_others_are_reported_again():
     dropped = DroppedDatagrams()
     for number in range(2 * MAX_STRANGERS):
         dropped.count(f"10.0.{number // 256}.{number % 256}", "short", 0.0)

@@ -40,7 +40,7 @@ def event_names(events: list[Event]) -> list[EventName]:
 
 class TestConfig:
     @pytest.mark.parametrize("priority", [-1, 0, 253, 254, 255, 256])
-    def test_a_priority_with_a_meaning_of_its_own_can_not_be_configured(self, priority):
+    def test_a_priority_with_a_meaning_of_its_own_cannot_be_configured(self, priority):
         with pytest.raises(ValueError, match=str(priority)):
             ElectionConfig("m", priority)
 
@@ -58,7 +58,7 @@ class TestConfig:
             {"preempt_delay": math.nan},
         ],
     )
-    def test_times_that_can_not_be_are_refused(self, wrong):
+    def test_impossible_times_are_rejected(self, wrong):
         with pytest.raises(ValueError, match="interval"):
             ElectionConfig("m", **wrong)
 
@@ -118,7 +118,7 @@ class TestRank:
         assert one.role is role
         assert one.master == (own if role is Role.MASTER else peer)
 
-    def test_another_best_node_is_told_though_the_role_stays(self):
+    def test_another_best_node_is_reported_though_the_role_stays(self):
         one = settled()
         one.heard("b", 5, DEAD)
         events = one.heard("a", 4, DEAD)
@@ -159,13 +159,13 @@ class TestAdvertised:
         assert one.advertised == advertised
         assert (EventName.ADVERTISED in event_names(events)) is (advertised != 10)
 
-    def test_a_condition_that_is_the_same_tells_nothing(self):
+    def test_the_same_condition_reports_nothing(self):
         one = settled()
         one.set_local_state(LocalState(unfit=True), 4.0)
         assert one.set_local_state(LocalState(unfit=True), 5.0) == []
 
     @pytest.mark.parametrize("state", [{"leaving": True}, {"yielded": True}])
-    def test_who_leaves_or_yields_is_backup_even_when_alone(self, state):
+    def test_a_node_that_leaves_or_yields_is_backup_even_when_alone(self, state):
         one = settled()
         one.set_local_state(LocalState(**state), 4.0)
         assert (one.role, one.master) == (Role.BACKUP, None)
@@ -235,18 +235,18 @@ class TestLifeAndDeath:
         one.heard("a", 9, 20.5)
         assert one.role is Role.BACKUP
 
-    def test_a_heartbeat_that_changes_nothing_tells_nothing(self):
+    def test_a_heartbeat_that_changes_nothing_reports_nothing(self):
         one = settled()
         assert one.heard("a", 5, 10.0)
         assert one.heard("a", 5, 11.0) == []
 
-    def test_how_long_it_was_silent_is_told(self):
+    def test_how_long_it_was_silent_is_reported(self):
         one = settled()
         one.heard("a", 5, 10.0)
         (dead, _) = one.tick(13.5, socket_drained=True)
         assert (dead.instance_id, dead.details["silent"]) == ("a", 3.5)
 
-    def test_it_remembers_when_a_peer_last_let_go_or_left(self):
+    def test_it_remembers_when_a_peer_last_released_or_left(self):
         one = settled()
         one.heard("a", HOLDING_UNFIT, 10.0)
         assert one.peers["a"].last_unfit_advert == -math.inf
@@ -298,7 +298,7 @@ class TestRiseFromZero:
 
 
 class TestStall:
-    def test_it_listens_anew(self):
+    def test_it_listens_again(self):
         one = settled()
         events = one.stalled(20.0, 1.5)
         assert event_names(events) == [EventName.STALLED, EventName.ROLE]
@@ -327,7 +327,7 @@ class TestStall:
         one.stalled(60.0, 30.0)
         assert not one.alive("a")
 
-    def test_a_second_stall_begins_anew(self):
+    def test_a_second_stall_begins_again(self):
         one = settled()
         one.stalled(20.0, 2.0)
         one.stalled(22.0, 2.0)
@@ -387,7 +387,7 @@ class TestPreemptDelay:
             assert (one.role, one.advertised, one.next_deadline()) == (Role.MASTER, PROTECTED, math.inf)
 
     @pytest.mark.parametrize("flicker", [UNFIT, HOLDING_UNFIT, LEAVING, 11])
-    def test_a_rival_that_flickers_begins_anew(self, flicker):
+    def test_a_rival_that_flickers_begins_again(self, flicker):
         one = self.holder()
         self.keep(one, "a", 5, 10.0, 16.0)
         one.heard("a", flicker, 16.5)
@@ -397,7 +397,7 @@ class TestPreemptDelay:
         one.tick(16.6 + self.DELAY, socket_drained=True)
         assert one.advertised == 10
 
-    def test_a_rival_that_dies_meanwhile_begins_anew(self):
+    def test_a_rival_that_dies_meanwhile_begins_again(self):
         one = self.holder()
         self.keep(one, "a", 5, 10.0, 16.0)
         one.tick(16.0 + DEAD, socket_drained=True)
@@ -416,7 +416,7 @@ class TestPreemptDelay:
         one.tick(14.0 + self.DELAY, socket_drained=True)
         assert (one.advertised, one.master) == (10, "b")
 
-    def test_another_better_priority_does_not_begin_anew(self):
+    def test_another_better_priority_does_not_begin_again(self):
         one = self.holder()
         self.keep(one, "a", 5, 10.0, 16.0)
         one.heard("a", 4, 16.0)
@@ -424,7 +424,7 @@ class TestPreemptDelay:
         one.tick(10.0 + self.DELAY, socket_drained=True)
         assert one.advertised == 10
 
-    def test_who_conceded_is_not_protected_again_when_the_taker_advertises_0(self):
+    def test_a_holder_that_conceded_is_not_protected_again_when_its_successor_advertises_0(self):
         one = self.holder()
         self.keep(one, "a", 5, 10.0, 10.0 + self.DELAY)
         one.heard("a", PROTECTED, 18.0)
@@ -442,7 +442,7 @@ class TestPreemptDelay:
             one.heard("a", end, 17.5)
         assert (one.role, one.advertised) == (Role.MASTER, PROTECTED)
 
-    def test_or_until_it_has_let_go(self):
+    def test_or_until_it_has_released(self):
         one = self.holder()
         self.keep(one, "a", 5, 10.0, 10.0 + self.DELAY)
         one.set_local_state(LocalState(), 18.0)
@@ -530,7 +530,7 @@ class TestReload:
         one.tick(111.0, socket_drained=True)
         assert not one.alive("a")
 
-    def test_who_is_a_rival_is_judged_anew(self):
+    def test_rivals_are_judged_again(self):
         one = settled(preempt_delay=5.0)
         one.set_local_state(HOLDER, 4.0)
         one.heard("a", 8, 5.0)
@@ -545,7 +545,7 @@ class TestMembers:
         one = election(members="abm")
         assert sorted(one.peers) == ["a", "b"]
 
-    def test_added_and_removed_are_told(self):
+    def test_added_and_removed_are_reported(self):
         one = settled(members="ab")
         events = one.set_members(frozenset("bc"), 5.0)
         assert [(event.name, event.instance_id) for event in events] == [

@@ -46,7 +46,7 @@ def test_only_a_delay_that_begins_or_grows_is_news():
     assert [damping.changed(at) for at in range(12)] == [False] * 5 + [True] * 5 + [False] * 2
 
 
-def test_it_ends_a_window_after_the_last_change_and_counts_anew():
+def test_it_ends_a_window_after_the_last_change_and_counts_again():
     damping = after(*range(CHANGES))
     end = CHANGES - 1 + WINDOW
     assert not damping.ended(end - 0.001)

@@ -351,7 +351,7 @@ class TestFailures:
         bench.answer(Lane.MUTATIONS, Failure.FORBIDDEN)
         assert not bench.view.in_doubt
 
-    def test_what_failed_is_told(self):
+    def test_a_failure_is_reported(self):
         bench = failing(Failure.UNAVAILABLE)
         bench.advance(DEAD + 0.3)
         (failed,) = bench.said(EventName.FAILED)
@@ -425,7 +425,7 @@ class TestClear:
         bench.pump()
         assert bench.asked(Kind.READ, "a", since) == [since]
 
-    def test_not_so_is_no_failure_of_this_node(self):
+    def test_a_call_that_is_already_so_is_no_failure_of_this_node(self):
         bench = left_alone()
         bench.failing[Kind.DETACH] = Failure.NOT_SO
         bench.advance(60)
@@ -473,7 +473,7 @@ class TestClear:
         bench.until(lambda: bench.asked(Kind.DETACH, "a"), 3)
 
     @pytest.mark.parametrize("failure", [Failure.UNAVAILABLE, Failure.TIMEOUT, Failure.FORBIDDEN])
-    def test_who_can_not_clear_is_unfit(self, failure):
+    def test_a_node_that_cannot_clear_is_unfit(self, failure):
         bench = left_alone()
         bench.failing[Kind.DETACH] = failure
         bench.until(lambda: bench.view.unfit)
@@ -571,7 +571,7 @@ class TestRelease:
         assert 19 <= len(looks) <= 22
         assert all(0.9 <= later - earlier <= 1.2 for earlier, later in pairwise(looks))
 
-    def test_it_lets_go_once_the_master_holds_and_is_heard_after_that_read(self):
+    def test_it_releases_once_the_master_holds_and_is_heard_after_that_read(self):
         bench = self.overtaken()
         bench.holding.add("a")
         since = bench.now
@@ -583,7 +583,7 @@ class TestRelease:
         assert asked == math.ceil(read + LATENCY)  # the very next heartbeat of it
         assert bench.now - since < 3
 
-    def test_a_read_from_before_the_decision_tells_nothing(self):
+    def test_a_read_from_before_the_decision_is_ignored(self):
         """The master is silent; a read of it is under way; then it is heard, and this node is its
         backup.
         """
@@ -601,7 +601,7 @@ class TestRelease:
         bench.advance(5)  # many heartbeats of it, and no newer read
         assert bench.asked(Kind.DETACH, "m") == []
 
-    def test_a_read_from_before_it_came_to_hold_tells_nothing(self):
+    def test_a_read_from_before_it_came_to_hold_is_ignored(self):
         """An operator moves the EIP from the master to this backup: what the master held before
         does not count.
         """

@@ -57,7 +57,7 @@ class TestHeartbeatsIn:
             (beat("m"), "host-a", "identity"),
         ],
     )
-    def test_others_are_refused_and_change_nothing(self, heartbeat, address, cause):
+    def test_others_are_dropped_and_change_nothing(self, heartbeat, address, cause):
         bench = master()
         before = replace(bench.view, dropped={})
         bench.node.heard(heartbeat, address, bench.now)
@@ -247,7 +247,7 @@ class TestStall:
 
 
 class TestLeave:
-    def test_who_holds_goes_when_it_has_let_go(self):
+    def test_a_holder_exits_when_it_has_released(self):
         bench = master()
         bench.manual.add(Kind.DETACH)
         bench.node.leave(bench.now)
@@ -258,10 +258,10 @@ class TestLeave:
         bench.answer(Lane.MUTATIONS)
         assert bench.node.finished()
 
-    def test_nobody_finishes_who_was_not_asked_to(self):
+    def test_a_node_that_was_not_asked_to_leave_does_not_finish(self):
         assert not backup().node.finished()
 
-    def test_it_is_told_once(self):
+    def test_it_is_reported_once(self):
         bench = master()
         bench.node.leave(bench.now)
         bench.advance(1.0)
@@ -425,7 +425,7 @@ class TestWaiting:
             assert bench.node.next_death() > bench.now
         assert not bench.said(EventName.PEER_DEAD)
 
-    def test_nobody_who_waits_keeps_others_out(self):
+    def test_a_client_that_waits_keeps_no_other_out(self):
         node = sleepy_node()
         ends = [in_thread(lambda: node.wait_advert(time.monotonic, FOREVER)) for _ in range(3)]
         for _ in range(1000):

@@ -55,7 +55,7 @@ class TestOwnState:
         assert me.seen(False, 6.3)
         assert not me.held
 
-    def test_a_read_from_before_an_own_mutation_ended_tells_nothing(self):
+    def test_a_read_from_before_an_own_mutation_ended_is_ignored(self):
         me = OwnState()
         me.attached(called=1.0, looked=2.0, now=2.1, trusted_for=5.0)
         assert not me.seen(False, 2.05)
@@ -101,7 +101,7 @@ class TestInstanceState:
         assert other.seen(False, True, 6.0, 6.1)
         assert not other.holding
 
-    def test_a_read_from_before_its_detach_ended_tells_nothing(self):
+    def test_a_read_from_before_its_detach_ended_is_ignored(self):
         other = InstanceState("x")
         other.seen(True, True, 1.0, 1.1)
         other.cleared(3.0)
@@ -117,7 +117,7 @@ class TestObserved:
         observed.set_members(frozenset("abm"), 0.0)
         assert sorted(observed.others) == ["a", "b"]
 
-    def test_who_left_stays_until_seen_not_to_hold(self):
+    def test_a_former_member_stays_until_seen_not_to_hold(self):
         observed = Observed("m")
         observed.set_members(frozenset("ab"), 0.0)
         observed.set_members(frozenset("b"), 1.0)
@@ -129,7 +129,7 @@ class TestObserved:
         observed.not_holding("a")
         assert sorted(observed.others) == ["b"]
 
-    def test_who_is_presumed_to_hold_stays_too(self):
+    def test_a_presumed_holder_stays_too(self):
         observed = Observed("m")
         observed.set_members(frozenset("a"), 0.0)
         observed.others["a"].seen(False, True, 0.5, 0.6)
@@ -137,14 +137,14 @@ class TestObserved:
         observed.set_members(frozenset(), 2.0)
         assert sorted(observed.others) == ["a"]
 
-    def test_who_left_and_is_known_not_to_hold_is_forgotten_at_once(self):
+    def test_a_former_member_known_not_to_hold_is_forgotten_at_once(self):
         observed = Observed("m")
         observed.set_members(frozenset("a"), 0.0)
         observed.others["a"].seen(False, True, 0.5, 0.6)
         observed.set_members(frozenset(), 1.0)
         assert observed.others == {}
 
-    def test_who_comes_back_is_known_again(self):
+    def test_a_member_that_comes_back_is_known_again(self):
         observed = Observed("m")
         observed.set_members(frozenset("a"), 0.0)
         observed.others["a"].seen(True, True, 0.5, 0.6)

@@ -37,7 +37,7 @@ class TestPredecessor:
         assert bench.holding == {"m"}
 
     @pytest.mark.parametrize("priority", [HOLDING_UNFIT, UNFIT, LEAVING])
-    def test_one_that_can_not_serve_and_then_dies(self, priority):
+    def test_one_that_cannot_serve_and_then_dies(self, priority):
         bench = self.unread()
         bench.beating["a"] = priority
         bench.advance(2)
@@ -159,7 +159,7 @@ class TestStandBack:
         assert bench.view.yielded
         assert bench.role is Role.BACKUP
 
-    def test_who_leaves_stands_back_no_longer(self):
+    def test_a_leaving_node_no_longer_stands_back(self):
         bench = self.yielded()
         bench.node.leave(bench.now)
         bench.until(bench.node.finished, 1)
@@ -180,7 +180,7 @@ class TestStandBack:
 
 
 class TestEdges:
-    def test_each_failure_is_told_at_its_edge_only(self):
+    def test_each_failure_is_reported_at_its_edge_only(self):
         bench = backup()
         bench.failing[Kind.READ] = Failure.UNAVAILABLE
         bench.advance(300)
@@ -219,7 +219,7 @@ class TestFinished:
         assert not bench.node.finished()
         bench.until(bench.node.finished, 20)
 
-    def test_who_can_not_read_itself_does_not_finish(self):
+    def test_a_node_that_cannot_read_itself_does_not_finish(self):
         bench = SingleNode()
         bench.failing[Kind.READ] = Failure.UNAVAILABLE
         bench.advance(1)

@@ -66,7 +66,7 @@ class TestOwnState:
         bench.advance(5)
         assert [at for at in bench.asked(Kind.READ, "m") if at > DEAD] == []
 
-    def test_a_read_from_before_the_attach_ended_tells_nothing(self):
+    def test_a_read_from_before_the_attach_ended_is_ignored(self):
         bench = SingleNode()
         bench.manual |= {Kind.READ, Kind.ATTACH}
         bench.advance(DEAD)

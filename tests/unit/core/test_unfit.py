@@ -45,7 +45,7 @@ def test_failed_jobs_count_too():
     assert not unfit_reasons.unfit(1.0 + FIRST_UNFIT)
 
 
-def test_it_is_told_when_it_begins_and_ends_and_not_between():
+def test_it_is_reported_when_it_begins_and_ends_and_not_between():
     unfit_reasons = UnfitReasons("me", {})
     unfit_reasons.set("check", "down")
     first = unfit_reasons.report_change(1.0)

@@ -289,7 +289,7 @@ def test_every_legal_way_to_let_the_heartbeats_in(place: Place, setup: Callable[
     assert place.of("port") == [(WELL, "the security groups let UDP 12345 in", "")]
 
 
-def test_a_group_whose_rules_are_not_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_whose_rules_are_not_shown(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_views, "security_group", lambda group: {"id": group.id, "name": group.name})
     found = place.of("port")
     assert [(level, "the API does not show the rules" in text) for level, text, _ in found] == [(OPEN, True)] * 2

@@ -50,7 +50,7 @@ def test_a_quiet_cluster_has_formed_and_no_more(journals: Journals, names: str) 
         assert formed == [], "who only saw a as the master from the beginning on saw no failover"
 
 
-def test_a_death_as_each_tells_it(journals: Journals) -> None:
+def test_a_death_as_each_node_logs_it(journals: Journals) -> None:
     died = journals.step(journals["a"].kill)
     for names in ("abc", "b", "c", "ab", "bc", "ac"):
         one = only(journals, names, died)
@@ -65,7 +65,7 @@ def test_a_death_as_each_tells_it(journals: Journals) -> None:
     assert one.at <= held, "it holds before the dead one is cleared"
 
 
-def test_a_drain_as_each_tells_it_and_back(journals: Journals) -> None:
+def test_a_drain_and_back_as_each_node_logs_it(journals: Journals) -> None:
     drained = journals.step(lambda: journals.aside("a", "operator", "drained by ann (uid 0): new kernel"))
     back = journals.step(lambda: journals.aside("a", "operator", ""))
     for names in ALL:

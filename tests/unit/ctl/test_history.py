@@ -43,7 +43,7 @@ def test_a_death_is_a_take_and_a_clear_and_the_peers_death_is_why() -> None:
 
 
 @pytest.mark.parametrize(("seen", "at"), [(9.7, 9.7), (10.5, 9.9)], ids=["sooner", "later"])
-def test_a_cleared_node_that_sees_it_too_is_told_once_and_by_whom_it_was(seen: float, at: float) -> None:
+def test_a_cleared_node_that_sees_it_too_is_reported_once_with_the_node_that_did_it(seen: float, at: float) -> None:
     cleared = entry(9.9, B, "cleared", peer_instance=A, duration_ms=300, reason="it is silent and held")
     found = changes(attached(1, A), attached(9.4, B), entry(seen, A, "lost", "a no longer holds"), cleared)
     assert found[2:] == [(at, A, False, "it is silent and held")]
@@ -53,7 +53,7 @@ def test_a_restarted_daemon_that_finds_itself_holding_changes_nothing() -> None:
     assert len(changes(attached(1, A), entry(2, A, "holds"), entry(3, A, "holds"))) == 1
 
 
-def test_what_an_outsider_did_is_told_by_the_look_that_found_it() -> None:
+def test_what_an_outsider_did_is_reported_by_the_read_that_found_it() -> None:
     found = changes(attached(1, A), entry(5, A, "lost", reason="nobody knows why"), attached(6, A))
     lost = f"{A} no longer holds {EIP}, nobody knows why"
     assert found[1:] == [(5, A, False, lost), (6, A, True, lost)]
@@ -84,7 +84,7 @@ def test_a_change_of_role_is_its_own_cause_where_no_entry_is_it(cause: str, even
     assert found["EXOIP_EVENT"] == event
 
 
-def test_entries_without_the_fields_of_causes_tell_of_the_change_alone() -> None:
+def test_entries_without_the_fields_of_causes_show_the_change_alone() -> None:
     """As they were written before there were these fields: why it was by the entry itself, and the
     successor by the role.
     """
@@ -105,7 +105,7 @@ def test_entries_without_the_fields_of_causes_tell_of_the_change_alone() -> None
     assert [(one.at, one.to, one.took) for one in failovers(found)] == [(9, B, None), (19.7, A, None)]
 
 
-def test_a_node_that_lets_go_says_why_and_what_that_came_from() -> None:
+def test_a_node_that_releases_says_why_and_names_the_cause() -> None:
     found = rebuild(
         [
             attached(9, A),

@@ -43,7 +43,7 @@ def test_a_unit_waits_and_says_for_what(monkeypatch, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sdnotify leaves its socket open
-def test_ifupdown_waits_and_a_person_is_told(monkeypatch):
+def test_ifupdown_waits_and_a_person_gets_the_error(monkeypatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     assert daemon({"IFACE": "lo:1"})._discover() is TOPOLOGY
     with pytest.raises(MetadataUnavailable, match="nobody there"):

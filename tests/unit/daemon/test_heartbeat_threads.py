@@ -277,7 +277,7 @@ class TestFlood:
         one.receiver.turn()
         assert not one.alive
 
-    def test_it_is_told_of_once(self, flood):
+    def test_it_is_reported_once(self, flood):
         one = Fixture(flood)
         for _ in range(5):
             one.receiver.turn()

@@ -68,7 +68,7 @@ def test_a_group_whose_external_sources_are_named() -> None:
     assert allows(groups, instance(WEB), instance(WEB), "192.0.2.13", 12345) is False
 
 
-def test_what_cannot_be_told() -> None:
+def test_what_is_not_known() -> None:
     unsaid = InstanceRecord(make_id("i"))
     assert allows(group(WEB, rule(WEB)), unsaid, instance(WEB), ADDRESS, 12345) is None
     assert allows(group(WEB, rule(WEB)), instance(WEB), unsaid, ADDRESS, 12345) is None

@@ -184,7 +184,7 @@ class TestFirstContact:
         one = Receiver()
         assert {one(-1000.0, n * 0.5) for n in range(100)} == {"clock"}
 
-    def test_a_break_of_a_dead_time_begins_it_anew(self):
+    def test_a_break_of_a_dead_time_begins_it_again(self):
         one = Receiver()
         assert one.stream(-1000.0, 0.0, 5.0) == ["clock"] * 5
         assert one.stream(-990.0, 4.0 + DEAD, 4.0 + DEAD + 7) == ["clock"] * 6 + [""]

@@ -124,6 +124,6 @@ def test_what_is_wrong_has_a_name(datagram, cause):
         (1, "192.0.2.1", "nonsense"),
     ],
 )
-def test_an_invalid_heartbeat_can_not_be_made(wrong):
+def test_an_invalid_heartbeat_cannot_be_made(wrong):
     with pytest.raises(ValueError):  # noqa: PT011
         Heartbeat(*wrong)

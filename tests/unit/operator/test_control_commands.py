@@ -119,7 +119,7 @@ def test_a_drained_node_serves_when_no_other_can(desk: Desk) -> None:
     assert desk.bench.view.holds
 
 
-def test_where_it_can_not_be_kept_that_is_said(tmp_path: Path) -> None:
+def test_if_it_cannot_be_kept_that_is_said(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.drained = desk.commands.drained = DrainedFile({})
     desk.serve()
@@ -195,13 +195,13 @@ def test_another_priority_lasts_until_the_next_reload(desk: Desk, caplog) -> Non
     assert desk.bench.view.priority == 10
 
 
-def test_metrics_are_told_and_what_they_lack_is_said(desk: Desk) -> None:
+def test_metrics_are_given_or_the_missing_package_is_named(desk: Desk) -> None:
     assert desk.ask("metrics")["metrics"] == "a_metric 1\n"
     desk.missing = "apt install it"
     assert desk.rejected("metrics") == "apt install it"
 
 
-def test_until_it_serves_it_tells_why_and_takes_no_orders(tmp_path: Path) -> None:
+def test_until_it_serves_it_says_why_and_rejects_orders(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.commands.waiting = "waiting for the API: 503"
     told = desk.ask("status")["status"]
@@ -218,7 +218,7 @@ def test_until_it_serves_it_tells_why_and_takes_no_orders(tmp_path: Path) -> Non
     assert desk.drained.load() == ""
 
 
-def test_what_is_malformed_is_rejected_and_our_own_bug_told(desk: Desk, caplog) -> None:
+def test_a_malformed_request_is_rejected_and_our_own_bug_logged(desk: Desk, caplog) -> None:
     assert desk.rejected("priority", priority=900).startswith("priority: priority must be a whole number")
     assert json.loads(desk.commands.answer(b"\x00", 0))["ok"] is False
     desk.commands.serve(None)  # type: ignore[arg-type]

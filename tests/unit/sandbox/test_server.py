@@ -121,12 +121,12 @@ def test_signatures_of_the_public_clients_are_accepted_and_nothing_near_them(
         "256 credential=,expires=1,signature=AAAA", "512 credential=EXOtest,expires=1,signature=AAAA",
     ))],
 )  # fmt: skip
-def test_a_header_that_is_no_signature_is_told_from_a_wrong_one(bad: str | None) -> None:
+def test_a_header_that_is_no_signature_differs_from_a_wrong_one(bad: str | None) -> None:
     with pytest.raises(Unauthenticated):
         verify(bad, "GET", "/v2/zone", (), b"", KEYS, 0.0)
 
 
-def test_calls_without_a_good_signature_are_refused(server: SandboxServer, session: requests.Session) -> None:
+def test_calls_without_a_good_signature_are_rejected(server: SandboxServer, session: requests.Session) -> None:
     assert call(session, server, "GET", "/instance").status_code == 200
     session.auth = None
     assert call(session, server, "GET", "/instance").status_code == 401
@@ -149,7 +149,7 @@ def test_the_servers_wall_clock_decides_what_is_expired(session: requests.Sessio
             assert call(session, server, "GET", "/elastic-ip").status_code == status
 
 
-def test_zones_are_told_to_anybody_but_a_signature_given_is_checked(
+def test_zones_are_shown_to_anybody_but_a_given_signature_is_checked(
     server: SandboxServer, session: requests.Session
 ) -> None:
     told = requests.get(f"{server.endpoint}/zone", timeout=PATIENCE).json()
@@ -178,7 +178,7 @@ def test_the_colon_of_an_action_may_come_escaped(server: SandboxServer, session:
         ("DELETE", f"/instance/{ID}", b"", 404),
     ],
 )
-def test_wrong_requests_are_refused_with_a_message(
+def test_wrong_requests_are_rejected_with_a_message(
     server: SandboxServer, session: requests.Session, method: str, path: str, body: bytes, status: int
 ) -> None:
     answer = call(session, server, method, path.format(eip=server.zone.eip.id), data=body)
@@ -313,7 +313,7 @@ def test_metadata_by_prefix_and_by_address(server: SandboxServer) -> None:
 @pytest.mark.parametrize(
     "path", ["/latest/meta-data/instance-id", "/metadata/z/latest/meta-data/instance-id", "/metadata/a/latest/x"]
 )
-def test_who_is_nobody_has_no_metadata(server: SandboxServer, path: str) -> None:
+def test_an_unknown_client_has_no_metadata(server: SandboxServer, path: str) -> None:
     assert requests.get(server.url + path, timeout=PATIENCE).status_code == 404
 
 
@@ -334,7 +334,7 @@ def test_a_fault_of_the_api_spares_the_metadata_and_the_other_way_round(
 # Control
 
 
-def test_the_state_tells_everything(server: SandboxServer, control: ControlClient, session: requests.Session) -> None:
+def test_the_state_shows_everything(server: SandboxServer, control: ControlClient, session: requests.Session) -> None:
     attach(session, server, "a")
     until(lambda: control.state()["elastic_ips"][0]["holders"] == [ident(server, "a")], "a holds")
     control.latency(0.001, "EXOb")
@@ -350,7 +350,7 @@ def test_the_state_tells_everything(server: SandboxServer, control: ControlClien
     assert "secret-a" not in json.dumps(state)
 
 
-def test_the_state_tells_what_is_under_way_even_if_it_never_ends(
+def test_the_state_shows_what_is_pending_even_if_it_never_ends(
     server: SandboxServer, control: ControlClient, session: requests.Session
 ) -> None:
     control.settings(operation_seconds=3600)
@@ -529,7 +529,7 @@ def sandbox(*arguments: str) -> list[str]:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_serves_a_zone_tells_how_to_join_and_ends_cleanly(
+def test_the_command_serves_a_zone_shows_how_to_join_and_ends_cleanly(
     stop: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = sandbox("zone", "--listen", "127.0.0.1:0", "--instances", "x=127.0.0.21,y=127.0.0.22", "--group", "web")
@@ -621,14 +621,14 @@ def test_peers_are_named_one_by_one_without_a_group() -> None:
         "instances a,b=127.0.0.1", "latency-ms nan", "traffic http",
     ))],
 )  # fmt: skip
-def test_bad_usage_is_told(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_usage_is_reported(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(line.split())
     assert ended.value.code == 2
     assert "exoip-sandbox" in capsys.readouterr().err
 
 
-def test_an_address_that_can_not_be_had_is_told_with_its_option(
+def test_an_address_that_cannot_be_bound_is_reported_with_its_option(
     server: SandboxServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for arguments in (

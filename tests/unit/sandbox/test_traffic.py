@@ -217,7 +217,7 @@ def test_closing_ends_every_connection_and_leaves_no_thread() -> None:
         socket.create_connection(address, PATIENCE)
 
 
-def test_an_address_that_can_not_be_had_is_an_error(a: Named) -> None:
+def test_an_address_that_cannot_be_bound_is_an_error(a: Named) -> None:
     before = set(threading.enumerate())
     with pytest.raises(OSError, match="use"):
         Traffic(list, a.address, {}).start()

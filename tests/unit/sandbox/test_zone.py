@@ -80,7 +80,7 @@ def test_a_detach_of_one_not_attached(zone: Zone, how: Any, expected: Any) -> No
         assert zone.operations(99.0) == []
 
 
-def test_an_attach_under_way_can_not_be_detached_yet(zone: Zone) -> None:
+def test_an_attach_under_way_cannot_be_detached_yet(zone: Zone) -> None:
     attach(zone, "a", 0.0)
     with pytest.raises(NotFound):
         detach(zone, "a", 0.5)
@@ -123,7 +123,7 @@ def test_a_time_of_the_past_changes_nothing(zone: Zone) -> None:
 # The world behind the API
 
 
-def test_a_destroyed_instance_lets_go_and_fails_what_is_under_way(zone: Zone) -> None:
+def test_a_destroyed_instance_releases_and_fails_what_is_under_way(zone: Zone) -> None:
     a, b = ident(zone, "a"), ident(zone, "b")
     attach(zone, "a", 0.0)
     pending = zone.attach(zone.eip.id, b, 1.5).id
@@ -207,12 +207,12 @@ def test_one_instance_name_means_one_id_and_only_one(zone: Zone) -> None:
 @pytest.mark.parametrize(
     "fields", [{"state": "asleep"}, {"public_ip": "::1"}, {"public_ip": "x"}, {"ipv6": "x"}, {"id": "7"}]
 )
-def test_an_impossible_instance_can_not_be(fields: dict[str, Any]) -> None:
+def test_an_impossible_instance_is_rejected(fields: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
         Zone().add_instance("a", **fields)
 
 
-def test_an_impossible_zone_can_not_be(zone: Zone) -> None:
+def test_an_impossible_zone_is_rejected(zone: Zone) -> None:
     with pytest.raises(Invalid):
         Zone(eip="elastic")
     with pytest.raises(NotFound, match="no Elastic IP"):
@@ -281,12 +281,12 @@ def test_the_oldest_fault_that_matches_hits_and_each_can_be_lifted() -> None:
         {"kind": "drop", "count": 0}, {"kind": "drop", "skip": -1},
     ],
 )  # fmt: skip
-def test_an_impossible_fault_can_not_be(fields: dict[str, Any]) -> None:
+def test_an_impossible_fault_is_rejected(fields: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
         Fault(**fields)
 
 
-def test_a_path_that_is_no_regular_expression_is_refused() -> None:
+def test_a_path_that_is_no_regular_expression_is_rejected() -> None:
     with pytest.raises(Invalid, match="regular expression"):
         Match(path="(")
 
@@ -436,7 +436,7 @@ def test_a_role_refuses_by_operation_and_names_it(zone: Zone) -> None:
         )),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_refused_with_a_message(zone: Zone, call: Call, status: int) -> None:
+def test_wrong_input_is_rejected_with_a_message(zone: Zone, call: Call, status: int) -> None:
     answer = live(zone, call, 0.0)[1]
     assert answer.status == status
     assert answer.json()["message"]
@@ -453,7 +453,7 @@ def test_a_pool_lists_its_instances(zone: Zone) -> None:
 # The record
 
 
-def test_the_record_tells_who_asked_for_what_and_how_it_ended(zone: Zone) -> None:
+def test_the_record_shows_each_request_and_its_result(zone: Zone) -> None:
     mark = len(zone.record)
     zone.set_latency(0.5)
     live(zone, put(zone, "a", key="EXOa"), 10.0)

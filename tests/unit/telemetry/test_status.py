@@ -119,7 +119,7 @@ def test_a_call_that_fails_in_another_way_fails_since_the_first() -> None:
     assert before["since"] == after["since"]
 
 
-def test_of_one_that_is_drained_leaves_and_has_refused() -> None:
+def test_of_one_that_is_drained_leaves_and_has_dropped_datagrams() -> None:
     bench = master()
     bench.node.set_unfit("operator", "drained", bench.now)
     bench.node.drop("192.0.2.1", "short", bench.now)
@@ -152,7 +152,7 @@ def test_the_health_checks() -> None:
     assert (failing["health"], failing["since"], failing["bad"]) == ("failing", EPOCH + 2.0, 4)
 
 
-def test_a_peer_whose_heartbeats_are_refused() -> None:
+def test_a_peer_whose_heartbeats_are_dropped() -> None:
     bench = backup()
     bench.node.admission.denied[instance_id("z")] = "signature"
     status = status_of(bench)
