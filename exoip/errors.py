@@ -5,7 +5,8 @@
     |-- ControlRequestError      a request on the control socket is malformed or rejected
     |-- ConfigError              the configuration cannot work as it stands              (exit 78)
     |   |-- UsageError           the command line itself is wrong                        (exit 2)
-    |   `-- MetadataUnavailable  no answer from the metadata service: a unit waits       (exit 78)
+    |   |-- MetadataUnavailable  no answer from the metadata service: a unit waits       (exit 78)
+    |   `-- AddressMissing       the address to bind is not there: a unit waits          (exit 78)
     `-- ApiError                 an API request failed
         |-- ApiUnreachable       no answer: connection, name lookup or TLS failed        (exit 69)
         |   `-- ApiTimeout       no answer in time: the request may still take effect    (exit 69)
@@ -52,6 +53,10 @@ class UsageError(ConfigError):
 
 class MetadataUnavailable(ConfigError):
     """Report a metadata service that does not answer: perhaps only for a moment, as at boot."""
+
+
+class AddressMissing(ConfigError):
+    """Report an address to bind that this machine does not have: perhaps not yet, as at boot."""
 
 
 class ApiError(ExoipError):

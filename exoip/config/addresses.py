@@ -131,6 +131,8 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id is not None:
             raise ValueError("an address with an interface behind a % is not supported")
+        if address.is_link_local:
+            raise ValueError("a link-local address says nothing without its interface: use a global one")
         return address.ipv4_mapped or address
     return address
 

@@ -22,7 +22,7 @@ import configargparse
 from exoip import __version__
 from exoip.config.help import help_text
 from exoip.config.options import BY_NAME, BY_SPELLING, OPTIONS, Kind, Option
-from exoip.config.values import quote
+from exoip.config.values import quote, unquoted
 from exoip.errors import ConfigError, UsageError
 
 COMMAND_LINE = "command line"
@@ -236,8 +236,8 @@ def _is_public(path: Path) -> bool:
 class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
     """Parses `name = value` lines and keeps the line of each name.
 
-    A `#` or `;` at the beginning of a line, or a `#` after a blank, begins a comment; quotes around
-    a value keep a `#` in it.
+    A `#` or `;` at the beginning of a line, or a `#` after a blank, begins a comment, but not
+    inside quotes.
     """
 
     def __init__(self, path: str, found: Collected) -> None:
@@ -265,7 +265,10 @@ class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
             option = BY_NAME.get(name)
             if option is None or not option.in_file:
                 raise ConfigError(f"{where}: {_not_in_file(name)}")
-            text = _value(rest)
+            try:
+                text = unquoted(rest)
+            except ValueError:
+                raise ConfigError(f"{where}: {name} has a quote without its partner: add it, or remove it") from None
             if not text:
                 raise ConfigError(f"{where}: {name} has no value; write {name} = {option.metavar or 'yes'}")
             self._found.note(option, text)
@@ -282,8 +285,3 @@ def _not_in_file(name: str) -> str:
     if name in BY_NAME:
         return f"{name} belongs on the command line, as {BY_NAME[name].usual}"
     return f"there is no option {name}{_hint(name, [option.name for option in OPTIONS if option.in_file])}"
-
-
-def _value(rest: str) -> str:
-    quoted = re.fullmatch(r"""(["'])(?P<text>.*?)\1\s*(#.*)?""", rest)
-    return (quoted["text"] if quoted else re.split(r"(?:^|\s)#", rest, maxsplit=1)[0]).strip()

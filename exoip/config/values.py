@@ -20,6 +20,8 @@ T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
+_QUOTES = ("'", '"')
+_BEFORE_COMMENT = re.compile(r"""(?>"[^"]*"|'[^']*'|(?!(?:^|(?<=\s))\#).)*""")
 _YES = ("yes", "true", "on", "1", "t")  # Go's flags write true and t
 _NO = ("no", "false", "off", "0", "f")
 # What examples write where a value belongs. No real key has three dots in a row, or is a word.
@@ -53,6 +55,20 @@ def quote(text: str, longest: int = 80) -> str:
     """
     text = re.sub(r"//[^/]*@", "//****@", text)
     return repr(text if len(text) <= longest else text[: longest - 3] + "...")
+
+
+def unquoted(text: str) -> str:
+    """Return a value of the file without its comment, and without quotes around the whole of it.
+
+    Raises ValueError for a quote without its partner at either end, which is rather a slip.
+    """
+    text = _BEFORE_COMMENT.match(text)[0].strip()  # type: ignore[index]  # it matches anything
+    first, last = text[:1], text[-1:]
+    if first in _QUOTES and first == last and text.count(first) == 2:
+        return text[1:-1].strip()
+    if any(end in _QUOTES and text.count(end) % 2 for end in (first, last)):
+        raise ValueError("a quote without its partner")
+    return text
 
 
 @dataclass(frozen=True, slots=True)

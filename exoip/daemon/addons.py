@@ -17,7 +17,9 @@ from exoip.core.events import Event
 from exoip.core.node import Node
 from exoip.core.snapshot import Health
 from exoip.daemon.clock import clock, wall
+from exoip.errors import ExoipError
 from exoip.exoscale.topology import Topology
+from exoip.exoscale.transport import require_certificates
 from exoip.operator import hooks
 from exoip.operator.child_process import environment
 from exoip.operator.health import Checker
@@ -34,9 +36,16 @@ STOP_TIME = 1.0  # seconds that the threads get to kill their children
 
 def require(config: Config) -> None:
     """Raise ConfigError, with the cure, if this host lacks a program or package of an option."""
+    require_certificates_for(config)
     hooks.check(config.hook)
     if config.metrics_listen is not None:
         metrics.require_prometheus_client()
+
+
+def require_certificates_for(config: Config) -> None:
+    """Raise ConfigError, with the cure, if this host cannot verify the API's certificate."""
+    if not (config.api_endpoint or "").startswith("http:"):
+        require_certificates()
 
 
 class Addons:
@@ -71,7 +80,8 @@ class Addons:
         if config.metrics_listen is not None:
             from exoip.telemetry.exporter import MetricsServer  # only here, to save its memory without the option
 
-            self._server = MetricsServer(*config.metrics_listen, page)
+            at_boot = "NOTIFY_SOCKET" in environ or "IFACE" in environ
+            self._server = MetricsServer(*config.metrics_listen, page, early=at_boot)
         health = Health.PASSING if after_crash else Health.PENDING
         self.checkers = [self._checker(check, health) for check in config.health_checks]
         self._state = HookState(at=clock())
@@ -100,32 +110,31 @@ class Addons:
                 self.hook_caller.put(self._state)
 
     def apply(self, config: Config) -> None:
-        """Apply a new configuration.
+        """Apply a new configuration, or nothing of it.
 
         A check that stays the same is not disturbed. A new one begins as passing, so that the
-        reload moves nothing.
+        reload moves nothing. Raises ExoipError if a thread cannot be started.
         """
         wanted = {check.name: check for check in config.health_checks}
         former = {checker.check.name: checker for checker in self.checkers}
         kept = [checker for checker in self.checkers if wanted.get(checker.check.name) == checker.check]
-        for checker in self.checkers:
-            if checker not in kept:
-                checker.stop(clear=checker.check.name not in wanted)
         new = [
             self._checker(check, former[name].view.health if name in former else Health.PASSING)
             for name, check in wanted.items()
             if name not in former or former[name] not in kept
         ]
-        self.checkers = [*kept, *new]
-        for checker in new:
-            checker.start()
-        if (self.hook_caller.hook if self.hook_caller else Hook()) != config.hook:
-            if self.hook_caller is not None:
-                self.hook_caller.stop()
-            self.hook_caller = self._hook_caller(config.hook)
-            if self.hook_caller is not None:
-                self.hook_caller.put(replace(self._state, reason="the configuration was read again"))
-                self.hook_caller.start()
+        caller = self.hook_caller
+        if (caller.hook if caller else Hook()) != config.hook:
+            caller = self._hook_caller(config.hook)
+            if caller is not None:
+                caller.put(replace(self._state, reason="the configuration was read again"))
+        _start_all([*new, *([caller] if caller is not None and caller is not self.hook_caller else [])])
+        for checker in self.checkers:
+            if checker not in kept:
+                checker.stop(clear=checker.check.name not in wanted)
+        if self.hook_caller is not None and self.hook_caller is not caller:
+            self.hook_caller.stop()
+        self.checkers, self.hook_caller = [*kept, *new], caller
 
     def stop(self) -> None:
         """Stop all threads and their children, within STOP_TIME."""
@@ -147,3 +156,14 @@ class Addons:
 
     def _hook_caller(self, hook: Hook) -> HookCaller | None:
         return HookCaller(hook, self._environ, self._emit, clock, wall) if hook.program is not None else None
+
+
+def _start_all(threads: list[SupervisedThread]) -> None:
+    """Start these threads, or leave none of them running."""
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError as error:
+        for thread in threads:
+            thread.stopping.set()
+        raise ExoipError(f"not enough threads for the health checks and the notify program: {error}") from error

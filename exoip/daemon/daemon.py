@@ -2,10 +2,10 @@
 
 `supervisor` has the main loop, with reload and hand-over.
 
-The threads start only when all parts are ready. Discovery waits for an API or a metadata service
-that does not answer, as long as it takes. After a crash the daemon starts with the topology that it
+The threads start only when all parts are ready. A start waits for its address, the API or the
+metadata service, as long as it takes. After a crash the daemon starts with the topology that it
 discovered before (`state_files.TopologyCache`), so that its peers never miss it. Shown by
-tests/process/test_daemon.py.
+tests/process/test_daemon.py and tests/process/test_start.py.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from collections.abc import Callable, Mapping
 
 from exoip.config.options import Config
 from exoip.core.backoff import LONGEST_RETRY, Backoff
-from exoip.daemon import addons, memory
+from exoip.daemon import addons, memory, signals
 from exoip.daemon.clock import clock, wall
 from exoip.daemon.running_node import RunningNode, log_warnings
+from exoip.daemon.signals import Mailbox
 from exoip.daemon.state_files import DrainedFile, StartHistory, StartVerdict, TopologyCache, path_in
-from exoip.daemon.supervisor import STOP_SIGNALS, Mailbox, Supervisor, catch_signals
+from exoip.daemon.supervisor import Supervisor
 from exoip.daemon.systemd import Systemd
-from exoip.errors import ApiError, ApiForbidden, MetadataUnavailable
+from exoip.errors import AddressMissing, ApiError, ApiForbidden, MetadataUnavailable
 from exoip.exoscale import discovery
 from exoip.exoscale.topology import Topology
 from exoip.heartbeat.udp import HeartbeatSocket
@@ -34,6 +35,8 @@ from exoip.operator import control_server
 from exoip.operator.control_commands import ControlCommands
 from exoip.telemetry.log import log
 from exoip.thread import ROUND_TIME
+
+ADDRESS_POLL = 1.0  # seconds between two looks for an address that is not there yet
 
 
 class StoppedEarly(Exception):
@@ -52,12 +55,14 @@ class Daemon:
         environ: Mapping[str, str],
         reread: Callable[[], Config],
         discover: Callable[[Config], Topology] = discovery.discover,
+        mailbox: Mailbox | None = None,
     ) -> None:
         self._config, self._environ, self._reread, self._discover_once = config, environ, reread, discover
-        self._mailbox: Mailbox = queue.SimpleQueue()
+        self._mailbox: Mailbox = mailbox or queue.SimpleQueue()
         self._systemd = Systemd()
         self._starts = StartHistory(environ)
         self._cache = TopologyCache(environ)
+        self._control_opened = False
         self._control = ControlCommands(config, DrainedFile(environ), clock, wall)
 
     def run(self) -> int:
@@ -66,16 +71,14 @@ class Daemon:
         Raises ConfigError and ApiForbidden.
         """
         faulthandler.enable()
-        catch_signals(self._mailbox)
+        signals.catch(self._mailbox)
         threading.excepthook = lambda died: self._mailbox.put(died.exc_value or RuntimeError("no reason given"))
         verdict = self._starts.record(clock())
         addons.require(self._config)
         with contextlib.ExitStack() as stack:
             stack.callback(self._systemd.close)
-            channel = HeartbeatSocket(*self._config.bind_address)
-            stack.callback(channel.close)
             try:
-                code = self._serve(channel, verdict, stack)
+                code = self._serve(verdict, stack)
             except StoppedEarly:
                 code = 0
         if code == 0:  # a planned stop is no crash
@@ -83,13 +86,12 @@ class Daemon:
             self._cache.forget()
         return code
 
-    def _serve(self, channel: HeartbeatSocket, verdict: StartVerdict, stack: contextlib.ExitStack) -> int:
+    def _serve(self, verdict: StartVerdict, stack: contextlib.ExitStack) -> int:
         """Discover the topology, start the node, and supervise it until it ends."""
         self._pause(verdict.pause_until)
-        default = path_in(self._environ, "RUNTIME_DIRECTORY", "control")
-        control = control_server.start(self._config.control_socket, default, self._control.answer)
-        if control is not None:
-            stack.callback(control.close)
+        channel = self._bind(stack)
+        stack.callback(channel.close)
+        self._open_control(stack)
         known = self._cache.load(self._config)
         running = RunningNode(
             self._config, known or self._discover(), self._cache, channel, self._environ, self._mailbox.put,
@@ -103,13 +105,37 @@ class Daemon:
         ping_interval = int(self._environ.get("WATCHDOG_USEC", "0")) / 2e6 or ROUND_TIME
         return Supervisor(running, self._mailbox, self._systemd, self._reread, ping_interval).run()
 
-    def _discover(self) -> Topology:
-        """Discover the topology, and wait while the API or the metadata service does not answer.
+    @property
+    def _attended(self) -> bool:
+        """Whether a person started the daemon, who wants an error and not a daemon that waits.
 
-        A person who started the daemon gets the error instead if there is no metadata service; a
-        unit or ifupdown, which may start it before the network is up, waits.
+        A unit or ifupdown may start it before the network is up.
         """
-        attended = not self._systemd.listens and "IFACE" not in self._environ
+        return not self._systemd.listens and "IFACE" not in self._environ
+
+    def _open_control(self, stack: contextlib.ExitStack) -> None:
+        if not self._control_opened:
+            self._control_opened = True
+            default = path_in(self._environ, "RUNTIME_DIRECTORY", "control")
+            control = control_server.start(self._config.control_socket, default, self._control.answer)
+            if control is not None:
+                stack.callback(control.close)
+
+    def _bind(self, stack: contextlib.ExitStack) -> HeartbeatSocket:
+        """Bind the heartbeats' socket; unless attended, wait for an address that is not there."""
+        while True:
+            try:
+                return HeartbeatSocket(*self._config.bind_address)
+            except AddressMissing as error:
+                if self._attended:
+                    raise
+                self._open_control(stack)  # which says what the daemon waits for
+                self._wait(f"waiting for the address: {error}", clock() + ADDRESS_POLL)
+
+    def _discover(self) -> Topology:
+        """Discover the topology, and wait while the API or, unless attended, the metadata service
+        does not answer.
+        """
         backoff = Backoff(random.Random())
         local = self._config.instance_id and (self._config.zone or self._config.api_endpoint)
         self._systemd.status(f"waiting for {'' if local else 'the metadata service, then '}the API")
@@ -119,31 +145,37 @@ class Daemon:
             except ApiForbidden:
                 raise
             except ApiError as error:
-                self._wait(f"waiting for the API: {error}", backoff)
+                why = f"waiting for the API: {error}"
             except MetadataUnavailable as error:
-                if attended:
+                if self._attended:
                     raise
-                self._wait(f"waiting for the metadata service: {error}", backoff)
+                why = f"waiting for the metadata service: {error}"
             else:
                 log_warnings(topology)
                 self._cache.save(self._config, topology)
                 return topology
+            backoff.wait_longer(clock())
+            self._wait(why, backoff.at)
 
-    def _wait(self, why: str, backoff: Backoff) -> None:
+    def _wait(self, why: str, until: float) -> None:
         """Report why the daemon waits, once for each reason, and wait for the next try."""
         if why != self._control.waiting:
             log(logging.WARNING, "%s", why)
         self._control.waiting = why
         self._systemd.status(why)
         self._systemd.notify(f"EXTEND_TIMEOUT_USEC={int(2 * LONGEST_RETRY * 1e6)}")
-        backoff.wait_longer(clock())
-        self._pause(backoff.at)
+        self._pause(until)
 
     def _pause(self, until: float) -> None:
-        """Wait, but raise StoppedEarly at a stop signal."""
+        """Wait, but raise StoppedEarly at a stop signal. Other signals wait in the mailbox."""
+        kept = []
         while (left := until - clock()) > 0:
             try:
-                if self._mailbox.get(timeout=left) in STOP_SIGNALS:
-                    raise StoppedEarly
+                message = self._mailbox.get(timeout=left)
             except queue.Empty:
-                return
+                break
+            if message in signals.STOP:
+                raise StoppedEarly
+            kept.append(message)
+        for message in kept:
+            self._mailbox.put(message)

@@ -62,4 +62,7 @@ def start(
         except Exception as error:  # our bug, but no reason to end a daemon that works
             answer(NotReloaded(f"{type(error).__name__}: {error}"))
 
-    threading.Thread(target=work, name="exoip-reload", daemon=True).start()
+    try:
+        threading.Thread(target=work, name="exoip-reload", daemon=True).start()
+    except RuntimeError as error:  # no thread is left; the next reload may get one
+        answer(NotReloaded(str(error)))

@@ -100,7 +100,11 @@ class RunningNode:
         self._addons.on_event(event, self._journal.explain)
 
     def apply(self, reloaded: Reloaded) -> None:
-        """Apply a new configuration and the topology that was discovered for it."""
+        """Apply a new configuration and the topology that was discovered for it, or nothing of it.
+
+        Raises ExoipError if a thread that it takes cannot be started.
+        """
+        self._addons.apply(reloaded.config)
         config = self.config = reloaded.config
         self._link.auth_policy = config.auth_policy()
         set_verbose(config.verbose)
@@ -108,7 +112,6 @@ class RunningNode:
         self._use(reloaded.topology)
         self.node.set_config(_election_config(config, self.topology), config.verify_interval, clock())
         self.node.refresh_in(_refresh_interval(config), clock())
-        self._addons.apply(config)
 
     # -- called by other threads ----------------------------------------------------------------------------------
 

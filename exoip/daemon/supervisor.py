@@ -2,10 +2,7 @@
 
 The main thread never does the work of the node. If one of its threads dies, the process ends at
 once. If one hangs, the watchdog gets no more pings. In both cases systemd restarts the daemon.
-
-    SIGTERM, SIGINT   hand over and stop
-    SIGHUP            read the configuration again
-    SIGUSR1, SIGUSR2  improve or worsen the priority by one, until the next reload or restart
+`signals` says which signals it obeys.
 
 Shown by tests/unit/daemon/test_supervisor.py.
 """
@@ -25,7 +22,10 @@ from exoip.daemon import reload
 from exoip.daemon.clock import clock
 from exoip.daemon.reload import NotReloaded, Reloaded
 from exoip.daemon.running_node import RunningNode
+from exoip.daemon.signals import Mailbox
 from exoip.daemon.systemd import Systemd
+from exoip.errors import ExoipError
+from exoip.operator.child_process import reap_orphans
 from exoip.telemetry.log import log
 from exoip.thread import ROUND_TIME
 
@@ -34,17 +34,7 @@ RETRY_PING = 0.5  # seconds after a ping that was not sent
 FAREWELL_TIME = 0.2  # seconds that three heartbeats with priority 255 take, however short the leave timeout is
 LEAVE_POLL = 0.02  # seconds between two looks whether the node has left
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-STOP_SIGNALS = SIGNALS[:2]
-
-Message = Event | signal.Signals | Reloaded | NotReloaded | BaseException
-Mailbox = queue.SimpleQueue[Message]  # what signals and all threads send to the main thread
-
-
-def catch_signals(mailbox: Mailbox) -> None:
-    """Put each signal into the mailbox."""
-    for number in SIGNALS:
-        signal.signal(number, lambda caught, _frame: mailbox.put(signal.Signals(caught)))
+Message = Event | signal.Signals | Reloaded | NotReloaded | BaseException  # in the mailbox
 
 
 class Supervisor:
@@ -67,7 +57,7 @@ class Supervisor:
         self._running, self._node = running, running.node
         self._mailbox, self._systemd, self._reread = mailbox, systemd, reread
         self._ping_interval, self._hang_time = ping_interval, hang_time
-        self._reloading = False
+        self._reloading = self._reload_again = False
         self._leave_by: float | None = None
 
     def run(self) -> int:
@@ -77,8 +67,8 @@ class Supervisor:
             now = clock()
             if now >= ping_at:
                 if dead := [thread.name for thread in self._running.threads if not thread.is_alive()]:
-                    log(logging.CRITICAL, "thread %s is dead; stopping", ", ".join(dead))
-                    return 1
+                    return self._fail(f"thread {', '.join(dead)} is dead", self._last_words())
+                reap_orphans()
                 ping_at = now + (self._ping_interval if self._ping(now) else RETRY_PING)
             if self._leave_by is not None and (now >= self._leave_by or self._has_left()):
                 self._say_goodbye()
@@ -89,10 +79,22 @@ class Supervisor:
             except queue.Empty:
                 continue
             if isinstance(message, BaseException):
-                log(logging.CRITICAL, "a thread failed with %r; stopping", message)
-                logging.getLogger("exoip").critical("traceback", exc_info=message)
-                return 1
+                return self._fail("a thread failed", message)
             self._handle(message)
+
+    def _last_words(self) -> BaseException | None:
+        """Return the exception that ended a thread, if it waits in the mailbox."""
+        while not self._mailbox.empty():
+            if isinstance(message := self._mailbox.get(), BaseException):
+                return message
+        return None
+
+    @staticmethod
+    def _fail(what: str, why: BaseException | None) -> int:
+        log(logging.CRITICAL, "%s; stopping", f"{what}: {why!r}" if why is not None else what)
+        if why is not None:
+            logging.getLogger("exoip").critical("traceback", exc_info=why)
+        return 1
 
     def _ping(self, now: float) -> bool:
         """Ping the watchdog; return False, without a ping, if a thread hangs."""
@@ -125,6 +127,7 @@ class Supervisor:
 
     def _begin_reload(self) -> None:
         if self._reloading or self._leave_by is not None:
+            self._reload_again = self._reloading  # the file may have changed since it was read
             return
         self._reloading = True
         self._systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
@@ -132,12 +135,17 @@ class Supervisor:
 
     def _finish_reload(self, answer: Reloaded | NotReloaded) -> None:
         self._reloading = False
-        if isinstance(answer, Reloaded):
+        try:
+            if isinstance(answer, NotReloaded):
+                raise ExoipError(answer.why)
             self._running.apply(answer)
             log(logging.INFO, "the configuration was read again and is in force")
-        else:
-            log(logging.ERROR, "the configuration stays as it was: %s", answer.why)
+        except ExoipError as error:
+            log(logging.ERROR, "the configuration stays as it was: %s", error)
         self._systemd.notify("READY=1")
+        if self._reload_again:
+            self._reload_again = False
+            self._begin_reload()
 
     # -- stop -----------------------------------------------------------------------------------------------------
 

@@ -6,9 +6,14 @@ lookup, connect, TLS, request, head and body) without a thread, and one limit co
 received. If the name server is down, the addresses of the last good lookup serve, so that a
 failover still reaches the API.
 
+A failover cannot wait for a path that is dead, either. The address that served last is tried first,
+and the next one NEXT_ADDRESS later, beside it. A kept connection on which the server's kernel does
+not acknowledge a request within SILENCE (a NAT forgot it) has failed; a server that is only slow
+acknowledges at once.
+
 Raises OSError (TimeoutError if the deadline has passed), ValueError and http.client.HTTPException;
 the caller must then close the connection. Shown by tests/unit/exoscale/test_transport.py, TestTime,
-TestSize and TestNames.
+TestSize, TestNames and TestDeadPaths.
 """
 
 from __future__ import annotations
@@ -16,17 +21,27 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import math
+import os
 import select
 import socket
 import ssl
 import threading
 import time
+from collections import deque
+from collections.abc import Generator
 from concurrent.futures import Future
 from typing import Any
 
 HEAD_LIMIT = 64 * 2**10  # bytes of the status line and the headers
+NEXT_ADDRESS = 0.25  # seconds after which the next address is tried too
+SILENCE = 1.5  # seconds that a request on a kept connection may stay unacknowledged
 _PIECE = 64 * 2**10  # bytes to read at a time
 _Addresses = list[tuple[int, int, int, str, Any]]  # as socket.getaddrinfo() returns them
+
+
+class NameTimeout(TimeoutError):
+    """Report a host name that was not resolved in time."""
 
 
 class ResponseTooLong(OSError):
@@ -98,14 +113,12 @@ class _Resolver:
         with contextlib.suppress(OSError, ValueError):  # an address needs no name server
             return self._getaddrinfo(socket.AI_NUMERICHOST)
         if self._lookup is None:  # else one still hangs since an earlier exchange: never run two
-            self._lookup = Future()
-            # getaddrinfo has no time-out and may take half a minute: leave it to a thread
-            threading.Thread(target=self._look_up, args=(self._lookup,), name="exoip-name-lookup", daemon=True).start()
+            self._lookup = self._begun()
         try:
             error = self._lookup.exception(budget.remaining() / (4 if self._known else 1))
         except TimeoutError:
             if not self._known:
-                raise TimeoutError(f"{self._host} is not resolved in time") from None
+                raise NameTimeout(f"the name {self._host} was not resolved in time") from None
             return self._known
         if error is None:
             self._known = self._lookup.result()
@@ -113,6 +126,14 @@ class _Resolver:
         if not self._known and error is not None:
             raise OSError(f"{self._host} cannot be resolved: {error}") from error
         return self._known
+
+    def _begun(self) -> Future[_Addresses]:
+        lookup: Future[_Addresses] = Future()
+        try:  # getaddrinfo has no time-out and may take half a minute: leave it to a thread
+            threading.Thread(target=self._look_up, args=(lookup,), name="exoip-name-lookup", daemon=True).start()
+        except RuntimeError as error:  # no thread is left
+            lookup.set_exception(error)
+        return lookup
 
     def _look_up(self, lookup: Future[_Addresses]) -> None:
         try:
@@ -124,12 +145,59 @@ class _Resolver:
         return list(socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=flags))
 
 
+def _connected(addresses: _Addresses, budget: Budget) -> Generator[socket.socket | OSError, None, None]:
+    """Yield the sockets that connect, as they do, and the errors of the others.
+
+    An address is tried NEXT_ADDRESS after the one before it, or at once if that has failed.
+    """
+    left, trying, poll, next_at = deque(addresses), dict[int, socket.socket](), select.poll(), 0.0
+    try:
+        while left or trying:
+            now = time.monotonic()
+            if left and (now >= next_at or not trying):
+                next_at = now + NEXT_ADDRESS
+                try:
+                    sock = _connecting(*left.popleft())
+                except OSError as error:
+                    next_at = 0.0
+                    yield error
+                    continue
+                trying[sock.fileno()] = sock
+                poll.register(sock, select.POLLOUT)
+            until_next = max(0.0, next_at - now) if left else math.inf
+            for descriptor, _ in poll.poll(1000 * min(budget.remaining(), until_next)):
+                sock = trying.pop(descriptor)
+                poll.unregister(descriptor)
+                if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                    sock.close()
+                    next_at = 0.0
+                    yield OSError(code, os.strerror(code))
+                else:
+                    yield sock
+    finally:
+        for sock in trying.values():
+            sock.close()
+
+
+def _connecting(family: int, kind: int, protocol: int, _: str, address: Any) -> socket.socket:
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(BlockingIOError):
+            sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
 class Connection:
     """The one connection to a server: opened when needed, kept, closed at the first doubt."""
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         self._host, self._tls = host, tls
         self._resolver = _Resolver(host, port)
+        self._good: Any = None  # the address that served last
         self._sock: socket.socket | None = None
 
     def reusable(self) -> bool:
@@ -146,6 +214,8 @@ class Connection:
         self, method: str, request: bytes, limit: int, budget: Budget
     ) -> tuple[http.client.HTTPResponse, bytes]:
         """Send the serialized `request`; return the response and its body, up to `limit` bytes."""
+        if self._sock is not None:
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SILENCE * 1000))
         sock = self._sock = self._sock or self._open(budget)
         sock.settimeout(budget.remaining())
         sock.sendall(request)  # head and body in one segment: nothing for Nagle to hold back
@@ -168,18 +238,19 @@ class Connection:
 
     def _open(self, budget: Budget) -> socket.socket:
         error: Exception = OSError(f"{self._host} has no address")
-        addresses = self._resolver.addresses(budget)
-        for index, (family, kind, protocol, _, address) in enumerate(addresses):
-            sock = socket.socket(family, kind, protocol)
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.settimeout(budget.remaining() / (len(addresses) - index))  # leave time for the other addresses
-                sock.connect(address)
-                sock.settimeout(budget.remaining())  # OpenSSL applies it to the whole handshake
-                return self._tls.wrap_socket(sock, server_hostname=self._host) if self._tls else sock
-            except (OSError, ValueError) as failure:
-                sock.close()
-                error = failure
+        addresses = sorted(self._resolver.addresses(budget), key=lambda each: each[4] != self._good)
+        with contextlib.closing(_connected(addresses, budget)) as attempts:
+            for attempt in attempts:
+                if isinstance(attempt, OSError):
+                    error = attempt
+                    continue
+                self._good = attempt.getpeername()
+                try:
+                    attempt.settimeout(budget.remaining())  # OpenSSL applies it to the whole handshake
+                    return self._tls.wrap_socket(attempt, server_hostname=self._host) if self._tls else attempt
+                except (OSError, ValueError) as failure:
+                    attempt.close()
+                    self._good, error = None, failure
         raise error
 
     def close(self) -> None:

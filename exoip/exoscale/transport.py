@@ -10,14 +10,15 @@ replace our signature. Whatever bytes come back, only `requests.RequestException
     MalformedResponse         bytes came, but not a (whole) HTTP response, or too many
 
 A server may close an idle connection at any time. If a connection that has served before dies
-before the first byte of a response, the request is sent once more on a new one, so requests must
-be idempotent. A time-out is never retried.
+before the first byte of a response, or its request stays unacknowledged (`connection.SILENCE`), the
+request is sent once more on a new one, so requests must be idempotent. A time-out is never retried.
 
 Shown by tests/unit/exoscale/test_transport.py, TestReuse and TestTls.
 """
 
 from __future__ import annotations
 
+import errno
 import http.client
 import io
 import os
@@ -29,7 +30,8 @@ from urllib.parse import urlsplit
 import requests
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from exoip.exoscale.connection import Budget, Connection, ResponseTooLong
+from exoip.errors import ConfigError
+from exoip.exoscale.connection import Budget, Connection, NameTimeout, ResponseTooLong
 
 LIMIT = 16 * 2**20  # bytes of a response's body
 CA_FOLDER = "/etc/ssl/certs"
@@ -68,8 +70,8 @@ class Transport:
                 return _to_requests(request, *connection.exchange(method, wire, self._limit, budget))
             except (OSError, http.client.HTTPException, ValueError) as error:
                 connection.close()
-                if reused and not budget.received and not isinstance(error, TimeoutError):
-                    continue  # the server closed the idle connection; the next try opens one, so this happens once
+                if reused and not budget.received and not _out_of_time(error):
+                    continue  # the idle connection was dead; the next try opens one, so this happens once
                 raise _failure(error, budget, timeout) from error
             except BaseException:
                 connection.close()  # never reuse it: half a response may be under way
@@ -96,6 +98,14 @@ class Transport:
         """Close the connection; the next request opens another."""
         if self._connection is not None:
             self._connection.close()
+
+
+def require_certificates() -> None:
+    """Raise ConfigError, with the cure, if this host has no certificates of authorities."""
+    try:
+        Transport()._tls()
+    except requests.ConnectionError as error:
+        raise ConfigError(f"no TLS connection can be verified: {error}") from error
 
 
 @lru_cache(1)
@@ -129,7 +139,14 @@ def _to_requests(
     return response
 
 
+def _out_of_time(error: Exception) -> bool:
+    """Return whether the budget is used up; ETIMEDOUT is the kernel's word for a dead path."""
+    return isinstance(error, TimeoutError) and error.errno != errno.ETIMEDOUT
+
+
 def _failure(error: Exception, budget: Budget, seconds: float) -> requests.RequestException:
+    if isinstance(error, NameTimeout):
+        return requests.Timeout(f"{error}: {seconds:g} s; check the name server (/etc/resolv.conf)")
     if isinstance(error, TimeoutError):
         return requests.Timeout(f"no complete response within {seconds:g} s")
     text = f"{type(error).__name__}: {error}" if isinstance(error, http.client.HTTPException) else str(error)

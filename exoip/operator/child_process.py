@@ -7,7 +7,9 @@ then must be a small local file, even if the operator's own is on a disk that ha
 
 When a program ends, the rest of its process group is killed. A process that left the group
 (setsid) is out of reach; under systemd the unit's TasksMax bounds these, and they end with the
-service. Shown by tests/unit/operator/test_child_process.py.
+service. In a container the daemon may be process 1, which inherits what children leave behind:
+`reap_orphans` keeps these from staying as zombies. Shown by
+tests/unit/operator/test_child_process.py and tests/process/test_start.py.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ LONGEST_LINE = 200  # characters that are reported of a line of output
 READ_PAUSE = 0.01  # seconds after each read: a program that floods must not keep the daemon busy
 _TAIL = 4096  # bytes kept of the output
 _PIECE = 1 << 16  # bytes read at once
+
+_starting = threading.Lock()  # held while a child starts whose number is not known yet
+_children: set[int] = set()  # the numbers of all that are not reaped yet
 
 # The daemon is hard to kill when memory runs out; its children need not be.
 _LAUNCHER = '{ echo 0 >/proc/self/oom_score_adj; } 2>/dev/null; exec "$@"'
@@ -54,6 +59,20 @@ def last_line(output: bytes) -> str:
     return one_line(lines[-1], LONGEST_LINE) if lines else ""
 
 
+def reap_orphans() -> None:
+    """Reap the dead that process 1 inherits. Never takes the exit status of a `Child`."""
+    if os.getpid() != 1 or not _starting.acquire(blocking=False):
+        return
+    try:
+        with contextlib.suppress(ChildProcessError):
+            while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if dead.si_pid in _children:
+                    return  # its owner reaps it at once; the others come next time
+                os.waitpid(dead.si_pid, os.WNOHANG)
+    finally:
+        _starting.release()
+
+
 class Child:
     """A running program. Its owner calls `end` until that returns True.
 
@@ -64,16 +83,23 @@ class Child:
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
         import subprocess  # here, to save memory in daemons that start no program
 
-        self._process = subprocess.Popen(  # noqa: S603  the operator's own command
-            [SHELL, "-c", _LAUNCHER, "exoip", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, bufsize=0, env=dict(environ), cwd="/", umask=0o077, start_new_session=True,
-        )  # fmt: skip
+        with _starting:
+            self._process = subprocess.Popen(  # noqa: S603  the operator's own command
+                [SHELL, "-c", _LAUNCHER, "exoip", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, bufsize=0, env=dict(environ), cwd="/", umask=0o077, start_new_session=True,
+            )  # fmt: skip
+            _children.add(self._process.pid)
         assert self._process.stdout is not None  # noqa: S101  it is a pipe
         self._output = self._process.stdout
         os.set_blocking(self._output.fileno(), False)
         with contextlib.suppress(OSError):  # the daemon has a high priority; its children need none
             os.setpriority(os.PRIO_PGRP, self._process.pid, 0)
-        self._pidfd = os.pidfd_open(self._process.pid)
+        try:
+            self._pidfd = os.pidfd_open(self._process.pid)
+        except OSError:  # no descriptor is left
+            self._process.kill()
+            self._reap()
+            raise
         self._poll = select.poll()
         self._poll.register(self._pidfd, select.POLLIN)
         self._poll.register(self._output, select.POLLIN)
@@ -120,10 +146,15 @@ class Child:
             self._watch(left)
         if self.ended and self.code is None:
             self._read()
-            self.code = self._process.wait()
-            self._output.close()
             os.close(self._pidfd)
+            self.code = self._reap()
         return self.code is not None
+
+    def _reap(self) -> int:
+        self._output.close()
+        code = self._process.wait()
+        _children.discard(self._process.pid)
+        return code
 
     def _signal(self, number: signal.Signals) -> None:
         if self.code is None:

@@ -25,17 +25,18 @@ CONNECTIONS = 4  # clients that are served at the same time; further ones are cl
 REQUEST_TIME = 2.0  # seconds that a client may take to send or receive something
 REST = 0.05  # seconds between two connections: a flood must not take the processor
 WAITING = 16  # connections in the kernel's queue
+_IP_FREEBIND = 15  # Linux: bind an address that is not there yet
 
 
 class MetricsServer(SupervisedThread):
     """Serves the text of `page` on a port. `host` "" is every address, `port` 0 any free port.
 
-    Raises ConfigError if the port cannot be bound.
+    `early`: the address may come later, as at boot. Raises ConfigError if the port cannot be bound.
     """
 
-    def __init__(self, host: str, port: int, page: Callable[[], str]) -> None:
+    def __init__(self, host: str, port: int, page: Callable[[], str], *, early: bool = False) -> None:
         super().__init__("metrics", time.monotonic)
-        self._server = _Server(_listen(host, port), page)
+        self._server = _Server(_listen(host, port, early=early), page)
         self.port = int(self._server.socket.getsockname()[1])
 
     def run(self) -> None:
@@ -49,12 +50,18 @@ class MetricsServer(SupervisedThread):
         self.stopping.wait(REST)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, early: bool) -> socket.socket:
     every = not host and socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if every or ":" in host else socket.AF_INET
+    listener = socket.socket(socket.AF_INET6 if every or ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        listener = socket.create_server((host, port), family=family, backlog=WAITING, dualstack_ipv6=every)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, early)
+        if listener.family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not every)
+        listener.bind((host, port))
+        listener.listen(WAITING)
     except OSError as error:
+        listener.close()
         raise bind_error("metrics-listen", SocketAddress(host, port), error) from error
     listener.setblocking(False)
     return listener

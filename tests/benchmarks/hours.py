@@ -9,7 +9,7 @@ is told to the journal.
 
 from __future__ import annotations
 
-import exoip.__main__  # noqa: F401  as the daemon loads it
+import exoip.daemon.command  # noqa: F401  as the daemon loads it
 
 # isort: split
 import gc

@@ -11,10 +11,9 @@ import re
 
 import pytest
 
-from exoip import __main__
 from exoip.config import parse
 from exoip.config.options import OPTIONS, Kind, Option
-from exoip.daemon import supervisor
+from exoip.daemon import command, signals
 from exoip.exoscale import client, discovery
 from tests.docs.generated import check_generated
 from tests.docs.pages import CONFIGURATION, MIGRATING, blocks, rows, section
@@ -40,7 +39,7 @@ def test_the_options_are_those_of_the_program(request: pytest.FixtureRequest) ->
 
 def test_the_exit_codes_are_those_of_the_program() -> None:
     listed = {int(row[0]) for row in rows(section(CONFIGURATION, "Exit codes"))}
-    assert listed == {0} | {code for _, code in __main__._CODES}
+    assert listed == {0} | {code for _, code in command._CODES}
 
 
 def test_the_ifupdown_stanza_still_works() -> None:
@@ -76,4 +75,4 @@ def test_the_files_of_the_identity_are_those_that_are_read() -> None:
 
 def test_the_signals_are_those_that_are_caught() -> None:
     named = set(re.findall(r"`(SIG[A-Z0-9]+)`", section(CONFIGURATION, "Signals")))
-    assert named == {number.name for number in supervisor.SIGNALS}
+    assert named == {number.name for number in {*signals.STOP, *signals.CAUGHT_EARLY}}

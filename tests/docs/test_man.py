@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from exoip import __main__ as command
 from exoip.config.options import BY_NAME, OPTIONS, Kind, Option
 from exoip.config.parse import parse
 from exoip.ctl.options import build_parser as build_ctl_parser
 from exoip.ctl.terminal import CODES
-from exoip.daemon import supervisor
+from exoip.daemon import command, signals
 from exoip.errors import ConfigError
 from exoip.sandbox.options import build_parser
 from exoip.telemetry import journal
@@ -85,7 +84,7 @@ def test_the_command_page_has_every_exit_status_and_signal() -> None:
     codes = {0, *(code for _, code in command._CODES)}
     assert {int(head.removeprefix("Li ")) for head in page if re.match(r"Li \d+$", head)} == codes
     named = {name for head in page if head.startswith("Dv ") for name in head.removeprefix("Dv ").split(" , ")}
-    assert named == {number.name for number in supervisor.SIGNALS}
+    assert named == {number.name for number in {*signals.STOP, *signals.CAUGHT_EARLY}}
 
 
 def test_the_configuration_page_names_what_a_reload_cannot_change() -> None:

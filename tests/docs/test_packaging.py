@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import exoip
-from exoip import __main__ as command
 from exoip.config.options import BY_NAME
+from exoip.daemon import command
 from tests.support.paths import ROOT
 
 SYSTEMD, DEBIAN = ROOT / "systemd", ROOT / "packaging" / "debian"

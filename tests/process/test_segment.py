@@ -4,6 +4,8 @@ come and go.
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.support.segment import PORT, Segment
@@ -37,3 +39,19 @@ def test_sends_that_fail_now_and_then_are_reported_once_a_minute() -> None:
         (said,) = a.events("send-failed", "send-recovered")
         assert said["EXOIP_EVENT"] == "send-failed"
         assert "Operation not permitted" in said["MESSAGE"]
+
+
+def test_a_kept_connection_that_a_nat_forgot_delays_no_failover() -> None:
+    """What b sends on its open connections to the API is lost from now on; new ones work."""
+    with Segment(interval=0.1) as segment:
+        segment.start()
+        segment.settle("a")
+        b, host = segment.nodes["b"], segment.hosts["b"]
+        segment.until(lambda: b.role == "BACKUP", "b is ready")
+        ports = re.findall(r"127\.0\.0\.1:(\d+) +127\.0\.0\.1:8099", host.run("ss", "-tn"))
+        assert ports
+        host.count("input", f"tcp dport 8099 tcp sport {{ {', '.join(ports)} }}", "drop")
+        segment.nodes["a"].kill()
+        segment.until(lambda: b.holds, "b takes over")
+        assert host.counted("input")
+        assert not b.events("failed", "api-degraded"), "the call did not fail, it took another connection"

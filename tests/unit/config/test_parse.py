@@ -375,6 +375,35 @@ def test_the_form_of_the_file(conf) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "line"),
+    [
+        ('"/usr/bin/test" -d "/tmp"', '"/usr/bin/test" -d "/tmp"'),
+        ('"/usr/bin/test -d /tmp"  # all of it', "/usr/bin/test -d /tmp"),
+        ("'test \"$a\" = b'", 'test "$a" = b'),
+        ("test -n '#' -a \"x # y\"  # z", "test -n '#' -a \"x # y\""),
+        ("echo it's # fine", "echo it's"),
+        ('""', None),
+        ('"/usr/bin/test', None),
+        ("true '", None),
+        ("'a' b'", None),
+    ],
+)
+def test_quotes_are_stripped_if_they_enclose_the_whole_value(conf, written: str, line: str | None) -> None:
+    path = conf(f"check-command = {written}\n")
+    if line is not None:
+        assert [check.target for check in parse([*WATCH, "-c", path], ENV).health_checks] == [line]
+    else:
+        with pytest.raises(ConfigError, match=r"line 1: check-command has (no value|a quote without its partner)"):
+            parse([*WATCH, "-c", path], ENV)
+
+
+def test_a_quote_without_its_partner_is_no_part_of_a_secret(conf) -> None:
+    with pytest.raises(ConfigError, match="line 1: auth-key has a quote without its partner") as caught:
+        parse([*WATCH, "-c", conf(f'auth-key = "{AUTH_KEY}\n')], ENV)
+    assert AUTH_KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("content", "line", "needles"),
     [
         ("\nhost-priorty = 1", 2, ["no option host-priorty", "did you mean host-priority?"]),
@@ -443,10 +472,11 @@ BAD = {
                 "224.0.0.1", "255.255.255.255", "eip.example.org", "1.2.3.4 1.2.3.5", "1.2.3.4:80"],
     "host-priority": ["256", "-1", "ten", "1.5", "nan", "inf", "+5", "1_0", "\u0661", "9" * 5000],
     "bind-address": ["ten", "12345", "localhost:12345", "*:12345", "10.0.0.1:", ":", ":0", ":65536", ":-1", "10.0.0:80",
-                     "[::1", "[10.0.0.1]:80", "[::1]80", "::1%lo", "fe80::1%eth0", "10.0.0.1:80:90", "[]:1", ":\u0661"],
+                     "[::1", "[10.0.0.1]:80", "[::1]80", "::1%lo", "fe80::1%eth0", "fe80::1",
+                     "10.0.0.1:80:90", "[]:1", ":\u0661"],
     "exoscale-peers": ["ten", "web1.example.org", "10.0.0.2:0", "10.0.0.2:http", "10.0.0.2=", "10.0.0.2=i-1", ",",
                        "0.0.0.0",  # noqa: S104
-                       "10.0.0.2;10.0.0.3", "224.0.0.1", "fe80::1%eth0", f"={UUID}", "10.0.0.2,10.0.0.256", "12345"],
+                       "10.0.0.2;10.0.0.3", "224.0.0.1", "fe80::1%eth0", "fe80::1", f"={UUID}", "10.0.0.2,10.0.0.256", "12345"],
     "dead-ratio": [*NUMBERS, "0.5", "256"],
     "advertisement-interval": [*NUMBERS, "0.049", "255.1"],
     "flap-damping": ["maybe", "2"],

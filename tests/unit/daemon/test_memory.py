@@ -12,7 +12,7 @@ from exoip.daemon import memory
 
 def test_the_daemon_loads_only_what_it_uses():
     environ = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")}  # loads its own
-    command = [sys.executable, "-c", "import exoip.__main__, sys; print(*sys.modules)"]
+    command = [sys.executable, "-c", "import exoip.daemon.command, sys; print(*sys.modules)"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
     loaded = set(done.stdout.split())
     assert {"requests", "exoip.daemon.daemon"} <= loaded

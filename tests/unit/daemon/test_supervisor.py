@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
+import threading
 from collections.abc import Iterator
-from signal import SIGUSR1, SIGUSR2
+from signal import SIGHUP, SIGUSR1, SIGUSR2
 from types import SimpleNamespace
 
 import pytest
 
 from exoip.core.events import Event, EventName
 from exoip.daemon.clock import clock
-from exoip.daemon.supervisor import HANG_TIME, Mailbox, Supervisor
+from exoip.daemon.signals import Mailbox
+from exoip.daemon.supervisor import HANG_TIME, Supervisor
 from exoip.daemon.systemd import Systemd
+from exoip.errors import ConfigError
+from tests.support.waiting import PATIENCE, until
 
 
 class Thread:
@@ -91,6 +95,35 @@ def test_the_watchdog_is_pinged_while_all_threads_are_alive_and_none_hangs(syste
 def test_an_exception_of_a_thread_ends_it_at_once(systemd):
     event = Event(EventName.ADVERTISED, 0.0)
     assert run(systemd, [Thread(10**9)], RuntimeError("it broke"), event) == []
+
+
+def test_a_thread_that_is_found_dead_says_why(systemd, caplog):
+    run(systemd, [Thread(1)], Event(EventName.ADVERTISED, 0.0), ValueError("it broke"))
+    assert caplog.messages[0] == "thread exoip-fake is dead: ValueError('it broke'); stopping"
+
+
+def test_a_reload_that_is_requested_during_another_follows_it(systemd, caplog):
+    """The file may have changed after the first one read it."""
+    caplog.set_level("INFO", "exoip")
+    read: list[int] = []
+    mailbox: Mailbox = queue.SimpleQueue()
+    go = threading.Event()
+
+    def reread() -> None:
+        read.append(len(read))
+        assert go.wait(PATIENCE)
+        raise ConfigError(f"nothing changed {len(read)}")
+
+    running = SimpleNamespace(node=None, threads=[], config=None, topology=None)
+    supervisor = Supervisor(running, mailbox, systemd, reread)  # type: ignore[arg-type]
+    for _ in range(3):
+        supervisor._handle(SIGHUP)
+    until(lambda: read, "the first one reads")
+    go.set()
+    for _ in range(2):
+        supervisor._handle(mailbox.get(timeout=PATIENCE))
+    assert caplog.messages == [f"the configuration stays as it was: nothing changed {number}" for number in (1, 2)]
+    assert mailbox.empty()
 
 
 def test_many_events_do_not_starve_the_watchdog(systemd, listener):

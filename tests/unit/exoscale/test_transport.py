@@ -357,6 +357,71 @@ class TestNames:
                 if hang:
                     names.go.clear()
 
+    @pytest.mark.slow
+    def test_a_name_server_that_does_not_answer_is_named(self, client, names):
+        names.go.clear()
+        with pytest.raises(requests.Timeout, match=r"the name api\.invalid was not resolved in time: 0\.5 s"):
+            get(client, "http://api.invalid", 0.5)
+
+    def test_without_a_thread_for_the_lookup_the_call_fails_and_the_next_one_works(self, client, names, monkeypatch):
+        def none_left(_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with RawServer(answer(b"x")) as server:
+            with monkeypatch.context() as patched:
+                patched.setattr(threading.Thread, "start", none_left)
+                with pytest.raises(requests.ConnectionError, match="can't start new thread"):
+                    get(client, f"http://api.invalid:{server.port}")
+            assert get(client, f"http://api.invalid:{server.port}").content == b"x"
+
+
+class TestDeadPaths:
+    """A listener whose queue is full takes no SYN: a black hole on the loopback."""
+
+    @pytest.fixture
+    def hole(self) -> Iterator[socket.socket]:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.31", 0))
+            listener.listen(0)
+            with contextlib.ExitStack() as stack:
+                for _ in range(3):
+                    one = stack.enter_context(socket.socket())
+                    one.setblocking(False)
+                    one.connect_ex(listener.getsockname())
+                yield listener
+
+    def resolve(self, monkeypatch, *addresses: tuple[str, int]) -> list[float]:
+        """Have every name resolved to these; return the moments at which an address was tried."""
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+        monkeypatch.setattr(connection._Resolver, "addresses", lambda *_: found)
+        tried: list[float] = []
+        real = connection._connecting
+        monkeypatch.setattr(connection, "_connecting", lambda *each: (tried.append(time.monotonic()), real(*each))[1])
+        return tried
+
+    @pytest.mark.slow
+    def test_behind_a_black_hole_the_next_address_is_tried_soon_and_then_first(self, client, hole, monkeypatch):
+        with RawServer(answer(b"x", Connection="close")) as server:
+            tried = self.resolve(monkeypatch, hole.getsockname(), ("127.0.0.1", server.port))
+            assert get(client, "http://api.invalid", BOUND).content == b"x"
+            first, second = tried
+            assert connection.NEXT_ADDRESS <= second - first < BOUND / 2  # not an equal share of the time
+            tried.clear()
+            assert get(client, "http://api.invalid", BOUND).content == b"x"
+            assert len(tried) == 1
+
+    @pytest.mark.parametrize("bad", [("127.0.0.1", 9), ("255.255.255.255", 9)])  # fails later, and at once
+    def test_an_address_that_fails_costs_no_time(self, client, bad, monkeypatch):
+        with RawServer(answer(b"x")) as server:
+            monkeypatch.setattr(connection, "NEXT_ADDRESS", 10 * BOUND)
+            self.resolve(monkeypatch, bad, ("127.0.0.1", server.port))
+            assert get(client, "http://api.invalid", BOUND).content == b"x"
+
+    def test_if_none_connects_the_last_error_is_told(self, client, monkeypatch):
+        self.resolve(monkeypatch, ("127.0.0.1", 9), ("127.0.0.1", 9))
+        with pytest.raises(requests.ConnectionError, match="Connection refused"):
+            get(client, "http://api.invalid")
+
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory) -> Certificate:

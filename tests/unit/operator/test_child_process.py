@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exoip.operator import child_process
 from exoip.operator.child_process import LONGEST_LINE, READ_PAUSE, Child, environment, last_line
 from tests.support.waiting import PATIENCE, until
 
@@ -199,3 +201,19 @@ class TestOutput:
     )  # fmt: skip
     def test_examples(self, output, line):
         assert last_line(output) == line
+
+
+def test_a_child_that_cannot_be_watched_is_not_left_running(monkeypatch):
+    """No descriptor is left for it."""
+    started = []
+
+    def none_left(pid: int) -> int:
+        started.append(pid)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", none_left)
+    with pytest.raises(OSError, match="Too many open files"):
+        Child(["/bin/sleep", "60"], {})
+    with pytest.raises(ChildProcessError):
+        os.waitpid(started[0], os.WNOHANG)
+    assert started[0] not in child_process._children

@@ -1,0 +1,35 @@
+"""Catch the signals that the daemon obeys, from the first moment of the process on.
+
+    SIGTERM, SIGINT   hand over and stop
+    SIGHUP            read the configuration again
+    SIGUSR1, SIGUSR2  improve or worsen the priority by one, until the next reload or restart
+
+Most of a start is loading modules, and the default action of the last three ends the process. So
+`__main__` catches these before it loads anything else. They wait in the mailbox until the main loop
+reads it. Shown by tests/process/test_start.py.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+from collections.abc import Iterable
+from typing import Any
+
+STOP = (signal.SIGTERM, signal.SIGINT)
+CAUGHT_EARLY = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+Mailbox = queue.SimpleQueue[Any]  # what signals and all threads send to the main thread, see `supervisor`
+
+
+def catch_early() -> Mailbox:
+    """Catch the signals that would end a process that starts, into a new mailbox."""
+    mailbox: Mailbox = queue.SimpleQueue()
+    catch(mailbox, CAUGHT_EARLY)
+    return mailbox
+
+
+def catch(mailbox: Mailbox, numbers: Iterable[signal.Signals] = STOP + CAUGHT_EARLY) -> None:
+    """Put each of these signals into the mailbox."""
+    for number in numbers:
+        signal.signal(number, lambda caught, _frame: mailbox.put(signal.Signals(caught)))

@@ -1,0 +1,165 @@
+"""Real daemons on unkind hosts: signals at the wrong moment, an address or certificates that are
+missing, no threads left, process 1 of a container.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from tests.support.cluster import Cluster
+from tests.support.paths import ROOT
+from tests.support.process import environment
+from tests.support.segment import NET, Segment
+from tests.support.waiting import PATIENCE, until
+
+pytestmark = pytest.mark.slow
+
+SPARE = 4 << 20  # bytes of memory that a daemon gets besides what it has: no stack of a thread
+ORPHANS = 4
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Cluster(nodes=1, observed=False) as running:
+        yield running
+
+
+class TestSignals:
+    def test_a_reload_that_comes_before_the_configuration_is_read_happens_later(self, cluster, tmp_path) -> None:
+        """The file is a pipe, so that the start stands still while it reads it."""
+        path, node = tmp_path / "exoip.conf", cluster["n1"]
+        os.mkfifo(path)
+        node.words += ["-c", str(path)]
+        node.start()
+        with path.open("w") as pipe:  # it has begun to read
+            node.send(signal.SIGHUP)
+            path.unlink()
+            path.write_text("verify-interval = 5\n")
+            pipe.write("verify-interval = 4\n")
+        cluster.until(lambda: node.logged("was read again and is in force"), "the reload")
+        cluster.settle("n1")
+
+    def test_a_reload_while_it_waits_for_the_api_happens_later(self, cluster) -> None:
+        cluster.fault("status", status=503)
+        node = cluster["n1"]
+        node.start()
+        cluster.until(lambda: node.logged("waiting for the API"), "it waits")
+        node.send(signal.SIGHUP)
+        cluster.clear()
+        cluster.until(lambda: node.logged("was read again and is in force"), "the reload")
+
+
+class TestMissing:
+    @pytest.fixture
+    def systemd(self, tmp_path) -> Iterator[socket.socket]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+            listener.bind(str(tmp_path / "notify"))
+            listener.settimeout(PATIENCE)
+            yield listener
+
+    def test_a_unit_waits_for_its_address_and_a_person_is_told(self, systemd) -> None:
+        with Segment() as segment:
+            a, host = segment.nodes["a"], segment.hosts["a"]
+            host.run("ip", "address", "del", f"{host.address}/24", "dev", "eth0")
+            a.start()
+            assert a.wait() == 78
+            assert a.logged("is no address of this machine")
+            a.forget()
+            a.env["NOTIFY_SOCKET"] = systemd.getsockname()
+            a.words += ["--metrics-listen", "127.0.0.9:9479"]  # of the loopback, which has it
+            a.start()
+            assert systemd.recv(1000).startswith(b"STATUS=waiting for the address: ")
+            assert len(a.logged("waiting for the address")) == 1
+            host.run("ip", "address", "add", f"{host.address}/24", "dev", "eth0")
+            segment.until(lambda: a.holds, "it holds")
+
+    def test_the_metrics_wait_for_their_address_without_the_node(self, systemd) -> None:
+        pytest.importorskip("prometheus_client")
+        with Segment() as segment:
+            a, host = segment.nodes["a"], segment.hosts["a"]
+            a.words += ["--metrics-listen", f"{NET}.99:9479"]
+            a.env["NOTIFY_SOCKET"] = systemd.getsockname()
+            a.start()
+            segment.until(lambda: a.holds, "it holds")
+            host.run("ip", "address", "add", f"{NET}.99/24", "dev", "eth0")
+            ask = "import urllib.request as u; print(u.urlopen('http://10.77.0.99:9479/metrics').status)"
+            assert host.run(sys.executable, "-c", ask) == "200\n"
+
+    @pytest.mark.parametrize("mode", ["-W", "-A", "-W -n"])
+    def test_without_certificates_it_ends_with_the_cure(self, cluster, mode) -> None:
+        if os.geteuid() != 0:
+            pytest.skip("only root may hide the certificates")
+        hide = f'mount -t tmpfs none {Path(DEFAULT_CA_BUNDLE_PATH).parent} && exec "$@"'
+        words = ["-xi", cluster.eip, "-p", "127.0.0.2", "-xz", "ch-gva-2", "-xk", "EXOa", *mode.split()]
+        command = ["unshare", "--mount", "sh", "-c", hide, "sh", sys.executable, "-m", "exoip", *words]
+        env = environment(IF_EXOSCALE_API_SECRET="secret")
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 78, done.stderr
+        assert "install the package ca-certificates" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_reload_without_a_thread_fails_and_the_next_one_works(cluster) -> None:
+    node = cluster["n1"]
+    cluster.start()
+    cluster.settle("n1")
+    size = int(Path(f"/proc/{node.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.prlimit(node.pid, resource.RLIMIT_AS, (size + SPARE, resource.RLIM_INFINITY))
+    node.send(signal.SIGHUP)
+    cluster.until(lambda: node.logged("the configuration stays as it was"), "the reload fails")
+    assert node.logged("can't start new thread")
+    resource.prlimit(node.pid, resource.RLIMIT_AS, before)
+    node.send(signal.SIGHUP)
+    cluster.until(lambda: node.logged("was read again and is in force"), "the reload works")
+
+
+def test_with_more_than_a_thousand_inherited_descriptors_it_hears_its_peer() -> None:
+    opened = "import os, sys; [os.set_inheritable(os.open('/dev/null', 0), True) for _ in range(1100)];"
+    with Cluster(nodes=2) as cluster:
+        for node in cluster.nodes.values():
+            node.program = [sys.executable, "-c", f"{opened} os.execv(sys.argv[1], sys.argv[1:])", *node.program]
+        cluster.start()
+        cluster.settle("n1")
+
+
+def test_process_1_reaps_what_its_health_checks_leave_behind(tmp_path) -> None:
+    with Cluster(nodes=1, observed=False) as cluster:
+        if os.geteuid() != 0:
+            pytest.skip("only root may make a process namespace")
+        node, mark = cluster["n1"], tmp_path / "left"
+        node.words += ["--check-command", f"setsid sh -c 'sleep 0.2; echo >>{mark}' >/dev/null 2>&1 &"]
+        node.words += ["--check-interval", "0.2"]
+        node.program = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *node.program]
+        node.start()
+        until(lambda: mark.exists() and len(mark.read_text()) >= ORPHANS, "orphans have ended")
+        (daemon,) = _children(node.pid)
+        cluster.until(lambda: node.holds, "it holds")
+        until(lambda: len(_zombies(daemon)) < ORPHANS, "they are reaped")
+        assert node.running
+        node.kill()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _zombies(pid: int) -> list[str]:
+    states = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == pid:
+            states.append(state)
+    return [state for state in states if state == "Z"]
