@@ -159,7 +159,7 @@ def test_the_secret_is_in_no_variable_and_no_log(pair: Pair) -> None:
 
 
 def test_health_is_about_the_daemon_not_about_its_peers(pair: Pair) -> None:
-    cluster, containers = pair
+    containers = pair[1]
     podman("healthcheck", "run", containers["n1"].id)
     podman("kill", "--signal", "KILL", containers["n2"].id)
     until(lambda: "degraded" in containers["n1"].run("exoipctl", code=None), "the peer is missed", poll=0.5)
