@@ -1,6 +1,6 @@
 """The Debian tree that every host is a layer over: made once, and kept between runs.
 
-    python3 -m tests.hosts.tree RELEASE EXOIP.DEB
+    python3 -m tests.hosts.tree RELEASE EXOIP.DEB [PACKAGE ...]
 
 prints its path. It has what a cloud image has, and what the package depends on, so that the hosts
 need no registry. It is kept under $EXOIP_HOSTS_CACHE (/var/cache/exoip-hosts), named by release and
@@ -29,8 +29,8 @@ SETTINGS = re.compile(r"^Acquire::(https?|Check-Valid-Until|Check-Date|Retries)\
 
 
 def main() -> None:
-    release, deb = sys.argv[1:]
-    packages = sorted({*CLOUD_IMAGE, *NETWORKS, CLOCK, *dependencies(deb)})
+    release, deb, *more = sys.argv[1:]
+    packages = sorted({*CLOUD_IMAGE, *NETWORKS, CLOCK, *dependencies(deb), *more})
     cache = Path(os.environ.get("EXOIP_HOSTS_CACHE", "/var/cache/exoip-hosts"))
     key = hashlib.sha256("\n".join(packages).encode()).hexdigest()[:12]
     print(made(cache / f"{release}-{key}", release, packages))

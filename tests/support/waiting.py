@@ -30,5 +30,5 @@ def until(
     while not (found := condition()):
         if time.monotonic() >= deadline:
             raise AssertionError(f"not within {patience:g} s: {what} {why()}".rstrip())
-        time.sleep(POLL)
+        time.sleep(poll)
     return found
