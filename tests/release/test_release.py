@@ -175,7 +175,9 @@ def test_apt_installs_it_in_a_fresh_tree(releases: Releases, release: str, pytho
     """
     text = run(*container(tree, str(releases.first)), "sh", "-euc", script)
     assert "file:/exoip ./" in text, "it comes from the repository"
-    assert re.findall(r"^exoip\S* [\d.]+$", text, re.M) == [f"{name} {VERSION}" for name in ("exoip", "exoipctl", "exoip")]
+    assert re.findall(r"^exoip\S* [\d.]+$", text, re.M) == [
+        f"{name} {VERSION}" for name in ("exoip", "exoipctl", "exoip")
+    ]
 
 
 def test_the_bill_names_every_library(releases: Releases) -> None:
