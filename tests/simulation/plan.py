@@ -108,7 +108,7 @@ def _world(draft: _Draft) -> Iterator[str]:
     yield f"group {pick('refreshed', 'refreshed', 'fixed')}"
     yield f"verify {pick(30, 30, 10, 60)}s"
     yield f"delay 1ms {pick(1, 1, 50, 200)}ms"
-    interval, ratio = pick("1s", "1s", "1s", "0.5s", "2s", "0.2s"), pick(3, 3, 2, 5)
+    interval, ratio = pick("1s", "1s", "1s", "1s", "1s", "0.5s", "0.5s", "2s", "2s", "0.2s"), pick(3, 3, 2, 5)
     delay, damping = pick(0, 0, 0, "5s", "never"), pick("yes", "yes", "no")
     equal, slow = draft.chance(0.2), rng.choice((1, 1, 1, 1, 6, 16))
     operation = rng.choice((1, 1, 1, 3, 9))

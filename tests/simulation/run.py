@@ -18,7 +18,7 @@ from tests.simulation.words import CommandError
 WATCH = 200.0  # seconds for which each part of the second phase is watched
 SETTLED = 40.0  # seconds without a move and with one right holder: converged
 LONGEST = 2000.0  # seconds to converge at most: an unfit time, then the longest damping, and what leads there
-QUIET = 300.0  # seconds in which nothing may move after that
+QUIET = 200.0  # seconds in which nothing may move after that
 LOOKS = 5.0  # seconds between two looks of the judge, at most
 LIES = ("lag", "lands", "effect=no", "effect=yes,no", "effect=no,yes", "detach-by-hand", "detach-holders", "freeze")
 SKIPPED = ("wait", "advance", "group", "verify", "delay", "node", "latency", "operation", "start", "able", "measure")

@@ -9,6 +9,7 @@ script/simulate --exhaustive --depth 6             every order of events in smal
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import multiprocessing
 import sys
@@ -17,6 +18,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from exoip.core import node
+from exoip.heartbeat.wire import Heartbeat
 from tests.simulation import coverage, exhaustive
 from tests.simulation.plan import Plan, plan
 from tests.simulation.run import WATCH, Result, Run, shrink, still_fails
@@ -56,6 +59,11 @@ class Tally:
 def one(seed: int) -> Result:
     """Run one seed."""
     return Run(plan(seed)).run()
+
+
+def make_heartbeats_once() -> None:
+    """Let the nodes of this process share equal heartbeats: checking each anew is a sixth of the time."""
+    node.Heartbeat = functools.lru_cache(maxsize=4096)(Heartbeat)  # type: ignore[misc, assignment]
 
 
 def many(run: Callable[[int], Result], seeds: Sequence[int], jobs: int) -> Iterable[Result]:
@@ -125,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join([*result.transcript, f"violations: {result.violations or 'none'}"]))
         return bool(result.violations)
     coverage.watch_constants()
+    make_heartbeats_once()
     began, tally = time.monotonic(), Tally()
     for result in many(one, range(options.start, options.start + options.seeds), options.jobs):
         tally.add(result)
