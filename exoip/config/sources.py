@@ -51,8 +51,8 @@ def error_for(*sources: str) -> type[ConfigError]:
 class Collected:
     """What was found. `settings`: by option name, defaults included.
 
-    `secrets`: every secret seen, also those that do not win. It is filled first, so that whoever
-    catches an error can take them out of its message.
+    `secrets`: every secret seen, also those that do not win. It is filled first, so that an
+    error handler can remove them from the message.
     """
 
     settings: dict[str, Setting] = field(default_factory=dict)

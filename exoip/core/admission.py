@@ -1,6 +1,6 @@
 """Accept or drop heartbeats: Elastic IP, member, its address, and authentication must be right.
 
-A dropped heartbeat changes nothing but counts and what operators are told: `denied`, `unheard` and
+A dropped heartbeat changes only counters and what operators see: `denied`, `unheard` and
 `elsewhere`. Shown by 42, 29a, TestMembersThatAreNotHeard.
 """
 

@@ -64,7 +64,7 @@ class Backoff:
 class CircuitBreaker:
     """Decides whether this node is unfit for one job: it is until `until`, in seconds.
 
-    `time`: seconds within which the job, once owed, has to be done.
+    `time`: seconds within which the job, once owed, must be done.
     """
 
     def __init__(self, time: float) -> None:
@@ -99,5 +99,5 @@ class CircuitBreaker:
         self.until, self._tries, self._length = -math.inf, 0, FIRST_UNFIT
 
     def forget_tries(self) -> None:
-        """Count failures anew, after a change of role. The next unfit time keeps its length."""
+        """Count from zero after a change of role. The next unfit time keeps its length."""
         self._tries = 0

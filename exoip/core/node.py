@@ -175,7 +175,7 @@ class Node:
             self._ownership.reads.schedule.refresh_at = now + seconds
 
     def leave(self, now: float) -> None:
-        """Begin to leave; `finished` tells when this node may exit."""
+        """Begin to leave; `finished` says when this node may exit."""
         with self._wake:
             self._ownership.leave()
             own_id = self._election.config.instance_id

@@ -68,7 +68,7 @@ class Ownership:
     # -- inputs -------------------------------------------------------------------------------------------------------
 
     def leave(self) -> None:
-        """Begin to leave; `finished` tells when this node may exit."""
+        """Begin to leave; `finished` says when this node may exit."""
         self.mutations.leaving = True
         self.stand_back.stop()
 

@@ -24,7 +24,7 @@ class UnfitReason:
     """One reason.
 
     `cause`: its source, or the job that failed (attach, detach). `why`: a sentence for people.
-    `until`: when it ends, in seconds; inf if it has to be withdrawn.
+    `until`: when it ends, in seconds; inf if it must be withdrawn.
     """
 
     cause: str

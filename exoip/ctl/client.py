@@ -87,7 +87,7 @@ def _exists(path: Path) -> bool:
     try:
         path.lstat()
     except OSError as error:
-        return error.errno != errno.ENOENT  # it may exist: the request will tell what is wrong
+        return error.errno != errno.ENOENT  # it may exist: the request will show what is wrong
     return True
 
 

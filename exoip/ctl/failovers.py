@@ -1,8 +1,8 @@
-"""Find the failovers in a history: when, from whom to whom, why, and how long each took. Pure.
+"""Find the failovers in a history: when, from which node to which, why, and how long. Pure.
 
-The journal of the new holder tells its own failovers. Without it, the node that let go names its
-successor, and any other node still saw who became master. So the journal of any one node gives a
-history, and those of all nodes give the whole one. Shown by tests/unit/ctl/test_failovers.py.
+The journal of the new holder reports its own failovers. Without it, the node that released names
+its successor, and any other node still saw which node became master. So the journal of any one node
+gives a history, and those of all nodes the whole one. Shown by tests/unit/ctl/test_failovers.py.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _master_before(history: History, change: Change) -> str:
 
 
 def _given(history: History) -> Iterator[Failover]:
-    """Yield the failovers that only the node that let go reports, because the successor's journal
+    """Yield the failovers that only the node that released reports, because the successor's journal
     is missing.
     """
     for change in history.changes:

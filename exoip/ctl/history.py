@@ -24,7 +24,7 @@ Journals = Mapping[tuple[str, str], list[Entry]]  # by node and Elastic IP, each
 
 _NEEDED = ("EXOIP_EVENT", "EXOIP_INSTANCE", "EXOIP_EIP", "EXOIP_REASON", "MESSAGE", "__REALTIME_TIMESTAMP")
 _EVENTS = frozenset(EventName)
-# Causes that stand for one of several events; the node's state alone does not tell which
+# Causes that stand for one of several events; the node's state alone does not say which
 _ONE_OF = {EventName.HOLDS: (EventName.HOLDS, EventName.ATTACHED)}
 # Instead of a MESSAGE that says "this instance", which would mislead a reader on another node
 _DESCRIPTIONS = {
@@ -42,7 +42,7 @@ class Change:
     """At `at` (Unix time), or up to `within` seconds before, `instance` began or ceased to hold.
 
     `event` in the journal of `reporter` says so. `cause` is the entry that caused it, if known, and
-    `why` describes it. `successor` holds in place of an instance that let go.
+    `why` describes it. `successor` holds in place of an instance that released.
     """
 
     at: float
@@ -59,7 +59,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The changes, oldest first; the names of instances by id; the entries that tell all this."""
+    """The changes, oldest first; the names of instances by id; the entries that show it."""
 
     changes: tuple[Change, ...]
     names: Mapping[str, str]
@@ -77,7 +77,7 @@ class History:
 
 
 def rebuild(entries: Iterable[Entry]) -> History:
-    """Return the history that the entries tell.
+    """Return the history that the entries show.
 
     Those of each node must be in the order of its journal.
     """
@@ -148,7 +148,7 @@ def describe(entry: Entry) -> str:
 
 
 def _successor(entry: Entry, earlier: list[Entry]) -> str:
-    """Return who holds in place of a node that let go; "" for nobody."""
+    """Return the holder in place of a node that released; "" for none."""
     if "EXOIP_SUCCESSOR" in entry:
         return entry["EXOIP_SUCCESSOR"]
     return next((one.get("EXOIP_PEER_INSTANCE", "") for one in reversed(earlier) if one["EXOIP_EVENT"] == "role"), "")
@@ -171,7 +171,7 @@ def _add(changes: list[Change], change: Change) -> None:
 
 
 def cause_of(journal: list[Entry], *, to: str, by: float = math.inf) -> Entry | None:
-    """Return the entry that caused a node's last change of role; None if no entry tells.
+    """Return the entry that caused a node's last change of role; None if no entry says so.
 
     `to`: MASTER, BACKUP, or "" for any role entry, such as that of a backup that sees another
     master. Entries after `by` do not count. For MASTER the cause may also be a loss of what the

@@ -30,8 +30,8 @@ exit status of all others:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Raise UsageError. argparse would exit with 2, which tells a monitoring system that the
-        service is broken.
+        """Raise UsageError. argparse would exit with 2, which a monitoring system takes for a
+        broken service.
         """
         raise UsageError(f"{message}\n{self.format_usage()}".rstrip())
 

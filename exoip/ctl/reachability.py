@@ -28,7 +28,7 @@ def ports(config: Config, client: Client, topology: Topology, heard: Collection[
     port = config.bind_address.port
     silent = [one for one in topology.members if one.running and one.instance_id not in heard]
     if topology.members and not silent:
-        yield Finding(WELL, "port", f"UDP {port} is let in: every peer that runs is heard")
+        yield Finding(WELL, "port", f"UDP {port} is allowed: every running peer is heard")
         return
     groups = {group.id: group for group in client.security_groups()}
     instances = {instance.id: instance for instance in client.instances(needed=topology.instance_id)}

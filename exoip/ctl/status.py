@@ -73,7 +73,7 @@ def _end(reason: State, now: float) -> str:
 
 
 def _holder(state: State) -> str:
-    """Who holds the Elastic IP according to the last reads, and how old these are."""
+    """Return the holders according to the last reads, and how old these are."""
     now, master = state["at"], state["master"]
     holders = []
     if state["holds"]:

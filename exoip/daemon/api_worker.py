@@ -86,7 +86,7 @@ class ApiCaller:
     """Makes the API request of a `Call` and turns the answer into an `Outcome`.
 
     Only ApiError and ConfigError count as a failure of the call. Any other exception is a bug of
-    ours and passes through. `refresh` reads the group anew with the client that it is given.
+    ours and passes through. `refresh` reads the group again with the client that it is given.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ class StoppedEarly(Exception):
 class Daemon:
     """The process of one watching node.
 
-    `reread` returns the configuration anew or raises ConfigError.
+    `reread` reads the configuration again, or raises ConfigError.
     """
 
     def __init__(

@@ -142,7 +142,7 @@ class RunningNode:
         return StatusInput(self.config, self.topology, tuple(checker.view for checker in self._addons.checkers))
 
     def _refresh(self, client: Client) -> None:
-        """Read the group anew; an API worker calls this."""
+        """Read the group again; an API worker calls this."""
         config = self.config
         topology = discovery.refresh(config, client, self.topology)
         if config is self.config:  # no reload came in between
@@ -172,7 +172,7 @@ def _clients(config: Config, topology: Topology) -> tuple[Client, Client]:
 
 
 def _refresh_interval(config: Config) -> float:
-    """Return after how many seconds the members are read anew; never if they cannot change."""
+    """Return after how many seconds the members are read again; never if they cannot change."""
     return REFRESH_INTERVAL if discovery.members_change(config) else math.inf
 
 

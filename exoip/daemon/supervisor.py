@@ -40,7 +40,7 @@ Message = Event | signal.Signals | Reloaded | NotReloaded | BaseException  # in 
 class Supervisor:
     """The main loop of a running node.
 
-    `reread` returns the configuration anew or raises ConfigError.
+    `reread` reads the configuration again, or raises ConfigError.
 
     The watchdog is pinged every `ping_interval` seconds as long as no thread hangs for `hang_time`.
     """

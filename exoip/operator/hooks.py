@@ -35,7 +35,7 @@ _HOLDS = {EventName.ATTACHED: True, EventName.HOLDS: True, EventName.LET_GO: Fal
 
 @dataclass(frozen=True, slots=True)
 class HookState:
-    """The state that the program is told: role and holding from `at` on, and why. Pure."""
+    """The state that the program gets: role and holding from `at` on, and why. Pure."""
 
     role: str = Role.LISTENING
     holds: bool = False

@@ -355,7 +355,7 @@ def test_the_command_beside_daemons(tmp_path: Path) -> None:
         file = str(configuration(cluster, cluster["n1"], tmp_path / "n1.conf"))
         words = ("check", "n1", "--config", file, "--credentials-dir", str(tmp_path))
         text = ctl(*words)
-        assert f"UDP {cluster.port} is let in: every peer that runs is heard" in text, "whatever the rules say"
+        assert f"UDP {cluster.port} is allowed: every running peer is heard" in text, "whatever the rules say"
         assert f"peers     n2 ({cluster['n2'].address}) is heard" in text
         assert {line.split()[0] for line in text.splitlines()} == {"ok"}
         told = json.loads(ctl(*words, "--json"))
