@@ -26,6 +26,7 @@ STEP = 4.0  # seconds that pass at most when the search lets time pass: more tha
 HOLE = 2 * 3.0 + 2 * 12.5 + 6.0 + 1.0
 # … and RIVAL_GRACE_HIGHER_ID (60), or FIRST_STAND_BACK (60), with CLEAR_TIME (15) for the other one
 SETTLED = 150.0
+CUT_SETTLED = 70.0  # seconds after which it is enough, while links are cut, that only live nodes hold
 ANSWERS: tuple[tuple[Failure | None, float], ...] = (
     (None, 0.0),  # done
     (Failure.UNAVAILABLE, 300.0),  # 503 with Retry-After
@@ -161,10 +162,13 @@ def _alone(scope: Scope, able: int, *, healed: bool) -> str:
         held = held or scope.hole_since is None
         if scope.hole_since is not None and scope.now - max(began, scope.hole_since) > HOLE:
             return f"no live holder for {scope.now - max(began, scope.hole_since):.0f} s"
-        if scope.settled():
+        if scope.settled() or (scope.cut and scope.now > began + CUT_SETTLED and _served(scope)):
             return ""
-    alone = scope.holders - scope.dead
-    return "" if alone and not scope.holders & scope.dead else f"dead holders {scope.holders & scope.dead} remain"
+    return "" if _served(scope) else f"dead holders {scope.holders & scope.dead} remain"
+
+
+def _served(scope: Scope) -> bool:
+    return bool(scope.holders - scope.dead) and not scope.holders & scope.dead
 
 
 def main(depth: int, seconds: float = 600.0, scopes: Sequence[Small] = SCOPES) -> int:

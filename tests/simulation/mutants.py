@@ -229,9 +229,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=200, help="random runs that a mutant has to survive")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
     parser.add_argument("--random", action="store_true", help="try random runs alone")
+    parser.add_argument("--every", type=int, default=1, help="one mutant of so many")
     parser.add_argument("words", nargs="*", help="only the mutants whose names contain one of these")
     options = parser.parse_args(arguments)
     chosen = [m for m in MUTANTS if not options.words or any(word in m.name for word in options.words)]
+    chosen = chosen[:: options.every]
     began, skipped = time.monotonic(), _wrong_already(options.seeds) if options.random else []
     with ThreadPoolExecutor(options.jobs) as pool:
         killers = list(
