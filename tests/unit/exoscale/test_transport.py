@@ -449,7 +449,7 @@ class TestTls:
         assert server.requests == []
 
     def test_another_name_is_rejected(self, server, certificate):
-        self.rejected(Transport(ca_file=str(certificate.path)), server.url.replace("127.0.0.1", "localhost"))
+        self.rejected(Transport(ca_file=str(certificate.path)), server.url.replace("127.0.0.1", "[::ffff:127.0.0.1]"))
 
     def test_one_handshake_serves_many_calls(self, server, certificate):
         self.accepted(Transport(ca_file=str(certificate.path)), server.url)

@@ -176,9 +176,13 @@ def logger() -> Iterator[logging.Logger]:
 
 
 @pytest.fixture
-def in_journal(capfd) -> dict[str, str]:
-    """The environment of a process whose stderr systemd connected to the journal."""
-    status = os.fstat(2)
+def in_journal(monkeypatch) -> dict[str, str]:
+    """The environment of a process whose stderr systemd connected to the journal.
+
+    The file that pytest puts in place of stderr has no lasting number on every file system.
+    """
+    monkeypatch.setattr(log_module.os, "fstat", lambda descriptor: os.stat(os.devnull))
+    status = os.stat(os.devnull)
     return {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
 
 
