@@ -1,14 +1,17 @@
 """Accept or drop heartbeats: Elastic IP, member, its address, and authentication must be right.
 
 A dropped heartbeat changes only counters and what operators see: `denied`, `unheard` and
-`elsewhere`. Shown by 42, 29a, TestMembersThatAreNotHeard.
+`elsewhere`. One of an unknown sender has the group read at once, and again after 5, 10, 20 s…,
+because the group may have grown. A member that a list lacks, but that is heard, stays until a
+second list, 30 s later, agrees that it is gone. Shown by 42, 29a, 29b, 29c, 61b, 62a,
+TestMembersThatAreNotHeard.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 
 from exoip.core.events import Event, EventName
 from exoip.heartbeat.authentication import Proof, ReplayGuard
@@ -19,6 +22,10 @@ REPORT_INTERVAL = 60.0  # seconds between two events for one address and cause
 NEVER_HEARD = 5.0  # dead times after which a member that was not heard once is reported
 ADDRESS = "address"  # the cause for dropping a heartbeat with a member's id from another address
 MAX_STRANGERS = 100  # addresses of non-members for which events are emitted
+CONFIRM_TIME = 30.0  # seconds until a second list has to agree that a member which is heard is gone
+FIRST_LOOK_AGAIN = 5.0  # seconds in which a sender does not have the group read a second time; then doubled
+LOOK_WINDOW = 300.0  # seconds after which senders are forgotten …
+MOST_LOOKS = 20  # … so many of them have the group read meanwhile
 
 
 class Admission:
@@ -37,6 +44,7 @@ class Admission:
         self.denied: dict[str, str] = {}
         self.unheard: dict[str, float] = {}
         self.elsewhere: dict[str, tuple[str, float]] = {}
+        self._missing: dict[str, float] = {}  # members that are heard, but not listed since then
         self._stamps = ReplayGuard()
 
     def set_members(self, members: Mapping[str, SocketAddress], report_at: float) -> None:
@@ -48,6 +56,12 @@ class Admission:
         self.addresses = frozenset(address for address, _ in members.values())
         self.denied = {name: cause for name, cause in self.denied.items() if name in members}
         self._stamps.keep(members)
+
+    def still_heard(self, listed: Container[str], alive: Callable[[str], bool], now: float) -> dict[str, SocketAddress]:
+        """Return the members that a list lacks, but that stay, because a second list has to agree."""
+        missing = {one: self._missing.get(one, now) for one in self.members if one not in listed and alive(one)}
+        self._missing = missing
+        return {one: self.members[one] for one, since in missing.items() if now < since + CONFIRM_TIME}
 
     def judge(self, heartbeat: Heartbeat, address: str, proof: Proof, dead_time: float, now: float) -> str:
         """Return the cause for dropping a heartbeat from `address`, or "" to accept it."""
@@ -81,6 +95,24 @@ class Admission:
         self.unheard |= {name: math.inf if name in running else now + wait for name in due}
         why = f"nothing arrived from it within {wait:g} s"
         return [Event(EventName.NEVER_HEARD, now, name, why) for name in due if self.unheard[name] == math.inf]
+
+
+class Strangers:
+    """Decides which heartbeats of unknown senders have the group read: ever fewer of one sender."""
+
+    def __init__(self) -> None:
+        self._looks: dict[str, tuple[float, float]] = {}  # by address: not before, and then how long not
+        self._forget_at = -math.inf
+
+    def look(self, address: str, now: float) -> bool:
+        """Whether to read the group now."""
+        if now >= self._forget_at:
+            self._looks, self._forget_at = {}, now + LOOK_WINDOW
+        at, wait = self._looks.get(address, (-math.inf, FIRST_LOOK_AGAIN))
+        if now < at or (address not in self._looks and len(self._looks) >= MOST_LOOKS):
+            return False
+        self._looks[address] = now + wait, 2 * wait
+        return True
 
 
 class DroppedDatagrams:

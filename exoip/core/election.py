@@ -42,6 +42,9 @@ Roles
                    one dead time over, no better peer
 
 LISTENING is the start: the node sends heartbeats, listens for one dead time and does nothing else.
+If it would become master, and has never heard a member that holds or that it could not read, it
+listens for 10 s and an interval, at 254: that member may be alive, and has to read the group to
+learn of this node. Shown by 60a, 61, TestUnheard.
 A node that is half a dead time or more late (a suspended machine, SIGSTOP, an I/O storm) has not
 been listening, and listens again. Shown by 04, 26c, 26d, TestStall.
 
@@ -80,6 +83,7 @@ class Election:
         self.damping = Damping()
         self.listen_until = now + config.dead_time  # before, silence says nothing of a peer
         self.next_death = math.inf  # when the next peer dies unless it is heard; inf if no peer is alive
+        self._decided_at = now
         self._preempted_by: str | None = None  # the peer to which preemption is granted
 
     # -- inputs -------------------------------------------------------------------------------------------------------
@@ -169,8 +173,9 @@ class Election:
     def decide(self, now: float, cause: EventName | Cause, peer: str = "") -> list[Event]:
         """Decide priority and role again. `cause`, perhaps of `peer`, goes into the events."""
         events = []
+        self._decided_at = now
         self._grant_preemption(now)
-        advertised = self._advertise()
+        advertised = self._advertise(now)
         if advertised != self.advertised:
             change = f"{describe(advertised)}, was {describe(self.advertised)}"
             events.append(Event(EventName.ADVERTISED, now, self.config.instance_id, change, {"priority": advertised}))
@@ -202,7 +207,7 @@ class Election:
 
     def next_deadline(self) -> float:
         """Return when `tick` is wanted for anything but deaths; inf for never."""
-        times = [self.listen_until] if self.role is Role.LISTENING else []
+        times = [self.listen_until] if self.role is Role.LISTENING and self._decided_at < self.listen_until else []
         times += [peer.rise_effective_at for peer in self.peers.values() if peer.rise_effective_at is not None]
         if self.advertised == PROTECTED:
             times += [since + self.preempt_delay for since in self._rivals().values()]
@@ -259,11 +264,11 @@ class Election:
             over = [rival for rival, since in self._rivals().items() if now >= since + self.preempt_delay]
             self._preempted_by = min(over, default=None)
 
-    def _advertise(self) -> int:
+    def _advertise(self, now: float) -> int:
         own, delay = self.local_state, self.preempt_delay
         if own.leaving:
             return LEAVING
-        if own.releasing:
+        if own.releasing or (now >= self.listen_until and self._waits_to_be_known()):
             return UNFIT
         if own.unfit:
             return HOLDING_UNFIT if own.last_held else UNFIT
@@ -271,14 +276,25 @@ class Election:
             return PROTECTED
         return self.config.priority
 
+    def _best_peer(self) -> Peer | None:
+        return min((peer for peer in self.peers.values() if peer.alive), key=lambda peer: peer.rank, default=None)
+
+    def _waits_to_be_known(self) -> bool:
+        if self.role is not Role.LISTENING or not self.local_state.waits_to_be_known:
+            return False
+        best = self._best_peer()
+        return best is None or (self.config.priority, self.config.instance_id) < best.rank
+
     def _elect(self, now: float) -> tuple[Role, str | None, str]:
-        best = min((peer for peer in self.peers.values() if peer.alive), key=lambda peer: peer.rank, default=None)
+        best = self._best_peer()
         peer_id = best.instance_id if best else None
         if self.local_state.leaving or self.local_state.yielded:
             yielded = "a node that is not heard here holds the Elastic IP"
             return Role.BACKUP, peer_id, "this node is stopping" if self.local_state.leaving else yielded
         if now < self.listen_until:
             return Role.LISTENING, peer_id, "it listens for one dead time before it acts"
+        if self._waits_to_be_known():
+            return Role.LISTENING, peer_id, "a member that may hold has not been heard yet, and may not know this node"
         own = (self.advertised, self.config.instance_id)
         own_is, best_is = describe(own[0]), describe(best.effective_priority) if best else ""
         if best is None:

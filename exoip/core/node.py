@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from exoip.core.admission import ADDRESS, NEVER_HEARD, Admission, DroppedDatagrams
+from exoip.core.admission import ADDRESS, CONFIRM_TIME, NEVER_HEARD, Admission, DroppedDatagrams, Strangers
 from exoip.core.advert_timer import Advert, AdvertTimer
 from exoip.core.calls import Call, Lane, Outcome
 from exoip.core.election import Election
@@ -34,6 +34,7 @@ from exoip.heartbeat.wire import Heartbeat
 
 _Answer = TypeVar("_Answer")
 
+UNKNOWN_SENDERS = ("unknown", "identity", ADDRESS)  # causes for which the group may have changed
 _PEER_EVENTS = (EventName.PEER_ALIVE, EventName.PEER_DEAD, EventName.PEER_REMOVED)
 
 
@@ -66,7 +67,7 @@ class Node:
         self._ownership.unfit_reasons.set("starts", "started too often", quarantined_until)
         self._ownership.unfit_reasons.set(OPERATOR, drained)
         self.admission = Admission(eip)
-        self._dropped = DroppedDatagrams()
+        self._dropped, self._strangers = DroppedDatagrams(), Strangers()
         self._advert_timer = AdvertTimer(now)
         self._deadline = -math.inf
         self.set_members(members, now)
@@ -78,12 +79,8 @@ class Node:
         with self._wake:
             if cause := self.admission.judge(heartbeat, address, proof, self._election.config.dead_time, now):
                 self._count(address, cause, now, heartbeat.instance_id if cause == ADDRESS else "")
-                if (
-                    cause in ("unknown", ADDRESS)
-                    and not proof.cause
-                    and self._ownership.reads.schedule.refresh_early(now)
-                ):
-                    self._wake.notify_all()
+                if cause in UNKNOWN_SENDERS and not proof.cause and self._strangers.look(address, now):
+                    self._refresh_by(now)
                 return False
             self._look_for_stall(now)
             events = self._election.heard(heartbeat.instance_id, heartbeat.priority, now)
@@ -142,10 +139,16 @@ class Node:
             self._look_for_stall(outcome.ended)
             self._run_to_fixpoint(self._ownership.done(lane, call, outcome), outcome.ended)
 
-    def set_members(self, members: Mapping[str, SocketAddress], now: float) -> None:
-        """Replace the members: the address of each by instance id."""
+    def set_members(self, members: Mapping[str, SocketAddress], now: float, *, certain: bool = True) -> None:
+        """Replace the members: the address of each by instance id.
+
+        `certain`: those that are missing are gone; otherwise one that is heard stays for a while.
+        """
         with self._wake:
-            others = {i: p for i, p in members.items() if i != self._election.config.instance_id}
+            stay = {} if certain else self.admission.still_heard(members, self._election.alive, now)
+            if stay:
+                self._refresh_by(now + CONFIRM_TIME)
+            others = {i: p for i, p in {**members, **stay}.items() if i != self._election.config.instance_id}
             self.admission.set_members(others, now + self._unheard_time)
             ids = frozenset(self.admission.members)
             self._ownership.observed.set_members(ids, now)
@@ -265,6 +268,10 @@ class Node:
         deadlines = self._election.next_deadline(), self._ownership.next_deadline(now)
         self._deadline = min(*deadlines, *self.admission.unheard.values())
         self._wake.notify_all()
+
+    def _refresh_by(self, at: float) -> None:
+        if self._ownership.reads.schedule.refresh_by(at):
+            self._wake.notify_all()
 
     def _count(self, address: str, cause: str, now: float, sender: str = "") -> None:
         member = address in self.admission.addresses

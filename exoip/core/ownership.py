@@ -40,6 +40,7 @@ from exoip.core.reads import Reads
 from exoip.core.split_brain import StandBack
 from exoip.core.unfit import UnfitReasons
 
+LEARN_TIME = 10.0  # seconds, and an interval, in which the others learn of a node that starts
 ATTACH_LASTS = 60.0  # seconds; an attach that somebody undoes sooner counts as a failure
 MUTATIONS = (Kind.ATTACH, Kind.DETACH, Kind.POLL)  # the kinds of the mutation lane
 
@@ -61,6 +62,7 @@ class Ownership:
         self.stand_back = StandBack(election, self.observed, self.mutations, self.reads.query)
         self._breakers = {"attach": self.mutations.attach_breaker, "detach": self.mutations.clear_breaker}
         self.unfit_reasons = UnfitReasons(self.observed.own_id, self._breakers)
+        self._known_at = now + LEARN_TIME + election.config.interval  # by then, others know of this node
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
         self.trouble: dict[Kind, Trouble] = {}
         self.answered_at = -math.inf
@@ -143,7 +145,13 @@ class Ownership:
             releasing=self.mutations.releasing,
             yielded=self.stand_back.active,
             leaving=self.mutations.leaving,
+            waits_to_be_known=now < self._known_at and not self.observed.own.held and self._holder_unheard(),
         )
+
+    def _holder_unheard(self) -> bool:
+        peers = self._election.peers.values()
+        unheard = [self.observed.others[peer.instance_id] for peer in peers if peer.last_seen == -math.inf]
+        return any(other.holds is not False for other in unheard)
 
     def finished(self) -> bool:
         """Whether a leaver may exit: it does not hold, and nothing is under way."""
@@ -185,7 +193,8 @@ class Ownership:
         """Return when `tick` is wanted."""
         deadlines = self.mutations.next_deadline(), self.stand_back.next_deadline(), self.reads.query.deadline
         jobs = [breaker.deadline for breaker in self._breakers.values()]
-        return min(*deadlines, *jobs, self.unfit_reasons.next_deadline(now))
+        known_at = self._known_at if now < self._known_at else math.inf
+        return min(*deadlines, *jobs, known_at, self.unfit_reasons.next_deadline(now))
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

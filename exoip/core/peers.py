@@ -72,6 +72,7 @@ class LocalState:
     releasing: bool = False
     yielded: bool = False
     leaving: bool = False
+    waits_to_be_known: bool = False  # starts, and may not be known to a member that may hold
 
     def trigger(self, before: LocalState) -> EventName | Cause:
         """Name the event that led here from the state `before`; HOLDS also stands for ATTACHED."""

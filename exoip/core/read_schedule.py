@@ -4,7 +4,8 @@ Verify      At once after a change, again after 1, 2, 4 s… up to the verify in
             interval. Shown by 32a, 45, TestVerify.
 Successors  A backup that holds reads the master every second. A leaver reads every peer that may
             take over every 0.25 s, the one read longest ago first. Shown by 21a, 22a, 37b.
-Refresh     Read the group every 5 minutes; early, but at most every 30 s. Shown by 29b.
+Refresh     Read the group every 5 minutes, and at once if that is wanted, see `admission`. Shown by
+            29b, TestRefresh.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ RELEASE_READ_INTERVAL = 1.0  # seconds between two reads of the master by a back
 LEAVE_READ_INTERVAL = 0.25  # seconds between two reads of one peer by a leaver
 FIRST_VERIFY = 1.0  # seconds from the first round of verification to the second
 REFRESH_INTERVAL = 300.0  # seconds between two reads of the group
-EARLY_REFRESH_INTERVAL = 30.0  # the same if an unknown node sends heartbeats, or after a failure
 
 
 class ReadSchedule:
@@ -33,8 +33,8 @@ class ReadSchedule:
         self.release_read_at = -math.inf
         self.refresh_at = now + refresh_in
         self.queue: deque[Call] = deque()
-        self._refreshed_at = now
         self._idle = 0.0  # seconds between two rounds of a node that is no master that holds
+        self._wanted_at = -math.inf  # the group is to be read by a call that begins no sooner
         self._read_at: dict[str, float] = {}  # when each successor was last read
 
     def verify_again(self, now: float) -> None:
@@ -61,19 +61,19 @@ class ReadSchedule:
         self.release_read_at = now + (LEAVE_READ_INTERVAL if leaving else RELEASE_READ_INTERVAL) / len(successors)
         return target
 
+    def refresh_by(self, at: float) -> bool:
+        """Read the group at this time at the latest; return whether that is sooner.
+
+        A read that is under way does not count. A group that never changes is not read.
+        """
+        sooner = at < self.refresh_at < math.inf
+        if self.refresh_at < math.inf:
+            self._wanted_at, self.refresh_at = at, min(at, self.refresh_at)
+        return sooner
+
     def refreshed(self, began: float, ended: float) -> None:
         """Record a read of the group. It also takes the place of the next idle round."""
         if self.verify_at > ended:
             self.verify_at += self._idle
-        self._refreshed_at, self.refresh_at = began, ended + REFRESH_INTERVAL
-
-    def refresh_failed(self, now: float) -> None:
-        """Try again soon, because the group could not be read."""
-        self.refresh_at = now + EARLY_REFRESH_INTERVAL
-
-    def refresh_early(self, now: float) -> bool:
-        """Read the group early, because it may have grown; return whether it is read sooner now."""
-        at = max(now, self._refreshed_at + EARLY_REFRESH_INTERVAL)
-        sooner = at < self.refresh_at < math.inf
-        self.refresh_at = at if sooner else self.refresh_at
-        return sooner
+        wanted = self._wanted_at if self._wanted_at > began else math.inf
+        self.refresh_at = min(wanted, ended + REFRESH_INTERVAL)

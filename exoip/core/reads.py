@@ -14,7 +14,8 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
             attached to it unseen, and the two next best ones keep their connections to the API
             open. The rest do it at an eighth of the pace. The calls of an hour do not grow with the
             cluster. Shown by 27a, 27d, 32a, TestVerify, TestCallsOfAnHour.
-Refresh     Read the group, see `read_schedule`.
+Refresh     Read the group, see `read_schedule`; before any routine read, or a slow API would never
+            let it have its turn.
 
 One read at a time, and none while an attach is due. After a failed read all reads wait; after a
 failed list only lists do, so a key that may not list instances can still hand over. An attach that
@@ -112,6 +113,8 @@ class Reads:
 
     def _routine(self, now: float) -> Call | None:
         queue, may_read = self.schedule.queue, self._may(Kind.READ, now)
+        if now >= self.schedule.refresh_at and self._may(Kind.REFRESH, now):
+            return Call(Kind.REFRESH, purpose=Purpose.REFRESH)
         if now >= self.schedule.verify_at and not queue:
             self._plan_round(now)
         for other in self._observed.holders() if may_read else []:
@@ -121,8 +124,6 @@ class Reads:
             call = queue.popleft()
             if self._may(call.kind, now) and not self._mutations.touching(call.instance_id):
                 return call
-        if now >= self.schedule.refresh_at and self._may(Kind.REFRESH, now):
-            return Call(Kind.REFRESH, purpose=Purpose.REFRESH)
         return None
 
     def _plan_round(self, now: float) -> None:
@@ -218,8 +219,6 @@ class Reads:
     def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
         now = outcome.ended
         self._backoff(call.kind).failed(failure, outcome.retry_after, now)
-        if call.kind is Kind.REFRESH:
-            self.schedule.refresh_failed(now)
         if call.kind is Kind.HOLDERS and call.purpose is not Purpose.HOLDER:
             self._queue_members(())
         return self.query.failed(failure, now) if call.purpose is Purpose.HOLDER else []

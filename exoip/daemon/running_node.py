@@ -153,7 +153,8 @@ class RunningNode:
             log_warnings(topology)
         self.topology = topology
         self._cache.save(self.config, topology)
-        self.node.set_members(_places(topology), clock())
+        certain = not discovery.members_change(self.config)  # one list of the API is not enough to drop a live member
+        self.node.set_members(_places(topology), clock(), certain=certain)
 
 
 def log_warnings(topology: Topology) -> None:

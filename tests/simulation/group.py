@@ -79,7 +79,7 @@ def refresh(world: World, host: Host, reply: Reply, began: float) -> Outcome:
     if members is None:
         return Outcome(began, began, Failure.UNAVAILABLE, detail="the list is not believed")
     if host.node is not None:
-        host.node.set_members(members, host.now)
+        host.node.set_members(members, host.now, certain=False)
     return Outcome(began, began)
 
 

@@ -222,7 +222,7 @@ class Host:
             if wanted[1] <= due:
                 advert, times[1] = node.next_advert(now)
                 if advert is not None:
-                    self.world.broadcast(self, advert.heartbeat)
+                    self.world.broadcast(self, advert)
             for number, lane in enumerate(lanes, 2):
                 if wanted[number] <= due:
                     call, times[number] = node.next_call(lane, now)

@@ -154,6 +154,10 @@ class Commands(Expectations):
         """Take an instance out of the group; who reads the group next learns of it."""
         self.world.gone.add(name)
 
+    def do_insert(self, name: str) -> None:
+        """Put it back."""
+        self.world.gone.discard(name)
+
     # -- the network --------------------------------------------------------------------------------------------------
 
     def do_drop(self, *links: str) -> None:

@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from exoip.core.advert_timer import Advert
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
 from exoip.core.events import Event, EventName
 from exoip.heartbeat.wire import Heartbeat, decode, encode
@@ -158,10 +159,11 @@ class World:
 
     # -- network ----------------------------------------------------------------------------------------------------
 
-    def broadcast(self, sender: Host, heartbeat: Heartbeat) -> None:
-        received = over_the_wire(heartbeat)
+    def broadcast(self, sender: Host, advert: Advert) -> None:
+        """Send a heartbeat to the addresses that the sender knows, and to no other."""
+        received, targets = over_the_wire(advert.heartbeat), {address for address, _ in advert.targets}
         for host in self.hosts.values():
-            if host is not sender and host.up and (sender.name, host.name) not in self.cut:
+            if host.address in targets and host is not sender and host.up and (sender.name, host.name) not in self.cut:
                 self._deliver(sender, host, received)
 
     def _deliver(self, sender: Host, host: Host, heartbeat: Heartbeat) -> None:

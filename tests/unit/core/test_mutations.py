@@ -89,7 +89,7 @@ class TestAttach:
         assert not bench.view.in_doubt
 
     def test_one_that_does_not_come_to_hold_in_time_steps_aside_for_a_fit_peer(self):
-        bench = SingleNode()
+        bench = SingleNode(peers="z")
         bench.operation = math.inf
         bench.failing[Kind.READ] = Failure.TIMEOUT
         bench.beating["z"] = 20
@@ -231,8 +231,9 @@ class TestOperations:
 
     def test_nothing_else_moves_meanwhile(self):
         bench = self.pending(4.0)
+        bench.advance(DEAD)
         bench.holding.add("z")
-        bench.advance(DEAD + 4.0)
+        bench.advance(4.0)
         assert bench.moves() == [("attach", "m")]
 
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exoip.core.admission import CONFIRM_TIME, MOST_LOOKS
 from exoip.core.calls import Failure, Kind, Lane, Outcome
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
@@ -111,6 +112,33 @@ class TestHeartbeatsIn:
         assert bench.view.dropped == {"signature": 1}
         assert not any(peer.denied for peer in bench.view.peers)
 
+    def test_one_that_is_heard_stays_until_a_second_list_30_s_later_agrees(self):
+        bench = SingleNode(refresh_in=300.0)
+        bench.beating.update(a=5, z=20)
+        bench.advance(10)
+        rest = {instance_id("z"): ("host-z", 12345)}
+        for _ in range(3):  # a list that names it again sets the time back
+            bench.node.set_members(rest, bench.now, certain=False)
+            bench.advance(CONFIRM_TIME - 1)
+            assert instance_id("a") in bench.node.admission.members
+            bench.node.set_members(rest | {instance_id("a"): ("host-a", 12345)}, bench.now, certain=False)
+            bench.advance(5)
+        bench.node.set_members(rest, bench.now, certain=False)
+        bench.advance(CONFIRM_TIME)
+        assert bench.asked(Kind.REFRESH)[-1] == pytest.approx(bench.now, abs=0.1)
+        assert bench.view.master == instance_id("a")
+        bench.node.set_members(rest, bench.now, certain=False)
+        assert bench.node.admission.members.keys() == rest.keys()
+
+    def test_one_that_is_silent_or_left_out_on_purpose_goes_at_once(self):
+        bench = SingleNode(refresh_in=300.0)
+        bench.beating.update(z=20)
+        bench.advance(10)
+        bench.node.set_members({instance_id("z"): ("host-z", 12345)}, bench.now, certain=False)
+        assert bench.node.admission.members.keys() == {instance_id("z")}
+        bench.node.set_members({}, bench.now)
+        assert bench.node.admission.members == {}
+
     def test_a_packets_id_never_gets_into_a_call(self):
         bench = master()
         for name in ("q", "m"):
@@ -119,17 +147,31 @@ class TestHeartbeatsIn:
         bench.advance(100)
         assert {call.instance_id for _, call in bench.calls} <= {instance_id(x) for x in "amz"} | {""}
 
-    def test_an_unknown_sender_asks_for_an_early_refresh_of_the_group(self):
+    def test_each_unknown_sender_has_the_group_read_at_once(self):
         bench = SingleNode(refresh_in=300.0)
         bench.advance(50)
         assert bench.kinds()[Kind.REFRESH] == 0
-        bench.node.heard(beat("q"), "somewhere", bench.now)
-        bench.advance(1)
-        assert bench.kinds()[Kind.REFRESH] == 1
-        for _ in range(300):
-            bench.advance(0.1)
+        for count, (name, address) in enumerate((("q", "somewhere"), ("q", "elsewhere"), ("q", "host-a")), 1):
+            bench.node.heard(beat(name), address, bench.now)
+            bench.advance(1)
+            assert bench.kinds()[Kind.REFRESH] == count
+
+    def test_one_that_goes_on_does_so_after_5_10_20_seconds(self):
+        bench = SingleNode(refresh_in=300.0)
+        bench.advance(50)
+        for _ in range(400):
             bench.node.heard(beat("q"), "somewhere", bench.now)
-        assert bench.kinds()[Kind.REFRESH] in (2, 3)  # every 30 s at most
+            bench.advance(0.1)
+        assert bench.asked(Kind.REFRESH) == pytest.approx([50, 55, 65, 85], abs=0.5)
+
+    def test_a_flood_of_them_has_it_read_so_many_times_in_five_minutes(self):
+        bench = SingleNode(refresh_in=300.0)
+        bench.latency = 0.001
+        bench.advance(50)
+        for number in range(3000):
+            bench.node.heard(beat("q"), f"10.0.{number // 250}.{number % 250}", bench.now)
+            bench.advance(0.1)
+        assert len(bench.asked(Kind.REFRESH)) <= MOST_LOOKS + 2
 
     def test_a_stranger_without_the_key_does_not(self):
         bench = SingleNode(refresh_in=300.0)
@@ -144,7 +186,6 @@ class TestHeartbeatsIn:
         bench = SingleNode(refresh_in=300.0)
         bench.advance(50)
         bench.node.heard(beat("q", eip="192.0.2.1"), "somewhere", bench.now)
-        bench.node.heard(beat("q"), "host-a", bench.now)
         bench.node.drop("somewhere", "short", bench.now)
         bench.advance(100)
         assert bench.kinds()[Kind.REFRESH] == 0
@@ -386,14 +427,14 @@ class TestWaiting:
         node = sleepy_node(interval=1.0)
         start = time.monotonic()
         clock = [start]
-        for step in range(1, 8):  # a listening that takes no time
+        for step in range(1, 14):  # a listening that takes no time
             clock[0] = start + step
             node.heard(beat("a", 5), "host-a", clock[0])
             node.next_advert(clock[0])
             node.tick(clock[0])
         assert node.snapshot(clock[0]).role is Role.BACKUP
         result = in_thread(lambda: node.wait_call(Lane.MUTATIONS, lambda: clock[0], FOREVER))
-        for step in range(8, 11):
+        for step in range(14, 17):
             clock[0] = start + step
             node.next_advert(clock[0])
         node.tick(clock[0])

@@ -10,8 +10,10 @@ import pytest
 
 from exoip.core.calls import Failure, Kind, Lane, Purpose
 from exoip.core.events import EventName
+from exoip.core.ownership import LEARN_TIME
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
-from tests.support.single_node import DEAD, SingleNode, backup, master
+from tests.simulation.world import instance_id
+from tests.support.single_node import DEAD, INTERVAL, SingleNode, backup, master
 
 LATENCY = 0.1  # of the bench
 
@@ -195,7 +197,7 @@ class TestEdges:
         assert bench.view.degraded == ""
 
     def test_both_lanes_may_fail(self):
-        bench = SingleNode()
+        bench = SingleNode(peers="")
         bench.failing |= {Kind.READ: Failure.UNREACHABLE, Kind.ATTACH: Failure.FORBIDDEN}
         bench.advance(DEAD + 2)
         assert bench.view.degraded.split(", ") == ["read unreachable", "attach refused"]
@@ -206,6 +208,65 @@ class TestEdges:
             bench.advance(3600)
             assert len([1 for at, _ in bench.calls if at >= since]) <= 4 * 120 + 10
             assert bench.moves(since) == []
+
+
+class TestUnheard:
+    """A node that starts, and a member that may hold and that it has never heard."""
+
+    KNOWN = LEARN_TIME + INTERVAL
+
+    def test_it_gets_time_to_learn_of_this_node(self):
+        bench = SingleNode(peers="z")
+        bench.holding.add("z")
+        bench.advance(self.KNOWN - 0.01)
+        assert (bench.role, bench.moves()) == (Role.LISTENING, [])
+        bench.advance(0.02)
+        assert (bench.role, bench.moves()) == (Role.MASTER, [("attach", "m")])
+
+    def test_it_is_heard(self):
+        bench = SingleNode(peers="z")
+        bench.holding.add("z")
+        bench.advance(self.KNOWN - 2)
+        bench.heard("z", 5)
+        assert (bench.role, bench.view.advertised) == (Role.BACKUP, 10)
+
+    def test_it_turns_out_not_to_hold(self):
+        bench = SingleNode(peers="z")
+        bench.failing[Kind.READ] = Failure.TIMEOUT
+        bench.advance(DEAD + 2)
+        assert bench.role is Role.LISTENING, "who cannot be read may hold"
+        bench.failing.clear()
+        bench.advance(3)
+        assert bench.role is Role.MASTER
+
+    def test_others_that_are_fit_take_over_meanwhile(self):
+        bench = SingleNode(peers="az")
+        bench.holding.add("a")
+        bench.beating["z"] = 20
+        bench.advance(DEAD - 0.01)
+        assert bench.view.advertised == 10, "one dead time is its own"
+        bench.advance(0.02)
+        assert bench.view.advertised == UNFIT
+
+    def test_a_better_one_is_alive(self):
+        bench = SingleNode(peers="az")
+        bench.holding.add("z")
+        bench.beating["a"] = 5
+        bench.advance(DEAD + 0.01)
+        assert (bench.role, bench.view.advertised) == (Role.BACKUP, 10)
+
+    def test_a_holder_does_not_wait(self):
+        bench = SingleNode(peers="z")
+        bench.holding.update("mz")
+        bench.advance(DEAD + 0.01)
+        assert bench.role is Role.MASTER
+
+    def test_later_nobody_waits(self):
+        bench = master()
+        bench.node.set_members({instance_id("q"): ("host-q", 1)}, bench.now)
+        bench.holding.add("q")
+        bench.advance(1)
+        assert bench.role is Role.MASTER
 
 
 class TestFinished:

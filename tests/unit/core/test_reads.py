@@ -67,7 +67,7 @@ class TestOwnState:
         assert [at for at in bench.asked(Kind.READ, "m") if at > DEAD] == []
 
     def test_a_read_from_before_the_attach_ended_is_ignored(self):
-        bench = SingleNode()
+        bench = SingleNode(peers="")
         bench.manual |= {Kind.READ, Kind.ATTACH}
         bench.advance(DEAD)
         bench.holding.add("m")
@@ -346,10 +346,24 @@ class TestRefresh:
         bench = SingleNode(refresh_in=300.0)
         bench.failing[Kind.REFRESH] = Failure.UNAVAILABLE
         bench.advance(302)
+        assert 1 < len(bench.asked(Kind.REFRESH)) < 4, "a backoff between two tries"
         since = bench.now
         bench.failing.clear()
         bench.advance(40)
         assert len(bench.asked(Kind.REFRESH, since=since)) == 1
+
+    def test_one_that_is_under_way_does_not_count_if_it_is_wanted_anew(self):
+        bench = SingleNode(refresh_in=50.0)
+        bench.manual.add(Kind.REFRESH)
+        bench.until(lambda: bool(bench.asked(Kind.REFRESH)))
+        bench.advance(0.5)
+        bench.heard("q", 5)
+        bench.answer(Lane.READS)
+        bench.advance(1)
+        assert len(bench.asked(Kind.REFRESH)) == 2
+        bench.answer(Lane.READS)
+        bench.advance(100)
+        assert len(bench.asked(Kind.REFRESH)) == 2
 
     def test_what_is_urgent_goes_first(self):
         bench = SingleNode(refresh_in=300.0)
