@@ -58,7 +58,7 @@ class Admission:
         self._stamps.keep(members)
 
     def still_heard(self, listed: Container[str], alive: Callable[[str], bool], now: float) -> dict[str, SocketAddress]:
-        """Return the members that a list lacks, but that stay, because a second list has to agree."""
+        """Return the members that a list lacks, and that stay until a second list agrees."""
         missing = {one: self._missing.get(one, now) for one in self.members if one not in listed and alive(one)}
         self._missing = missing
         return {one: self.members[one] for one, since in missing.items() if now < since + CONFIRM_TIME}

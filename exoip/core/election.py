@@ -44,7 +44,7 @@ Roles
 LISTENING is the start: the node sends heartbeats, listens for one dead time and does nothing else.
 If it would become master, and has never heard a member that holds or that it could not read, it
 listens for 10 s and an interval, at 254: that member may be alive, and has to read the group to
-learn of this node. Shown by 60a, 61, TestUnheard.
+learn of this node. Shown by 18a, 62a, 62b, TestUnheard.
 A node that is half a dead time or more late (a suspended machine, SIGSTOP, an I/O storm) has not
 been listening, and listens again. Shown by 04, 26c, 26d, TestStall.
 

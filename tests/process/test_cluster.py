@@ -73,6 +73,20 @@ def test_two_nodes_of_equal_priority_make_one_master(later: bool) -> None:
         assert never_without_a_holder(cluster)
 
 
+def test_a_member_that_is_migrating_when_the_group_is_read() -> None:
+    """It is a running machine that is being moved: nobody takes it for gone."""
+    with Cluster(2) as cluster:
+        cluster.start()
+        cluster.settle("n1")
+        mark = cluster.mark
+        for reads, other in (("n1", "n2"), ("n2", "n1")):
+            with cluster.server.lock:
+                cluster.zone.set_state(cluster[other].id, "migrating", cluster.server.now())
+            cluster.reload(reads)
+        assert all(holders == {"n1"} for holders in cluster.watch(2 * cluster.dead_time))
+        assert cluster.moves(mark) == []
+
+
 # -- deaths, stops, restarts -------------------------------------------------------------------------------------------
 
 
