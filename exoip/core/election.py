@@ -42,11 +42,10 @@ Roles
                    one dead time over, no better peer
 
 LISTENING is the start: the node sends heartbeats, listens for one dead time and does nothing else.
-If it would become master, and has never heard a member that holds or that it could not read, it
-listens for 10 s and an interval, at 254: that member may be alive, and has to read the group to
-learn of this node. Shown by 18a, 62a, 62b, TestUnheard.
-A node that is half a dead time or more late (a suspended machine, SIGSTOP, an I/O storm) has not
-been listening, and listens again. Shown by 04, 26c, 26d, TestStall.
+If it would become master, and has never heard a member that holds or could not be read, it listens
+for 10 s and an interval, at 254: that member may be alive and not know this node. A node that is
+half a dead time or more late (a suspended machine, SIGSTOP, an I/O storm) has not been listening,
+and listens again. Shown by 04, 18a, 26c, 26d, 62a, 62b, TestStall, TestUnheard.
 
 Preemption delay: the holder keeps it, by advertising 0 until one and the same better, fit peer has
 been heard for that long without a break. Then preemption is granted to that peer. Although that
@@ -77,13 +76,12 @@ class Election:
         self.role = Role.LISTENING
         self.master: str | None = None  # the id of the best node alive, perhaps our own
         self.reason = "start"
-        self.since = now
+        self.since = self._decided_at = now
         self.master_since = now  # when `master` last changed
         self.advertised = config.priority
         self.damping = Damping()
         self.listen_until = now + config.dead_time  # before, silence says nothing of a peer
         self.next_death = math.inf  # when the next peer dies unless it is heard; inf if no peer is alive
-        self._decided_at = now
         self._preempted_by: str | None = None  # the peer to which preemption is granted
 
     # -- inputs -------------------------------------------------------------------------------------------------------
@@ -172,8 +170,7 @@ class Election:
 
     def decide(self, now: float, cause: EventName | Cause, peer: str = "") -> list[Event]:
         """Decide priority and role again. `cause`, perhaps of `peer`, goes into the events."""
-        events = []
-        self._decided_at = now
+        events, self._decided_at = [], now
         self._grant_preemption(now)
         advertised = self._advertise(now)
         if advertised != self.advertised:
@@ -280,10 +277,9 @@ class Election:
         return min((peer for peer in self.peers.values() if peer.alive), key=lambda peer: peer.rank, default=None)
 
     def _waits_to_be_known(self) -> bool:
-        if self.role is not Role.LISTENING or not self.local_state.waits_to_be_known:
-            return False
-        best = self._best_peer()
-        return best is None or (self.config.priority, self.config.instance_id) < best.rank
+        best, own = self._best_peer(), (self.config.priority, self.config.instance_id)
+        waits = self.role is Role.LISTENING and self.local_state.waits_to_be_known
+        return waits and (best is None or own < best.rank)
 
     def _elect(self, now: float) -> tuple[Role, str | None, str]:
         best = self._best_peer()

@@ -52,7 +52,7 @@ MUTANTS = (
     Mutant("an unfit holder counts no better than any unfit node", "core/election", "20",
            "return HOLDING_UNFIT if own.last_held else UNFIT", "return UNFIT"),
     Mutant("no 254 while letting go", "core/election", "25",
-           "        if own.releasing:\n            return UNFIT\n", ""),
+           "        if own.releasing or (now", "        if False or (now"),
     Mutant("a rise from 0 counts at once", "core/election", "05",
            "peer.rise_effective_at = now + self.config.dead_time", "peer.rise_effective_at = None"),
     Mutant("the preemption delay is not kept through a doubt", "core/observed", "13b",
