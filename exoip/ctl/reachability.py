@@ -21,7 +21,7 @@ Allowed = Callable[[Member], bool | None]
 
 
 def ports(config: Config, client: Client, topology: Topology, heard: Collection[str]) -> Iterator[Finding]:
-    """Yield whether the rules let the heartbeats of each member in here, and ours in there.
+    """Yield whether the rules allow the heartbeats of each member here, and ours there.
 
     `heard`: the ids of the members that the daemon hears.
     """
@@ -35,7 +35,7 @@ def ports(config: Config, client: Client, topology: Topology, heard: Collection[
     own = instances.get(topology.instance_id, InstanceRecord(topology.instance_id))
     own_address = config.bind_address.host.strip(":") or next(iter(own.addresses), "")
     group = config.peer_group or next((groups[one].name for one in own.security_group_ids or () if one in groups), "")
-    if not silent and own_address:  # there are no members yet: see whether this instance lets itself in
+    if not silent and own_address:  # there are no members yet: see whether the rules allow this instance itself
         silent = [Member(own.id, own_address, port, "its members")]
 
     def here(peer: Member) -> bool | None:
@@ -49,18 +49,18 @@ def ports(config: Config, client: Client, topology: Topology, heard: Collection[
         return None if private or receiver is None else allows(groups, receiver, own, own_address, peer.port)
 
     cure = rule_command(group, port)
-    findings = [_judged(f"UDP {port} in from", silent, here, cure), _judged(f"UDP {port} in at", silent, there, cure)]
+    findings = [_judged(f"UDP {port} from", silent, here, cure), _judged(f"UDP {port} to", silent, there, cure)]
     distinct = [one for one in findings if one.level != WELL]
-    yield from distinct or [Finding(WELL, "port", f"the security groups let UDP {port} in")]
+    yield from distinct or [Finding(WELL, "port", f"the security groups allow UDP {port}")]
 
 
 def _judged(what: str, peers: list[Member], allowed: Allowed, cure: str) -> Finding:
     answers = {str(peer): allowed(peer) for peer in peers}
     if shut := [name for name, answer in answers.items() if answer is False]:
-        return Finding(WARNING, "port", f"no rule lets {what} {', '.join(shut)}", cure)
+        return Finding(WARNING, "port", f"no rule allows {what} {', '.join(shut)}", cure)
     if unclear := [name for name, answer in answers.items() if answer is None]:
         why = "the API does not show the rules, or the network is private"
-        return Finding(OPEN, "port", f"whether a rule lets {what} {', '.join(unclear)}: {why}")
+        return Finding(OPEN, "port", f"whether a rule allows {what} {', '.join(unclear)}: {why}")
     return Finding(WELL, "port", "")
 
 

@@ -41,8 +41,8 @@ class StatusInput:
         """Return what to do about a running peer of which nothing arrives."""
         port = self.config.bind_address.port
         if instance_id in self.topology.shut_out:
-            return f"no rule lets UDP {port} in from it: {rule_command(self.config.peer_group or '', port)}"
-        return f"check that exoip runs there, and that both nodes let UDP {port} in"
+            return f"no rule allows UDP {port} from it: {rule_command(self.config.peer_group or '', port)}"
+        return f"check that exoip runs there, and that both nodes allow UDP {port}"
 
 
 def describe_starting(config: Config, why: str, started: float, now: float) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def test_check_says_that_all_is_well_as_soon_as_the_address_is_there(cluster: Cl
     a.run("systemctl", "enable", "--now", f"exoip-address@{EIP}.service")
     text = a.sh(check)
     assert "FAIL" not in text
-    assert "web allows UDP 12345" in text
+    assert "UDP 12345 is allowed" in text
     since = now()
     a.sh(check)
     assert cluster.zone.changes(since) == [], "it changes nothing"

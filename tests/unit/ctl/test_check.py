@@ -99,7 +99,7 @@ def test_where_all_is_well_only_the_daemon_is_missing(place: Place) -> None:
     texts = {one.about: one.text for one in found}
     assert texts["instance"] == f"{place.a.id}, according to the metadata service"
     assert "its peers are b at 127.77.1.12:12345" in texts["cluster"]
-    assert texts["port"] == "the security groups let UDP 12345 in"
+    assert texts["port"] == "the security groups allow UDP 12345"
     assert ATTACH in texts["key"]
 
 
@@ -252,8 +252,8 @@ def test_a_port_that_is_shut(place: Place, rule: dict[str, object] | None, level
     assert {each for each, _, _ in found} == {level}
     if level == WARNING:
         assert [text for _, text, _ in found] == [
-            "no rule lets UDP 12345 in from b at 127.77.1.12:12345",
-            "no rule lets UDP 12345 in at b at 127.77.1.12:12345",
+            "no rule allows UDP 12345 from b at 127.77.1.12:12345",
+            "no rule allows UDP 12345 to b at 127.77.1.12:12345",
         ]
         cure = "exo compute security-group rule add other --protocol udp --port 12345 --security-group other"
         assert {each for _, _, each in found} == {cure}
@@ -286,7 +286,7 @@ def test_every_legal_way_to_let_the_heartbeats_in(place: Place, setup: Callable[
     assert {level for level, _, _ in place.of("port")} == {WARNING}
     with place.server.lock:
         setup(place)
-    assert place.of("port") == [(WELL, "the security groups let UDP 12345 in", "")]
+    assert place.of("port") == [(WELL, "the security groups allow UDP 12345", "")]
 
 
 def test_a_group_whose_rules_are_not_shown(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +304,7 @@ def test_a_private_network_has_no_rules(place: Place) -> None:
 def test_a_group_without_other_members_must_let_its_members_in(place: Place) -> None:
     with place.server.lock:
         place.zone.leave_group(place.b.id, "web", place.server.now())
-    assert place.of("port") == [(WELL, "the security groups let UDP 12345 in", "")]
+    assert place.of("port") == [(WELL, "the security groups allow UDP 12345", "")]
 
 
 def test_a_managed_elastic_ip(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,7 +366,7 @@ def test_the_command_beside_daemons(tmp_path: Path) -> None:
         until(lambda: "is not heard" in ctl(*words, code=None), "the peer is missed")
         text = ctl(*words, code=1)
         assert f"-> check that exoip runs there, and that both nodes allow UDP {cluster.port}" in text
-        assert f"no rule lets UDP {cluster.port} in from n2" in text
+        assert f"no rule allows UDP {cluster.port} from n2" in text
         with cluster.server.lock:
             cluster.zone.let_in(GROUP, "udp", cluster.port, cluster.port, source=GROUP)
         assert "no rule" not in ctl(*words, code=1)

@@ -182,5 +182,5 @@ def test_the_cure_of_silence_names_the_missing_rule() -> None:
     config = parse([*WORDS], {})
     given = report.StatusInput(config, replace(TOPOLOGY, shut_out=(instance_id("z"),)))
     rule = "exo compute security-group rule add web --protocol udp --port 12345 --security-group web"
-    assert given.cure_of_silence(instance_id("z")) == f"no rule lets UDP 12345 in from it: {rule}"
+    assert given.cure_of_silence(instance_id("z")) == f"no rule allows UDP 12345 from it: {rule}"
     assert "check that exoip runs there" in given.cure_of_silence(instance_id("a"))
