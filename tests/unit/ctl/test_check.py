@@ -132,7 +132,7 @@ def test_looking_changes_nothing(place: Place) -> None:
          "create a new key with the role in exoip(8), THE KEY'S ROLE"),
         ({"address": "127.77.1.101"}, "cluster", PROBLEM, "no such Elastic IP", ""),
         ({"address": "127.77.1.101"}, "key", OPEN, "attach-instance-to-elastic-ip", ""),
-        ({"exoscale-peer-group": "", "exoscale-peers": "127.77.1.12"}, "port", WELL, "let UDP 12345 in", ""),
+        ({"exoscale-peer-group": "", "exoscale-peers": "127.77.1.12"}, "port", WELL, "allow UDP 12345", ""),
     ],
 )  # fmt: skip
 def test_each_broken_option(

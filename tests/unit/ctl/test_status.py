@@ -44,7 +44,7 @@ def test_the_first_lines_are_the_level_and_its_reasons() -> None:
     assert not any(one.startswith("  !") for one in shown(status_of(healthy())))
     assert [line for line in shown(status_of(master(peers="z"))) if not line.startswith("    ")][:3] == [
         f"web  {EIP}  MASTER  degraded",
-        "  ! web-z was never heard: check that exoip runs there, and that both nodes let",
+        "  ! web-z was never heard: check that exoip runs there, and that both nodes",
         "  role      master for 1 min, since 2023-11-14 22:13:23; no peer is alive",
     ]
 
