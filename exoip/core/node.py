@@ -190,6 +190,13 @@ class Node:
             self._ownership.unfit_reasons.set(source, why, until)
             self._run_to_fixpoint(self._ownership.tick(now), now)
 
+    def set_mute(self, why: str, now: float) -> None:
+        """Note why none of the last heartbeats could be sent, or "" if one could."""
+        with self._wake:
+            if why != self._ownership.stand_back.mute:
+                self._ownership.stand_back.set_mute(why, now)
+                self._run_to_fixpoint([], now)
+
     def finished(self) -> bool:
         """Return whether a leaver may exit: it holds nothing, and has sent its farewells."""
         with self._wake:

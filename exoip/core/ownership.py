@@ -119,7 +119,7 @@ class Ownership:
     def _became_master(self, now: float) -> None:
         observed = self.observed
         masters, observed.masters = observed.masters, []
-        self.stand_back.became_master()
+        self.stand_back.became_master(now)
         if masters:
             last, peer = observed.others.get(masters[-1]), self._election.peers.get(masters[-1])
             lost = peer is None or not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING)

@@ -9,9 +9,15 @@ A master that held and reads that it no longer does asks who holds (`holder_quer
 - Nobody holds, the answer cannot be had, or only the master holds whose death made this node master
   while it still held: attach at once.
 
+A node that becomes master while it cannot send a single heartbeat (its address is gone, or its
+firewall drops them) asks who holds before it attaches, too. The silence of the others then proves
+nothing, because the fault is here. If a running instance holds, the node stands back until that
+holder is heard, no longer holds or runs, or stays silent for a dead time after sending works again.
+
 So a split costs few moves, and leaves the EIP unserved no longer than the present stand-back.
 
-Shown by 07a, 07b, 09, 10, 11a, 14a, 14b, 14c, 14d, TestStandBack.
+Shown by 07a, 07b, 09, 10, 11a, 14a, 14b, 14c, 14d, 53a, 53b,
+TestStandBack.
 """
 
 from __future__ import annotations
@@ -34,7 +40,8 @@ class StandBack:
     """The stand-back of one node.
 
     `until`: when the present one ends, in seconds; -inf if there is none. `length`: seconds that
-    the next one lasts. `rivals`: the silent holders so far.
+    the next one lasts. `rivals`: the silent holders so far. `mute`: why none of the last heartbeats
+    could be sent, or "".
     """
 
     def __init__(self, election: Election, observed: Observed, mutations: Mutations, query: HolderQuery) -> None:
@@ -43,6 +50,7 @@ class StandBack:
         self.rivals: set[str] = set()
         self.until = -math.inf
         self._check_at = math.inf
+        self.mute = ""
         self._doubled = False  # by an attach, since this node became master
 
     @property
@@ -50,9 +58,18 @@ class StandBack:
         """Whether this node stands back."""
         return self.until > -math.inf
 
-    def became_master(self) -> None:
-        """Let the next attach double the length again."""
+    def became_master(self, now: float) -> None:
+        """Let the next attach double the length again. If mute, ask who holds before any attach."""
         self._doubled = False
+        if self.mute and not self._observed.own.held:
+            self._mutations.attach_paused = True
+            self._query.ask(self._held_by_while_mute, now)
+
+    def set_mute(self, why: str, now: float) -> None:
+        """Note why no heartbeat can be sent, or "": then one more dead time is enough."""
+        if self.mute and not why and self.active:
+            self.until = now + self._election.config.dead_time
+        self.mute = why
 
     def lost(self, now: float) -> None:
         """Ask who holds before any attach, because this master has lost the EIP."""
@@ -87,7 +104,7 @@ class StandBack:
         """Ask who holds, or end the stand-back, if due."""
         if not self.active:
             return []
-        if now >= self.until:
+        if now >= self._ends_at:
             return self._end(now, "the time is over", Cause.TIME)
         if now >= self._check_at:
             self._check_at = now + HOLDER_CHECK_INTERVAL
@@ -96,7 +113,11 @@ class StandBack:
 
     def next_deadline(self) -> float:
         """Return when `tick` is wanted."""
-        return min(self.until, self._check_at) if self.active else math.inf
+        return min(self._ends_at, self._check_at) if self.active else math.inf
+
+    @property
+    def _ends_at(self) -> float:
+        return math.inf if self.mute else self.until
 
     def _double(self) -> float:
         length, self.length = self.length, min(2 * self.length, LONGEST_STAND_BACK)
@@ -112,10 +133,19 @@ class StandBack:
         ):
             return []
         length = self._double()
+        return self._begin(holder, length, f"it is not heard; standing back for {length:.0f} s", now)
+
+    def _held_by_while_mute(self, holder: str | None, _certain: bool, now: float) -> list[Event]:
+        self._mutations.attach_paused = False
+        if holder is None or self._election.role is not Role.MASTER:
+            return []
+        why = f"this node cannot send any heartbeat ({self.mute}): the fault is here, check its address and routes"
+        return self._begin(holder, self.length, why, now)
+
+    def _begin(self, holder: str, length: float, why: str, now: float) -> list[Event]:
         self.rivals.add(holder)
         self.until, self._check_at = now + length, now + HOLDER_CHECK_INTERVAL
-        why = f"it holds the Elastic IP and is not heard; standing back for {length:.0f} s"
-        return [Event(EventName.YIELDED, now, holder, why, {"for": length})]
+        return [Event(EventName.YIELDED, now, holder, f"it holds the Elastic IP; {why}", {"for": length})]
 
     def _still_held_by(self, holder: str | None, certain: bool, now: float) -> list[Event]:
         """End the stand-back if it is certain that nobody holds."""

@@ -86,16 +86,19 @@ class Sender(SupervisedThread):
             self._channel.keep(self._targets)
             self._troubles = {peer: one for peer, one in self._troubles.items() if peer in self._targets}
         datagram = self._link.auth_policy.sign(encode(advert.heartbeat), self._stamp_source.next(self._link.wall()))
+        sent_before, problem = self.sent, ""
         for place in advert.targets:
             try:
                 self._channel.send(datagram, *place)
             except OSError as error:
                 self.failures += 1
-                self._failed(place, _in_words(error))
+                problem = _in_words(error)
+                self._failed(place, problem)
             else:
                 self.sent += 1
                 if self._troubles:
                     self._succeeded(place)
+        self._node.set_mute(problem if self.sent == sent_before else "", self._clock())
 
     def _failed(self, place: SocketAddress, problem: str) -> None:
         trouble = self._troubles.setdefault(place, _Trouble())

@@ -55,3 +55,18 @@ def test_a_kept_connection_that_a_nat_forgot_delays_no_failover() -> None:
         segment.until(lambda: b.holds, "b takes over")
         assert host.counted("input")
         assert not b.events("failed", "api-degraded"), "the call did not fail, it took another connection"
+
+
+def test_a_backup_without_its_own_address_takes_nothing_from_the_holder() -> None:
+    with Segment(interval=0.1) as segment:
+        segment.start()
+        segment.settle("a")
+        b, host = segment.nodes["b"], segment.hosts["b"]
+        host.run("ip", "address", "del", f"{host.address}/24", "dev", "eth0")
+        segment.until(lambda: b.events("yielded", "attaching"), "b notices")
+        (said,) = b.events("yielded", "attaching")
+        assert said["EXOIP_EVENT"] == "yielded"
+        assert "(Network is unreachable): the fault is here" in said["MESSAGE"]
+        host.run("ip", "address", "add", f"{host.address}/24", "dev", "eth0")
+        segment.settle("a")
+        assert not b.events("attaching")

@@ -168,6 +168,10 @@ class Commands(Expectations):
         for link in links:
             self.world.cut.difference_update(self._links(link))
 
+    def do_address(self, name: str, how: str) -> None:
+        """Take a host's own address away, or give it back."""
+        {"lost": self.world.mute.add, "back": self.world.mute.discard}[how](name)
+
     def do_heal(self) -> None:
         self.world.cut.clear()
 

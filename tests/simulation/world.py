@@ -49,6 +49,7 @@ class World:
         self.hosts: dict[str, Host] = {}
         self.by_id: dict[str, Host] = {}
         self.cut: set[tuple[str, str]] = set()  # (from, to), by name
+        self.mute: set[str] = set()  # hosts without their own address: nothing can be sent, and nothing arrives
         self.delay: tuple[float, float] = (0.001, 0.001)
         self.loss = 0.0
         self.duplicates = 0.0
@@ -161,8 +162,11 @@ class World:
 
     def broadcast(self, sender: Host, advert: Advert) -> None:
         """Send a heartbeat to the addresses that the sender knows, and to no other."""
+        sender.node.set_mute("no address" if sender.name in self.mute else "", sender.now)
         received, targets = over_the_wire(advert.heartbeat), {address for address, _ in advert.targets}
         for host in self.hosts.values():
+            if {sender.name, host.name} & self.mute:
+                continue
             if host.address in targets and host is not sender and host.up and (sender.name, host.name) not in self.cut:
                 self._deliver(sender, host, received)
 

@@ -423,6 +423,14 @@ class TestSender:
             (recovered, 71.0, "192.0.2.1:9", 29, ""),
         ]
 
+    def test_the_node_knows_why_none_can_be_sent(self):
+        sender, clock, _ = self.sender(FailingChannel(), ["192.0.2.1", "2001:db8::2"])
+        why = []
+        for problems in ("- -", "down -", "down gone", "- gone"):
+            self.beat(sender, clock, problems)
+            why.append(sender._node._ownership.stand_back.mute)
+        assert why == ["", "", "gone", ""]
+
     def test_members_that_left_are_forgotten(self):
         sender, clock, _ = self.sender(FailingChannel(), [f"192.0.2.{n}" for n in range(9)])
         sender._channel.failing = {f"192.0.2.{n}": OSError(1, "no") for n in range(9)}
