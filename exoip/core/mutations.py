@@ -9,17 +9,18 @@ Attach   A master that does not hold attaches itself, with no read before it. An
          asks it to wait for more than 5 s. Shown by 01, 19e, 36, 47a, 47b, 50, TestAttach.
 Clear    A master known to hold detaches the others that hold. Its knowledge of itself must be at
          most 2 s old, and newer than the moment from which the clear is due. It never clears beside
-         its attach: if that failed, nobody would hold. A clear of another holder is due
-         - at once, if it is silent and was known or assumed to hold when this node attached (01);
-         - after 30 s, if it is heard, because it releases the EIP itself (06, 12a, 34a), and if a
-           read begun after that shows that it still holds;
-         - after 10 s by the lower instance id, 60 s by the higher, if it is silent and attached
-           later: it is alive and cut off, and will clear this node (09, 28a);
-         - after an interval and 4 s, if it fell silent while it was taking over from this node. If
-           it is dead, this must not take long. If it is cut off, it clears this node at once, and
-           if both cleared at once nobody would hold (16d).
-         A master that has not detached a silent holder 15 s after that was due steps aside for a
-         fit peer, whatever it waits for. Shown by 10, 44, 45, 48, TestClear.
+         its attach: if that failed, nobody would hold. Whoever is silent may be alive, cut off, and
+         about to clear this node. If both cleared at once nobody would hold, so their times are
+         apart by more than a clear takes (10 s, and 2 s of old knowledge):
+         - A node that has just attached clears at once who held before, until 15 s after the first
+           attach call that may have had an effect: if it is silent (01), or is heard and has kept
+           it for 30 s of this node's time as master (12b).
+         - Later, and if the other attached later, the lower instance id clears 30 s after it has
+           seen that both hold, the higher one after 80 s (09, 28a, 34a, 52a, 52b). A node that has
+           not read the other for 45 s counts anew, for both may come back from an outage (52c), and
+           the lower id after 130 s: it may be late, and the higher one about to clear (52d).
+         One that is heard must be read to hold after that. A master that has not cleared a silent
+         one 15 s after it was due steps aside for a fit peer. Shown by 10, 44, 45, 48, TestClear.
 Release  A backup that holds detaches itself after a read, begun since it is a backup to this
          master, shows that the master holds, and the master is heard after that read. (The holder
          detaches itself, because a master that detaches a holder which is just attaching again
@@ -40,7 +41,7 @@ from exoip.core.backoff import LONGEST_ATTACH_RETRY, Backoff, CircuitBreaker
 from exoip.core.calls import POLL, Call, Failure, Kind, Operation, Outcome, Purpose
 from exoip.core.election import Election
 from exoip.core.events import Cause, Event, EventName
-from exoip.core.observed import InstanceState, Observed
+from exoip.core.observed import FIRST_TURN, InstanceState, Observed
 from exoip.core.peers import LEAVING, UNFIT, Role
 
 ATTACH_TRUSTED = 5.0  # seconds after its call; an attach done later is read back first
@@ -48,11 +49,8 @@ OWN_STATE_MAX_AGE = 2.0  # seconds: how old knowledge of itself a clear may rely
 HOLD_TIME = 12.0  # seconds in which a master comes to hold, or steps aside for a fit peer
 CLEAR_TIME = 15.0  # seconds in which a holder that is due is detached, or this node steps aside
 DOUBT_TIME = 2.5  # seconds that a master in doubt waits for a read of itself before it attaches again
-HEARD_GRACE = 30.0  # seconds before a heard holder is cleared
-SUCCESSOR_GRACE = 4.0  # seconds, and an interval, before a successor that fell silent is cleared
+NEWCOMER_TIME = 15.0  # seconds after its attach call in which a node clears at once who held before
 DETACH_SETTLES = 6.0  # seconds after advertising 254 or 255 in which a detach may yet take effect
-RIVAL_GRACE_LOWER_ID = 10.0  # seconds before the lower instance id clears a rival that is cut off
-RIVAL_GRACE_HIGHER_ID = 60.0  # seconds before the higher instance id does
 
 
 class Mutations:
@@ -64,6 +62,8 @@ class Mutations:
         self.clear_backoff, self.release_backoff = Backoff(rng), Backoff(rng)
         self.attach_breaker, self.clear_breaker = CircuitBreaker(HOLD_TIME), CircuitBreaker(CLEAR_TIME)
         self.attached_at = -math.inf
+        self.attach_called = -math.inf  # the first attach that may have made it hold
+        self._rejected = True  # that attach had no effect
         self.attach_paused = False  # no attach before it is known who holds
         self.leaving = False
         self.since = -math.inf  # since when this node is master, or backup to this master
@@ -109,14 +109,15 @@ class Mutations:
 
     def clear_owed(self, now: float) -> bool:
         """Whether a silent holder should have been detached by now."""
-        silent = [one for one in self._observed.holders() if not self._election.alive(one.instance_id)]
-        return any(self._grace_ends(one) <= now for one in silent)
+        observed, alive = self._observed, self._election.alive
+        silent = [one for one in observed.holders() if not alive(one.instance_id)]
+        return any(observed.predecessor(one) or observed.turn(one, self.attached_at, now) <= now for one in silent)
 
     def wants_fresh(self, now: float) -> str:
         """Return the instance that is to be read before a due clear: another, this one, or ""."""
         if self._election.role is not Role.MASTER or not self._observed.own.holds or not self.idle:
             return ""
-        due, other = self._next_clear()
+        due, other = self._next_clear(now)
         return self._stale(due, other, now) if other is not None and now >= due else ""
 
     def _stale(self, due: float, other: InstanceState, now: float) -> str:
@@ -124,9 +125,9 @@ class Mutations:
             return other.instance_id
         return self._observed.own_id if self._observed.own.known_at < max(now - OWN_STATE_MAX_AGE, due) else ""
 
-    def clear_at(self) -> float:
+    def clear_at(self, now: float) -> float:
         """Return when the next clear is due; inf if nobody is to be cleared."""
-        return self._next_clear()[0]
+        return self._next_clear(now)[0]
 
     def successors(self) -> list[str]:
         """Return the peers that may take over from this holder."""
@@ -137,9 +138,7 @@ class Mutations:
     # -- the next call ------------------------------------------------------------------------------------------------
 
     def next(self, now: float) -> tuple[Call | None, float]:
-        """Return the wanted call and mark the lane busy, or None and when to ask again (inf: if
-        woken).
-        """
+        """Return the wanted call, which marks the lane busy, or None; and when to ask again."""
         if self._in_flight is not None:
             return None, math.inf
         if (operation := self._operation) is None:
@@ -156,7 +155,7 @@ class Mutations:
             call = Call(Kind.ATTACH, own_id, purpose=Purpose.ATTACH, why=self._election.reason)
             return call if now >= (at := self._attach_at()) else None, at
         if role is Role.MASTER:
-            due, other = self._next_clear()
+            due, other = self._next_clear(now)
             if other is None or now < due or self._stale(due, other, now):
                 return None, due if now < due else math.inf
             return Call(Kind.DETACH, other.instance_id, "", Purpose.CLEAR, *self._why_clear(other)), now
@@ -169,29 +168,25 @@ class Mutations:
                 return Call(Kind.DETACH, own_id, "", Purpose.RELEASE, *reason), now
         return None, math.inf
 
-    def _next_clear(self) -> tuple[float, InstanceState | None]:
-        """Return when the next other holder is to be detached, and which."""
-        due = [(self._grace_ends(other), other.instance_id, other) for other in self._observed.holders()]
-        if not due:
-            return math.inf, None
-        at, _, other = min(due)
+    def _next_clear(self, now: float) -> tuple[float, InstanceState | None]:
+        """Return when the next holder is to be cleared, and which."""
+        due = [(self._clear_due(other, now), other.instance_id, other) for other in self._observed.holders()]
+        at, _, other = min(due, default=(math.inf, "", None))
         return max(at, self.clear_backoff.at), other
 
-    def _grace_ends(self, other: InstanceState) -> float:
-        since = max(other.since, self.since)
-        if self._election.alive(other.instance_id):
-            return since + HEARD_GRACE if other.holds else math.inf  # if assumed, read first
-        if other.instance_id in self._observed.holders_at_attach:
-            return -math.inf
-        if other.instance_id in self._observed.successors_while_holding:
-            return max(since, other.silent_since) + self._election.config.interval + SUCCESSOR_GRACE
-        lower = self._observed.own_id < other.instance_id
-        return max(since, other.silent_since) + (RIVAL_GRACE_LOWER_ID if lower else RIVAL_GRACE_HIGHER_ID)
+    def _clear_due(self, other: InstanceState, now: float) -> float:
+        """Return since when, or from when on, this holder may be cleared."""
+        if self._observed.predecessor(other) and now < (ends := self.attach_called + NEWCOMER_TIME):
+            if not self._election.alive(other.instance_id):
+                return -math.inf
+            if other.holds and (at := max(other.since, self.since) + FIRST_TURN) < ends:
+                return at
+        return self._observed.turn(other, self.attached_at, now)
 
     def _why_clear(self, other: InstanceState) -> tuple[str, dict[str, object]]:
         if self._election.alive(other.instance_id):
-            return f"it is alive and has not detached itself for {HEARD_GRACE:.0f} s", {"cause": Cause.HEARD}
-        if other.instance_id in self._observed.holders_at_attach:
+            return "it is alive and has not detached itself", {"cause": Cause.HEARD}
+        if self._observed.predecessor(other):
             return "it is silent and held the Elastic IP", {"cause": Cause.SILENT}
         return "it is silent and attached the Elastic IP later", {"cause": Cause.SILENT_RIVAL}
 
@@ -218,6 +213,10 @@ class Mutations:
         """Return the event of a mutation that is being sent."""
         if call.kind is Kind.POLL:
             return []
+        if call.kind is Kind.ATTACH:
+            self.attach_called = self.attach_called if self._observed.own.may_hold and not self._rejected else now
+            self._rejected = False
+            self._observed.own.attach_may_land = True
         own = EventName.ATTACHING if call.kind is Kind.ATTACH else EventName.LETTING_GO
         name = own if call.instance_id == self._observed.own_id else EventName.CLEARING
         return [Event(name, now, call.instance_id, call.why, call.details)]
@@ -285,6 +284,7 @@ class Mutations:
             own.changed_at = now
             if failure not in (Failure.FORBIDDEN, Failure.INVALID):  # these had no effect
                 own.doubted(now, attach_may_land=True)
+            self._rejected = failure not in (Failure.TIMEOUT, Failure.NOT_SO) and self.attach_called >= outcome.began
             backoff = self.attach_backoff if call.kind is Kind.ATTACH else self.release_backoff
             if call.kind is Kind.ATTACH and not outcome.operation_id:  # else it may be done: HOLD_TIME decides
                 asks_too_much = outcome.retry_after > LONGEST_ATTACH_RETRY

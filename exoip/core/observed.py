@@ -17,6 +17,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+UNSEEN = 45.0  # seconds without a good read after which a holder counts as one that has just come to hold
+FIRST_TURN = 30.0  # seconds after both hold: the lower instance id may begin to clear the other
+SECOND_TURN = 80.0  # seconds after both hold: the higher instance id may
+THIRD_TURN = 130.0  # seconds after both hold: the lower id may, if it had not read the other for a while
+
 
 @dataclass(slots=True)
 class InstanceState:
@@ -27,6 +32,7 @@ class InstanceState:
     holds: bool | None = None
     presumed: bool = False  # it was the master before; assumed to hold until a read shows otherwise
     since: float = math.inf  # since when it holds, as far as known
+    late: bool = False  # it may hold for much longer, unseen: it had not been read for a while
     running: bool = True
     read_at: float = -math.inf  # when the last good read of it began
     read_end: float = -math.inf  # when that read ended
@@ -48,8 +54,8 @@ class InstanceState:
         """Record a read; return False if it began too early to show anything."""
         if began < self.changed_at or began < self.read_at:
             return False
-        if holds and not self.holding:
-            self.since = began
+        if holds and (not self.holding or began - self.read_at > UNSEEN):
+            self.since, self.late = began, UNSEEN < began - self.read_at < math.inf
         elif not holds:
             self.since = math.inf
         self.holds, self.presumed, self.running = holds, False, running
@@ -137,7 +143,7 @@ class Observed:
         self.own_id = own_id
         self.own = OwnState()
         self.others: dict[str, InstanceState] = {}
-        self.holders_at_attach: set[str] = set()  # known or assumed to hold when this node attached
+        self.holders_at_attach: set[str] = set()  # known or assumed to hold when this node attached, and since
         self.successors_while_holding: set[str] = set()  # masters while this node still held
         self.masters: list[str] = []  # the other masters since this node was one, the last one last
 
@@ -159,6 +165,21 @@ class Observed:
     def holders(self) -> list[InstanceState]:
         """Return the others that are known or assumed to hold, by id."""
         return sorted((other for other in self.others.values() if other.holding), key=lambda other: other.instance_id)
+
+    def predecessor(self, other: InstanceState) -> bool:
+        """Return whether it was known or assumed to hold when this node attached."""
+        return other.instance_id in self.holders_at_attach
+
+    def turn(self, other: InstanceState, attached_at: float, now: float) -> float:
+        """Return when this node, which attached then, may begin to clear it; see `mutations`.
+
+        inf if it is only assumed to hold, or was not read for a while: it has to be read first.
+        """
+        if not other.holds or now - other.read_at > UNSEEN:
+            return math.inf
+        first = THIRD_TURN if other.late and not self.predecessor(other) else FIRST_TURN
+        turn = first if self.own_id < other.instance_id else SECOND_TURN
+        return max(other.since, attached_at) + turn
 
     def not_holding(self, instance_id: str) -> None:
         """Record that an instance does not hold: if it holds later, it attached after this node."""

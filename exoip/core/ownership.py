@@ -129,7 +129,8 @@ class Ownership:
         if observed.own.held:
             observed.successors_while_holding |= members
         else:
-            observed.holders_at_attach, observed.successors_while_holding = members, set()
+            observed.holders_at_attach |= members
+            observed.successors_while_holding.clear()
         self.mutations.attach_breaker.forget_tries()
         self.mutations.clear_breaker.forget_tries()
         self.reads.schedule.verify_again(now)
@@ -172,7 +173,6 @@ class Ownership:
             observed.holders_at_attach |= holders | observed.successors_while_holding
             observed.successors_while_holding = set()
             self.stand_back.attaching()
-            observed.own.attach_may_land = True
         return call, at, mutations.began(call, now)
 
     def done(self, lane: Lane, call: Call, outcome: Outcome) -> list[Event]:

@@ -42,6 +42,7 @@ MOST_MEMBERS = 8  # read in a round of verification
 MOST_OUTSIDERS = 8  # read in a round; if a list has more, none is read
 NEXT_BEST = 2  # so many nodes after the master keep their connections open: the next attach is theirs
 IDLE_INTERVALS = 8  # verify intervals between two reads of itself by a node after those
+RIVAL_READ_INTERVAL = 30.0  # seconds between two rounds of a master beside which another holds
 
 
 class Reads:
@@ -131,7 +132,8 @@ class Reads:
         role, schedule, starting = self._election.role, self.schedule, False
         holds = role is Role.MASTER and self._observed.own.held
         if holds:
-            schedule.round_begins(now, self.verify_interval)
+            every = min(self.verify_interval, RIVAL_READ_INTERVAL if self._observed.holders() else math.inf)
+            schedule.round_begins(now, every)
         else:
             near = self._election.place() <= NEXT_BEST
             first = schedule.idle_round_begins(now, self.verify_interval * (1 if near else IDLE_INTERVALS))
@@ -163,7 +165,7 @@ class Reads:
         if mutations.wants_release and mutations.successors():
             times.append(schedule.release_read_at)
         if self._election.role is Role.MASTER and self._observed.own.holds and mutations.idle:
-            times.append(mutations.clear_at())
+            times.append(mutations.clear_at(now))
         return min((at for at in times if at > now), default=math.inf)
 
     # -- outcomes -----------------------------------------------------------------------------------------------------
@@ -186,6 +188,10 @@ class Reads:
         listed = [c for c in outcome.candidates if c != self._observed.own_id][:MOST_CANDIDATES]
         if self.query.wants_list:
             return self.query.listed(listed, outcome.ended)
+        if self._observed.own_id in outcome.candidates:
+            for other in self._observed.others.values():
+                if other.instance_id not in listed and not other.holding:
+                    other.seen(False, other.running, outcome.began, outcome.ended)
         self._queue_members(outcome.candidates)
         outsiders = {*listed, *self._outsiders} - self._observed.others.keys()
         if len(outsiders) <= MOST_OUTSIDERS:

@@ -10,7 +10,7 @@ The bounds follow from the protocol document (its names in capitals, D is the de
     hole    D to notice, D for a node that starts meanwhile, for each other node HOLD_TIME or an attach
             of its own, LONGEST_ATTACH_RETRY with jitter, and an attach. Where reads may show what is
             not so, or an outsider detaches: the verify interval and a read more.
-    dead    twice D; RIVAL_GRACE_HIGHER_ID, for a silent rival that died; CLEAR_TIME for each node that
+    dead    twice D; THIRD_TURN, for a silent rival that died; CLEAR_TIME for each node that
             cannot do it, and HOLD_TIME for the next one; a verify interval; a clear.
     moves   MOVES for each fault
 
@@ -25,7 +25,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from exoip.core import mutations
+from exoip.core import mutations, observed
 from exoip.core.backoff import JITTER, LONGEST_ATTACH_RETRY
 from exoip.core.events import Event, EventName
 from exoip.core.split_brain import FIRST_STAND_BACK
@@ -34,7 +34,7 @@ from tests.simulation.world import World
 
 HOLD_TIME = getattr(mutations, "HOLD_TIME", 12.0)
 CLEAR_TIME = getattr(mutations, "CLEAR_TIME", 15.0)
-RIVAL_GRACE = getattr(mutations, "RIVAL_GRACE_HIGHER_ID", 60.0)
+RIVAL_GRACE = getattr(observed, "THIRD_TURN", 60.0)
 MOVES = 4  # for each fault, a lasting cut and its heal included
 OWN_HOLE = 0.01  # seconds; a shorter hole is rounding
 PATH = ("attach", "poll", "all")  # kinds of call that an able node needs

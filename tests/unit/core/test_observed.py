@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exoip.core.observed import InstanceState, Observed, OwnState
+from exoip.core.observed import UNSEEN, InstanceState, Observed, OwnState
 
 
 class TestOwnState:
@@ -90,14 +90,22 @@ class TestInstanceState:
         assert other.seen(True, True, 7.0, 7.1)
         assert other.since == 7.0
 
+    def test_counted_anew_when_it_was_not_read_for_a_while(self):
+        other = InstanceState("x")
+        for began in (1.0, 31.0, 31.0 + UNSEEN):
+            assert other.seen(True, True, began, began + 0.1)
+            assert other.since == 1.0
+        assert other.seen(True, True, 80.0 + UNSEEN, 81.0 + UNSEEN)
+        assert other.since == 80.0 + UNSEEN
+
     def test_presumed_until_seen(self):
         other = InstanceState("x")
         other.presume(3.0)
         assert (other.holding, other.holds, other.since) == (True, None, 3.0)
         assert other.seen(True, True, 4.0, 4.1)
-        assert (other.presumed, other.since) == (False, 3.0)
+        assert (other.presumed, other.since) == (False, 4.0)
         other.presume(5.0)
-        assert other.since == 3.0
+        assert other.since == 4.0
         assert other.seen(False, True, 6.0, 6.1)
         assert not other.holding
 
