@@ -273,7 +273,7 @@ class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
                 raise ConfigError(f"{where}: {name} has no value; write {name} = {option.metavar or 'yes'}")
             self._found.note(option, text)
             if name in texts and not option.repeats:
-                raise ConfigError(f"{where}: {name} is there a second time, first on line {self.lines[name]}")
+                raise ConfigError(f"{where}: {name} is set a second time, first on line {self.lines[name]}")
             texts[name] = f"{texts[name]},{text}" if name in texts else text
             self.lines.setdefault(name, number)
         return texts

@@ -156,7 +156,7 @@ class Several(Generic[T]):
             except ValueError as error:
                 raise ValueError(f"must be {self.wanted}, which {quote(entry)} is not: {error}") from None
             if found[-1] in found[:-1]:
-                raise ValueError(f"must be {self.wanted}: {found[-1]} is there twice")
+                raise ValueError(f"must be {self.wanted}: {found[-1]} is listed twice")
         if not found:
             raise ValueError(f"must be {self.wanted}, with commas between several")
         return tuple(found)

@@ -136,6 +136,6 @@ def _own_instance(own_id: str, client: Client, where: str) -> InstanceRecord:
         return client.instance(own_id)
     except ApiNotFound as error:
         raise ConfigError(
-            f"-i {own_id}: this instance is not in {where}: give the id of this very instance, and the zone that it is "
-            "in, which must be the zone of the Elastic IP"
+            f"-i {own_id}: this instance is not in {where}: give the id of this instance itself, "
+            "and its zone, which must be the zone of the Elastic IP"
         ) from error

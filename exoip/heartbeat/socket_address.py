@@ -12,7 +12,7 @@ from exoip.errors import AddressMissing, ConfigError
 
 _CURES = {
     errno.EADDRINUSE: "is in use: stop the other program, or give this instance a port of its own",
-    errno.EADDRNOTAVAIL: "is no address of this machine: name one that is, or none to listen on all",
+    errno.EADDRNOTAVAIL: "is not an address of this machine: name one that is, or none to listen on all",
     errno.EACCES: "may not be bound by this user: take a port above 1023",
 }
 

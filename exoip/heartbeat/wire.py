@@ -97,5 +97,5 @@ def decode(datagram: bytes) -> Heartbeat:
     if protocol != wanted_protocol:
         raise WireError("version", f"protocol {protocol.hex()}, expected {wanted_protocol.hex()}")
     if priority != again:
-        raise WireError("priority", f"the priority stands as {priority} and as {again}")
+        raise WireError("priority", f"its two priorities differ: {priority} and {again}")
     return Heartbeat(priority, str(ip_address(eip)), str(UUID(bytes=instance)))

@@ -73,7 +73,7 @@ class TestMissing:
             host.run("ip", "address", "del", f"{host.address}/24", "dev", "eth0")
             a.start()
             assert a.wait() == 78
-            assert a.logged("is no address of this machine")
+            assert a.logged("is not an address of this machine")
             a.forget()
             a.env["NOTIFY_SOCKET"] = systemd.getsockname()
             a.words += ["--metrics-listen", "127.0.0.9:9479"]  # of the loopback, which has it

@@ -685,7 +685,7 @@ def test_no_preempt_is_an_endless_delay() -> None:
 @pytest.mark.parametrize(
     ("words", "needle"),
     [
-        pytest.param("-p 10.0.0.2,10.0.0.2", "10.0.0.2 is there twice", id="a peer twice"),
+        pytest.param("-p 10.0.0.2,10.0.0.2", "10.0.0.2 is listed twice", id="a peer twice"),
         pytest.param("-p 10.0.0.2 -p 10.0.0.2:12345", "twice", id="a peer twice, once with the default port"),
         pytest.param(f"-p 10.0.0.2={UUID} -p 10.0.0.3={UUID}", "one node twice", id="an instance twice"),
         pytest.param("-p 2001:db8::1 -p 2001:db8:0::1", "twice", id="a peer twice, in two notations"),

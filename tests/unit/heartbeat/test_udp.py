@@ -44,7 +44,7 @@ class TestBinding:
     @pytest.mark.parametrize(
         ("host", "text"),
         [
-            ("192.0.2.1", r"192\.0\.2\.1:12345 is no address of this machine"),
+            ("192.0.2.1", r"192\.0\.2\.1:12345 is not an address of this machine"),
             pytest.param("2001:db8::1", r"\[2001:db8::1\]:12345", marks=needs_v6),
             ("no.such.host.invalid", "--bind-address"),
             ("127.0.0.1.5", "--bind-address"),

@@ -144,7 +144,7 @@ def test_a_flood_takes_little_of_the_processor(start):
 
 
 @pytest.mark.parametrize(
-    ("host", "problem"), [("127.0.0.1", "is in use"), ("192.0.2.1", "is no address of this machine")]
+    ("host", "problem"), [("127.0.0.1", "is in use"), ("192.0.2.1", "is not an address of this machine")]
 )
 def test_a_port_that_cannot_be_bound(start, host, problem):
     port = start().port
