@@ -3,8 +3,9 @@
 A dropped heartbeat changes only counters and what operators see: `denied`, `unheard` and
 `elsewhere`. One of an unknown sender has the group read at once, and again after 5, 10, 20 s…,
 because the group may have grown. A member that a list lacks, but that is heard, stays until a
-second list, 30 s later, agrees that it is gone. Shown by 42, 29a, 29b, 29c, 61b, 62a,
-TestMembersThatAreNotHeard.
+second list, 30 s later, agrees that it is gone. A heartbeat with this node's own id means that two
+hosts have one id: it is reported as critical, and a node that starts does not take part. Shown by
+42, 29a, 29b, 29c, 61b, 62a, 63, TestMembersThatAreNotHeard, TestSameId.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from exoip.heartbeat.wire import Heartbeat
 
 REPORT_INTERVAL = 60.0  # seconds between two events for one address and cause
 NEVER_HEARD = 5.0  # dead times after which a member that was not heard once is reported
+SAME_ID = "same-id"  # the cause for dropping a heartbeat with this node's own id
 ADDRESS = "address"  # the cause for dropping a heartbeat with a member's id from another address
 MAX_STRANGERS = 100  # addresses of non-members for which events are emitted
 CONFIRM_TIME = 30.0  # seconds until a second list has to agree that a member which is heard is gone
@@ -34,11 +36,12 @@ class Admission:
     `members`: the other nodes' addresses by instance id, for sending and receiving; replaced as a
     whole, so any thread may read it. `denied`: members whose last heartbeat was not authenticated,
     with the cause. `unheard`: members of which nothing has arrived yet, and when that is reported;
-    inf: it was. `elsewhere`: the last address of no member that sent a member's id, and when.
+    inf: it was. `elsewhere`: the last address of no member that sent a member's id, and when; under
+    `own_id` any address that sent that.
     """
 
-    def __init__(self, eip: str) -> None:
-        self.eip = eip
+    def __init__(self, eip: str, own_id: str = "") -> None:
+        self.eip, self.own_id = eip, own_id
         self.members: dict[str, SocketAddress] = {}
         self.addresses: frozenset[str] = frozenset()
         self.denied: dict[str, str] = {}
@@ -51,7 +54,7 @@ class Admission:
         """Replace the members. New ones that are not heard by `report_at` are reported then."""
         heard = self.members.keys() - self.unheard.keys()
         self.unheard = {name: self.unheard.get(name, report_at) for name in members if name not in heard}
-        self.elsewhere = {name: seen for name, seen in self.elsewhere.items() if name in members}
+        self.elsewhere = {name: seen for name, seen in self.elsewhere.items() if name in {*members, self.own_id}}
         self.members = dict(members)
         self.addresses = frozenset(address for address, _ in members.values())
         self.denied = {name: cause for name, cause in self.denied.items() if name in members}
@@ -68,13 +71,17 @@ class Admission:
         if heartbeat.eip != self.eip:
             return "eip"
         sender = heartbeat.instance_id
-        member = self.members.get(sender)
-        if member is None or member[0] != address:
+        member, same = self.members.get(sender), sender == self.own_id
+        if not same and (member is None or member[0] != address):
             return self._misplaced(sender, address, proof, now)
         self.unheard.pop(sender, None)
         cause = proof.cause
         if not cause and proof.stamp is not None:
             cause = self._stamps.judge(sender, proof.stamp, proof.ahead, dead_time, now)
+        if same and not cause:
+            self.elsewhere[sender] = address, now
+        if same:
+            return cause or SAME_ID
         if cause:
             self.denied[sender] = cause
         elif self.denied:
@@ -144,4 +151,5 @@ class DroppedDatagrams:
             return None
         reported[address, cause] = now
         details = {"address": address, "count": self.counts[cause], "cause": cause}
-        return Event(EventName.DATAGRAM_DROPPED, now, sender, cause, details)
+        name = EventName.SAME_ID if cause == SAME_ID else EventName.DATAGRAM_DROPPED
+        return Event(name, now, sender, cause, details)

@@ -19,13 +19,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from exoip.core.admission import ADDRESS, CONFIRM_TIME, NEVER_HEARD, Admission, DroppedDatagrams, Strangers
+from exoip.core.admission import ADDRESS, CONFIRM_TIME, NEVER_HEARD, SAME_ID, Admission, DroppedDatagrams, Strangers
 from exoip.core.advert_timer import Advert, AdvertTimer
 from exoip.core.calls import Call, Lane, Outcome
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.ownership import Ownership
-from exoip.core.peers import ElectionConfig
+from exoip.core.peers import ElectionConfig, Role
 from exoip.core.snapshot import Snapshot, take_snapshot
 from exoip.core.unfit import OPERATOR
 from exoip.heartbeat.authentication import UNPROVEN, Proof
@@ -66,7 +66,7 @@ class Node:
         self._ownership = Ownership(self._election, rng or random.Random(), now, verify_interval, refresh_in)
         self._ownership.unfit_reasons.set("starts", "started too often", quarantined_until)
         self._ownership.unfit_reasons.set(OPERATOR, drained)
-        self.admission = Admission(eip)
+        self.admission = Admission(eip, config.instance_id)
         self._dropped, self._strangers = DroppedDatagrams(), Strangers()
         self._advert_timer = AdvertTimer(now)
         self._deadline = -math.inf
@@ -78,7 +78,9 @@ class Node:
         """Accept a well-formed heartbeat from `address`; return False if it is dropped."""
         with self._wake:
             if cause := self.admission.judge(heartbeat, address, proof, self._election.config.dead_time, now):
-                self._count(address, cause, now, heartbeat.instance_id if cause == ADDRESS else "")
+                self._count(address, cause, now, heartbeat.instance_id if cause in (ADDRESS, SAME_ID) else "")
+                if cause == SAME_ID:
+                    self._listen_on(now)
                 if cause in UNKNOWN_SENDERS and not proof.cause and self._strangers.look(address, now):
                     self._refresh_by(now)
                 return False
@@ -275,6 +277,12 @@ class Node:
         deadlines = self._election.next_deadline(), self._ownership.next_deadline(now)
         self._deadline = min(*deadlines, *self.admission.unheard.values())
         self._wake.notify_all()
+
+    def _listen_on(self, now: float) -> None:
+        """Listen for another dead time, unless this node takes part already."""
+        election = self._election
+        if election.role is Role.LISTENING or now < election.listen_until:
+            election.listen_until = max(election.listen_until, now + election.config.dead_time)
 
     def _refresh_by(self, at: float) -> None:
         if self._ownership.reads.schedule.refresh_by(at):

@@ -100,6 +100,7 @@ class Snapshot:
     `stand_back_until`: -inf if it does not stand back. `preempt_delay`: seconds that a better node
     has to wait at present, damping included. `trouble`: the kinds of call that fail. `again`: when
     a job that has failed is tried again. `answered_at`: when the API last answered.
+    `same_id`: the address of another host that sends heartbeats with this node's id, or "".
     """
 
     at: float
@@ -126,6 +127,7 @@ class Snapshot:
     again: Mapping[str, float] = field(default_factory=dict)
     answered_at: float = -math.inf
     outsiders: tuple[str, ...] = ()
+    same_id: str = ""
 
 
 def take_snapshot(
@@ -162,6 +164,7 @@ def take_snapshot(
         again=_again(ownership, now),
         answered_at=ownership.answered_at,
         outsiders=ownership.reads.outsiders,
+        same_id=_elsewhere(admission, admission.own_id, now - election.config.dead_time),
     )
 
 
@@ -184,7 +187,6 @@ def _peer_view(other: InstanceState, peer: Peer, admission: Admission, fresh: fl
     """
     name = other.instance_id
     address, port = admission.members.get(name, SocketAddress("", 0))
-    sender, seen = admission.elsewhere.get(name, ("", -math.inf))
     return PeerView(
         name,
         address,
@@ -198,8 +200,13 @@ def _peer_view(other: InstanceState, peer: Peer, admission: Admission, fresh: fl
         other.presumed,
         other.read_at,
         never_heard=other.running and admission.unheard.get(name) == math.inf,
-        elsewhere=sender if seen > recent else "",
+        elsewhere=_elsewhere(admission, name, recent),
     )
+
+
+def _elsewhere(admission: Admission, instance_id: str, recent: float) -> str:
+    sender, seen = admission.elsewhere.get(instance_id, ("", -math.inf))
+    return sender if seen > recent else ""
 
 
 def status(node: Snapshot, eip: str) -> str:

@@ -4,7 +4,8 @@ healthy    this node takes part and, as far as it knows, the node that should ho
            holds it, and no other does
 degraded   the Elastic IP is served, but something is wrong: a peer is dead, an API call fails, a
            node steps aside, ...
-critical   this node should hold the Elastic IP and does not, or does not take part yet
+critical   this node should hold the Elastic IP and does not, does not take part yet, or shares its
+           instance id with another host
 
 Shown by tests/unit/telemetry/test_assessment.py.
 """
@@ -46,7 +47,8 @@ def assess(
     of members that do not run, as the API says: nobody expects to hear them.
     """
     waits = _role_problem(node, display_name)
-    critical = node.role is Role.MASTER and not node.holds and not node.leaving and not node.yielded
+    idle = node.role is Role.MASTER and not node.holds and not node.leaving and not node.yielded
+    critical = idle or bool(node.same_id)
     reasons = (*([waits] if waits else []), *_problems(node, display_name, cure_of_silence, stopped))
     return Level.CRITICAL if critical else Level.DEGRADED if reasons else Level.HEALTHY, reasons
 
@@ -70,6 +72,8 @@ def _role_problem(node: Snapshot, display_name: Callable[[str], str]) -> str:
 def _problems(
     node: Snapshot, display_name: Callable[[str], str], cure_of_silence: Callable[[str], str], stopped: Container[str]
 ) -> Iterator[str]:
+    if node.same_id:
+        yield f"{node.same_id} sends heartbeats with this instance's id, so two hosts have one id; correct -i there or here"
     for reason in node.unfit_reasons:
         yield f"this node steps aside: {reason.why}"
     for kind, trouble in node.trouble.items():

@@ -9,7 +9,7 @@ and a text to systemd/exoip.catalog. Shown by tests/docs/test_catalog.py.
 
 from __future__ import annotations
 
-from logging import DEBUG, INFO, WARNING
+from logging import CRITICAL, DEBUG, INFO, WARNING
 from typing import NamedTuple
 
 from exoip.core.calls import Failure
@@ -75,6 +75,9 @@ _ROWS = (
             "the notify program finished in {duration:.2f} s: {reason}"),
     Message(EventName.HOOK_FAILED, "17812d2c06a047c3ae8f07dc987fe449", WARNING,
             "the notify program failed ({reason}), {then}: {detail}"),
+    Message(EventName.SAME_ID, "17b99fdb5a4e482e8949850d06a4e7ab", CRITICAL,
+            "{address} sends heartbeats with this instance's id: two hosts have one id; correct -i, or on a clone "
+            "remove /var/lib/cloud/data/instance-id"),
     Message(EventName.DATAGRAM_DROPPED, "e5108469e6e440a3a76ce24ff8e698f7", WARNING,
             "dropped a datagram from {address} ({reason}{cure}; {count} so far for this reason)"),
     Message(EventName.FLOODED, "dbb6d6e7d1b04766b0795f6ec9fa8ceb", WARNING,

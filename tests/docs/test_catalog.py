@@ -43,6 +43,7 @@ ALWAYS: dict[EventName, tuple[str, ...]] = {
     EventName.CHECK_PASSING: ("EXOIP_CHECK",),
     EventName.HOOK_DONE: ("EXOIP_ROLE", "EXOIP_DURATION_MS"),
     EventName.HOOK_FAILED: ("EXOIP_ROLE", "EXOIP_DURATION_MS"),
+    EventName.SAME_ID: ("EXOIP_ADDRESS",),
     EventName.DATAGRAM_DROPPED: ("EXOIP_ADDRESS", "EXOIP_CAUSE"),
     EventName.SEND_FAILED: ("EXOIP_ADDRESS",),
     EventName.SEND_RECOVERED: ("EXOIP_ADDRESS",),

@@ -87,6 +87,22 @@ def test_a_member_that_is_migrating_when_the_group_is_read() -> None:
         assert cluster.moves(mark) == []
 
 
+def test_a_clone_with_the_id_of_another_node_does_not_take_part() -> None:
+    with Cluster(3) as cluster:
+        clone = cluster["n3"]
+        clone.words += ["-i", cluster["n1"].id]
+        cluster.start("n1", "n2")
+        cluster.settle("n1")
+        clone.start()
+        cluster.until(lambda: clone.events("same-id"), "it is told that another host has its id")
+        mark = cluster.mark
+        cluster["n1"].kill()
+        cluster.until(lambda: cluster.holders() == {"n2"}, "n2 takes over")
+        assert all(holders == {"n2"} for holders in cluster.watch(2 * cluster.dead_time))
+        assert clone.role == "LISTENING"
+        assert {name for name, _, _ in cluster.moves(mark)} == {"n2"}
+
+
 # -- deaths, stops, restarts -------------------------------------------------------------------------------------------
 
 

@@ -62,7 +62,7 @@ def found(world: World, host: Host, reply: Reply) -> dict[str, tuple[str, int]] 
     source = SecurityGroupMembers(_CONFIG)  # type: ignore[arg-type]
     lists = _Lists(world, host, reply)
     try:
-        members, _ = source.find(lists, InstanceRecord(host.id), "the simulated zone", _known(host))  # type: ignore[arg-type]
+        members, _ = source.find(lists, InstanceRecord(host.config.instance_id), "the simulated zone", _known(host))  # type: ignore[arg-type]
     except ApiError:
         return None
     return {member.instance_id: (world.by_id[member.instance_id].address, PORT) for member in members}

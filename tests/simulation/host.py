@@ -53,11 +53,11 @@ class Bell:
 
 
 class Host:
-    """One instance with its daemon, when that runs."""
+    """One instance with its daemon, when that runs. `claims`: the name of another one, whose id it has."""
 
-    def __init__(self, world: World, name: str, priority: int, **config: float) -> None:
+    def __init__(self, world: World, name: str, priority: int, claims: str = "", **config: float) -> None:
         self.world, self.name, self.id = world, name, instance_id(name)
-        self.config = ElectionConfig(self.id, priority, **config)  # type: ignore[arg-type]
+        self.config = ElectionConfig(instance_id(claims or name), priority, **config)  # type: ignore[arg-type]
         self.address = f"host-{name}"
         self.api = Api(random.Random(f"{world.seed}/{name}"))
         self.up = True  # the instance runs

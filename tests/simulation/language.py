@@ -38,7 +38,9 @@ class Commands(Expectations):
     # -- nodes and their hosts ----------------------------------------------------------------------------------------
 
     def do_node(self, name: str, *config: str) -> None:
-        self.world.add(name, **terms(config)).counts_starts = True
+        claims = "".join(word[3:] for word in config if word.startswith("as="))
+        words = tuple(word for word in config if not word.startswith("as="))
+        self.world.add(name, claims=claims, **terms(words)).counts_starts = True
 
     def do_reload(self, name: str, *config: str) -> None:
         for host in self.hosts(name):

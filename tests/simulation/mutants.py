@@ -76,7 +76,7 @@ MUTANTS = (
            "now + WINDOW if self.delay", "math.inf if self.delay"),
     # trust
     Mutant("the id in a packet is trusted, whoever sends it", "core/admission", "42",
-           "if member is None or member[0] != address:", "if member is None:"),
+           "(member is None or member[0] != address):", "member is None:"),
     Mutant("a stranger becomes a member by its packet", "core/node", "42",
            "            if cause := self.admission.judge(",
            "            if heartbeat.instance_id not in self._election.peers:\n"
@@ -190,6 +190,8 @@ MUTANTS = (
            "\nLEARN_TIME = 10.0 ", "\nLEARN_TIME = 0.0 "),
     Mutant("a node that waits to be known blocks the others", "core/election", "18a",
            "own.releasing or (now >= self.listen_until and self._waits_to_be_known()):", "own.releasing:"),
+    Mutant("a node whose id another host has takes part", "core/node", "63",
+           "                    self._listen_on(now)\n", "                    pass\n"),
     # jobs have deadlines
     Mutant("a master waits for ever to come to hold", "core/mutations", "47b 48",
            "CircuitBreaker(HOLD_TIME)", "CircuitBreaker(math.inf)"),

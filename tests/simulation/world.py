@@ -118,8 +118,8 @@ class World:
 
     # -- hosts ------------------------------------------------------------------------------------------------------
 
-    def add(self, name: str, priority: int = 10, *, start: bool = False, **config: float) -> Host:
-        host = Host(self, name, priority, **config)
+    def add(self, name: str, priority: int = 10, *, start: bool = False, claims: str = "", **config: float) -> Host:
+        host = Host(self, name, priority, claims, **config)
         self.hosts[name] = self.by_id[host.id] = host
         self.zone.add_instance(name, id=host.id, ipv6=f"2001:db8::{len(self.hosts)}", now=self.now)
         if start:
@@ -138,8 +138,8 @@ class World:
         """The group as `host` learns of it when it starts."""
         if self.refresh and (found := group.found(self, host, Reply())) is not None:
             return found
-        others = [other for other in self.hosts.values() if other is not host and self.in_group(host, other)]
-        return {other.id: (other.address, group.PORT) for other in others}
+        others = [one for one in self.hosts.values() if one.id != host.config.instance_id and self.in_group(host, one)]
+        return {one.id: (one.address, group.PORT) for one in others}
 
     def regroup(self) -> None:
         """Every daemon learns of the group anew."""
@@ -167,7 +167,7 @@ class World:
         for host in self.hosts.values():
             if {sender.name, host.name} & self.mute:
                 continue
-            if host.address in targets and host is not sender and host.up and (sender.name, host.name) not in self.cut:
+            if host.address in targets and host.up and (sender.name, host.name) not in self.cut:
                 self._deliver(sender, host, received)
 
     def _deliver(self, sender: Host, host: Host, heartbeat: Heartbeat) -> None:

@@ -54,8 +54,6 @@ class TestHeartbeatsIn:
             (beat("q"), "host-a", "identity"),  # another id than this sender's
             (beat("a"), "host-z", "identity"),  # another sender than this id's
             (beat("a"), "somewhere", "address"),  # the id of a member, from no member's address
-            (beat("m"), "somewhere", "unknown"),  # our own id, from outside
-            (beat("m"), "host-a", "identity"),
         ],
     )
     def test_others_are_dropped_and_change_nothing(self, heartbeat, address, cause):
@@ -599,3 +597,41 @@ def test_no_sequence_of_happenings_breaks_a_node(sequence, own, delay):
         assert call.instance_id in {instance_id(x) for x in "amzq"}
     attached = [call for _, call in bench.calls if call.kind is Kind.ATTACH]
     assert all(call.instance_id == instance_id(own) for call in attached)
+
+
+class TestSameId:
+    """Another host has this node's instance id."""
+
+    def test_a_node_that_starts_does_not_take_part_while_that_goes_on(self):
+        bench = SingleNode(peers="z")
+        for _ in range(30):
+            bench.heard("m", 5)
+            bench.advance(1)
+        assert (bench.role, bench.moves(), bench.view.same_id) == (Role.LISTENING, [], "host-m")
+        assert len(bench.said(EventName.SAME_ID)) == 1
+        bench.advance(2 * DEAD)
+        assert (bench.role, bench.view.same_id) == (Role.MASTER, "")
+
+    def test_it_does_not_detach_what_the_other_holds_when_it_stops(self):
+        bench = SingleNode(peers="z")
+        bench.holding.add("m")
+        for second in range(20):
+            bench.heard("m", 5)
+            bench.advance(1)
+            if second == 10:
+                bench.node.leave(bench.now)
+        assert bench.moves() == []
+
+    def test_one_that_takes_part_goes_on_and_says_so(self):
+        bench = master()
+        bench.heard("m", 5)
+        bench.advance(1)
+        assert (bench.role, bench.view.same_id) == (Role.MASTER, "host-m")
+
+    @pytest.mark.parametrize("cause", ["unsigned", "signature"])
+    def test_a_forged_one_is_dropped(self, cause):
+        bench = SingleNode(peers="")
+        for _ in range(6):
+            bench.node.heard(beat("m"), "somewhere", bench.now, Proof(cause))
+            bench.advance(1)
+        assert (bench.role, bench.view.same_id, bench.said(EventName.SAME_ID)) == (Role.MASTER, "", [])

@@ -101,6 +101,12 @@ def test_a_node_that_steps_aside():
     assert "drained by ann" in reasons(bench)
 
 
+def test_another_host_with_the_same_id_is_critical():
+    bench = healthy()
+    bench.heard("m", 5)
+    assert "two hosts have one id" in reasons(bench, Level.CRITICAL)
+
+
 def test_a_node_that_is_stopping():
     bench = healthy()
     bench.node.leave(bench.now)

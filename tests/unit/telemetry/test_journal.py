@@ -10,6 +10,7 @@ import pytest
 
 from exoip.core.calls import Failure, Kind
 from exoip.core.events import Cause, Event, EventName
+from exoip.heartbeat.wire import Heartbeat
 from exoip.telemetry.journal import Journal
 from exoip.telemetry.messages import MESSAGES, TRIGGERS
 from tests.simulation.world import EIP, instance_id
@@ -53,6 +54,7 @@ def eventful(journals: Journals) -> None:
     stranger = world.zone.add_instance("stranger", now=world.now)
     journals.step(lambda: world.zone.attach(world.eip_id, stranger.id, world.now), 100.0)
     a.node.drop("192.0.2.77", "short", a.now)
+    a.node.heard(Heartbeat(5, EIP, a.id), "192.0.2.78", a.now)
     a.node.set_members({}, a.now)
     journals.step(lambda: a.node.set_members(world.members(a), a.now))
 
