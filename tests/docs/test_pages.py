@@ -184,6 +184,18 @@ def test_lines_are_not_endless(page: Path) -> None:
     assert long == []
 
 
+# Phrases of a translation, which readers stumbled over.
+STUMBLES = re.compile(r"\b(can not|so that who|in other hands|is told of|what is wrong is told|for ever)\b", re.I)
+
+
+def test_no_text_stumbles() -> None:
+    """Of pages, manual, catalog, scripts, the code with its messages, and scenarios."""
+    texts = [*PAGES, *(ROOT / "man").iterdir(), *(ROOT / "systemd").iterdir(), *(ROOT / "script").iterdir()]
+    texts += [*(ROOT / "exoip").rglob("*.py"), *(ROOT / "tests/scenarios").glob("*.txt")]
+    found = [(path.name, match[0]) for path in texts for match in STUMBLES.finditer(path.read_text())]
+    assert found == []
+
+
 def test_the_table_of_rooms_is_that_of_the_code() -> None:
     named = [row[0].strip("`") for row in rows(section(ARCHITECTURE, "Rooms"))]
     assert named == [f"exoip/{room}" for room in ROOMS]

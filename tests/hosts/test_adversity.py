@@ -1,4 +1,4 @@
-"""A wrong clock, a crash loop, a configuration that can not work."""
+"""A wrong clock, a crash loop, a configuration that cannot work."""
 
 from __future__ import annotations
 

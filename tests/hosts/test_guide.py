@@ -55,7 +55,7 @@ def test_drain_a_node_for_maintenance(cluster: Cluster) -> None:
     cluster.moves(
         since, ("ab", r"is now stepping aside while holding, was at priority 10"), ("b", "holds and is heard")
     )
-    a.lose_power()  # less than a reboot it can not be
+    a.lose_power()  # at least a reboot
     a.boot()
     until(
         lambda: "drained by root" in a.sh(f"exoipctl status {NAME} || true"), "it is drained after the boot too", 60.0

@@ -19,7 +19,7 @@ from tests.support.partition import PartitionError
 from tests.support.paths import ROOT
 
 PREFIX = "2001:db8:0:1::/96"  # the Elastic IP of --ipv6
-CAN_NOT = 3  # the exit code where a fault that was asked for can not be had here
+CAN_NOT = 3  # the exit code where a fault that was asked for cannot be had here
 
 
 def summary(report: Report) -> str:
@@ -63,7 +63,7 @@ def failed(report: Report, log: Path, again: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return 0 when all is well, 1 when not, 3 when what was asked for can not be had here."""
+    """Return 0 when all is well, 1 when not, 3 when what was asked for cannot be had here."""
     parser = argparse.ArgumentParser(prog="script/chaos", description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--faults", type=int, default=200, help="how many (200)")
     parser.add_argument("--seed", type=int, help="of the faults (default: a new one, which is printed)")

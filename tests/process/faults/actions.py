@@ -153,7 +153,7 @@ class Actions:
         try:
             self._cuts.enter_context(cut)
         except PartitionError as error:
-            raise Violation(f"the network can not be cut: {error}") from error
+            raise Violation(f"the network cannot be cut: {error}") from error
         return cut.close
 
     def _isolate(self, fault: Fault) -> Undo:

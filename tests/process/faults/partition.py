@@ -61,6 +61,6 @@ def loopback_up() -> None:
 
 
 def possible() -> None:
-    """Raise PartitionError where this process can not cut."""
+    """Raise PartitionError where this process cannot cut."""
     with Partition(["127.0.0.2"], ["127.0.0.3"], 9):
         pass

@@ -203,7 +203,7 @@ class TestKnownSenders:
 
     @given(st.lists(st.floats(1e-5, 1e9), min_size=1, max_size=30))
     def test_between_nodes_that_run_no_clock_matters(self, jumps):
-        """However the sender's clock leaps forward (back it can not leap: see Stamper)."""
+        """However the sender's clock leaps forward (back it cannot leap: see Stamper)."""
         one, at = Receiver(), 0.0
         assert one(at, 0.0) == ""
         for n, jump in enumerate(jumps):
