@@ -148,7 +148,7 @@ class Config:
         "-G, but not both", absent=(), repeats=True, discovery=True, status=True)
     peer_group: str | None = option(
         "exoscale-peer-group", "G", values.peer_group, "NAME",
-        "the security group whose instances are the peers; read again every 5 minutes",
+        "the security group whose instances are the peers; read again every 7 minutes",
         discovery=True, status=True)
     dead_ratio: float = option(
         "dead-ratio", "r", Number(1, 255), "NUMBER",

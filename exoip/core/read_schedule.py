@@ -4,7 +4,7 @@ Verify      At once after a change, again after 1, 2, 4 s… up to the verify in
             interval. Shown by 32a, 45, TestVerify.
 Successors  A backup that holds reads the master every second. A leaver reads every peer that may
             take over every 0.25 s, the one read longest ago first. Shown by 21a, 22a, 37b.
-Refresh     Read the group every 5 minutes, and at once if that is wanted, see `admission`. Shown by
+Refresh     Read the group every 7 minutes, and at once if that is wanted, see `admission`. Shown by
             29b, TestRefresh.
 """
 
@@ -18,7 +18,7 @@ from exoip.core.calls import Call
 RELEASE_READ_INTERVAL = 1.0  # seconds between two reads of the master by a backup that holds
 LEAVE_READ_INTERVAL = 0.25  # seconds between two reads of one peer by a leaver
 FIRST_VERIFY = 1.0  # seconds from the first round of verification to the second
-REFRESH_INTERVAL = 300.0  # seconds between two reads of the group
+REFRESH_INTERVAL = 420.0  # seconds between two reads of the group
 
 
 class ReadSchedule:
