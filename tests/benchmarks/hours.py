@@ -30,11 +30,13 @@ from tests.benchmarks.figures import Figure
 from tests.simulation.world import EIP, instance_id
 from tests.support.paths import ROOT
 from tests.support.process_probe import resident
-from tests.support.single_node import SingleNode
+from tests.support.single_node import SingleNode, among, requests
 
 HOUR, DAY = 3600.0, 24
 FAILOVERS, WARM = 1000, 100
 GROWTH_TARGET = 0.5  # MiB
+SIZES = (3, 10, 100, 1000)  # nodes of a cluster
+PLACES = (("the master", 260), ("the next best node", 130), ("the one after", 130), ("any other", 30))  # calls at most
 
 
 class Long(SingleNode):
@@ -126,12 +128,29 @@ def apart(day: int, many: int) -> dict[str, list[float]]:
     return found
 
 
+def quiet_hours() -> list[Figure]:
+    """The calls of a quiet hour in clusters of 3 to 1000 nodes, by the number of better nodes."""
+    found = []
+    for size in SIZES:
+        for place, (who, most) in enumerate(PLACES):
+            bench = among(size, place) if place < size else None
+            if bench is None:
+                continue
+            since = bench.now
+            bench.advance(HOUR)
+            name = f"virtual time: API calls of {who} in a quiet hour, {size} nodes"
+            met: Callable[[Figure], bool] = lambda figure, most=most: figure.worst <= most  # noqa: E731
+            found.append(Figure(name, "count", [requests(bench, since)], f"<= {most}", met))
+    return found
+
+
 def hours() -> list[Figure]:
     """A day and 1000 failovers."""
     found = apart(DAY, FAILOVERS)
     few: Callable[[Figure], bool] = lambda figure: figure.worst < GROWTH_TARGET * 1024  # noqa: E731
     return [
-        Figure("virtual time: API calls of a master in a quiet hour, 3 nodes", "count", found["master"]),
+        *quiet_hours(),
+        Figure("virtual time: API calls of a master in a quiet hour beside a silent member", "count", found["master"]),
         Figure("virtual time: API calls of a backup in a quiet hour", "count", found["backup"]),
         Figure("virtual time: API calls of a failover, until the dead holder is cleared", "count", found["failover"]),
         Figure("virtual time: memory grown in a day", "MiB", found["day"], f"< {GROWTH_TARGET:g}", few),

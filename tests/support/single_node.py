@@ -217,6 +217,24 @@ class SingleNode:
         return Counter(str(call.kind) for at, call in self.calls if at >= since)
 
 
+def among(size: int, place: int) -> SingleNode:
+    """A node of a cluster of `size`, settled, with `place` better peers that are alive."""
+    names = [f"{number:03}" for number in range(size - 1)]
+    bench = SingleNode(peers=names, refresh_in=7.0)
+    bench.beating = {name: 5 if number < place else 20 for number, name in enumerate(names)}
+    if place:
+        bench.holding.add(names[0])
+    bench.advance(400)
+    assert (bench.role is Role.MASTER) == (place == 0)
+    return bench
+
+
+def requests(bench: SingleNode, since: float) -> int:
+    """Count its HTTP requests from that moment on: a refresh asks for groups and for instances."""
+    made = bench.kinds(since)
+    return made.total() + made[Kind.REFRESH]
+
+
 def name_of(one: str) -> str:
     """The name behind an id of `instance_id`."""
     return bytes.fromhex(one.replace("-", "")).rstrip(b"\0").decode()
