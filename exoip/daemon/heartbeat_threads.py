@@ -126,7 +126,7 @@ class Sender(SupervisedThread):
 
 def _in_words(error: OSError) -> str:
     if isinstance(error, BlockingIOError):
-        return "the buffer for it is full, as it is if nobody answers at its address"
+        return "its send buffer is full: nobody answers ARP there, or the network is too slow"
     return error.strerror or str(error)
 
 

@@ -200,7 +200,7 @@ def replies(chance: random.Random) -> bytes:
 
 def answers() -> Target:
     """A body, as if it had come with status 200, to each call."""
-    api = client.Client("http://127.0.0.1:1/v2", "EXOx", SECRET)
+    api = client.Client("http://127.0.0.1:1/v2", "EXOtest", SECRET)
 
     class Transport:
         def send(self, _request: object, _timeout: float) -> Any:

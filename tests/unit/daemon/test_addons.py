@@ -10,7 +10,7 @@ from exoip.config.parse import parse
 from exoip.daemon.addons import require
 from exoip.errors import ConfigError
 
-BASE = ["-W", "-xi", "198.51.100.50", "-xk", "EXOx", "-xs", "secret", "-p", "192.0.2.1"]
+BASE = ["-W", "-xi", "198.51.100.50", "-xk", "EXOtest", "-xs", "secret", "-p", "192.0.2.1"]
 
 
 @pytest.mark.parametrize(

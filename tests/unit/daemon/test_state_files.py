@@ -34,7 +34,7 @@ TOPOLOGY = Topology(
 
 
 def config(*words: str) -> Config:
-    base = ["-W", "-xi", "198.51.100.50", "-xk", "EXOx", "-xs", SECRET, "-xz", "ch-gva-2"]
+    base = ["-W", "-xi", "198.51.100.50", "-xk", "EXOtest", "-xs", SECRET, "-xz", "ch-gva-2"]
     return parse([*base, *(words or ("-G", "web"))], {})
 
 
@@ -180,7 +180,7 @@ class TestTopology:
         cache(tmp_path).save(config(), TOPOLOGY)
         text = "".join(path.read_text() for path in tmp_path.iterdir())
         assert SECRET not in text
-        assert "EXOx" not in text
+        assert "EXOtest" not in text
 
     @pytest.mark.parametrize(
         "words",
