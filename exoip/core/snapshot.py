@@ -20,7 +20,7 @@ from exoip.core.peers import Peer, Role
 from exoip.core.unfit import UnfitReason
 from exoip.heartbeat.socket_address import SocketAddress
 
-READS_COUNT = 2.0  # verify intervals that a read counts, if the master has not changed since
+READS_COUNT = 2.0  # verify intervals that a read counts, if neither role nor master has changed since
 
 
 class Health(StrEnum):
@@ -135,7 +135,7 @@ def take_snapshot(
 ) -> Snapshot:
     """Return a snapshot. The caller holds the node's lock."""
     own, damping = ownership.observed.own, election.damping
-    fresh = max(election.master_since, now - READS_COUNT * ownership.reads.verify_interval)
+    fresh = max(election.since, election.master_since, now - READS_COUNT * ownership.reads.verify_interval)
     return Snapshot(
         at=now,
         role=election.role,

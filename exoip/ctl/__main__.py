@@ -12,7 +12,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
-from exoip.ctl import commands
+from exoip.ctl import commands, show_history
 from exoip.ctl.client import NoAnswer
 from exoip.ctl.options import build_parser
 from exoip.ctl.terminal import CODES
@@ -29,7 +29,8 @@ def _check(options: Namespace, environ: Mapping[str, str], out: TextIO) -> int:
 
 COMMANDS: dict[str, Command] = {
     "status": commands.show_status,
-    "history": commands.show_history,
+    "cluster": commands.show_cluster,
+    "history": show_history.show,
     "check": _check,
     "wait": commands.wait,
     "metrics": commands.show_metrics,

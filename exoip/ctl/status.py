@@ -9,34 +9,80 @@ tests/unit/ctl/test_status.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from exoip.core.peers import HOLDING_UNFIT, describe
-from exoip.ctl.terminal import BOLD, COLORS, FAINT, GREEN, RED, YELLOW, Style, duration, local_time, wrap
-from exoip.exoscale.models import printable
+from exoip.ctl.terminal import BOLD, COLORS, GREEN, RED, WIDTH, YELLOW, Style, duration, local_time, wrap
+from exoip.exoscale.models import one_line, printable
 
 State = dict[str, Any]
+_EVENT_COLORS = {"warning": YELLOW, "error": RED}
 
 
-def lines(name: str, state: State, style: Style) -> Iterator[str]:
-    """Yield the lines for the daemon of that name: role and level, the reasons for the level,
-    facts, peers.
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One fact, as lines. `spans`: (text, SGR parameter) that make its first line, if that has
+    several styles; else all lines have the style `sgr`.
+    """
+
+    lines: tuple[str, ...]
+    sgr: str = ""
+    spans: tuple[tuple[str, str], ...] = ()
+
+    def styled(self, style: Style) -> Iterator[str]:
+        """Yield the lines in their styles."""
+        if self.spans:
+            yield "".join(style(text, sgr) if sgr else text for text, sgr in self.spans)
+        yield from (style(line, self.sgr) if self.sgr else line for line in self.lines[bool(self.spans) :])
+
+
+def lines(name: str, state: State, style: Style, events: int = 0) -> Iterator[str]:
+    """Yield the lines for the daemon of that name, with its last events."""
+    for block in blocks(name, state, events):
+        yield from block.styled(style)
+
+
+def blocks(name: str, state: State, events: int = 0, *, short: bool = False) -> Iterator[Block]:
+    """Yield role and level, the reasons for the level, facts, peers, events.
+
+    `short`: without the configuration, and with one line for each event.
     """
     level, color = state["health"]["level"], COLORS[state["health"]["level"]]
     role = state.get("role", state["daemon"]["phase"]).upper()
-    yield "  ".join((style(printable(name), BOLD), state["eip"], style(role, BOLD), style(level, color)))
+    yield header((printable(name), BOLD), (state["eip"], ""), (role, BOLD), (level, color))
     for reason in state["health"]["reasons"]:
-        yield from (style(line, color) for line in wrap(f"  ! {printable(reason)}", 4))
+        yield Block(tuple(wrap(f"  ! {printable(reason)}", 4)), color)
     facts = list(_facts(state)) if "role" in state else []
-    for title, fact in (*facts, *_configuration(state["configuration"])):
-        yield from wrap(f"  {title.ljust(9)} {printable(fact)}")
+    facts += [] if short else _configuration(state["configuration"])
+    yield from (_fact(title, fact) for title, fact in facts)
     for peer in state.get("peers", ()):
         alive = YELLOW if (peer["priority"] or 0) >= HOLDING_UNFIT else GREEN
-        title = style("  peer     ", FAINT)
-        first, *rest = [line for text in _peer(peer, state["at"]) for line in wrap(f"{'':12}{printable(text)}")]
-        color = alive if peer["alive"] else RED
-        yield f"{title} {style(first[12:], color)}"
-        yield from (style(line, color) for line in rest)
+        for title, fact in zip(("peer", ""), _peer(peer, state["at"]), strict=True):
+            yield Block(_fact(title, fact).lines, alive if peer["alive"] else RED)
+    yield from _last_events(state, events, cut=short)
+
+
+def header(*words: tuple[str, str]) -> Block:
+    """Return the first line about a daemon: words, each with its style."""
+    spans = tuple(span for word in words for span in (("  ", ""), word))[1:]
+    return Block(("".join(text for text, _ in spans),), spans=spans)
+
+
+def _last_events(state: State, count: int, *, cut: bool) -> Iterator[Block]:
+    """Yield the last events, the newest last; `cut`: each on one line."""
+    now = local_time(state["at"])
+    shown = state.get("events", ())[-count:] if count else ()
+    for number, event in enumerate(shown):
+        day, _, clock = local_time(event["at"]).partition(" ")
+        text = f"{clock if now.startswith(day) else f'{day} {clock}'}  {printable(event['message'])}"
+        title = "events" if number == 0 else ""
+        block = _fact(title, one_line(text, WIDTH - 12) if cut else text)
+        yield Block(block.lines, _EVENT_COLORS.get(event["level"], ""))
+
+
+def _fact(title: str, fact: str) -> Block:
+    return Block(tuple(wrap(f"  {title.ljust(9)} {printable(fact)}")))
 
 
 def _facts(state: State) -> Iterator[tuple[str, str]]:

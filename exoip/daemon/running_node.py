@@ -139,7 +139,8 @@ class RunningNode:
         return instance_id
 
     def _status_input(self) -> StatusInput:
-        return StatusInput(self.config, self.topology, tuple(checker.view for checker in self._addons.checkers))
+        checks = tuple(checker.view for checker in self._addons.checkers)
+        return StatusInput(self.config, self.topology, checks, self._journal.recent)
 
     def _refresh(self, client: Client) -> None:
         """Read the group again; an API worker calls this."""

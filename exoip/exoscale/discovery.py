@@ -61,7 +61,10 @@ def discover(
             members, found = source.find(client, own, where, known)
             warnings += found
         warnings += filter(None, client.skipped.values())
-    return Topology(own.id, zone, endpoint, eip.ip, eip.id, _by_id(members), tuple(warnings), source.shut_out)
+    described = (own.name, next(iter(own.addresses), ""))
+    return Topology(
+        own.id, zone, endpoint, eip.ip, eip.id, _by_id(members), tuple(warnings), source.shut_out, *described
+    )
 
 
 def members_change(config: Config) -> bool:

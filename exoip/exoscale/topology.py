@@ -42,7 +42,8 @@ class Topology:
     `zone` is "" if only the endpoint is known. `eip`: the address that the heartbeats carry; for a
     prefix the one that the API lists as its `ip`, so that all nodes agree. `warnings` are sentences
     to log once; they do not count in comparisons. `shut_out`: ids of members whose heartbeats no
-    rule lets in, as far as the API shows the rules.
+    rule lets in, as far as the API shows the rules. `name`: of this instance. `address`: its first
+    public one, or "".
     """
 
     instance_id: str
@@ -53,6 +54,8 @@ class Topology:
     members: tuple[Member, ...]
     warnings: tuple[str, ...] = field(default=(), compare=False)
     shut_out: tuple[str, ...] = field(default=(), compare=False)
+    name: str = field(default="", compare=False)
+    address: str = field(default="", compare=False)
 
     @property
     def eip_label(self) -> str:

@@ -27,7 +27,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from exoip.core.admission import ADDRESS, REPORT_INTERVAL
 from exoip.core.calls import Failure
@@ -40,8 +40,21 @@ _FIELDS = {detail: detail.upper() for detail in _SAME_NAME} | {"call": "API_CALL
 _MILLISECONDS = {"duration": "DURATION_MS", "silent": "SILENT_MS"}
 
 
+RECENT = 50  # events that are kept for `exoipctl status`
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event as it was logged, at Unix time `at`. `level`: "info", "warning" or "error"."""
+
+    at: float
+    event: EventName
+    level: str
+    message: str
+
+
 class Journal:
-    """Writes the events of one node to the log.
+    """Writes the events of one node to the log. `recent`: the last ones, without debug entries.
 
     `display_name` gives the name and address of an instance id, `unix_time` the Unix time of a
     moment of the node's clock.
@@ -55,6 +68,7 @@ class Journal:
         unix_time: Callable[[float], float] = float,
     ) -> None:
         self._eip, self._own_id, self._display_name, self._unix_time = eip, own_id, display_name, unix_time
+        self.recent: tuple[Told, ...] = ()
         self._stalls, self._stall_logged = 0, -math.inf  # since the last one that was logged, and when that was
 
     def log(self, event: Event) -> None:
@@ -77,7 +91,11 @@ class Journal:
             if event.name is EventName.FAILED:
                 return
             level = logging.ERROR
-        _LOGGER.log(level, "%s", self.sentence(event), extra=self.fields(event))
+        sentence = self.sentence(event)
+        _LOGGER.log(level, "%s", sentence, extra=self.fields(event))
+        if level > logging.DEBUG:
+            told = Told(self._unix_time(event.at), event.name, logging.getLevelName(level).lower(), sentence)
+            self.recent = (*self.recent[1 - RECENT :], told)  # replaced as a whole: any thread may read it
 
     def sentence(self, event: Event) -> str:
         """Return the event as one sentence."""

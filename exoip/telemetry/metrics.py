@@ -102,6 +102,19 @@ def render(given: MetricsInput) -> str:
     return str(generate_latest(collected).decode())
 
 
+def samples(text: str) -> list[dict[str, Any]]:
+    """Return the samples in such a text: name, labels, and value, None if that is not finite."""
+    require_prometheus_client()
+    from prometheus_client import parser
+
+    parse: Any = parser.text_string_to_metric_families
+    return [
+        {"name": sample.name, "labels": sample.labels, "value": sample.value if math.isfinite(sample.value) else None}
+        for family in parse(text)
+        for sample in family.samples
+    ]
+
+
 def families(given: MetricsInput) -> Iterator[Family]:
     """Return the metrics of the node. Pure."""
     yield from _node(given)

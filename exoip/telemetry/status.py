@@ -20,6 +20,7 @@ from exoip.core.snapshot import PeerView, Snapshot
 from exoip.exoscale.ingress import rule_command
 from exoip.exoscale.topology import Topology
 from exoip.telemetry.assessment import Level, assess
+from exoip.telemetry.journal import Told
 
 if TYPE_CHECKING:
     from exoip.core.snapshot import CheckView
@@ -31,11 +32,12 @@ Time = Callable[[float], float | None]  # the same as JSON: None for never
 
 @dataclass(frozen=True, slots=True)
 class StatusInput:
-    """What the status needs beside the snapshot: configuration, topology and health checks."""
+    """What the status needs beside the snapshot: configuration, topology, health checks, events."""
 
     config: Config
     topology: Topology
     checks: tuple[CheckView, ...] = ()
+    events: tuple[Told, ...] = ()
 
     def cure_of_silence(self, instance_id: str) -> str:
         """Return what to do about a running peer of which nothing arrives."""
@@ -73,9 +75,7 @@ def describe_running(
     return {
         "at": time(node.at),
         "daemon": {"version": __version__, "started": round(started, 3), "phase": phase},
-        "eip": topology.eip_label,
-        "zone": topology.zone or None,
-        "instance": topology.instance_id,
+        **_identity(given),
         "health": {"level": str(level), "reasons": list(reasons)},
         "role": node.role.lower(),
         "since": time(node.since),
@@ -94,8 +94,24 @@ def describe_running(
         "peers": [_peer(one, names.get(one.instance_id), one.instance_id not in stopped, time) for one in node.peers],
         "outsiders": list(node.outsiders),
         "refused": dict(sorted(node.dropped.items())),
+        "events": [_event(one) for one in given.events],
         "configuration": _configuration(given.config),
     }
+
+
+def _identity(given: StatusInput) -> dict[str, Any]:
+    topology, bound = given.topology, given.config.bind_address.host
+    return {
+        "eip": topology.eip_label,
+        "zone": topology.zone or None,
+        "instance": topology.instance_id,
+        "name": topology.name or None,
+        "address": (bound if bound.strip(":") else topology.address) or None,
+    }
+
+
+def _event(told: Told) -> dict[str, Any]:
+    return {"at": round(told.at, 3), "event": str(told.event), "level": told.level, "message": told.message}
 
 
 def _api(node: Snapshot, endpoint: str, time: Time) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import pytest
 
 from exoip import __version__
 from exoip.ctl.__main__ import COMMANDS
+from exoip.ctl.options import build_parser
 from tests.support.cluster import Cluster
 from tests.support.paths import ROOT
 from tests.support.process import environment
@@ -174,6 +175,9 @@ def test_waiting(cluster: Cluster, ctl: Ctl) -> None:
         (("wait", "web", "--role", "master", "--timeout", "soon"), "'soon' must be seconds from 0 to 86400"),
         (("wait", "web", "--role", "master", "--timeout", "nan"), "'nan' must be seconds"),
         (("failover", "web", "--for", "1"), "'1' must be seconds from 10 to 86400"),
+        (("status", "--watch", "0"), "'0' must be seconds from 0.1"),
+        (("status", "web", "--watch", "soon"), "'soon' must be seconds"),
+        (("status", "-n", "-1"), "-1"),
         (("priority", "web", "0"), "'0' must be 1 to 252, the lowest wins"),
         (("priority", "web", "253"), "'253' must be 1 to 252"),
         (("priority", "web", "-5"), "'-5' must be 1 to 252"),
@@ -189,3 +193,61 @@ def test_the_version_and_the_help(ctl: Ctl) -> None:
     assert ctl("--version") == f"exoipctl {__version__}\n"
     text = ctl("--help")
     assert all(f"    {command} " in text for command in COMMANDS)
+
+
+def test_the_cluster_from_any_node(cluster: Cluster, ctl: Ctl) -> None:
+    for name in ("n1", "n2"):
+        lines = [line.split() for line in ctl("cluster", name).splitlines()]
+        assert lines[0][:2] == [name, cluster.eip]
+        assert sorted(line[:4] for line in lines[2:]) == [
+            ["n1", cluster["n1"].address, "MASTER", "10"],
+            ["n2", cluster["n2"].address, "BACKUP", "20"],
+        ]
+    (one, two) = json.loads(ctl("cluster", "--json"))["clusters"]
+    assert [node["role"] for node in one["nodes"]] == ["master", "backup"]
+    assert [(node["name"], node["own"]) for node in two["nodes"]] == [("n2", True), ("n1", False)]
+    cluster["n2"].stop()
+    assert "n2 is not running" in ctl("cluster", "n2", code=3)
+
+
+def test_every_command_that_reports_something_does_so_as_json(cluster: Cluster, ctl: Ctl, tmp_path: Path) -> None:
+    (tmp_path / "journal").touch()
+    for words in (
+        ("status",), ("cluster",), ("wait", "n1", "--holds", "yes"), ("metrics", "n1"), ("drain", "n2"), ("undrain", "n2"),
+        ("priority", "n2", "30"), ("failover", "n1"), ("history", "--input", str(tmp_path / "journal")),
+    ):  # fmt: skip
+        told = json.loads(ctl(*words, "--json", code=None))
+        assert told["version"] == 1, words
+    (sample,) = (
+        one
+        for one in json.loads(ctl("metrics", "n2", "--json"))["samples"]
+        if one["name"] == "exoip_advertised_priority"
+    )
+    assert sample["value"] == 30
+
+
+def test_the_last_events(cluster: Cluster, ctl: Ctl) -> None:
+    def shown(*words: str) -> int:
+        text = ctl("status", "n1", *words)
+        return len(re.findall(r"\d\d:\d\d:\d\d  ", text))
+
+    assert (shown(), shown("-n", "2"), shown("--lines", "0")) == (5, 2, 0)
+    events = ctl.json("n1")["instances"][0]["status"]["events"]
+    assert {"peer-alive", "role", "attached"} <= {one["event"] for one in events}
+    assert {"info"} == {one["level"] for one in events}
+
+
+@pytest.mark.parametrize(
+    ("words", "watched"),
+    [
+        (["--watch"], (2.0, None)),
+        (["--watch", "5"], (5.0, None)),
+        (["--watch", "eip"], (2.0, "eip")),
+        (["eip", "--watch"], (2.0, "eip")),
+        (["--watch", "0.5", "eip"], (0.5, "eip")),
+        (["eip"], (None, "eip")),
+    ],
+)
+def test_the_seconds_of_watch_may_be_left_out(words: list[str], watched: tuple[float | None, str | None]) -> None:
+    options = build_parser().parse_args(["status", *words])
+    assert (options.watch, options.name) == watched

@@ -54,26 +54,29 @@ def test_the_failovers_of_a_night(ctl: Ctl, night: Journals, tmp_path: Path) -> 
     assert rows[1].startswith("2025-11-24 16:00:23  web-a")
     assert "web-a (192.0.2.1)" in rows[1]
     assert "drained by ann (uid 0): new kernel" in rows[3]
-    address, *timeline, axis = text.partition("\n\n")[2].splitlines()
+    address, *timeline, axis, searched = text.partition("\n\n")[2].splitlines()
     assert address == EIP
     assert [line.split()[0] for line in timeline] == ["nobody", "web-a", "web-b"]
     assert "█" in timeline[0]
     assert "11-24 16:00" in axis
+    assert searched.startswith("searched: 1 file, from 2025-11-24 16:00:00 to 2025-11-24 ")
     ctl.env |= {"PYTHONIOENCODING": "ascii"}
     assert ctl("history", "--input", file(night, "abc", tmp_path)).isascii()
 
 
 def test_of_several_files_and_standard_input(ctl: Ctl, night: Journals, tmp_path: Path) -> None:
     whole = ctl("history", "--input", file(night, "abc", tmp_path))
-    assert ctl("history", "--input", *(file(night, name, tmp_path) for name in "cab")) == whole
+    several = ctl("history", "--input", *(file(night, name, tmp_path) for name in "cab"))
+    assert several == whole.replace("searched: 1 file,", "searched: 3 files,")
     command = [*ctl.program, "history", "--input", "-"]
     with open(file(night, "abc", tmp_path)) as stream:
         done = subprocess.run(command, stdin=stream, env=ctl.env, capture_output=True, text=True)
-    assert done.stdout == whole
+    assert done.stdout == whole.replace("searched: 1 file,", "searched: standard input,")
 
 
 def test_as_json(ctl: Ctl, night: Journals, tmp_path: Path) -> None:
     printed = json.loads(ctl("history", "--json", "--input", file(night, "abc", tmp_path)))
+    assert json.loads(ctl("history", "--output", "json", "--input", file(night, "abc", tmp_path))) == printed
     assert (printed["version"], printed["first"]) == (1, EPOCH)
     assert printed["last"] > EPOCH + 4 * 3600
     assert len(printed["failovers"]) == 6
@@ -85,13 +88,36 @@ def test_as_json(ctl: Ctl, night: Journals, tmp_path: Path) -> None:
     assert 3.0 < second["took"] < 4.0
 
 
+def test_as_tab_separated_values(ctl: Ctl, night: Journals, tmp_path: Path) -> None:
+    text = ctl("history", "--output", "tsv", "--input", file(night, "abc", tmp_path))
+    heading, *rows = [line.split("\t") for line in text.splitlines()]
+    assert heading == ["at", "eip", "from", "to", "took", "why"]
+    assert [row[2:4] for row in rows[:2]] == [["", "web-a"], ["web-a", "web-b"]]
+    assert (rows[1][0], rows[1][1]) == ("2025-11-24 16:00:23", EIP)
+    assert 3.0 < float(rows[1][4]) < 4.0
+    assert {len(row) for row in rows} == {6}
+
+
 def test_no_entries_and_no_failover(ctl: Ctl, night: Journals, tmp_path: Path) -> None:
     path = tmp_path / "some.json"
     path.write_text("-- No entries --\n")
-    assert ctl("history", "--input", str(path)) == "the journal has no entries of exoip for that time\n"
+    assert ctl("history", "--input", str(path)) == "no entries of exoip in 1 file\n"
     quiet = [entry for entry in night.of("b")[:4] if entry["EXOIP_EVENT"] != "role"]
     path.write_text("".join(json.dumps(entry) + "\n" for entry in quiet))
-    assert ctl("history", "--input", str(path)).startswith("no failover from 2025-11-24 16:00:0")
+    assert ctl("history", "--input", str(path)).startswith("no failover in 1 file, from 2025-11-24 16:00:0")
+
+
+def test_what_was_searched_and_what_to_do_if_the_log_is_elsewhere(ctl: Ctl, tmp_path: Path) -> None:
+    """Beside a journalctl that finds nothing."""
+    program = tmp_path / "bin/journalctl"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    ctl.env |= {"PATH": f"{program.parent}:{ctl.env['PATH']}"}
+    first, *rest = ctl("history", "web", "--since", "yesterday", "--until", "-2h").splitlines()
+    assert first == "no entries of exoip in this host's journal of exoip@web.service since yesterday until -2h"
+    assert any("systemd-cat -t exoip" in line for line in rest)
+    assert ctl("history").startswith("no entries of exoip in this host's journal of all exoip daemons\n")
 
 
 def test_each_of_two_addresses_has_its_timeline(ctl: Ctl, night: Journals, tmp_path: Path) -> None:
@@ -107,7 +133,7 @@ def test_the_timeline_fits_on_a_terminal(ctl: Ctl, night: Journals, tmp_path: Pa
     ctl.program += ["history", "--input", file(night, "abc", tmp_path)]
     text = on_a_terminal(ctl, {"TERM": "xterm", "COLUMNS": "60"})
     assert "\x1b[" in text
-    assert all(len(line.rstrip("\r\n")) <= 60 for line in text.splitlines()[-4:])
+    assert all(len(line.rstrip("\r\n")) <= 60 for line in text.splitlines()[-5:-1])
 
 
 def test_errors(ctl: Ctl) -> None:

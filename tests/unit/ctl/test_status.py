@@ -61,7 +61,7 @@ def test_the_holder_by_the_last_reads() -> None:
     bench = SingleNode()
     bench.beating["a"] = 5
     bench.holding.add("a")
-    bench.advance(5)
+    bench.advance(2)
     assert re.fullmatch(r"web-a \(host-a\) \(read [\d.]+ s ago\)", fact(status_of(bench), "holder"))
     bench = SingleNode()
     bench.failing[Kind.ATTACH] = Failure.FORBIDDEN

@@ -12,9 +12,11 @@ import jsonschema
 
 from exoip.config.parse import parse
 from exoip.core.calls import Failure, Kind
+from exoip.core.events import EventName
 from exoip.core.snapshot import CheckView, Health
 from exoip.exoscale.topology import Member, Topology
 from exoip.telemetry import status as report
+from exoip.telemetry.journal import Told
 from tests.simulation.world import EIP, instance_id
 from tests.support.paths import ROOT
 from tests.support.single_node import SingleNode, backup, master
@@ -29,6 +31,10 @@ TOPOLOGY = Topology(instance_id("m"), "ch-gva-2", "http://127.0.0.1/v2", EIP, in
 CHECKS = (
     CheckView("tcp 127.0.0.1:443", Health.PASSING, 1.0, runs=9),
     CheckView("command", Health.FAILING, 2.0, "exit status 1: nginx is not running", 9, 4, 0.1),
+)
+EVENTS = (
+    Told(EPOCH + 1, EventName.PEER_ALIVE, "info", "web-a (host-a) is alive, at priority 20"),
+    Told(EPOCH + 2, EventName.PEER_DEAD, "warning", "web-z (host-z) is dead: not heard for 3.00 s"),
 )
 
 
@@ -53,7 +59,7 @@ def valid(described: dict[str, Any]) -> dict[str, Any]:
 
 def status_of(bench: SingleNode, *words: str) -> dict[str, Any]:
     config = parse([*WORDS, *words], {})
-    given = report.StatusInput(config, TOPOLOGY, CHECKS)
+    given = report.StatusInput(config, TOPOLOGY, CHECKS, EVENTS)
     return valid(report.describe_running(bench.view, given, NAMES.__getitem__, STARTED, lambda at: EPOCH + at))
 
 
