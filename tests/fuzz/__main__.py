@@ -67,6 +67,7 @@ class Inlet:
     """A channel without a socket: what it is given waits in it."""
 
     capacity = 100
+    socket = 0  # any descriptor: nothing here waits for it
 
     def __init__(self) -> None:
         self.waiting: list[tuple[bytes, str]] = []

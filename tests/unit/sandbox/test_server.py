@@ -547,7 +547,7 @@ def test_the_command_serves_a_zone_shows_how_to_join_and_ends_cleanly(
                 f"-xe {url}/v2 -xz ch-gva-2 -l 127.0.0.{last}:12345"
                 for name, priority, last in (("x", 10, 21), ("y", 20, 22))
             ]
-            assert main(["fault", "status", "--status", "500", "--key", "EXOtest", "--count", "3", "--url", url]) == 0
+            assert main(["fault", "status", "--status", "500", "--key", "EXOx", "--count", "3", "--url", url]) == 0
             assert main(["latency", "5", "--url", url]) == 0
             assert main(["set", "ip_filter=false", "detach_unattached=404", "operation_seconds=0", "--url", url]) == 0
             assert main(["instance", "attach", "x", "--url", url]) == 0
