@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from exoip.core.peers import HOLDING_UNFIT, LEAVING, PROTECTED, describe
-from exoip.ctl.status import Block, State, header
+from exoip.core.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT
+from exoip.ctl.status import Block, State, header, peer_label
 from exoip.ctl.terminal import BOLD, COLORS, FAINT, GREEN, RED, YELLOW, columns, duration, wrap
 from exoip.exoscale.models import printable
 
+_ADVERTISES = {HOLDING_UNFIT: "yes, while holding", UNFIT: "yes", LEAVING: "stopping"}
 _COLUMNS = ("node", "address", "role", "priority", "heard", "holds", "aside")
 
 
@@ -21,7 +22,7 @@ def nodes(state: State) -> list[dict[str, Any]]:
     """Return what is known about each node: this one first, then its peers, then outsiders."""
     found = [_own(state)]
     if "role" in state:
-        found += [_peer(peer, state["master"]) for peer in state["peers"]]
+        found += [_peer(peer, state["master"]) for peer in sorted(state["peers"], key=peer_label)]
         found += [_node(instance=one, role="no member", holds=True) for one in state["outsiders"]]
     return found
 
@@ -46,7 +47,7 @@ def _peer(peer: State, master: State | None) -> dict[str, Any]:
     shared = {name: peer[name] for name in ("instance", "name", "address", "priority", "heard_at", "holds", "read_at")}
     alive, priority, aside = peer["alive"], peer["priority"], []
     if alive and priority >= HOLDING_UNFIT:
-        aside.append(describe(priority))
+        aside.append(_ADVERTISES[priority])
     if peer["denied"]:
         aside.append(f"its heartbeats are dropped ({peer['denied']})")
     if peer["elsewhere"]:
