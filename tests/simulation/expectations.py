@@ -64,6 +64,11 @@ class Expectations:
                 return _differ(masters(self.world), rest)
             case "no" if rest == ["hole"]:
                 return f"a hole of {self.meter.hole:.3f} s" if self.meter.hole > 1e-9 else ""
+            case "settled-but":
+                live = [name for name in self.world.holders if self.world.hosts[name].serves]
+                return (
+                    "" if live and len(live) == len(self.world.holders) and rest[0] not in live else f"held by {live}"
+                )
             case "settled":
                 return unsettled(self.world)
             case "calls":

@@ -161,7 +161,9 @@ class Host:
             self.deaf = False
             waiting, self.inbox = list(self.inbox), deque()
             if self.world.rng.random() < 0.5 and self.node is not None:  # a thread that is not the receiver wakes first
-                self.node.next_advert(self.now)
+                advert, _ = self.node.next_advert(self.now)
+                if advert is not None:
+                    self.world.broadcast(self, advert)
             for deliver in waiting:
                 deliver()
             self.pump()

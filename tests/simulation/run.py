@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import traceback
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from exoip.core.backoff import LONGEST_RETRY_AFTER
 from tests.simulation.coverage import Coverage
 from tests.simulation.judge import MOVES, Judge
 from tests.simulation.language import Commands
 from tests.simulation.meter import unsettled
-from tests.simulation.plan import CUTS, HARMLESS, Plan
+from tests.simulation.plan import HARMLESS, Plan
+from tests.simulation.result import Result
 from tests.simulation.words import CommandError
 
 WATCH = 200.0  # seconds for which each part of the second phase is watched
@@ -22,28 +22,6 @@ QUIET = 200.0  # seconds in which nothing may move after that
 LOOKS = 5.0  # seconds between two looks of the judge, at most
 LIES = ("lag", "lands", "effect=no", "effect=yes,no", "effect=no,yes", "detach-by-hand", "detach-holders", "freeze")
 SKIPPED = ("wait", "advance", "group", "verify", "delay", "node", "latency", "operation", "start", "able", "measure")
-
-
-@dataclass(slots=True)
-class Result:
-    """What one seed showed; times in seconds.
-
-    `hole`: the longest time without a live holder while a node was able; `own`: the same, begun by
-    a detach. `dead`: the longest time with a dead holder beside a live one. `rules`: how often each
-    rule was exercised.
-    """
-
-    plan: Plan
-    violations: list[str] = field(default_factory=list)
-    hole: float = 0.0
-    own: float = 0.0
-    dead: float = 0.0
-    moves: int = 0
-    converged_after: float = 0.0
-    virtual: float = 0.0
-    nodes: int = 0
-    transcript: list[str] = field(default_factory=list)
-    rules: Counter[str] = field(default_factory=Counter)
 
 
 class Run:
@@ -192,6 +170,3 @@ def still_fails(candidate: Plan, of_kind: str = "") -> bool:
         return any(of_kind in violation for violation in Run(candidate).run().violations)
     except (CommandError, ValueError, KeyError):
         return False
-
-
-__all__ = ["CUTS", "Result", "Run", "shrink", "still_fails"]

@@ -22,7 +22,9 @@ from exoip.core import node
 from exoip.heartbeat.wire import Heartbeat
 from tests.simulation import coverage, exhaustive
 from tests.simulation.plan import Plan, plan
-from tests.simulation.run import WATCH, Result, Run, shrink, still_fails
+from tests.simulation.result import Result
+from tests.simulation.run import WATCH, Run, shrink, still_fails
+from tests.simulation.single import Single
 
 HOUR = 3600.0
 SHRINK_TIME = 60.0  # seconds of real time that shrinking one run may take
@@ -48,7 +50,7 @@ class Tally:
         self.hole = max(self.hole, (result.hole, seed))
         self.dead = max(self.dead, (result.dead, seed))
         self.rules.update(result.rules.keys())
-        if result.plan.core == ("all",):
+        if result.plan.core == ("all",) and result.converged_after:
             self.converged.append(result.converged_after)
         if result.violations:
             self.violated.append(result)
@@ -56,9 +58,9 @@ class Tally:
             self.own.append((result.own, seed))
 
 
-def one(seed: int) -> Result:
-    """Run one seed."""
-    return Run(plan(seed)).run()
+def one(seed: int, *, quiet: bool = True) -> Result:
+    """Run one seed: every third has single faults, the others have them in heaps."""
+    return (Single(seed, quiet=quiet) if seed % 3 == 0 else Run(plan(seed), quiet=quiet)).run()
 
 
 def make_heartbeats_once() -> None:
@@ -89,6 +91,9 @@ def show(result: Result) -> None:
     print(f"\nseed {result.plan.seed} violates, with faults of the kinds {', '.join(result.plan.kinds)}:")
     for violation in result.violations[:4]:
         print(f"  {violation}")
+    if result.plan.seed % 3 == 0:
+        print(f"all of it: script/simulate --transcript {result.plan.seed}", flush=True)
+        return
     until, what = time.monotonic() + SHRINK_TIME, kind(result.violations[0])
 
     def fails(candidate: Plan) -> bool:
@@ -129,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.exhaustive:
         return exhaustive.main(options.depth)
     if options.transcript is not None:
-        result = Run(plan(options.transcript), quiet=False).run()
+        result = one(options.transcript, quiet=False)
         print("\n".join([*result.transcript, f"violations: {result.violations or 'none'}"]))
         return bool(result.violations)
     coverage.watch_constants()

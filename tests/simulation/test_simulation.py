@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation import simulate
+from tests.simulation.single import FAULTS, Fault, Single
 
 SEEDS = range(16, 43)
 
@@ -15,3 +16,18 @@ def test_nothing_is_violated_under_random_faults(seed: int) -> None:
     assert not result.violations, (
         f"{result.violations}; faults: {result.plan.kinds}; see script/simulate --transcript {seed}"
     )
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_one_fault_out_of_quiet_keeps_the_bounds(fault: Fault) -> None:
+    runs = [run for seed in range(4) if fault.fits((run := Single(seed, faults=(fault,))).result.plan.commands)]
+    assert runs
+    for run in runs:
+        assert not run.run().violations
+
+
+def test_a_bound_that_is_missed_is_a_violation() -> None:
+    fault = Fault("nothing takes over", ("crash all", "kill H", "advance 60s", "expect hole <= D + d + A"))
+    violations = Single(0, faults=(fault,)).run().violations
+    assert len(violations) == 1
+    assert "nothing takes over" in violations[0]
