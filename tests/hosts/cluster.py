@@ -39,9 +39,9 @@ def at(entry: Entry) -> float:
 class Cluster:
     """Hosts a, b and c, of priority 10, 20 and 30."""
 
-    def __init__(self, tree: Path, work: Path, deb: Path) -> None:
+    def __init__(self, tree: Path, work: Path, deb: Path, eip: str = EIP) -> None:
         self.deb = deb
-        self.zone = Zone(tree, work)
+        self.zone = Zone(tree, work, eip)
         self.hosts = {name: Host(name, tree, work) for name in ADDRESSES}
         for host in self.hosts.values():
             host.write("/etc/hosts", f"127.0.0.1 localhost\n{HUB} metadata.exoscale.com {API}\n")
@@ -107,16 +107,15 @@ class Cluster:
         def states() -> dict[str, str]:
             return {name: self.hosts[name].show("StatusText", unit) for name in names}
 
+        def agrees(name: str, text: str) -> bool:
+            role = "MASTER of" if name == holder else "BACKUP for"
+            count = rf", {len(names) - 1} of \d peers alive(, stepping aside)?"
+            return re.fullmatch(re.escape(f"{role} {self.zone.eip}") + count, text) is not None
+
         def as_wished() -> bool:
             if self.zone.holders() != {holder} or self.zone.control.state()["pending"]:
                 return False
-            return all(
-                re.match(
-                    rf"{'MASTER of' if name == holder else 'BACKUP for'} {EIP}, {len(names) - 1} of \d peers alive(, stepping aside)?$",
-                    text,
-                )
-                for name, text in states().items()
-            )
+            return all(agrees(name, text) for name, text in states().items())
 
         until(
             as_wished,

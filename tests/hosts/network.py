@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 HUB = "203.0.113.1"
 EIP = "198.51.100.50"
 ADDRESSES = {"a": "203.0.113.11", "b": "203.0.113.12", "c": "203.0.113.13"}
+HUB_V6, PREFIX = "2001:db8::ff", "2001:db8:0:1::/96"
+ADDRESSES_V6 = {"a": "2001:db8::1", "b": "2001:db8::2", "c": "2001:db8::3"}  # as the simulated zone gives them
 PORT = 12345  # of the heartbeats
 
 
@@ -34,6 +36,7 @@ def build(addresses: Mapping[str, str] = ADDRESSES) -> None:
     command("ip", "link", "set", "lo", "up")
     command("ip", "link", "add", "hub", "type", "bridge")
     command("ip", "address", "add", f"{HUB}/24", "dev", "hub")
+    command("ip", "address", "add", f"{HUB_V6}/64", "dev", "hub", "nodad")
     command("ip", "link", "set", "hub", "up")
     for name, address in addresses.items():
         command("ip", "netns", "add", name)
@@ -41,6 +44,7 @@ def build(addresses: Mapping[str, str] = ADDRESSES) -> None:
         command("ip", "link", "set", cable(name), "master", "hub")
         command("ip", "-n", name, "link", "set", "lo", "up")
         command("ip", "-n", name, "address", "add", f"{address}/24", "dev", "eth0")
+        command("ip", "-n", name, "address", "add", f"{ADDRESSES_V6[name]}/64", "dev", "eth0", "nodad")
         command("ip", "-n", name, "link", "set", "eth0", "up")
         # It answers for the Elastic IP on lo, but must not answer for it on the wire by itself.
         command("ip", "netns", "exec", name, "sysctl", "-q", "net.ipv4.conf.all.arp_ignore=1")
@@ -49,6 +53,11 @@ def build(addresses: Mapping[str, str] = ADDRESSES) -> None:
 def plug(name: str, in_: bool) -> None:
     """Plug a host's cable in, or pull it: a host without power answers nothing."""
     command("ip", "link", "set", cable(name), "up" if in_ else "down")
+
+
+def route(name: str) -> None:
+    """Route the prefix to a host, as the cloud does it to the holder."""
+    command("ip", "-6", "route", "replace", PREFIX, "via", ADDRESSES_V6[name], "dev", "hub")
 
 
 def forget(name: str) -> None:

@@ -42,11 +42,12 @@ class Zone:
     its own.
     """
 
-    def __init__(self, tree: Path, work: Path) -> None:
+    def __init__(self, tree: Path, work: Path, eip: str = EIP) -> None:
+        self.eip = eip
         log = work / "zone.log"
         self.certificate = certificate(tree, work / "zone.pem")
         instances = ",".join(f"{name}={address}" for name, address in ADDRESSES.items())
-        served = ["--listen", f"{HUB}:80", "--eip", EIP, "--instances", instances, "--group", GROUP]
+        served = ["--listen", f"{HUB}:80", "--eip", eip, "--instances", instances, "--group", GROUP]
         takes = ["--latency-ms", f"{LATENCY * 1000:g}", "--operation-ms", f"{OPERATION * 1000:g}"]
         with open(log, "ab") as output:
             self._processes = [
@@ -104,7 +105,7 @@ class Zone:
         peers.
         """
         lines = {
-            "address": EIP,
+            "address": self.eip,
             "exoscale-api-key": key_name(name),
             "exoscale-api-secret": key_secret(name),
             "host-priority": 10 * (1 + list(ADDRESSES).index(name)),
