@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from exoip.config import host_address
-from exoip.config.options import OPTIONS
+from exoip.config.options import BY_NAME, OPTIONS
 from exoip.config.parse import Config, parse
 from exoip.ctl import reachability
 from exoip.ctl.client import ControlSocket, NoAnswer, Rejected, find_socket, list_sockets, send
@@ -62,7 +62,7 @@ def _file(given: str | None, daemon: ControlSocket, environ: Mapping[str, str]) 
     file = Path(given or FILES / f"{daemon.name}.conf")
     if given or file.exists():
         return file
-    if any(environ.get(variable) for option in OPTIONS for variable in option.variables):
+    if any(environ.get(variable) for variable in BY_NAME["address"].variables):  # a key alone may be for other tools
         return None
     if daemon.path.exists():
         raise NoAnswer(

@@ -50,9 +50,9 @@ def _peer(peer: State, master: State | None) -> dict[str, Any]:
         aside.append(_ADVERTISES[priority])
     if peer["denied"]:
         aside.append(f"its heartbeats are dropped ({peer['denied']})")
-    if peer["elsewhere"]:
+    if peer.get("elsewhere"):  # a daemon of an older version does not say this
         aside.append(f"sends from {peer['elsewhere']}")
-    if peer["never_heard"]:
+    if peer.get("never_heard"):
         aside.append("runs, but was never heard")
     if not peer["member"]:
         aside.append("no longer a member")

@@ -80,11 +80,11 @@ def _peer(peer: dict[str, Any], port: str) -> Finding:
     if peer["denied"]:
         text = f"{name} sends heartbeats, but they are dropped ({peer['denied']})"
         return Finding(WARNING, "peers", text, "give all nodes the same auth-key")
-    if peer["elsewhere"]:
+    if peer.get("elsewhere"):
         text = f"{peer['elsewhere']} sends heartbeats with the id of {name}"
         return Finding(
             WARNING, "peers", text, f"use that address for it, or set bind-address = {peer['address']} there"
         )
     both = f"UDP {port}" if port == str(peer["port"]) else f"UDP {port} here and UDP {peer['port']} there"
     cure = f"check that exoip runs there, and that both nodes allow {both}"
-    return Finding(WARNING, "peers", f"{name} {'was never' if peer['never_heard'] else 'is not'} heard", cure)
+    return Finding(WARNING, "peers", f"{name} {'was never' if peer.get('never_heard') else 'is not'} heard", cure)

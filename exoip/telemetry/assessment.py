@@ -93,7 +93,7 @@ def _problems(
 
 
 def _peer_problems(peer: PeerView, cure_of_silence: Callable[[str], str]) -> Iterator[str]:
-    if peer.elsewhere:
+    if peer.elsewhere and not peer.alive:
         yield (
             f"has the id that {peer.elsewhere} sends heartbeats with: use {peer.elsewhere} as its address, "
             f"or bind its exoip to {peer.address} (bind-address)"

@@ -384,6 +384,7 @@ def environment_of(node: Process) -> dict[str, str]:
 def test_an_instance_that_does_not_exist(tmp_path: Path) -> None:
     """The ones that do exist are named, and no option that was not given."""
     ctl, name = Ctl(tmp_path), f"web-{uuid4().hex[:8]}"
+    ctl.env |= {"EXOSCALE_API_KEY": "EXOofanothertool"}
     text = ctl("check", name, code=3, errors=True)
     assert f"there is no /etc/exoip/{name}.conf, and no daemon called {name} runs here" in text
     assert " -" not in text

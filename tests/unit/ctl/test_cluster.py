@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from exoip.config.parse import parse
-from exoip.ctl import cluster
+from exoip.ctl import cluster, reachability, status
 from exoip.ctl.status import State
 from exoip.ctl.terminal import WIDTH, unstyled
 from exoip.heartbeat.wire import Heartbeat
@@ -60,6 +60,18 @@ def test_every_reason_of_a_peer() -> None:
     for reason in ("its heartbeats are dropped (signature)", "sends from 192.0.2.9", "no longer a member"):
         assert reason in found["web-z"]
     assert found["71000000…"] == "71000000… no member - yes"
+
+
+def test_of_a_daemon_of_an_older_version() -> None:
+    """After an upgrade of the package, until it is restarted."""
+    state = status_of(master())
+    for name in ("name", "address", "events"):
+        del state[name]
+    for peer in state["peers"]:
+        del peer["never_heard"], peer["elsewhere"]
+    assert len(rows(state)) == 3
+    assert {one.level for one in reachability.peers(state)} == {"warning"}
+    assert list(status.lines("web", state, unstyled, events=5))
 
 
 def test_of_a_node_that_starts() -> None:
