@@ -27,6 +27,7 @@ from tests.docs.pages import (
     rows,
     section,
 )
+from tests.fresh.__main__ import COMMANDS, INSIDE
 from tests.support.paths import ROOT
 from tests.unit.test_rooms import ROOMS
 
@@ -194,6 +195,11 @@ def test_no_text_stumbles() -> None:
     texts += [*(ROOT / "exoip").rglob("*.py"), *(ROOT / "tests/scenarios").glob("*.txt")]
     found = [(path.name, match[0]) for path in texts for match in STUMBLES.finditer(path.read_text())]
     assert found == []
+
+
+def test_each_script_is_run_as_the_first_one_in_a_fresh_tree() -> None:
+    first = {command.split()[0] for command in COMMANDS}
+    assert first | set(INSIDE) == {f"script/{path.name}" for path in (ROOT / "script").iterdir()}
 
 
 def test_the_table_of_rooms_is_that_of_the_code() -> None:

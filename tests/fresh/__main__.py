@@ -34,6 +34,8 @@ COMMANDS = (
     "script/test core",
     "script/check",
     "script/deb",
+    "script/pyz",
+    "script/image",
     "script/demo",
     "script/simulate --seeds 20",
     "script/mutants equal",
@@ -42,7 +44,11 @@ COMMANDS = (
     "script/chaos --faults 4 --seed 1",
     "script/bench --short --only equals",
     "script/test-hosts",
+    "script/test-containers",
+    "script/test-release",
 )
+# What the others run, and what takes a key and a tag.
+INSIDE = ("script/install-debian-packages", "script/test-fresh", "script/apt-repository", "script/release")
 
 
 def main() -> int:
