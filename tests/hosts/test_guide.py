@@ -21,7 +21,7 @@ def lines(heading: str) -> list[str]:
 
 
 def test_is_it_healthy(cluster: Cluster) -> None:
-    bare, status, as_json, _ = lines("Is it healthy?")
+    bare, overview, status, as_json, _ = lines("Is it healthy?")
     for name, role in (("a", "MASTER"), ("b", "BACKUP")):
         host = cluster.hosts[name]
         until(lambda host=host: "healthy" in host.sh(f"{bare} || true").splitlines()[0], "it is healthy", 10.0)
@@ -29,6 +29,8 @@ def test_is_it_healthy(cluster: Cluster) -> None:
         assert host.sh(status).splitlines()[0] == host.sh(bare).splitlines()[0]
         told = json.loads(host.sh(as_json))
         assert (told["level"], told["instances"][0]["status"]["configuration"]["file"]) == ("healthy", FILE)
+        rows = host.sh(overview)
+        assert (rows.count("master"), rows.count("backup")) == (1, 2)
 
 
 def test_check_says_that_all_is_well_as_soon_as_the_address_is_there(cluster: Cluster) -> None:
