@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+
+with contextlib.suppress(ImportError):  # the tests of hosts do without it
+    from hypothesis import settings
+
+    # A loaded machine is slow, and no test judges times but the benchmarks.
+    settings.register_profile("exoip", deadline=None)
+    settings.load_profile("exoip")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--regenerate", action="store_true", help="write the transcripts of the scenarios anew")
+    parser.addoption("--regenerate", action="store_true", help="write the generated texts and transcripts again")
