@@ -102,7 +102,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, str]]
     with run.cluster as cluster:
         cluster.fault("status", status=503)
         cluster.start()
-        cluster.until(lambda: run.notified.statuses, "it waits for the API")
+        cluster.until(lambda: node.logged("waiting for the API"), "it waits for the API")
         cluster.clear()
         cluster.settle("n1")
         command_line = Path(f"/proc/{node.pid}/cmdline").read_bytes().decode()
