@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, TextIO
@@ -28,55 +28,72 @@ NOT_DONE = 1
 NO_ANSWER = 3
 POLL = 0.1  # seconds between two requests of `wait`
 
+States = list[dict[str, Any]]  # one for each daemon, see `_state`
+Blocks = Callable[[str, status.State], Iterator[status.Block]]
+
 
 def show_status(options: Namespace, environ: Mapping[str, str], out: TextIO) -> int:
-    """Show the state of one daemon or of all; return the code of the worst level, see --fail-on.
-
-    With --watch show it again and again, as JSON one object a line.
-    """
-    if options.watch is None:
-        found = _states(options)
-        level = terminal.worst(one["level"] for one in found)
-        if options.json:
-            out.write(as_json(level=level, instances=found))
-        else:
-            _write(_blocks(found, partial(status.blocks, events=options.lines)), out, environ)
-        return exit_code(level, options.fail_on)
-    if options.json:
-        return _watch_json(options, out)
-    blocks = partial(status.blocks, events=options.lines, short=True)
-    watch(lambda: list(_blocks(_states(options), blocks)), options.watch, out, environ)
-    return DONE
+    """Show the state of one daemon or of all; return the code of the worst level, see --fail-on."""
+    blocks = partial(status.blocks, events=options.lines, short=options.watch is not None)
+    found = _show(options, environ, out, lambda found: {"level": _worst(found), "instances": found}, blocks)
+    return DONE if options.watch is not None else exit_code(_worst(found), options.fail_on)
 
 
-def _watch_json(options: Namespace, out: TextIO) -> int:
-    with suppress(KeyboardInterrupt):
-        while True:
-            found = _states(options)
-            level = terminal.worst(one["level"] for one in found)
-            out.write(json.dumps({"version": VERSION, "level": level, "instances": found}) + "\n")
-            out.flush()
-            time.sleep(options.watch)
-    return DONE
+def _worst(found: States) -> str:
+    return terminal.worst(one["level"] for one in found)
 
 
 def show_cluster(options: Namespace, environ: Mapping[str, str], out: TextIO) -> int:
     """Show each node of the cluster as this host's daemons see it, one row each."""
-    found = _states(options)
-    if options.json:
-        shown = [
-            {key: one[key] for key in ("name", "level", "error")}
-            | {"eip": None, "nodes": []}
-            | ({"eip": one["status"]["eip"], "nodes": cluster.nodes(one["status"])} if one["status"] else {})
-            for one in found
-        ]
-        out.write(as_json(clusters=shown))
+    found = _show(options, environ, out, lambda found: {"clusters": list(map(_cluster, found))}, cluster.blocks)
+    return DONE if options.watch is not None or any(one["status"] for one in found) else NO_ANSWER
+
+
+def _cluster(one: dict[str, Any]) -> dict[str, Any]:
+    """Return one of the `clusters` of the JSON output."""
+    state = one["status"]
+    known = {"eip": state["eip"], "nodes": cluster.nodes(state)} if state else {"eip": None, "nodes": []}
+    return {key: one[key] for key in ("name", "level", "error")} | known
+
+
+def _show(
+    options: Namespace,
+    environ: Mapping[str, str],
+    out: TextIO,
+    report: Callable[[States], dict[str, Any]],
+    blocks: Blocks,
+) -> States:
+    """Show the states of the daemons, once or with --watch again and again, until Ctrl-C.
+
+    `report` makes the JSON output, then one object a line; `blocks` what people read.
+    """
+    found: States = []
+    if options.watch is None:
+        found = _states(options)
+        if options.json:
+            out.write(as_json(**report(found)))
+        else:
+            style = style_for(out, environ)
+            out.writelines(f"{line}\n" for block in _blocks(found, blocks) for line in block.styled(style))
+    elif options.json:
+        with suppress(KeyboardInterrupt):
+            while True:
+                out.write(json.dumps({"version": VERSION, **report(_states(options))}) + "\n")
+                out.flush()
+                time.sleep(options.watch)
     else:
-        _write(_blocks(found, cluster.blocks), out, environ)
-    return DONE if any(one["status"] for one in found) else NO_ANSWER
+        watch(lambda: _watched(options, blocks), options.watch, out, environ)
+    return found
 
 
-def _states(options: Namespace) -> list[dict[str, Any]]:
+def _watched(options: Namespace, blocks: Blocks) -> list[status.Block]:
+    try:
+        return list(_blocks(_states(options), blocks))
+    except NoAnswer as error:  # one may be started later
+        return [status.Block(tuple(terminal.wrap(printable(str(error)), 2)))]
+
+
+def _states(options: Namespace) -> States:
     """Return the entries in the JSON output of the daemon that is named, or of all.
 
     Raises NoAnswer if there is none and the output is for people.
@@ -91,14 +108,7 @@ def _states(options: Namespace) -> list[dict[str, Any]]:
     return found
 
 
-def _write(blocks: Iterable[status.Block], out: TextIO, environ: Mapping[str, str]) -> None:
-    style = style_for(out, environ)
-    out.writelines(f"{line}\n" for block in blocks for line in block.styled(style))
-
-
-def _blocks(
-    found: list[dict[str, Any]], blocks: Callable[[str, status.State], Iterator[status.Block]]
-) -> Iterator[status.Block]:
+def _blocks(found: States, blocks: Blocks) -> Iterator[status.Block]:
     for number, one in enumerate(found):
         if number:
             yield status.Block(("",))

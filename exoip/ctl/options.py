@@ -92,10 +92,11 @@ def _add_queries(add: Callable[..., Callable[..., object]]) -> None:
         "-n", "--lines", type=_count, default=5, metavar="LINES", help="show so many of the last events (default: 5)"
     )
     often = f"show it again every so many seconds, in place on a terminal (default: {WATCH_TIME:g})"
-    option("--watch", action=_Watch, nargs="?", const=WATCH_TIME, metavar="SECONDS", help=often)
+    watched = {"action": _Watch, "nargs": "?", "const": WATCH_TIME, "metavar": "SECONDS", "help": often}
+    option("--watch", **watched)
     least = "exit with 0 below this level, for liveness checks (default: degraded)"
     option("--fail-on", choices=FAIL_ON, default="degraded", help=least)
-    add("cluster", "show each node of the cluster, as this one sees it", any_name=True)
+    add("cluster", "show each node of the cluster, as this one sees it", any_name=True)("--watch", **watched)
     option = add("history", "show the failovers in the journal", any_name=True)
     option("--since", metavar="TIME", help="in any form of journalctl(1): yesterday, -2h, '2026-11-24 02:00'")
     option("--until", metavar="TIME", help="likewise")

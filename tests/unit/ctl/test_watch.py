@@ -150,6 +150,14 @@ def test_in_a_pipe(cluster: Cluster, ctl: Ctl) -> None:
 
 @pytest.mark.slow
 def test_a_daemon_that_stops_and_comes_back_is_watched_on(cluster: Cluster, ctl: Ctl) -> None:
+    with Terminal([*ctl.program, "cluster", "--watch", "0.1"], ctl.env) as terminal:
+        assert terminal.until("n2  ")[1].split() == ["n1", cluster.eip, "healthy"]
+        for name in ("n1", "n2"):
+            cluster[name].stop()
+        terminal.until("no exoip")
+        cluster.start()
+        lines = terminal.until("MASTER")
+        assert sum("Ctrl-C ends" in line for line in lines) == 1
     with Terminal([*ctl.program, "status", "n2", "--watch", "0.1"], ctl.env) as terminal:
         terminal.until("BACKUP  healthy")
         cluster["n2"].stop()
