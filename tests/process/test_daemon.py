@@ -122,7 +122,7 @@ class TestStop:
     def test_while_it_waits_for_the_api(self, cluster, notified, number, fault):
         cluster.fault(**fault)
         cluster.start()
-        cluster.until(lambda: notified.statuses, "a status")
+        cluster.until(lambda: cluster["n1"].logged("waiting for the API"), "it waits")
         cluster["n1"].send(number)
         assert cluster["n1"].wait() == 0
         assert "READY=1" not in notified.lines
