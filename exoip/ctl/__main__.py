@@ -10,6 +10,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from io import TextIOWrapper
 from typing import TextIO
 
 from exoip.ctl import commands, show_history
@@ -60,6 +61,9 @@ def run(argv: Sequence[str], environ: Mapping[str, str], out: TextIO, errors: Te
 
 def main() -> None:
     """Run the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a name may have letters that the locale has not
     try:
         code = run(sys.argv[1:], os.environ, sys.stdout, sys.stderr)
         sys.stdout.flush()

@@ -64,6 +64,14 @@ def test_the_failovers_of_a_night(ctl: Ctl, night: Journals, tmp_path: Path) -> 
     assert ctl("history", "--input", file(night, "abc", tmp_path)).isascii()
 
 
+def test_a_name_that_the_locale_cannot_write(ctl: Ctl, night: Journals, tmp_path: Path) -> None:
+    path = tmp_path / "accent.json"
+    entries = [json.dumps(entry | {"_HOSTNAME": "wéb"}) for entry in night.of("a")]
+    path.write_text("\n".join(entries))
+    ctl.env |= {"PYTHONIOENCODING": "ascii"}
+    assert "w?b" in ctl("history", "--input", str(path))
+
+
 def test_of_several_files_and_standard_input(ctl: Ctl, night: Journals, tmp_path: Path) -> None:
     whole = ctl("history", "--input", file(night, "abc", tmp_path))
     several = ctl("history", "--input", *(file(night, name, tmp_path) for name in "cab"))
