@@ -1,4 +1,4 @@
-"""Reads the text of one option: addresses, peers and URLs. `values` has the rules for readers.
+"""Read the text of one option: addresses, peers and URLs. `values` has the rules for readers.
 
 Shown by tests/unit/config/test_parse.py.
 """

@@ -1,4 +1,4 @@
-"""Writes what --help and -n print.
+"""Write the output of --help and -n.
 
 Shown by tests/unit/config/test_parse.py.
 """

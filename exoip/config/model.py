@@ -1,4 +1,4 @@
-"""What `Config` is made of: the mode, a health check, the hook."""
+"""Define the parts of `Config`: the mode, a health check, the hook."""
 
 from __future__ import annotations
 

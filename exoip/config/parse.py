@@ -1,4 +1,4 @@
-"""Makes the `Config` from command line, environment, credentials and file.
+"""Make the `Config` from command line, environment, credentials and file.
 
 Shown by tests/unit/config/test_parse.py.
 """

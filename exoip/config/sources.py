@@ -1,4 +1,4 @@
-"""Collects the text of each option from command line, environment, credentials and file.
+"""Collect the text of each option from command line, environment, credentials and file.
 
 configargparse parses them and decides which wins. It is helped twice: credentials are given to it
 as variables, and a value is joined to its option, because argparse takes one with a dash for an

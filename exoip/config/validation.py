@@ -1,4 +1,4 @@
-"""Checks across options: what is missing, what contradicts, which addresses cannot go together.
+"""Check across options: missing values, contradictions, addresses that cannot go together.
 
 Each check takes the values by field of `Config`, and the settings (text and source) by option name.
 An error names every option that has part in it, and the source of each. Shown by

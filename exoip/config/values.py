@@ -1,4 +1,4 @@
-"""Reads the text of one option: words, numbers, names, secrets. `addresses` reads the others.
+"""Read the text of one option: words, numbers, names, secrets. `addresses` reads the others.
 
 A reader takes stripped, non-empty text and returns the value, or raises ValueError with what is
 allowed ("must be ..."); the caller adds the option, the text and its source. Readers resolve no

@@ -1,4 +1,4 @@
-"""Runs the command `exoip` and turns errors into its exit code. Only `__main__` ends the process.
+"""Run the command `exoip` and turn errors into its exit code. Only `__main__` ends the process.
 
 0  done                                     69  the API is out of reach (-A, -D)
 1  the operation failed                     77  the API rejects the key

@@ -1,4 +1,4 @@
-"""Writes an address and a port for people, and says why a socket cannot be bound there.
+"""Write an address and a port for people, and say why a socket cannot be bound there.
 
 Shown by tests/unit/heartbeat/test_socket_address.py.
 """

@@ -39,7 +39,7 @@ UNATTACHED = ("404", "409", "operation", "success")
 
 
 def handle(zone: Zone, method: str, path: str, query: dict[str, str], body: bytes, now: float) -> Response:
-    """Response one control request at `now`."""
+    """Answer one control request at `now`."""
     try:
         zone.advance(now)
         if method == "GET" and path == "/sandbox/state":

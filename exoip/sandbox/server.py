@@ -172,6 +172,6 @@ class SandboxServer(Shared):
         return f"{self.url}/metadata/{instance}"
 
     def holders(self) -> frozenset[str]:
-        """The ids of the instances that hold the first Elastic IP now."""
+        """Return the ids of the instances that hold the first Elastic IP now."""
         with self.lock:
             return self.zone.holders(self.now())
