@@ -18,6 +18,7 @@ from exoip.errors import UsageError
 
 DEFAULT_WIDTH = 100  # columns of a timeline that is not shown on a terminal
 TABLE, JSON, TSV = "table", "json", "tsv"
+_OTHER_UNITS = "Without NAME it searches all units, also those of ifupdown and of your own.\n"
 _ELSEWHERE = """\
 If exoip logs elsewhere (--log-stdout, a container, a file), there is no history:
 it needs the fields of the journal's entries. Let systemd start it, as
@@ -46,6 +47,7 @@ def show(options: Namespace, environ: Mapping[str, str], out: TextIO) -> int:
             f" {word} {text}" for word, text in (("since", options.since), ("until", options.until)) if text
         )
         out.write(f"no entries of exoip in {_source(source, name)}{period}\n")
+        out.write(_OTHER_UNITS if name else "")
         out.write("" if source else _ELSEWHERE)
     else:
         searched = f"{_source(source, name)}, from {local_time(first)} to {local_time(last)}"

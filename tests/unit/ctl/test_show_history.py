@@ -124,6 +124,7 @@ def test_what_was_searched_and_what_to_do_if_the_log_is_elsewhere(ctl: Ctl, tmp_
     ctl.env |= {"PATH": f"{program.parent}:{ctl.env['PATH']}"}
     first, *rest = ctl("history", "web", "--since", "yesterday", "--until", "-2h").splitlines()
     assert first == "no entries of exoip in this host's journal of exoip@web.service since yesterday until -2h"
+    assert rest[0].startswith("Without NAME it searches all units")
     assert any("systemd-cat -t exoip" in line for line in rest)
     assert ctl("history").startswith("no entries of exoip in this host's journal of all exoip daemons\n")
 
