@@ -1,14 +1,15 @@
 """Decide when to try a failed job again, and when this node is unfit for it.
 
 Backoff         After a failure wait 0.5 s, doubling to 30 s, with up to 20 % of jitter (within the
-                30 s). Retry-After is honored up to 5 minutes. A master that has to attach waits 5 s
-                at most for an API that is away or asks for more time, because nobody may hold
-                meanwhile. A forbidden call (401, 403) is tried again every 30 s. Shown by 02b, 19b,
-                19f, 34a, 47a.
+                30 s). Retry-After is honored up to 5 minutes for reads, and up to 5 s for attach
+                and detach. A master that has to attach also waits 5 s at most for an API that is
+                away, because nobody may hold meanwhile. A forbidden call (401, 403) is tried again
+                every 30 s. Shown by 02b, 19b, 19f, 34a, 47a, 56.
 CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s, doubling to 10 min.
-                One success closes the breaker. A time-out or a forbidden call counts as three
-                failures. So does a job that is owed for longer than its time while a fit peer is
-                alive, whatever it waits for. Shown by 02a, 02b, 02c, 17, 47b, 48, TestDeadline.
+                One success closes the breaker; an attach has succeeded when a read shows it (57). A
+                time-out or a forbidden call counts as three failures. So does a job that is owed
+                for longer than its time while a fit peer is alive, whatever it waits for. Shown by
+                02a, 02b, 02c, 17, 47b, 48a, TestDeadline.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ TRIES = 3  # failures in a row that make unfit
 class Backoff:
     """When one job may be tried again.
 
-    `at`: not before this second. `longest_away`: the longest wait for an API that is away, in
-    seconds.
+    `at`: not before this second. `longest_away`: the longest wait for an API that is away, and
+    `most`: the longest Retry-After that is honored, in seconds.
     """
 
-    def __init__(self, rng: random.Random, longest_away: float = LONGEST_RETRY) -> None:
+    def __init__(
+        self, rng: random.Random, longest_away: float = LONGEST_RETRY, most: float = LONGEST_RETRY_AFTER
+    ) -> None:
         self._rng = rng
-        self._longest_away = longest_away
+        self._longest_away, self._most = longest_away, most
         self._wait = FIRST_RETRY
         self.at = -math.inf
 
@@ -49,8 +52,7 @@ class Backoff:
         jitter = JITTER * self._rng.random()
         longest = self._longest_away if failure in API_AWAY else LONGEST_RETRY
         wait = min(wait * (1 + jitter), longest * (1 - jitter))
-        most = LONGEST_RETRY_AFTER if self._longest_away >= LONGEST_RETRY else self._longest_away
-        self.at = now + max(wait, min(retry_after, most))
+        self.at = now + max(wait, min(retry_after, self._most))
 
     def wait_longer(self, now: float) -> None:
         """Wait longer than the last time, although no call failed."""

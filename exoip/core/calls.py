@@ -122,6 +122,11 @@ class Operation:
         """When it times out, in seconds."""
         return self.called + OPERATION_TIMEOUT
 
+    def late(self, now: float) -> Outcome:
+        """Return the outcome of one that was not done in time."""
+        detail = f"operation {self.operation_id} is not done {now - self.called:.1f} s after its call"
+        return Outcome(self.called, now, Failure.TIMEOUT, detail=detail, operation_id=self.operation_id)
+
     def polled(self, now: float, retry_after: float) -> None:
         """Set the time of the next poll, because it is pending or could not be read."""
         self.wait = POLL if now - self.called < POLL_STEADY else min(1.5 * self.wait, LONGEST_POLL)

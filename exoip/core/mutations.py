@@ -4,9 +4,10 @@ One mutation at a time, its operation included. The rules:
 
 Attach   A master that does not hold attaches itself, with no read before it. An attach that takes
          more than 5 s is read back before it counts. A master that held, and cannot find out within
-         2.5 s whether it still does, attaches again, which is harmless. A master that does not come
-         to hold within 12 s steps aside for a fit peer, whatever it waits for; at once, if the API
-         asks it to wait for more than 5 s. Shown by 01, 19e, 36, 47a, 47b, 50, TestAttach.
+         2.5 s whether it still does, attaches again, which is harmless; so does one that has not
+         read itself for 30 s, every 30 s, and one whose detach of itself is pending, at once. A
+         master that does not come to hold within 12 s steps aside for a fit peer; at once, if the
+         API asks it to wait for more than 5 s. Shown by 01, 19e, 36, 47a, 47b, 50, 54a, TestAttach.
 Clear    A master known to hold detaches the others that hold. Its knowledge of itself must be at
          most 2 s old, and newer than the moment from which the clear is due. It never clears beside
          its attach: if that failed, nobody would hold. Whoever is silent may be alive, cut off, and
@@ -20,7 +21,7 @@ Clear    A master known to hold detaches the others that hold. Its knowledge of 
            not read the other for 45 s counts anew, for both may come back from an outage (52c), and
            the lower id after 130 s: it may be late, and the higher one about to clear (52d).
          One that is heard must be read to hold after that. A master that has not cleared a silent
-         one 15 s after it was due steps aside for a fit peer. Shown by 10, 44, 45, 48, TestClear.
+         one 15 s after it was due steps aside for a fit peer. Shown by 10, 44, 45, 48a, 48b.
 Release  A backup that holds detaches itself after a read, begun since it is a backup to this
          master, shows that the master holds, and the master is heard after that read. (The holder
          detaches itself, because a master that detaches a holder which is just attaching again
@@ -40,7 +41,7 @@ from dataclasses import replace
 from exoip.core.backoff import LONGEST_ATTACH_RETRY, Backoff, CircuitBreaker
 from exoip.core.calls import POLL, Call, Failure, Kind, Operation, Outcome, Purpose
 from exoip.core.election import Election
-from exoip.core.events import Cause, Event, EventName
+from exoip.core.events import Event, EventName
 from exoip.core.observed import FIRST_TURN, InstanceState, Observed
 from exoip.core.peers import LEAVING, UNFIT, Role
 
@@ -48,6 +49,7 @@ ATTACH_TRUSTED = 5.0  # seconds after its call; an attach done later is read bac
 OWN_STATE_MAX_AGE = 2.0  # seconds: how old knowledge of itself a clear may rely on
 HOLD_TIME = 12.0  # seconds in which a master comes to hold, or steps aside for a fit peer
 CLEAR_TIME = 15.0  # seconds in which a holder that is due is detached, or this node steps aside
+BLIND_TIME = 30.0  # seconds without a read of itself after which a holder attaches again, and again
 DOUBT_TIME = 2.5  # seconds that a master in doubt waits for a read of itself before it attaches again
 NEWCOMER_TIME = 15.0  # seconds after its attach call in which a node clears at once who held before
 DETACH_SETTLES = 6.0  # seconds after advertising 254 or 255 in which a detach may yet take effect
@@ -58,18 +60,18 @@ class Mutations:
 
     def __init__(self, election: Election, observed: Observed, rng: random.Random) -> None:
         self._election, self._observed = election, observed
-        self.attach_backoff = Backoff(rng, LONGEST_ATTACH_RETRY)
-        self.clear_backoff, self.release_backoff = Backoff(rng), Backoff(rng)
+        self.attach_backoff = Backoff(rng, LONGEST_ATTACH_RETRY, LONGEST_ATTACH_RETRY)
+        self.clear_backoff, self.release_backoff = (Backoff(rng, most=LONGEST_ATTACH_RETRY) for _ in range(2))
         self.attach_breaker, self.clear_breaker = CircuitBreaker(HOLD_TIME), CircuitBreaker(CLEAR_TIME)
         self.attached_at = -math.inf
-        self.attach_called = -math.inf  # the first attach that may have made it hold
-        self._rejected = True  # that attach had no effect
+        self.again_at = math.inf  # when a holder that cannot read itself attaches again
         self.attach_paused = False  # no attach before it is known who holds
         self.leaving = False
         self.since = -math.inf  # since when this node is master, or backup to this master
         self.release_reads_since = -math.inf  # only reads begun since then let a backup release
         self._in_flight: Call | None = None  # the HTTP call under way
         self._operation: Operation | None = None
+        self._settled_at = -math.inf  # before, a detach of itself that was given up may yet take effect
 
     @property
     def _under_way(self) -> Call | None:
@@ -102,10 +104,10 @@ class Mutations:
     def _attach_at(self) -> float:
         """Return when this node is to attach, perhaps again; inf if it is not."""
         own = self._observed.own
-        if self._election.role is not Role.MASTER or self.attach_paused or own.holds:
+        if self._election.role is not Role.MASTER or self.attach_paused:
             return math.inf
         since = own.doubt_since + DOUBT_TIME if own.held and own.doubt_since is not None else -math.inf
-        return max(since, self.attach_backoff.at)
+        return self.again_at if own.holds else max(since, self.attach_backoff.at)
 
     def clear_owed(self, now: float) -> bool:
         """Whether a silent holder should have been detached by now."""
@@ -123,7 +125,8 @@ class Mutations:
     def _stale(self, due: float, other: InstanceState, now: float) -> str:
         if self._election.alive(other.instance_id) and other.read_at < due:
             return other.instance_id
-        return self._observed.own_id if self._observed.own.known_at < max(now - OWN_STATE_MAX_AGE, due) else ""
+        since = max(now - OWN_STATE_MAX_AGE, due, self.attached_at if self._election.alive(other.instance_id) else due)
+        return self._observed.own_id if self._observed.own.known_at < since else ""
 
     def clear_at(self, now: float) -> float:
         """Return when the next clear is due; inf if nobody is to be cleared."""
@@ -141,6 +144,9 @@ class Mutations:
         """Return the wanted call, which marks the lane busy, or None; and when to ask again."""
         if self._in_flight is not None:
             return None, math.inf
+        if (operation := self._operation) and self._election.role is Role.MASTER and self.releasing:
+            self._observed.own.detached(operation.called, now)  # perhaps; attach without waiting for it
+            self._settled_at, self._operation = operation.deadline, None
         if (operation := self._operation) is None:
             self._in_flight, at = self._wanted(now)
             return self._in_flight, at
@@ -151,14 +157,15 @@ class Mutations:
 
     def _wanted(self, now: float) -> tuple[Call | None, float]:
         role, own, own_id = self._election.role, self._observed.own, self._observed.own_id
-        if role is Role.MASTER and not own.holds:
+        if role is Role.MASTER and (not own.holds or now >= self.again_at):
             call = Call(Kind.ATTACH, own_id, purpose=Purpose.ATTACH, why=self._election.reason)
             return call if now >= (at := self._attach_at()) else None, at
         if role is Role.MASTER:
             due, other = self._next_clear(now)
             if other is None or now < due or self._stale(due, other, now):
-                return None, due if now < due else math.inf
-            return Call(Kind.DETACH, other.instance_id, "", Purpose.CLEAR, *self._why_clear(other)), now
+                return None, min(due if now < due else math.inf, self.again_at)
+            why = self._observed.why_clear(other, heard=self._election.alive(other.instance_id))
+            return Call(Kind.DETACH, other.instance_id, "", Purpose.CLEAR, *why), now
         if self.wants_release:
             alone = self.leaving and not self.successors()  # which counts only after listening for one dead time
             at = max(self.release_backoff.at, self._election.listen_until if alone else -math.inf)
@@ -172,23 +179,16 @@ class Mutations:
         """Return when the next holder is to be cleared, and which."""
         due = [(self._clear_due(other, now), other.instance_id, other) for other in self._observed.holders()]
         at, _, other = min(due, default=(math.inf, "", None))
-        return max(at, self.clear_backoff.at), other
+        return max(at, self.clear_backoff.at, self._settled_at), other
 
     def _clear_due(self, other: InstanceState, now: float) -> float:
         """Return since when, or from when on, this holder may be cleared."""
-        if self._observed.predecessor(other) and now < (ends := self.attach_called + NEWCOMER_TIME):
+        if self._observed.predecessor(other) and now < (ends := self._observed.own.attach_called + NEWCOMER_TIME):
             if not self._election.alive(other.instance_id):
                 return -math.inf
             if other.holds and (at := max(other.since, self.since) + FIRST_TURN) < ends:
                 return at
         return self._observed.turn(other, self.attached_at, now)
-
-    def _why_clear(self, other: InstanceState) -> tuple[str, dict[str, object]]:
-        if self._election.alive(other.instance_id):
-            return "it is alive and has not detached itself", {"cause": Cause.HEARD}
-        if self._observed.predecessor(other):
-            return "it is silent and held the Elastic IP", {"cause": Cause.SILENT}
-        return "it is silent and attached the Elastic IP later", {"cause": Cause.SILENT_RIVAL}
 
     def _release_reason(self) -> tuple[str, dict[str, object]] | None:
         """Return why this node may release the EIP, with its successor or "", or None."""
@@ -214,9 +214,8 @@ class Mutations:
         if call.kind is Kind.POLL:
             return []
         if call.kind is Kind.ATTACH:
-            self.attach_called = self.attach_called if self._observed.own.may_hold and not self._rejected else now
-            self._rejected = False
-            self._observed.own.attach_may_land = True
+            self.again_at = now + BLIND_TIME
+            self._observed.own.attaching(now)
         own = EventName.ATTACHING if call.kind is Kind.ATTACH else EventName.LETTING_GO
         name = own if call.instance_id == self._observed.own_id else EventName.CLEARING
         return [Event(name, now, call.instance_id, call.why, call.details)]
@@ -249,9 +248,7 @@ class Mutations:
         if operation is None or now < self.next_deadline():
             return []
         self._operation = None
-        detail = f"operation {operation.operation_id} is not done {now - operation.called:.1f} s after its call"
-        late = Outcome(operation.called, now, Failure.TIMEOUT, detail=detail, operation_id=operation.operation_id)
-        return self._failed(operation.call, Failure.TIMEOUT, late)
+        return self._failed(operation.call, Failure.TIMEOUT, operation.late(now))
 
     def next_deadline(self) -> float:
         """Return when `tick` is wanted."""
@@ -261,9 +258,9 @@ class Mutations:
         now, own = outcome.ended, self._observed.own
         if call.kind is Kind.ATTACH:
             name = EventName.ATTACHED
+            self.attached_at = self.attached_at if own.holds else now
             own.attached(called, outcome.began, now, ATTACH_TRUSTED)
-            self.attached_at = now
-            self.attach_breaker.succeeded()
+            self.attach_breaker.until = -math.inf
         elif call.instance_id == self._observed.own_id:
             name = EventName.LET_GO
             own.detached(called, now)
@@ -280,11 +277,13 @@ class Mutations:
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
         now, own = outcome.ended, self._observed.own
-        if call.instance_id == self._observed.own_id:
+        if call.kind is Kind.ATTACH and own.holds:
+            backoff = self.attach_backoff  # it cannot read itself, and goes on to hold as far as it knows
+        elif call.instance_id == self._observed.own_id:
             own.changed_at = now
             if failure not in (Failure.FORBIDDEN, Failure.INVALID):  # these had no effect
                 own.doubted(now, attach_may_land=True)
-            self._rejected = failure not in (Failure.TIMEOUT, Failure.NOT_SO) and self.attach_called >= outcome.began
+            own.attach_failed(outcome.began, rejected=failure not in (Failure.TIMEOUT, Failure.NOT_SO))
             backoff = self.attach_backoff if call.kind is Kind.ATTACH else self.release_backoff
             if call.kind is Kind.ATTACH and not outcome.operation_id:  # else it may be done: HOLD_TIME decides
                 asks_too_much = outcome.retry_after > LONGEST_ATTACH_RETRY

@@ -17,6 +17,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from exoip.core.events import Cause
+
 UNSEEN = 45.0  # seconds without a good read after which a holder counts as one that has just come to hold
 FIRST_TURN = 30.0  # seconds after both hold: the lower instance id may begin to clear the other
 SECOND_TURN = 80.0  # seconds after both hold: the higher instance id may
@@ -77,6 +79,8 @@ class OwnState:
     heard_only: bool = False  # the only cause of the doubt is a peer that was heard first or again
     attach_may_land: bool = True  # an attach may have taken effect unseen, or still may
     changed_at: float = -math.inf  # when a mutation of itself last ended
+    attach_called: float = -math.inf  # the first attach call that may have made it hold
+    attach_rejected: bool = True  # that one had no effect
 
     @property
     def doubt(self) -> bool:
@@ -103,6 +107,16 @@ class OwnState:
         self.heard_only = heard and (self.doubt_since is None or self.heard_only)
         self.doubt_since = now
         self.attach_may_land = self.attach_may_land or attach_may_land
+
+    def attaching(self, now: float) -> None:
+        """Record that an attach is called."""
+        if self.attach_rejected or not self.may_hold:
+            self.attach_called = now
+        self.attach_rejected, self.attach_may_land = False, True
+
+    def attach_failed(self, began: float, *, rejected: bool) -> None:
+        """Record that the attach called at `began` failed; `rejected`: it had no effect."""
+        self.attach_rejected = rejected and self.attach_called >= began
 
     def attached(self, called: float, looked: float, now: float, trusted_for: float) -> None:
         """Record that the attach called at `called` is done, by a poll that began at `looked`.
@@ -180,6 +194,14 @@ class Observed:
         first = THIRD_TURN if other.late and not self.predecessor(other) else FIRST_TURN
         turn = first if self.own_id < other.instance_id else SECOND_TURN
         return max(other.since, attached_at) + turn
+
+    def why_clear(self, other: InstanceState, *, heard: bool) -> tuple[str, dict[str, object]]:
+        """Return why it is cleared, for people and for programs."""
+        if heard:
+            return "it is alive and has not detached itself", {"cause": Cause.HEARD}
+        if self.predecessor(other):
+            return "it is silent and held the Elastic IP", {"cause": Cause.SILENT}
+        return "it is silent and attached the Elastic IP later", {"cause": Cause.SILENT_RIVAL}
 
     def not_holding(self, instance_id: str) -> None:
         """Record that an instance does not hold: if it holds later, it attached after this node."""

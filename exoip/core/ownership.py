@@ -30,7 +30,7 @@ from __future__ import annotations
 import math
 import random
 
-from exoip.core.calls import Call, Kind, Lane, Outcome, Trouble
+from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Trouble
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.mutations import Mutations
@@ -168,7 +168,7 @@ class Ownership:
             waits = mutations.wants_fresh(now) or mutations.wants_release
             content = at == math.inf and mutations.idle and not observed.own.doubt and not waits
             return None, at, self._recovered(MUTATIONS, "it is no longer wanted", now) if content else []
-        if call.kind is Kind.ATTACH:
+        if call.kind is Kind.ATTACH and not observed.own.holds:
             holders = {other.instance_id for other in observed.holders()}
             observed.holders_at_attach |= holders | observed.successors_while_holding
             observed.successors_while_holding = set()
@@ -215,6 +215,7 @@ class Ownership:
     def _lost(self, now: float) -> None:
         if now - self.mutations.attached_at < ATTACH_LASTS:
             self.mutations.attach_backoff.wait_longer(now)
+            self.mutations.attach_breaker.failed(Failure.OPERATION, now)
         else:
             self.mutations.attach_backoff.reset()
         self.stand_back.lost(now)

@@ -32,7 +32,7 @@ from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.holder_query import HolderQuery
-from exoip.core.mutations import Mutations
+from exoip.core.mutations import BLIND_TIME, Mutations
 from exoip.core.observed import Observed
 from exoip.core.peers import Role
 from exoip.core.read_schedule import ReadSchedule
@@ -98,7 +98,7 @@ class Reads:
 
     def _urgent(self, now: float) -> Call | None:
         own, own_id, mutations = self._observed.own, self._observed.own_id, self._mutations
-        if self.query.wants_list:
+        if self.query.wants_list and (mutations.attach_paused or self._may(Kind.HOLDERS, now)):
             return Call(Kind.HOLDERS, purpose=Purpose.HOLDER)
         if not self._may(Kind.READ, now):
             return None
@@ -203,7 +203,10 @@ class Reads:
         held = own.held
         if self._mutations.touching(self._observed.own_id) or not own.seen(outcome.holds, outcome.began):
             return []
+        self._mutations.again_at = math.inf
         if held == own.held:
+            if held and outcome.ended >= self._mutations.attach_breaker.until:
+                self._mutations.attach_breaker.succeeded()
             return []
         state = "running" if outcome.running else "not running"
         name = EventName.HOLDS if own.held else EventName.LOST
@@ -223,7 +226,10 @@ class Reads:
         return events + self.query.seen(instance_id, outcome)
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
-        now = outcome.ended
+        now, mutations = outcome.ended, self._mutations
+        blind = call.instance_id == self._observed.own_id and now >= self._observed.own.known_at + BLIND_TIME
+        if blind and mutations.again_at == math.inf:
+            mutations.again_at = now
         self._backoff(call.kind).failed(failure, outcome.retry_after, now)
         if call.kind is Kind.HOLDERS and call.purpose is not Purpose.HOLDER:
             self._queue_members(())

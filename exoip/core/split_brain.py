@@ -3,9 +3,10 @@
 A master that held and reads that it no longer does asks who holds (`holder_query`):
 
 - A silent, running instance holds. It is alive, and the network between the two is cut. The master
-  stands back (BACKUP, reason "yielded") for 60 s, doubled by each further stand-back and each
-  attach beside a silent holder, to 1 h. The stand-back ends early when that holder is heard (then
-  the next one lasts 60 s again), or when no silent running instance holds (checked every 5 s).
+  stands back (BACKUP, reason "yielded") for 60 s, doubled by each further stand-back, and once
+  more if it had attached beside that holder, to 1 h. (An attach beside a dead one does not count:
+  it never takes the EIP back.) The stand-back ends early when that holder is heard (then the next
+  one lasts 60 s again), or when no silent running instance holds (checked every 5 s).
 - Nobody holds, the answer cannot be had, or only the master holds whose death made this node master
   while it still held: attach at once.
 
@@ -16,7 +17,7 @@ holder is heard, no longer holds or runs, or stays silent for a dead time after 
 
 So a split costs few moves, and leaves the EIP unserved no longer than the present stand-back.
 
-Shown by 07a, 07b, 09, 10, 11a, 14a, 14b, 14c, 14d, 53a, 53b,
+Shown by 07a, 07b, 09, 10, 11a, 14a, 14b, 14c, 14d, 53a, 53b, 55,
 TestStandBack.
 """
 
@@ -51,7 +52,6 @@ class StandBack:
         self.until = -math.inf
         self._check_at = math.inf
         self.mute = ""
-        self._doubled = False  # by an attach, since this node became master
 
     @property
     def active(self) -> bool:
@@ -59,8 +59,7 @@ class StandBack:
         return self.until > -math.inf
 
     def became_master(self, now: float) -> None:
-        """Let the next attach double the length again. If mute, ask who holds before any attach."""
-        self._doubled = False
+        """If mute, ask who holds before any attach."""
         if self.mute and not self._observed.own.held:
             self._mutations.attach_paused = True
             self._query.ask(self._held_by_while_mute, now)
@@ -79,11 +78,7 @@ class StandBack:
     def attaching(self) -> None:
         """Note the silent holders beside which this node attaches."""
         holders = self._observed.holders()
-        beside = {x.instance_id for x in holders if x.running and not self._election.alive(x.instance_id)}
-        if beside and not self._doubled:
-            self._doubled = True
-            self._double()
-        self.rivals |= beside
+        self.rivals |= {x.instance_id for x in holders if x.running and not self._election.alive(x.instance_id)}
 
     def heard(self, instance_id: str, now: float) -> list[Event]:
         """End the split if the peer that is heard, first or again, is a rival."""
@@ -132,6 +127,8 @@ class StandBack:
             or self._election.role is not Role.MASTER
         ):
             return []
+        if holder in self.rivals:
+            self._double()
         length = self._double()
         return self._begin(holder, length, f"it is not heard; standing back for {length:.0f} s", now)
 

@@ -54,7 +54,7 @@ class TestPredecessor:
     def test_one_that_is_only_worse_is_not_presumed(self):
         bench = self.unread()
         bench.beating["a"] = 30
-        bench.advance(60)
+        bench.advance(25)
         assert bench.moves() == [("attach", "m")]
 
     def test_the_one_before_the_last_is_not_forgotten(self):
@@ -167,8 +167,8 @@ class TestStandBack:
         bench.until(bench.node.finished, 1)
         assert not bench.view.yielded
 
-    @pytest.mark.parametrize(("stopped", "length"), [(True, 60), (False, 120)])
-    def test_a_take_beside_a_stopped_holder_doubles_nothing(self, stopped, length):
+    @pytest.mark.parametrize(("rival", "stopped", "length"), [("z", False, 120), ("z", True, 60), ("a", False, 60)])
+    def test_a_take_doubles_it_if_that_running_holder_takes_the_eip_back(self, rival, stopped, length):
         bench = SingleNode()
         bench.holding.add("z")
         if stopped:
@@ -176,9 +176,17 @@ class TestStandBack:
         bench.until(lambda: bench.holding == {"m"})
         bench.advance(60)
         bench.stopped.clear()
-        bench.holding = {"a"}
+        bench.holding = {rival}
         bench.until(lambda: bench.said(EventName.YIELDED), 60)
         assert bench.said(EventName.YIELDED)[0].details["for"] == length
+
+    def test_its_question_who_holds_honors_retry_after(self):
+        bench = self.yielded()
+        bench.failing[Kind.HOLDERS] = Failure.UNAVAILABLE
+        bench.retry_after = 300.0
+        since = bench.now
+        bench.advance(55)
+        assert len(bench.asked(Kind.HOLDERS, since=since)) == 1
 
 
 class TestEdges:
