@@ -86,7 +86,7 @@ MUTANTS = (
            "            if cause := self.admission.judge("),
     # attach
     Mutant("reads itself before it attaches", "core/mutations", "36 19e",
-           "self.attach_paused or own.holds:", "self.attach_paused or own.holds or own.doubt and not own.held:"),
+           "is not Role.MASTER or self.attach_paused:", "is not Role.MASTER or self.attach_paused or own.doubt and not own.held:"),
     Mutant("waits 30 s for an API that is away though nobody may hold", "core/backoff", "19f",
            "\nLONGEST_ATTACH_RETRY = 5.0 ", "\nLONGEST_ATTACH_RETRY = 30.0 "),
     Mutant("no backoff reset on a new decision", "core/ownership", "34 17 02",
@@ -97,10 +97,10 @@ MUTANTS = (
            "                last.presume(now)\n", "                pass\n"),
     # clear, release
     Mutant("detaches while the attach is pending", "core/mutations", "10",
-           "        if role is Role.MASTER and not own.holds:\n            call",
-           "        if role is Role.MASTER and not own.held and (other := self._next_clear()[1]) and now >= self._next_clear()[0]:\n"
+           "        if role is Role.MASTER and (not own.holds or",
+           "        if role is Role.MASTER and not own.held and (other := self._next_clear(now)[1]) and now >= self._next_clear(now)[0]:\n"
            "            return Call(Kind.DETACH, other.instance_id, why='beside the attach'), now\n"
-           "        if role is Role.MASTER and not own.holds:\n            call"),
+           "        if role is Role.MASTER and (not own.holds or"),
     Mutant("the taker clears a heard holder at once", "core/mutations", "06 07",
            "            if not self._election.alive(other.instance_id):\n                return -math.inf\n",
            "            return -math.inf\n"),
@@ -124,10 +124,10 @@ MUTANTS = (
     Mutant("a newcomer waits though it hears a deaf holder", "core/mutations", "12b",
            "            if other.holds and (at :=", "            if False and (at :="),
     Mutant("clears by knowledge of itself from before it was due", "core/mutations", "44",
-           "self._observed.own.known_at < max(now - OWN_STATE_MAX_AGE, due) else",
-           "self._observed.own.known_at < now - OWN_STATE_MAX_AGE else"),
+           "since = max(now - OWN_STATE_MAX_AGE, due, self.attached_at if self._election.alive(other.instance_id) else due)",
+           "since = now - OWN_STATE_MAX_AGE"),
     Mutant("clears by old knowledge of itself", "core/mutations", "45",
-           "self._observed.own.known_at < max(now - OWN_STATE_MAX_AGE, due) else", "False else"),
+           "self._observed.own_id if self._observed.own.known_at < since else", "self._observed.own_id if False else"),
     Mutant("releases without hearing the master after the read", "core/mutations", "16c 22a",
            "return peer.alive and peer.last_seen > other.read_end and", "return peer.alive and"),
     Mutant("releases without a read", "core/mutations", "27b",
@@ -216,8 +216,7 @@ MUTANTS = (
     Mutant("the question who holds needs a list", "core/holder_query", "49",
            "            return self.listed([], now)\n", "            return []\n"),
     Mutant("the question who holds waits for the next list", "core/reads", "49",
-           "        if self.query.wants_list:\n            return Call(",
-           "        if self.query.wants_list and self._may(Kind.HOLDERS, now):\n            return Call("),
+           "(mutations.attach_paused or self._may(Kind.HOLDERS, now))", "self._may(Kind.HOLDERS, now)"),
     Mutant("a leaver believes at once that nobody is there", "core/mutations", "51",
            "self._election.listen_until if alone else -math.inf", "-math.inf"),
 )
