@@ -17,7 +17,7 @@ from exoip.ctl.terminal import BOLD, COLORS, GREEN, RED, WIDTH, YELLOW, Style, d
 from exoip.exoscale.models import one_line, printable
 
 State = dict[str, Any]
-_EVENT_COLORS = {"warning": YELLOW, "error": RED}
+_EVENT_COLORS = {"warning": YELLOW, "error": RED, "critical": RED}
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ RECENT = 50  # events that are kept for `exoipctl status`
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event as it was logged, at Unix time `at`. `level`: "info", "warning" or "error"."""
+    """An event as it was logged, at Unix time `at`. `level`: as logging has it, in small letters."""
 
     at: float
     event: EventName

@@ -104,7 +104,7 @@ class TestReceiver:
             (b"\x02\x02" + HEARTBEAT[2:], "version"),
             (HEARTBEAT[:3] + b"\x09" + HEARTBEAT[4:], "priority"),
             (encode(Heartbeat(5, "192.0.2.9", PEER)), "eip"),
-            (encode(Heartbeat(5, EIP, OWN)), "identity"),
+            (encode(Heartbeat(5, EIP, OWN)), "same-id"),
             (encode(Heartbeat(5, EIP, instance_id("q"))), "identity"),
             (HEARTBEAT, "address"),
         ],
@@ -116,7 +116,7 @@ class TestReceiver:
             wait_readable(channel)
             one.receiver.turn()
         assert one.dropped() == {cause: 1}
-        (told,) = [event for event in one.events if event.name is EventName.DATAGRAM_DROPPED]
+        (told,) = [event for event in one.events if event.name in (EventName.DATAGRAM_DROPPED, EventName.SAME_ID)]
         assert told.details["address"] == "127.0.0.1"
 
     @pytest.mark.parametrize(

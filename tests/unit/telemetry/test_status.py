@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from dataclasses import replace
@@ -17,6 +18,7 @@ from exoip.core.snapshot import CheckView, Health
 from exoip.exoscale.topology import Member, Topology
 from exoip.telemetry import status as report
 from exoip.telemetry.journal import Told
+from exoip.telemetry.messages import MESSAGES
 from tests.simulation.world import EIP, instance_id
 from tests.support.paths import ROOT
 from tests.support.single_node import SingleNode, backup, master
@@ -190,3 +192,9 @@ def test_the_cure_of_silence_names_the_missing_rule() -> None:
     rule = "exo compute security-group rule add web --protocol udp --port 12345 --security-group web"
     assert given.cure_of_silence(instance_id("z")) == f"no rule allows UDP 12345 from it: {rule}"
     assert "check that exoip runs there" in given.cure_of_silence(instance_id("a"))
+
+
+def test_the_schema_knows_every_level_of_an_event() -> None:
+    levels = {logging.getLevelName(row.level).lower() for row in MESSAGES.values() if row.level > logging.DEBUG}
+    events = SCHEMA["$defs"]["status"]["properties"]["events"]
+    assert set(events["items"]["properties"]["level"]["enum"]) == levels | {"error"}, "a forbidden call is an error"
