@@ -45,7 +45,9 @@ RECENT = 50  # events that are kept for `exoipctl status`
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event as it was logged, at Unix time `at`. `level`: as logging has it, in small letters."""
+    """An event as it was logged, at Unix time `at`. `level`: its name in logging, in small
+    letters.
+    """
 
     at: float
     event: EventName
