@@ -3,6 +3,7 @@
     ExoipError
     |-- WireError                a datagram is not a heartbeat
     |-- ControlRequestError      a request on the control socket is malformed or rejected
+    |-- OutOfThreads             the system has no thread left for us                   (exit 1)
     |-- ConfigError              the configuration cannot work as it stands              (exit 78)
     |   |-- UsageError           the command line itself is wrong                        (exit 2)
     |   |-- MetadataUnavailable  no answer from the metadata service: a unit waits       (exit 78)
@@ -41,6 +42,10 @@ class WireError(ExoipError, ValueError):
 
 class ControlRequestError(ExoipError, ValueError):
     """Report a control request that is malformed or rejected; the message is the answer."""
+
+
+class OutOfThreads(ExoipError):
+    """Report that no thread can be started."""
 
 
 class ConfigError(ExoipError):

@@ -5,10 +5,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from exoip.errors import OutOfThreads
+
 ROUND_TIME = 2.0  # seconds: the longest wait inside one turn of a loop
 
 
-class SupervisedThread(threading.Thread):
+class Thread(threading.Thread):
+    """A thread of the daemon: it never keeps the process from ending."""
+
+    def __init__(self, name: str, target: Callable[[], object] | None = None) -> None:
+        super().__init__(target=target, name=f"exoip-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Start it. Raises OutOfThreads."""
+        try:
+            super().start()
+        except RuntimeError as error:
+            raise OutOfThreads(f"{error}: raise the limit of tasks (the unit's TasksMax, ulimit -u)") from error
+
+
+class SupervisedThread(Thread):
     """Call `turn` again and again until `stopping` is set.
 
     `progress` is the time of `clock` at which the loop last went round; the supervisor compares it
@@ -16,7 +32,7 @@ class SupervisedThread(threading.Thread):
     """
 
     def __init__(self, name: str, clock: Callable[[], float], round_time: float = ROUND_TIME) -> None:
-        super().__init__(name=f"exoip-{name}", daemon=True)
+        super().__init__(name)
         self._clock, self._round_time = clock, round_time
         self.stopping = threading.Event()
         self.progress = clock()

@@ -17,7 +17,7 @@ from exoip.core.events import Event
 from exoip.core.node import Node
 from exoip.core.snapshot import Health
 from exoip.daemon.clock import clock, wall
-from exoip.errors import ExoipError
+from exoip.errors import OutOfThreads
 from exoip.exoscale.topology import Topology
 from exoip.exoscale.transport import require_certificates
 from exoip.operator import hooks
@@ -113,7 +113,7 @@ class Addons:
         """Apply a new configuration, or nothing of it.
 
         A check that stays the same is not disturbed. A new one begins as passing, so that the
-        reload moves nothing. Raises ExoipError if a thread cannot be started.
+        reload moves nothing. Raises OutOfThreads.
         """
         wanted = {check.name: check for check in config.health_checks}
         former = {checker.check.name: checker for checker in self.checkers}
@@ -163,7 +163,7 @@ def _start_all(threads: list[SupervisedThread]) -> None:
     try:
         for thread in threads:
             thread.start()
-    except RuntimeError as error:
+    except OutOfThreads:
         for thread in threads:
             thread.stopping.set()
-        raise ExoipError(f"not enough threads for the health checks and the notify program: {error}") from error
+        raise

@@ -28,6 +28,7 @@ from exoip.errors import (
     ConfigError,
     ExoipError,
     OperationFailed,
+    OutOfThreads,
     UsageError,
 )
 from exoip.exoscale import discovery
@@ -63,7 +64,11 @@ def run(argv: Sequence[str], environ: Mapping[str, str], mailbox: Mailbox | None
         about_host = [] if host_address.is_here(eip) else [f"{host_address.missing(eip)}: {host_address.cure(eip)}"]
         sys.stdout.write(describe(config, *about_host))
         return 0
-    writer = open_log(config.verbose, config.log_stdout, environ)
+    try:
+        writer = open_log(config.verbose, config.log_stdout, environ)
+    except OutOfThreads as error:
+        sys.stderr.write(f"exoip: {error}\n")
+        return _code(error)
     try:
         for warning in config.warnings:
             log(logging.WARNING, "%s", warning)

@@ -7,15 +7,15 @@ anything is wrong, nothing changes. Which options need a restart is in the optio
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from exoip.config.options import OPTIONS, Config
 from exoip.daemon import addons
-from exoip.errors import ConfigError, ExoipError
+from exoip.errors import ConfigError, ExoipError, OutOfThreads
 from exoip.exoscale import discovery
 from exoip.exoscale.topology import Topology
+from exoip.thread import Thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,6 @@ def start(
             answer(NotReloaded(f"{type(error).__name__}: {error}"))
 
     try:
-        threading.Thread(target=work, name="exoip-reload", daemon=True).start()
-    except RuntimeError as error:  # no thread is left; the next reload may get one
+        Thread("reload", work).start()
+    except OutOfThreads as error:  # the next reload may get one
         answer(NotReloaded(str(error)))

@@ -102,7 +102,7 @@ class RunningNode:
     def apply(self, reloaded: Reloaded) -> None:
         """Apply a new configuration and the topology that was discovered for it, or nothing of it.
 
-        Raises ExoipError if a thread that it takes cannot be started.
+        Raises OutOfThreads.
         """
         self._addons.apply(reloaded.config)
         config = self.config = reloaded.config

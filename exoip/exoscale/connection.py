@@ -26,12 +26,14 @@ import os
 import select
 import socket
 import ssl
-import threading
 import time
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future
 from typing import Any
+
+from exoip.errors import OutOfThreads
+from exoip.thread import Thread
 
 HEAD_LIMIT = 64 * 2**10  # bytes of the status line and the headers
 NEXT_ADDRESS = 0.25  # seconds after which the next address is tried too
@@ -130,8 +132,8 @@ class _Resolver:
     def _begun(self) -> Future[_Addresses]:
         lookup: Future[_Addresses] = Future()
         try:  # getaddrinfo has no time-out and may take half a minute: leave it to a thread
-            threading.Thread(target=self._look_up, args=(lookup,), name="exoip-name-lookup", daemon=True).start()
-        except RuntimeError as error:  # no thread is left
+            Thread("name-lookup", lambda: self._look_up(lookup)).start()
+        except OutOfThreads as error:
             lookup.set_exception(error)
         return lookup
 

@@ -50,6 +50,7 @@ class HeartbeatSocket:
         self.socket = self._open()
         self._peers: dict[tuple[str, int], socket.socket] = {}  # the outlet of each peer
         self._outlets: dict[socket.socket, int] = {}  # and how many peers use it
+        self._most_outlets = MOST_OUTLETS
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             self.socket.bind((host, port))
@@ -85,7 +86,7 @@ class HeartbeatSocket:
     def _outlet_for(self, peer: tuple[str, int]) -> socket.socket:
         """Return the socket for a new peer, or that which hears if there is no other at present."""
         outlet = min(self._outlets, key=self._outlets.__getitem__, default=None)
-        if outlet is None or (self._outlets[outlet] and len(self._outlets) < MOST_OUTLETS):
+        if len(self._outlets) < self._most_outlets and (outlet is None or self._outlets[outlet]):
             with contextlib.suppress(OSError):  # no descriptors, or the address is gone for now
                 outlet = self._opened_outlet()
         if outlet is None:
@@ -100,7 +101,9 @@ class HeartbeatSocket:
             outlet.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             outlet.bind(self._place)
             if not self._outlets:
+                self._most_outlets = 0  # a kernel without this would spread over them what arrives
                 self._attach(_SO_ATTACH_REUSEPORT_CBPF, _TO_THE_FIRST)
+                self._most_outlets = MOST_OUTLETS
         except OSError:
             outlet.close()
             raise

@@ -24,9 +24,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from exoip.errors import ConfigError
+from exoip.errors import ConfigError, OutOfThreads
 from exoip.operator.control_protocol import rejection
 from exoip.telemetry.log import log
+from exoip.thread import Thread
 
 MODE = 0o660
 REMEDY = "give it a writable directory, RUNTIME_DIRECTORY=/run/exoip/NAME"
@@ -110,8 +111,12 @@ class ControlServer(socketserver.ThreadingUnixStreamServer):
         self._room = threading.Semaphore(MOST_CLIENTS)
         super().__init__(path, _Connection)
         self._inode = os.lstat(path).st_ino
-        self.thread = threading.Thread(target=self.serve_forever, args=(_POLL,), name="exoip-control", daemon=True)
-        self.thread.start()
+        self.thread = Thread("control", lambda: self.serve_forever(_POLL))
+        try:
+            self.thread.start()
+        except OutOfThreads as error:
+            self.server_close()
+            raise ConfigError(f"--control-socket {path}: {error}") from error
 
     def close(self) -> None:
         """Serve no more, and remove the file if it is still ours."""

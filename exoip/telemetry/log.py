@@ -18,9 +18,10 @@ import queue
 import socket
 import struct
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from typing import IO, Any
+
+from exoip.thread import Thread
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 QUEUE = 1000  # entries
@@ -33,11 +34,14 @@ _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), 
 _LOGGER = logging.getLogger("exoip")
 
 
-class LogWriter(threading.Thread):
-    """Writes queued entries to `stream`, or to the journal if that is None. Starts at once."""
+class LogWriter(Thread):
+    """Writes queued entries to `stream`, or to the journal if that is None. Starts at once.
+
+    Raises OutOfThreads.
+    """
 
     def __init__(self, stream: IO[bytes] | None, journal_socket: str = JOURNAL_SOCKET) -> None:
-        super().__init__(name="exoip-log", daemon=True)
+        super().__init__("log")
         self._queue: queue.Queue[bytes | None] = queue.Queue(QUEUE)
         self._stream, self._journal_socket = stream, journal_socket
         self.dropped = 0

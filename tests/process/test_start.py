@@ -123,6 +123,21 @@ def test_a_reload_without_a_thread_fails_and_the_next_one_works(cluster) -> None
     cluster.until(lambda: node.logged("was read again and is in force"), "the reload works")
 
 
+def test_a_start_without_a_thread_says_so_in_one_sentence(cluster) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may start it as a user who has used up all tasks")
+    nobody = ["setpriv", "--reuid=65534", "--clear-groups", "prlimit", "--nproc=1"]
+    if subprocess.run([*nobody, sys.executable, "-c", "import exoip"], cwd=ROOT).returncode:
+        pytest.skip("nobody may not read this tree")
+    node = cluster["n1"]
+    node.program = [*nobody, *node.program]
+    node.start()
+    assert node.wait() == 1
+    (line,) = node.lines
+    assert line.startswith("exoip: can't start new thread: raise the limit of tasks")
+    node.forget()
+
+
 def test_with_more_than_a_thousand_inherited_descriptors_it_hears_its_peer() -> None:
     opened = "import os, sys; [os.set_inheritable(os.open('/dev/null', 0), True) for _ in range(1100)];"
     with Cluster(nodes=2) as cluster:

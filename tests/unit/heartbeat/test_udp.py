@@ -114,6 +114,7 @@ class TestSending:
                     assert channel.receive() is None
 
     def test_the_sockets_of_former_peers_are_used_again_and_beyond_a_number_shared(self, channel, peers, monkeypatch):
+        monkeypatch.setattr(channel, "_most_outlets", 4)
         monkeypatch.setattr(udp, "MOST_OUTLETS", 4)
         places = [peer.getsockname() for peer in peers]
         for _ in range(3):
@@ -136,6 +137,16 @@ class TestSending:
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         assert peers[0].recv(99) == HEARTBEAT
+        assert not channel._outlets
+
+    def test_a_kernel_that_cannot_steer_has_one_socket_for_all(self, channel, peers, monkeypatch):
+        monkeypatch.setattr(udp, "_SO_ATTACH_REUSEPORT_CBPF", 999)
+        for peer in peers:
+            channel.send(HEARTBEAT, *peer.getsockname())
+            assert peer.recv(99) == HEARTBEAT
+            peer.sendto(HEARTBEAT, channel.socket.getsockname())
+            wait_readable(channel)
+            assert channel.receive() == (HEARTBEAT, peer.getsockname()[0])
         assert not channel._outlets
 
     def test_the_port_stays_ours_alone(self, channel, peers):
