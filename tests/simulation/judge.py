@@ -15,8 +15,8 @@ The bounds follow from the protocol document (its names in capitals, D is the de
     moves   MOVES for each fault
 
 A node that stands back from one that it cannot hear is not able meanwhile. That is bounded as well:
-by FIRST_STAND_BACK and what the network has been cut for, times three (it doubles by each stand-back
-and each attach beside a silent holder).
+by twice FIRST_STAND_BACK and what the network has been cut for, times three (it doubles by each
+stand-back and each attach beside a silent holder).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Bounds:
 
     def stand_back(self) -> float:
         """Seconds that a node may stand back."""
-        return FIRST_STAND_BACK + 3 * max(0.0, self.world.now - self.cut_since)
+        return 2 * FIRST_STAND_BACK + 3 * max(0.0, self.world.now - self.cut_since)
 
     def _dead_time(self) -> float:
         return max(host.config.dead_time for host in self.world.hosts.values()) + self.world.delay[1]

@@ -26,7 +26,7 @@ T = "0.02"
 SETTLES = 2000.0  # seconds to settle at most once all is healed: an unfit time and the longest damping
 STILL = 45.0  # seconds without a move and with one right holder: settled
 TAKEN = f"expect hole <= D + d + A + {T}"
-ALONE = f"expect within D + d + A + S + A + 2*L + {T}: holders N"  # … and the dead one is cleared
+ALONE = f"expect within D + d + A + S + A + {T}: holders N"  # … and the dead one is cleared
 NOTHING = ("advance 40s", "expect mutations == 0", "expect no hole")
 
 
@@ -34,18 +34,18 @@ NOTHING = ("advance 40s", "expect mutations == 0", "expect no hole")
 class Fault:
     """One fault, from the commands that make it to what is expected.
 
-    `nodes`: it takes so many. `damped`: it takes nodes with flap damping.
+    `nodes`: it takes so many. `needs`: it takes nodes with these terms.
     """
 
     name: str
     commands: tuple[str, ...]
     nodes: int = 2
-    damped: bool = False
+    needs: tuple[str, ...] = ()
 
     def fits(self, world: tuple[str, ...]) -> bool:
         """Whether it can happen in a world made by these commands."""
         nodes = [command for command in world if command.startswith("node ")]
-        return len(nodes) >= self.nodes and not (self.damped and "damping=no" in nodes[0])
+        return len(nodes) >= self.nodes and set(self.needs) <= set(nodes[0].split())
 
 
 def _unable(name: str, how: str, costs: str) -> Fault:
@@ -86,7 +86,22 @@ FAULTS = (
     Fault("a forged heartbeat", ("forge from=x to=N as=H prio=254", "forge from=x to=H as=N prio=0", *NOTHING)),
     Fault("forged heartbeats of a dead node", ("kill H", "forge from=x to=N as=H prio=1", "advance 1s",
                                                "forge from=x to=N as=H prio=1", "advance 60s", TAKEN)),
-    Fault("a flapping service", ("flap", "expect moves <= 9", "expect no hole"), damped=True),
+    Fault("heartbeats of a stranger as the holder dies", (
+        "kill H", *("forge from=x to=N as=x prio=1", "advance SHORTs") * 4, "advance 60s", TAKEN)),
+    Fault("a service that fails for a moment", (
+        *("health H bad", "advance FEWs", "health H ok", "advance 20s") * 4, "expect no hole", "expect moves <= 8")),
+    Fault("another node sleeps for long", ("stall N LONGs", *NOTHING)),
+    Fault("a crash loop", (*("restart H 300ms", "advance 4s") * 3, "expect within 15: holders N", "expect no hole")),
+    Fault("an attach is lost from sight", (
+        "api N attach lost", "health H bad", "advance 500ms", "health H ok", "expect within 75 + 4*L: holders H",
+        "expect no hole")),
+    Fault("a better node comes back to a protected holder", (
+        "kill H", "advance 30s", "revive H", "measure", "advance 4s", "expect moves == 0", "expect no hole"), needs=("delay=5s",)),
+    Fault("a protected holder's daemon restarts", (
+        "kill H", "advance 40s", "reload H delay=never", "reload N delay=never", "revive H", "advance 4s", "measure",
+        "restart N 300ms", "advance 4s", "expect moves == 0", "expect no hole"), needs=("delay=5s",)),
+    Fault("a service flaps, and stops doing so", ("flap", "advance 30m", "expect events * calm >= 1"), needs=("damping=yes", "delay=0")),
+    Fault("a flapping service", ("flap", "expect moves <= 9", "expect no hole"), needs=("damping=yes",)),
     Fault("the API is away for long, then the holder dies", (
         "api all all unreachable", "advance 90s", "kill H", "advance 45s", "api all ok", "measure", "advance 30s",
         f"expect hole <= 5 + L + A + 1 + {T}")),
@@ -139,7 +154,7 @@ class Single:
         if quiet:
             self.world.transcript = None
         possible = [fault for fault in FAULTS if fault.fits(start)]
-        self.faults = faults or tuple(self.rng.sample(possible, 4))
+        self.faults = faults or tuple(self.rng.sample(possible, 5))
         self.result = Result(Plan(seed, start, ("all",), kinds=tuple(fault.name for fault in self.faults)))
         self.coverage = Coverage(self.world)
 
@@ -182,6 +197,7 @@ class Single:
         short, long = f"{dead * self.rng.uniform(0.1, 0.3):.2f}", f"{dead * self.rng.uniform(1.6, 4) + 3:.2f}"
         for command in fault.commands:
             text = command.replace("SHORT", short).replace("LONG", long)
+            text = text.replace("FEW", f"{self.rng.uniform(0, 6):.2f}")
             yield " ".join(_named(word, words) for word in text.split())
 
     def _flaps(self) -> Iterator[str]:
