@@ -95,6 +95,9 @@ FAULTS = (
     Fault("an attach is lost from sight", (
         "api N attach lost", "health H bad", "advance 500ms", "health H ok", "expect within 75 + 4*L: holders H",
         "expect no hole")),
+    Fault("a former holder cannot read itself", (
+        "health H bad", "advance FEWs", "api H read hang", "api H poll hang", "api H holders hang", "advance 1s",
+        "health H ok", "advance 300ms", "kill N", "advance 60s", f"expect hole <= D + d + 10 + 2 + 2.5 + A + {T}")),
     Fault("a better node comes back to a protected holder", (
         "kill H", "advance 30s", "revive H", "measure", "advance 4s", "expect moves == 0", "expect no hole"), needs=("delay=5s",)),
     Fault("a protected holder's daemon restarts", (
