@@ -30,7 +30,7 @@ def test_is_it_healthy(cluster: Cluster) -> None:
         told = json.loads(host.sh(as_json))
         assert (told["level"], told["instances"][0]["status"]["configuration"]["file"]) == ("healthy", FILE)
         rows = host.sh(overview)
-        assert (rows.count("master"), rows.count("backup")) == (1, 2)
+        assert (rows.count("MASTER"), rows.count("BACKUP")) == (1, 2)
 
 
 def test_check_says_that_all_is_well_as_soon_as_the_address_is_there(cluster: Cluster) -> None:
