@@ -71,19 +71,28 @@ class CircuitBreaker:
 
     def __init__(self, time: float) -> None:
         self.until = -math.inf
-        self.deadline = math.inf  # of the job that is owed
+        self._owed_at = math.inf
         self._time = time
         self._tries = 0
+        self._more = 0.0
         self._length = FIRST_UNFIT
 
-    def owe(self, owed: bool, now: float) -> None:
-        """Start the time of the job when it is first owed; stop it when it no longer is."""
-        self.deadline = min(self.deadline, max(now, self.until) + self._time) if owed else math.inf
+    @property
+    def deadline(self) -> float:
+        """When the job that is owed must be done, in seconds."""
+        return self._owed_at + self._time + self._more
+
+    def owe(self, owed: bool, now: float, more: float = 0.0) -> None:
+        """Start the time of the job when it is first owed, and stop it when it no longer is.
+
+        `more`: seconds that it has in addition, because the API is slow.
+        """
+        self._owed_at, self._more = min(self._owed_at, max(now, self.until)) if owed else math.inf, more
 
     def expire(self, now: float) -> None:
         """Count a time-out if the job is still owed at its deadline."""
         if now >= self.deadline:
-            self.deadline = math.inf
+            self._owed_at = math.inf
             self.failed(Failure.TIMEOUT, now)
 
     def failed(self, failure: Failure, now: float) -> None:

@@ -7,10 +7,16 @@ only after its answer, so a node can be stopped between any two calls.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+FIRST_TIMEOUT = 2.0  # seconds after which a read is given up, if no answer was slow
+LONGEST_TIMEOUT = 10.0  # seconds after which any call is given up
+PATIENCE = 3.0  # times as long as the slowest answer, a read may take
+PACE_MEMORY = 600.0  # seconds for which the slowest answer counts
+USUAL_ANSWER = 1.0  # seconds; if answers take longer, all that waits for them has more time
 OPERATION_TIMEOUT = 10.0  # seconds after its call; an operation that is not done by then has failed
 POLL = 0.25  # seconds between two polls of an operation, at first
 POLL_STEADY = 5.0  # seconds after the call; from then on polls become rarer
@@ -71,7 +77,10 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One wanted call. `why`: a sentence for people. `details`: those of its events."""
+    """One wanted call. `why`: a sentence for people. `details`: those of its events.
+
+    `timeout`: seconds to its answer, of a REFRESH to each answer.
+    """
 
     kind: Kind
     instance_id: str = ""
@@ -79,6 +88,7 @@ class Call:
     purpose: Purpose = Purpose.VERIFY
     why: str = ""
     details: Mapping[str, object] = field(default_factory=dict, hash=False)
+    timeout: float = LONGEST_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +125,13 @@ class Operation:
     called: float
     operation_id: str
     poll_at: float
+    more: float = 0.0  # seconds that it has in addition, because the API is slow
     wait: float = POLL
 
     @property
     def deadline(self) -> float:
         """When it times out, in seconds."""
-        return self.called + OPERATION_TIMEOUT
+        return self.called + OPERATION_TIMEOUT + self.more
 
     def late(self, now: float) -> Outcome:
         """Return the outcome of one that was not done in time."""
@@ -131,3 +142,38 @@ class Operation:
         """Set the time of the next poll, because it is pending or could not be read."""
         self.wait = POLL if now - self.called < POLL_STEADY else min(1.5 * self.wait, LONGEST_POLL)
         self.poll_at = now + max(self.wait, min(retry_after, LONGEST_POLL))
+
+
+_NO_ANSWER = (Failure.TIMEOUT, Failure.UNREACHABLE)
+
+
+class Pace:
+    """How long the API takes to answer, from which time-outs and deadlines follow.
+
+    `slack`: seconds that what waits for two calls has in addition, because the slowest answer of
+    the last ten minutes took longer than a second.
+    """
+
+    def __init__(self) -> None:
+        self._slowest, self._noted_at = 0.0, -math.inf
+        self._late: Counter[Kind] = Counter()  # time-outs in a row
+
+    @property
+    def slack(self) -> float:
+        return 2 * max(0.0, self._slowest - USUAL_ANSWER)
+
+    def timeout(self, kind: Kind) -> float:
+        """Return how long a call may take; a time-out doubles that for the next read or list."""
+        if kind in (Kind.ATTACH, Kind.DETACH, Kind.REFRESH):
+            return LONGEST_TIMEOUT
+        return min(max(FIRST_TIMEOUT, PATIENCE * self._slowest) * (1 << self._late[kind]), LONGEST_TIMEOUT)
+
+    def note(self, kind: Kind, outcome: Outcome) -> None:
+        """Note how long a call took. A REFRESH is several, and a machine may have slept meanwhile."""
+        took = outcome.ended - outcome.began
+        if outcome.failure is Failure.TIMEOUT and kind is not Kind.POLL:  # which does not delay its operation's end
+            self._late[kind] = min(self._late[kind] + 1, 3)
+        elif kind is not Kind.REFRESH and outcome.failure not in _NO_ANSWER and took <= LONGEST_TIMEOUT:
+            self._late[kind] = 0
+            if took > self._slowest or outcome.ended > self._noted_at + PACE_MEMORY:
+                self._slowest, self._noted_at = took, outcome.ended

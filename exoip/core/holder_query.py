@@ -12,7 +12,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-from exoip.core.calls import Failure, Outcome
+from exoip.core.calls import Failure, Outcome, Pace
 from exoip.core.election import Election
 from exoip.core.events import Event
 from exoip.core.observed import Observed
@@ -27,8 +27,8 @@ Answered = Callable[[str | None, bool, float], list[Event]]  # holder, certain, 
 class HolderQuery:
     """The question who else holds. `reads` makes the calls; one question at a time."""
 
-    def __init__(self, election: Election, observed: Observed) -> None:
-        self._election, self._observed = election, observed
+    def __init__(self, election: Election, observed: Observed, pace: Pace) -> None:
+        self._election, self._observed, self._pace = election, observed, pace
         self._answered: Answered | None = None
         self._candidates: deque[str] | None = None  # still to be read; None before the list
         self._failures = 0
@@ -37,7 +37,7 @@ class HolderQuery:
     def ask(self, answered: Answered, now: float) -> None:
         """Ask, unless a question is open; `answered` gets the answer and returns events."""
         if self._answered is None:
-            self._answered, self.deadline = answered, now + TIME
+            self._answered, self.deadline = answered, now + TIME + self._pace.slack
 
     def tick(self, now: float) -> list[Event]:
         """Give up a question that is open for too long."""

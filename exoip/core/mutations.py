@@ -1,6 +1,6 @@
 """Decide which attach or detach is wanted now, and record its outcome.
 
-One mutation at a time, its operation included. The rules:
+One mutation at a time, its operation included; with more time if the API is slow, see `calls`:
 
 Attach   A master that does not hold attaches itself, with no read before it. An attach that takes
          more than 5 s is read back before it counts. A master that held, and cannot find out within
@@ -13,7 +13,7 @@ Clear    A master known to hold detaches the others that hold. Its knowledge of 
          its attach: if that failed, nobody would hold. Whoever is silent may be alive, cut off, and
          about to clear this node. If both cleared at once nobody would hold, so their times are
          apart by more than a clear takes (10 s, and 2 s of old knowledge):
-         - A node that has just attached clears at once who held before, until 15 s after the first
+         - A node that has just attached clears at once who held before, until 17 s after the first
            attach call that may have had an effect: if it is silent (01), or is heard and has kept
            it for 30 s of this node's time as master (12b).
          - Later, and if the other attached later, the lower instance id clears 30 s after it has
@@ -39,7 +39,7 @@ import random
 from dataclasses import replace
 
 from exoip.core.backoff import LONGEST_ATTACH_RETRY, Backoff, CircuitBreaker
-from exoip.core.calls import POLL, Call, Failure, Kind, Operation, Outcome, Purpose
+from exoip.core.calls import POLL, Call, Failure, Kind, Operation, Outcome, Pace, Purpose
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.observed import FIRST_TURN, InstanceState, Observed
@@ -51,15 +51,15 @@ HOLD_TIME = 12.0  # seconds in which a master comes to hold, or steps aside for 
 CLEAR_TIME = 15.0  # seconds in which a holder that is due is detached, or this node steps aside
 BLIND_TIME = 30.0  # seconds without a read of itself after which a holder attaches again, and again
 DOUBT_TIME = 2.5  # seconds that a master in doubt waits for a read of itself before it attaches again
-NEWCOMER_TIME = 15.0  # seconds after its attach call in which a node clears at once who held before
+NEWCOMER_TIME = 17.0  # seconds after its attach call in which a node clears at once who held before
 DETACH_SETTLES = 6.0  # seconds after advertising 254 or 255 in which a detach may yet take effect
 
 
 class Mutations:
     """The mutation lane of one node. Times in seconds."""
 
-    def __init__(self, election: Election, observed: Observed, rng: random.Random) -> None:
-        self._election, self._observed = election, observed
+    def __init__(self, election: Election, observed: Observed, rng: random.Random, pace: Pace) -> None:
+        self._election, self._observed, self.pace = election, observed, pace
         self.attach_backoff = Backoff(rng, LONGEST_ATTACH_RETRY, LONGEST_ATTACH_RETRY)
         self.clear_backoff, self.release_backoff = (Backoff(rng, most=LONGEST_ATTACH_RETRY) for _ in range(2))
         self.attach_breaker, self.clear_breaker = CircuitBreaker(HOLD_TIME), CircuitBreaker(CLEAR_TIME)
@@ -106,7 +106,7 @@ class Mutations:
         own = self._observed.own
         if self._election.role is not Role.MASTER or self.attach_paused:
             return math.inf
-        since = own.doubt_since + DOUBT_TIME if own.held and own.doubt_since is not None else -math.inf
+        since = -math.inf if not own.held or own.doubt_since is None else own.doubt_since + DOUBT_TIME + self.pace.slack
         return self.again_at if own.holds else max(since, self.attach_backoff.at)
 
     def clear_owed(self, now: float) -> bool:
@@ -125,8 +125,9 @@ class Mutations:
     def _stale(self, due: float, other: InstanceState, now: float) -> str:
         if self._election.alive(other.instance_id) and other.read_at < due:
             return other.instance_id
-        since = max(now - OWN_STATE_MAX_AGE, due, self.attached_at if self._election.alive(other.instance_id) else due)
-        return self._observed.own_id if self._observed.own.known_at < since else ""
+        since = self.attached_at if self._election.alive(other.instance_id) else due
+        oldest = max(due, since, now - OWN_STATE_MAX_AGE - self.pace.slack / 2)
+        return self._observed.own_id if self._observed.own.known_at < oldest else ""
 
     def clear_at(self, now: float) -> float:
         """Return when the next clear is due; inf if nobody is to be cleared."""
@@ -214,7 +215,7 @@ class Mutations:
         if call.kind is Kind.POLL:
             return []
         if call.kind is Kind.ATTACH:
-            self.again_at = now + BLIND_TIME
+            self.again_at = now + BLIND_TIME + self.pace.slack
             self._observed.own.attaching(now)
         own = EventName.ATTACHING if call.kind is Kind.ATTACH else EventName.LETTING_GO
         name = own if call.instance_id == self._observed.own_id else EventName.CLEARING
@@ -238,7 +239,7 @@ class Mutations:
         if outcome.failure is not None:
             return self._failed(call, outcome.failure, outcome)
         if outcome.operation_id:
-            self._operation = Operation(call, outcome.began, outcome.operation_id, now + POLL)
+            self._operation = Operation(call, outcome.began, outcome.operation_id, now + POLL, self.pace.slack)
             return []
         return self._succeeded(call, outcome.began, outcome)
 
@@ -259,7 +260,7 @@ class Mutations:
         if call.kind is Kind.ATTACH:
             name = EventName.ATTACHED
             self.attached_at = self.attached_at if own.holds else now
-            own.attached(called, outcome.began, now, ATTACH_TRUSTED)
+            own.attached(called, outcome.began, now, ATTACH_TRUSTED + self.pace.slack)
             self.attach_breaker.until = -math.inf
         elif call.instance_id == self._observed.own_id:
             name = EventName.LET_GO

@@ -29,8 +29,9 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
-from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Trouble
+from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Pace, Trouble
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.mutations import Mutations
@@ -57,12 +58,13 @@ class Ownership:
     ) -> None:
         self._election = election
         self.observed = Observed(election.config.instance_id)
-        self.mutations = Mutations(election, self.observed, rng)
+        self.pace = Pace()
+        self.mutations = Mutations(election, self.observed, rng, self.pace)
         self.reads = Reads(election, self.observed, self.mutations, rng, now, verify_interval, refresh_in)
         self.stand_back = StandBack(election, self.observed, self.mutations, self.reads.query)
         self._breakers = {"attach": self.mutations.attach_breaker, "detach": self.mutations.clear_breaker}
         self.unfit_reasons = UnfitReasons(self.observed.own_id, self._breakers)
-        self._known_at = now + LEARN_TIME + election.config.interval  # by then, others know of this node
+        self._started = now
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
         self.trouble: dict[Kind, Trouble] = {}
         self.answered_at = -math.inf
@@ -99,8 +101,8 @@ class Ownership:
         if decision != self._decision:
             self._decided(decision, now)
         able = self._election.role is Role.MASTER and self._election.fit_peer_alive()
-        self.mutations.attach_breaker.owe(able and not self.observed.own.holds, now)
-        self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now)
+        self.mutations.attach_breaker.owe(able and not self.observed.own.holds, now, 1.5 * self.pace.slack)
+        self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now, 1.5 * self.pace.slack)
 
     def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
         old_master, self._decision = self._decision[1], decision
@@ -146,8 +148,12 @@ class Ownership:
             releasing=self.mutations.releasing,
             yielded=self.stand_back.active,
             leaving=self.mutations.leaving,
-            waits_to_be_known=now < self._known_at and not self.observed.own.held and self._holder_unheard(),
+            waits_to_be_known=now < self._known_at() and not self.observed.own.held and self._holder_unheard(),
         )
+
+    def _known_at(self) -> float:
+        """Return by when the others know of this node."""
+        return self._started + LEARN_TIME + self._election.config.interval + 1.5 * self.pace.slack
 
     def _holder_unheard(self) -> bool:
         peers = self._election.peers.values()
@@ -161,7 +167,8 @@ class Ownership:
     def next_call(self, lane: Lane, now: float) -> tuple[Call | None, float, list[Event]]:
         """Return the wanted call, which marks the lane busy, or None; when to ask again; events."""
         if lane is Lane.READS:
-            return *self.reads.next(now), []
+            call, at = self.reads.next(now)
+            return call and replace(call, timeout=self.pace.timeout(call.kind)), at, []
         mutations, observed = self.mutations, self.observed
         call, at = mutations.next(now)
         if call is None:
@@ -171,13 +178,13 @@ class Ownership:
         if call.kind is Kind.ATTACH and not observed.own.holds:
             holders = {other.instance_id for other in observed.holders()}
             observed.holders_at_attach |= holders | observed.successors_while_holding
-            observed.successors_while_holding = set()
             self.stand_back.attaching()
-        return call, at, mutations.began(call, now)
+        return replace(call, timeout=self.pace.timeout(call.kind)), at, mutations.began(call, now)
 
     def done(self, lane: Lane, call: Call, outcome: Outcome) -> list[Event]:
         """Record the outcome of a call of `next_call`."""
         held = self.observed.own.held
+        self.pace.note(call.kind, outcome)
         events = (self.mutations if lane is Lane.MUTATIONS else self.reads).done(call, outcome)
         return self._note_api_edge(call, outcome) + events + self._apply_effects(events, held, outcome.ended)
 
@@ -193,7 +200,7 @@ class Ownership:
         """Return when `tick` is wanted."""
         deadlines = self.mutations.next_deadline(), self.stand_back.next_deadline(), self.reads.query.deadline
         jobs = [breaker.deadline for breaker in self._breakers.values()]
-        known_at = self._known_at if now < self._known_at else math.inf
+        known_at = self._known_at() if now < self._known_at() else math.inf
         return min(*deadlines, *jobs, known_at, self.unfit_reasons.next_deadline(now))
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -205,6 +212,7 @@ class Ownership:
             if event.name in (EventName.ATTACHED, EventName.CLEARED, EventName.HOLDS):
                 self.reads.schedule.verify_again(now)
             if event.name is EventName.ATTACHED:
+                self.observed.successors_while_holding = set()
                 self.reads.try_again()
             if event.name is EventName.LOST and self._election.role is Role.MASTER:
                 self._lost(now)

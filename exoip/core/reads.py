@@ -63,7 +63,7 @@ class Reads:
         self.backoff = Backoff(rng)  # of reads of one instance
         self.list_backoff = Backoff(rng)  # of lists of holders, and of the group
         self.schedule = ReadSchedule(now, refresh_in)
-        self.query = HolderQuery(election, observed)
+        self.query = HolderQuery(election, observed, mutations.pace)
         self._busy = False
         self._outsiders: set[str] = set()
 
@@ -227,7 +227,10 @@ class Reads:
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
         now, mutations = outcome.ended, self._mutations
-        blind = call.instance_id == self._observed.own_id and now >= self._observed.own.known_at + BLIND_TIME
+        blind = (
+            call.instance_id == self._observed.own_id
+            and now >= self._observed.own.known_at + BLIND_TIME + mutations.pace.slack
+        )
         if blind and mutations.again_at == math.inf:
             mutations.again_at = now
         self._backoff(call.kind).failed(failure, outcome.retry_after, now)

@@ -99,6 +99,7 @@ class ApiCaller:
         """Make the request that `call` asks for; return the outcome."""
         client = self._clients.borrow(lane)
         began = self._clock()
+        client.read_timeout = call.timeout
         try:
             return self._send(client, call, began)
         except (ApiError, ConfigError) as error:

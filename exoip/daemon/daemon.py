@@ -17,9 +17,11 @@ import queue
 import random
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from exoip.config.options import Config
 from exoip.core.backoff import LONGEST_RETRY, Backoff
+from exoip.core.calls import FIRST_TIMEOUT, LONGEST_TIMEOUT
 from exoip.daemon import addons, memory, signals
 from exoip.daemon.clock import clock, wall
 from exoip.daemon.running_node import RunningNode, log_warnings
@@ -27,7 +29,7 @@ from exoip.daemon.signals import Mailbox
 from exoip.daemon.state_files import DrainedFile, StartHistory, StartVerdict, TopologyCache, path_in
 from exoip.daemon.supervisor import Supervisor
 from exoip.daemon.systemd import Systemd
-from exoip.errors import AddressMissing, ApiError, ApiForbidden, MetadataUnavailable
+from exoip.errors import AddressMissing, ApiError, ApiForbidden, ApiTimeout, MetadataUnavailable
 from exoip.exoscale import discovery
 from exoip.exoscale.topology import Topology
 from exoip.heartbeat.udp import HeartbeatSocket
@@ -54,7 +56,7 @@ class Daemon:
         config: Config,
         environ: Mapping[str, str],
         reread: Callable[[], Config],
-        discover: Callable[[Config], Topology] = discovery.discover,
+        discover: Callable[[Config, discovery.Connect], Topology] = discovery.discover,
         mailbox: Mailbox | None = None,
     ) -> None:
         self._config, self._environ, self._reread, self._discover_once = config, environ, reread, discover
@@ -136,15 +138,17 @@ class Daemon:
         """Discover the topology, and wait while the API or, unless attended, the metadata service
         does not answer.
         """
-        backoff = Backoff(random.Random())
+        backoff, timeout = Backoff(random.Random()), FIRST_TIMEOUT
         local = self._config.instance_id and (self._config.zone or self._config.api_endpoint)
         self._systemd.status(f"waiting for {'' if local else 'the metadata service, then '}the API")
         while True:
             try:
-                topology = self._discover_once(self._config)
+                connect = partial(discovery.client_for, self._config, read_timeout=timeout)
+                topology = self._discover_once(self._config, connect)
             except ApiForbidden:
                 raise
             except ApiError as error:
+                timeout = min(2 * timeout, LONGEST_TIMEOUT) if isinstance(error, ApiTimeout) else timeout
                 why = f"waiting for the API: {error}"
             except MetadataUnavailable as error:
                 if self._attended:

@@ -4,7 +4,7 @@
     operation = client.attach(eip_id, instance_id)      # 0.25 s later
     operation = client.operation(operation.id)
 
-Each call has one time-out for all of it (reads 2 s, attach and detach 10 s) and uses one kept-alive
+Each call has one time-out for all of it (10 s, or less for a read) and uses one kept-alive
 connection, see `transport.py`. An entry of a list that does not fit the API's description is left
 out and named in `Client.skipped`, unless it is the one that the caller needs. All calls are
 idempotent. A mutation that raises ApiTimeout, ApiUnreachable or ApiUnavailable may still take
@@ -76,7 +76,8 @@ _OPERATION = _ApiCall("get-operation", "GET", "/operation/{}")
 class Client:
     """The API of one zone.
 
-    `endpoint`: its URL with `/v2`; time-outs in seconds; `wall_clock`: Unix time in seconds. The
+    `endpoint`: its URL with `/v2`; time-outs in seconds, of which `read_timeout` may be changed
+    between two calls; `wall_clock`: Unix time in seconds. The
     configuration has checked the endpoint and the key. The methods raise ApiError, and ValueError
     for an id that is not a UUID, which is never sent. `skipped`: by list, a sentence about the
     entries of its last answer that were left out.
@@ -88,13 +89,13 @@ class Client:
         key: str,
         secret: str,
         *,
-        read_timeout: float = 2.0,
+        read_timeout: float = 10.0,
         mutation_timeout: float = 10.0,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self._key, self._secret = key, secret
-        self._timeouts = {"GET": read_timeout, "PUT": mutation_timeout}
+        self.read_timeout, self._mutation_timeout = read_timeout, mutation_timeout
         self._wall_clock = wall_clock
         self.skipped: dict[str, str] = {}
         self._transport = Transport()
@@ -219,7 +220,8 @@ class Client:
         path = call.path.format(*map(uuid, ids))
         try:
             request = self._prepare(call, path, query or {}, body)
-            response = self._transport.send(request, self._timeouts[call.method])
+            timeout = self.read_timeout if call.method == "GET" else self._mutation_timeout
+            response = self._transport.send(request, timeout)
         except requests.RequestException as error:
             raise error_from_exception(error, call.label, self.endpoint) from error
         if not 200 <= response.status_code < 300:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from exoip.config.model import Mode
 from exoip.config.options import Config
+from exoip.core.calls import LONGEST_TIMEOUT
 from exoip.errors import ApiError, ApiNotFound, ConfigError
 from exoip.exoscale import metadata
 from exoip.exoscale.client import Client
@@ -25,9 +26,9 @@ from exoip.exoscale.topology import Member, Topology
 Connect = Callable[[str], Client]  # from an endpoint's URL
 
 
-def client_for(config: Config, endpoint: str) -> Client:
+def client_for(config: Config, endpoint: str, read_timeout: float = LONGEST_TIMEOUT) -> Client:
     """Return a client for the API at `endpoint` with the configured key. Not thread-safe."""
-    return Client(endpoint, config.api_key, config.api_secret.reveal())
+    return Client(endpoint, config.api_key, config.api_secret.reveal(), read_timeout=read_timeout)
 
 
 def discover(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
+from exoip.core.calls import Call, Failure, Lane, Outcome
 from exoip.core.node import Node
 from exoip.core.peers import ElectionConfig
 from tests.simulation.api import Api
@@ -26,7 +26,6 @@ EIP = "198.51.100.50"
 CRASHES, CRASH_WINDOW = 3, 60.0  # as in the daemon
 REFRESH_INTERVAL = 300.0  # seconds between two reads of the group
 LEAVE_TIMEOUT = 10.0  # seconds after which a leaver exits, whatever happened
-READ_TIMEOUT, MUTATION_TIMEOUT = 2.0, 10.0  # seconds
 
 
 def instance_id(name: str) -> str:
@@ -184,10 +183,6 @@ class Host:
             self.node.done(lane, call, outcome)
 
         self.run(done)
-
-    def timeout(self, kind: Kind) -> float:
-        """Seconds after which the daemon gives up a call."""
-        return MUTATION_TIMEOUT if kind in (Kind.ATTACH, Kind.DETACH) else READ_TIMEOUT
 
     def run(self, action: Callable[[], object], *, packet: bool = False) -> None:
         """Let the daemon do something: now, or when its stall is over. A suspended machine misses

@@ -198,7 +198,7 @@ class World:
             return
         began, generation = host.now, host.generation
         reply, latency = host.api.reply(call.kind), self.rng.uniform(*host.api.latency)
-        timeout, takes = host.timeout(call.kind), latency if reply.takes is None else reply.takes
+        timeout, takes = call.timeout, latency if reply.takes is None else reply.takes
         lands = min(latency, takes) / 2 if reply.lands is None else reply.lands
         if call.kind in (Kind.ATTACH, Kind.DETACH):
             self.mutations.append((self.now, host.name, call.kind, call.instance_id))

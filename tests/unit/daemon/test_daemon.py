@@ -22,7 +22,7 @@ def daemon(environ: dict[str, str]) -> Daemon:
     """A daemon whose first discovery finds no metadata service."""
     answers = iter([MetadataUnavailable("nobody there"), TOPOLOGY])
 
-    def discover(_: object) -> Topology:
+    def discover(*_: object) -> Topology:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer
