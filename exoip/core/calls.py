@@ -169,7 +169,7 @@ class Pace:
         return min(max(FIRST_TIMEOUT, PATIENCE * self._slowest) * (1 << self._late[kind]), LONGEST_TIMEOUT)
 
     def note(self, kind: Kind, outcome: Outcome) -> None:
-        """Note how long a call took. A REFRESH is several, and a machine may have slept meanwhile."""
+        """Note how long a call took, unless it was several or the machine slept."""
         took = outcome.ended - outcome.began
         if outcome.failure is Failure.TIMEOUT and kind is not Kind.POLL:  # which does not delay its operation's end
             self._late[kind] = min(self._late[kind] + 1, 3)
