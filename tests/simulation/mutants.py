@@ -191,6 +191,11 @@ MUTANTS = (
            "own.releasing or (now >= self.listen_until and self._waits_to_be_known()):", "own.releasing:"),
     Mutant("a node whose id another host has takes part", "core/node", "63",
            "                    self._listen_on(now)\n", "                    pass\n"),
+    # slow APIs
+    Mutant("time-outs do not follow what is observed", "core/calls", "64a",
+           "max(FIRST_TIMEOUT, PATIENCE * self._slowest) * (1 << self._late[kind])", "FIRST_TIMEOUT"),
+    Mutant("deadlines do not follow what is observed", "core/calls", "64b",
+           "return 2 * max(0.0, self._slowest - USUAL_ANSWER)", "return 0.0"),
     # jobs have deadlines
     Mutant("a holder waits without end to read itself before a clear", "core/mutations", "48b",
            "CircuitBreaker(CLEAR_TIME)", "CircuitBreaker(math.inf)"),

@@ -253,6 +253,29 @@ def test_9_moves_in_a_split(t: Times, lasts: float):
     assert run.meter.hole == 0.0
 
 
+@pytest.mark.parametrize("latency", [0.3, 1.0, 3.0, 8.0])
+def test_10_an_unhealthy_node_hands_over_however_slow_the_api_is(latency: float):
+    """Within d + h + 2 A + 3 L, with one attach and one detach and no hole."""
+    t = Times(1.0, 3.0, 0.02, latency, 0.2, 1)
+    run = Run(t)
+    run.world.advance(180)  # what a call takes is known
+    run.fault(lambda: run.a.set_health("check fails"))
+    run.until(run.held_by("b"), t.d + t.h + 2 * t.A + 3 * t.L)
+    run.world.advance(120)
+    assert (run.meter.mutations, run.meter.hole) == (2, 0.0)
+
+
+@example
+@given(times)
+def test_3_a_node_that_starts_alone_beside_a_dead_holder(t: Times):
+    """10 + h + A after its start, which is longer than D only if D is short."""
+    run = Run(t, 2)
+    run.world.hosts["b"].crash()
+    run.fault(run.a.kill)
+    run.b.start()
+    run.until(lambda: "b" in run.world.holders, max(10 + t.h, t.D) + t.A)
+
+
 @pytest.mark.parametrize(
     "t", [Times(1.0, 3.0, 0.02, 0.3, 0.5, 1), Times(2.0, 2.0, 0.02, 0.5, 1.0, 2)], ids=["usual", "slow"]
 )
