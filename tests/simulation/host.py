@@ -63,6 +63,7 @@ class Host:
         self.unhealthy = ""  # why the health check fails; it outlives the daemon
         self.counts_starts = False  # whether a third start within a minute is taken for a crash loop
         self.starts: list[float] = []
+        self.slowest = 0.0  # seconds that the slowest answer took, of those that came in time
         self.node: Node | None = None
         self.bell = Bell()
         self.leaving = False

@@ -10,6 +10,7 @@ The bounds follow from the protocol document (its names in capitals, D is the de
     hole    D to notice, D for a node that starts meanwhile, for each other node HOLD_TIME or an attach
             of its own, LONGEST_ATTACH_RETRY with jitter, and an attach. Where reads may show what is
             not so, or an outsider detaches: the verify interval and a read more.
+            A slow API gives each more time: twice what its slowest answer took beyond a second.
     dead    twice D; THIRD_TURN, for a silent rival that died; CLEAR_TIME for each node that
             cannot do it, and HOLD_TIME for the next one; a verify interval; a clear.
     moves   MOVES for each fault
@@ -52,13 +53,14 @@ class Bounds:
     def hole(self, able: Host, others: Iterable[tuple[Host, bool]]) -> float:
         """Seconds without a live holder at most while `able` is able; the others, and whether each is."""
         retry = LONGEST_ATTACH_RETRY * (1 + JITTER)
-        tries = sum(min(HOLD_TIME, self._attach(host)) if so else HOLD_TIME + 0.5 for host, so in others)
+        tries = sum(min(HOLD_TIME, self._attach(host)) if so else HOLD_TIME + 0.5 + _slack(host) for host, so in others)
         found = 2 * self._dead_time() + tries + retry + self._attach(able)
         return found + (self.world.verify_interval + 2.5 * able.api.latency[1] if self.lies else 0.0)
 
     def dead(self, able: Host, unable: int) -> float:
         """Seconds with a dead holder beside a live one at most."""
         found = 2 * self._dead_time() + RIVAL_GRACE + unable * (CLEAR_TIME + HOLD_TIME)
+        found += 2 * sum(_slack(host) for host in self.world.hosts.values())
         return found + self.world.verify_interval + 2 * self._attach(able)
 
     def stand_back(self) -> float:
@@ -70,7 +72,12 @@ class Bounds:
 
     @staticmethod
     def _attach(host: Host) -> float:
-        return 4 * host.api.latency[1] + host.api.operation[1] + 0.5
+        return 4 * host.api.latency[1] + host.api.operation[1] + 0.5 + _slack(host)
+
+
+def _slack(host: Host) -> float:
+    """Seconds that jobs have in addition, because the API answers this host slowly."""
+    return 2 * max(0.0, max(host.slowest, host.api.latency[1]) - 1.0)
 
 
 @dataclass(slots=True)

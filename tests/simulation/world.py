@@ -215,6 +215,7 @@ class World:
         if reply.effect:
             self.after(lands, serve)
         late = takes > timeout
+        host.slowest = max(host.slowest, 0.0 if late else takes)
         failure = Failure.TIMEOUT if late else reply.failure
         self.after(timeout if late else takes, lambda: host.answer(lane, call, generation, lambda: made(failure)))
 
