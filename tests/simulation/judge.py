@@ -15,7 +15,8 @@ The bounds follow from the protocol document (its names in capitals, D is the de
             cannot do it, and HOLD_TIME for the next one; a verify interval; a clear.
     moves   MOVES for each fault
 
-A node that stands back from one that it cannot hear is not able meanwhile. That is bounded as well:
+While a node stands back from one that it cannot hear, nodes that hear it defer to it, so none counts
+as able (bound 7 of the protocol document). That is bounded as well:
 by twice FIRST_STAND_BACK and what the network has been cut for, times three (it doubles by each
 stand-back and each attach beside a silent holder).
 """
@@ -29,7 +30,7 @@ from dataclasses import dataclass, field
 from exoip.core import mutations, observed
 from exoip.core.backoff import JITTER, LONGEST_ATTACH_RETRY
 from exoip.core.events import Event, EventName
-from exoip.core.split_brain import FIRST_STAND_BACK
+from exoip.core.split_brain import FIRST_STAND_BACK, LONGEST_STAND_BACK
 from tests.simulation.host import CRASH_WINDOW, Host
 from tests.simulation.world import World
 
@@ -64,7 +65,9 @@ class Bounds:
         return found + self.world.verify_interval + 2 * self._attach(able)
 
     def stand_back(self) -> float:
-        """Seconds that a node may stand back."""
+        """Seconds that a node may stand back; any, if an attach may be lost again and again."""
+        if self.lies:
+            return LONGEST_STAND_BACK
         return 2 * FIRST_STAND_BACK + 3 * max(0.0, self.world.now - self.cut_since)
 
     def _dead_time(self) -> float:
@@ -143,9 +146,12 @@ class Judge:
         return host is not None and all(host.id in one.node.admission.members for one in others if one.node)
 
     def _check(self, now: float) -> None:
+        gone = [name for name in self._standing_back if self.world.hosts[name].node is None]
+        for name in gone:
+            del self._standing_back[name]
         hosts = self.world.hosts
         for name, since in self._holds.at.items():
-            if name not in self._standing_back and now > self._hole_since:
+            if not self._standing_back and now > self._hole_since:
                 long = now - max(since, self._hole_since)
                 self.hole = max(self.hole, long)
                 others = [(host, other in self._holds.at) for other, host in hosts.items() if other != name and host.up]
@@ -154,7 +160,7 @@ class Judge:
                     self._hole_since = now
         unable = len(hosts) - len(self._clears.at)
         for name, since in self._clears.at.items():
-            if name not in self._standing_back:
+            if not self._standing_back:
                 long = now - max(since, self._dead_since)
                 self.dead = max(self.dead, long)
                 if long > (bound := self.bounds.dead(hosts[name], unable)):
@@ -182,5 +188,4 @@ class Judge:
                 self._violated(f"{host.name} stands back for {length:.0f} s", bound)
         elif event.name is EventName.STAND_BACK_OVER and self._standing_back.pop(host.name, None) is not None:
             for since in (self._holds, self._clears):
-                if host.name in since.at:
-                    since.at[host.name] = now
+                since.at.update(dict.fromkeys(since.at, now))
