@@ -168,7 +168,7 @@ class Coverage:
 
 _touched: set[str] = set()  # constants that were reckoned with
 _watched: set[str] = set()  # constants that are watched
-_COUNTS = ("CHANGES", "TRIES")  # constants that are no times
+_COUNTS = ("CHANGES", "TRIES", "MOST_LOOKS")  # constants that are no times
 _OPERATORS = ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "neg", "lt", "le", "gt", "ge")
 
 
