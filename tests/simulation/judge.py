@@ -17,7 +17,7 @@ The bounds follow from the protocol document (its names in capitals, D is the de
 
 While a node stands back from one that it cannot hear, nodes that hear it defer to it, so none counts
 as able (bound 7 of the protocol document). That is bounded as well:
-by twice FIRST_STAND_BACK and what the network has been cut for, times three (it doubles by each
+by twice FIRST_STAND_BACK and what the network has been cut for, times four (it doubles by each
 stand-back and each attach beside a silent holder).
 """
 
@@ -68,7 +68,7 @@ class Bounds:
         """Seconds that a node may stand back; any, if an attach may be lost again and again."""
         if self.lies:
             return LONGEST_STAND_BACK
-        return 2 * FIRST_STAND_BACK + 3 * max(0.0, self.world.now - self.cut_since)
+        return 2 * FIRST_STAND_BACK + 4 * max(0.0, self.world.now - self.cut_since)
 
     def _dead_time(self) -> float:
         return max(host.config.dead_time for host in self.world.hosts.values()) + self.world.delay[1]
