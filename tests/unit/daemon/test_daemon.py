@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import time
 
@@ -10,7 +11,7 @@ import pytest
 from exoip.config.parse import parse
 from exoip.daemon.clock import clock
 from exoip.daemon.daemon import Daemon
-from exoip.errors import MetadataUnavailable
+from exoip.errors import ApiTimeout, MetadataUnavailable
 from exoip.exoscale.topology import Topology
 
 CONFIG = parse(["-W", "-xi", "198.51.100.50", "-p", "198.51.100.7", "-xk", "EXOtest", "-xs", "sEcReT"], {})
@@ -53,3 +54,18 @@ def test_ifupdown_waits_and_a_person_gets_the_error(monkeypatch):
 def test_the_clock_counts_a_suspension():
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert before <= clock() <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sdnotify leaves a socket open
+def test_a_slow_api_gets_more_time_at_each_try():
+    """With a list that takes 2.6 s the daemon would never start if it gave up after 2 s each time."""
+    tried: list[float] = []
+
+    def discover(_: object, connect: functools.partial[object]) -> Topology:
+        tried.append(connect.keywords["read_timeout"])
+        if len(tried) < 3:
+            raise ApiTimeout("GET /instance: no answer in time")
+        return TOPOLOGY
+
+    assert Daemon(CONFIG, {"IFACE": "lo:1"}, lambda: CONFIG, discover=discover)._discover() is TOPOLOGY
+    assert tried == [2.0, 4.0, 8.0]
