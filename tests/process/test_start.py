@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 
 SPARE = 4 << 20  # bytes of memory that a daemon gets besides what it has: no stack of a thread
 ORPHANS = 4
+DIRECTORIES = ("RUNTIME_DIRECTORY", "STATE_DIRECTORY")
 
 
 @pytest.fixture
@@ -121,6 +122,39 @@ def test_a_reload_without_a_thread_fails_and_the_next_one_works(cluster) -> None
     resource.prlimit(node.pid, resource.RLIMIT_AS, before)
     node.send(signal.SIGHUP)
     cluster.until(lambda: node.logged("was read again and is in force"), "the reload works")
+
+
+@pytest.mark.parametrize("how", ["nr_inodes=1", "ro"])
+def test_a_full_or_read_only_file_system_keeps_it_from_nothing_else(tmp_path, how) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount one")
+    with Cluster(nodes=2, folder=tmp_path) as cluster:
+        for node in cluster.nodes.values():
+            mounts = " && ".join(f"mount -t tmpfs -o {how} none {node.env[v]}" for v in DIRECTORIES)
+            node.program = ["unshare", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh", *node.program]
+        cluster.start()
+        cluster.settle("n1")
+        node = cluster["n1"]
+        assert node.logged("this start is not counted") and node.logged("the topology is not kept")
+        node.send(signal.SIGHUP)
+        cluster.until(lambda: node.logged("was read again and is in force"), "the reload")
+        assert node.stop() == 0
+        cluster.until(lambda: cluster.holders() == {"n2"}, "n2 holds")
+
+
+def test_without_descriptors_it_goes_on_and_recovers() -> None:
+    with Cluster(nodes=2, options=("-v", "--check-command", "true", "--check-interval", "0.2")) as cluster:
+        cluster.start()
+        cluster.settle("n1")
+        node = cluster["n1"]
+        before = resource.prlimit(node.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+        cluster.until(lambda: node.logged("cannot be started: Too many open files"), "none is left")
+        node.send(signal.SIGHUP)
+        cluster.until(lambda: node.logged("the configuration stays as it was"), "the reload fails")
+        resource.prlimit(node.pid, resource.RLIMIT_NOFILE, before)
+        cluster.settle("n1")
+        assert not any(each.events("peer-dead") for each in cluster.nodes.values())
 
 
 def test_a_start_without_a_thread_says_so_in_one_sentence(cluster) -> None:
