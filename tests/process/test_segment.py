@@ -17,7 +17,7 @@ BEATS = 140  # for seven seconds; an unanswered ARP holds a datagram for three
 
 def test_a_hundred_peers_that_cannot_be_reached_cost_the_live_ones_nothing() -> None:
     """What is sent to them waits for ARP: more than fits into the send buffer of one socket."""
-    with Segment(dead=100, ratio=20) as segment:
+    with Segment(dead=100, ratio=40) as segment:
         segment.start()
         segment.settle("a")
         a, b = segment.nodes["a"], segment.nodes["b"]
@@ -43,7 +43,7 @@ def test_sends_that_fail_now_and_then_are_reported_once_a_minute() -> None:
 
 def test_a_kept_connection_that_a_nat_forgot_delays_no_failover() -> None:
     """What b sends on its open connections to the API is lost from now on; new ones work."""
-    with Segment(interval=0.1) as segment:
+    with Segment(interval=0.1, ratio=20) as segment:
         segment.start()
         segment.settle("a")
         b, host = segment.nodes["b"], segment.hosts["b"]
@@ -54,11 +54,11 @@ def test_a_kept_connection_that_a_nat_forgot_delays_no_failover() -> None:
         segment.nodes["a"].kill()
         segment.until(lambda: b.holds, "b takes over")
         assert host.counted("input")
-        assert not b.events("failed", "api-degraded"), "the call did not fail, it took another connection"
+        assert not b.events("failed"), "the call did not fail, it took another connection"
 
 
 def test_a_backup_without_its_own_address_takes_nothing_from_the_holder() -> None:
-    with Segment(interval=0.1) as segment:
+    with Segment(interval=0.1, ratio=20) as segment:
         segment.start()
         segment.settle("a")
         b, host = segment.nodes["b"], segment.hosts["b"]
