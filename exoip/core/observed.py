@@ -34,6 +34,8 @@ class InstanceState:
     holds: bool | None = None
     presumed: bool = False  # it was the master before; assumed to hold until a read shows otherwise
     since: float = math.inf  # since when it holds, as far as known
+    held_at: float = -math.inf  # when the last read that showed it holding began
+    lacks_since: float = math.inf  # since when each read shows that it does not hold
     late: bool = False  # it may hold for much longer, unseen: it had not been read for a while
     running: bool = True
     read_at: float = -math.inf  # when the last good read of it began
@@ -60,6 +62,8 @@ class InstanceState:
             self.since, self.late = began, UNSEEN < began - self.read_at < math.inf
         elif not holds:
             self.since = math.inf
+        self.lacks_since = math.inf if holds else min(self.lacks_since, began)
+        self.held_at = began if holds else self.held_at
         self.holds, self.presumed, self.running = holds, False, running
         self.read_at, self.read_end = began, ended
         return True

@@ -21,6 +21,9 @@ Lost               A master that reads itself detached asks who holds before it 
 Leave              A leaver advertises 255, a peer takes over at once, and the leaver releases the
                    EIP as `mutations` says. Then it has finished. Shown by 21a, 21g, 22a,
                    TestFinished.
+Relieve            If a heard master does not come to hold, nor does any other member that may be
+                   alive, by two rounds of reads at least 12 s apart, the next best node takes its
+                   place until it holds again. Shown by 58a, 58b, 08a.
 New decision       After a change of role, master or leaving, each job is tried at once. Shown by
 17, 34a.
 """
@@ -34,7 +37,7 @@ from dataclasses import replace
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Pace, Trouble
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
-from exoip.core.mutations import Mutations
+from exoip.core.mutations import HOLD_TIME, Mutations
 from exoip.core.observed import Observed
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, LocalState, Role
 from exoip.core.reads import Reads
@@ -66,6 +69,7 @@ class Ownership:
         self.unfit_reasons = UnfitReasons(self.observed.own_id, self._breakers)
         self._started = now
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
+        self._relieved = ""  # the master in whose place this node is one
         self.trouble: dict[Kind, Trouble] = {}
         self.answered_at = -math.inf
 
@@ -148,6 +152,7 @@ class Ownership:
             releasing=self.mutations.releasing,
             yielded=self.stand_back.active,
             leaving=self.mutations.leaving,
+            relieved=self._relieved,
             waits_to_be_known=now < self._known_at() and not self.observed.own.held and self._holder_unheard(),
         )
 
@@ -218,7 +223,24 @@ class Ownership:
                 self._lost(now)
         if own.held and not held:
             mutations.release_reads_since = now
+        self._relieve()
         return self.unfit_reasons.report_change(now)
+
+    def _relieve(self) -> None:
+        """Take the place of a heard master that does not come to hold, if nobody else holds."""
+        others, election = self.observed.others, self._election
+        if (other := others.get(self._relieved)) and (other.holds or not election.alive(self._relieved)):
+            election.peers[self._relieved].relieved, self._relieved = False, ""
+        if self._relieved or election.role is not Role.BACKUP or self.stand_back.active or self.mutations.leaving:
+            return
+        master, since = others.get(election.master or ""), self.mutations.since
+        if master is None or self.observed.own.may_hold:
+            return
+        never_held = master.held_at < since  # else a silent holder took it from the master, and is alive
+        dead = {one for one in self.observed.masters if never_held and not election.alive(one)}
+        living = [o for o in others.values() if o.instance_id not in dead and (o.running or o is master)]
+        if all(o.read_at >= max(o.lacks_since, since) + HOLD_TIME for o in living):
+            self._relieved, election.peers[master.instance_id].relieved = master.instance_id, True
 
     def _lost(self, now: float) -> None:
         if now - self.mutations.attached_at < ATTACH_LASTS:

@@ -72,6 +72,7 @@ class LocalState:
     releasing: bool = False
     yielded: bool = False
     leaving: bool = False
+    relieved: str = ""  # a better peer that does not hold, nor does anybody else: this node takes its place
     waits_to_be_known: bool = False  # starts, and may not be known to a member that may hold
 
     def trigger(self, before: LocalState) -> EventName | Cause:
@@ -80,6 +81,8 @@ class LocalState:
             return EventName.LEAVING
         if self.yielded != before.yielded:
             return EventName.YIELDED if self.yielded else EventName.STAND_BACK_OVER
+        if self.relieved != before.relieved:
+            return Cause.NOBODY_HOLDS
         if self.unfit != before.unfit:
             return EventName.UNFIT if self.unfit else EventName.FIT
         if self.releasing != before.releasing:
@@ -99,11 +102,14 @@ class Peer:
     priority: int = UNFIT
     last_unfit_advert: float = -math.inf  # when it last advertised 254 or 255
     rise_effective_at: float | None = None  # when a rise from 0 takes effect
+    relieved: bool = False  # it does not hold, nor does anybody else: to this node it counts as leaving
     better_since: float | None = None  # since when it is fit and better than our configured rank
 
     @property
     def effective_priority(self) -> int:
         """The priority that the election uses."""
+        if self.relieved:
+            return LEAVING
         return self.priority if self.rise_effective_at is None else PROTECTED
 
     @property

@@ -32,8 +32,8 @@ from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.holder_query import HolderQuery
-from exoip.core.mutations import BLIND_TIME, Mutations
-from exoip.core.observed import Observed
+from exoip.core.mutations import BLIND_TIME, HOLD_TIME, Mutations
+from exoip.core.observed import InstanceState, Observed
 from exoip.core.peers import Role
 from exoip.core.read_schedule import ReadSchedule
 
@@ -144,6 +144,17 @@ class Reads:
             schedule.queue.append(Call(Kind.HOLDERS))
         elif holds or starting:
             self._queue_members(())
+        elif role is Role.BACKUP and self._next_best() and (master := self._master()):
+            lacks = master.holds is False and master.read_at >= self._mutations.since
+            others = sorted(self._observed.others) if lacks else [master.instance_id]
+            schedule.queue.extend(Call(Kind.READ, other) for other in others[:MOST_MEMBERS])
+            schedule.verify_at = min(schedule.verify_at, now + (HOLD_TIME if lacks else math.inf))
+
+    def _next_best(self) -> bool:
+        return not self._observed.own.held and self._election.place() == 1
+
+    def _master(self) -> InstanceState | None:
+        return self._observed.others.get(self._election.master or "")
 
     def _queue_members(self, listed: tuple[str, ...]) -> None:
         """Queue the members to read in this round, given who holds according to a list."""
@@ -218,6 +229,12 @@ class Reads:
             fresh = not self._mutations.touching(instance_id)
             if fresh and other.seen(holds, outcome.running, outcome.began, now) and not holds:
                 self._observed.not_holding(instance_id)
+                if (
+                    self._election.role is Role.BACKUP
+                    and other is self._master()
+                    and other.lacks_since == outcome.began
+                ):
+                    self.schedule.verify_at = now
         elif not holds:
             self._outsiders.discard(instance_id)
         elif instance_id not in self._outsiders:

@@ -120,11 +120,19 @@ class TestAttach:
         bench.advance(60)
         assert len(bench.asked(Kind.ATTACH)) > 8
 
-    def test_a_backup_or_a_listener_never_does(self):
-        bench = backup()
-        bench.holding.clear()  # nobody holds; that is the master's business
+    def test_a_backup_does_only_if_two_rounds_show_that_nobody_holds(self):
+        bench = backup(peers="az")
+        bench.holding = {"z"}
         bench.advance(300)
         assert bench.moves() == []
+        bench.holding.clear()
+        since = bench.now
+        bench.until(lambda: bench.asked(Kind.ATTACH))
+        looks = [at for at in bench.asked(Kind.READ, "z", since) if at < bench.now]
+        assert looks[-1] - looks[0] >= HOLD_TIME
+        bench.holding.add("a")
+        bench.until(lambda: bench.role is Role.BACKUP)
+        bench.until(lambda: bench.holding == {"a"})
 
 
 class TestOperations:

@@ -326,10 +326,11 @@ class TestHealth:
     def test_a_drained_node_starts_aside_and_stays_until_it_is_undrained(self):
         bench = SingleNode(drained="drained by ann")
         bench.beating["a"] = 50
+        bench.holding.add("a")
         bench.advance(10_000)
         assert {priority for _, priority in bench.beats} == {UNFIT}
         assert bench.view.unfit_reasons == (UnfitReason(OPERATOR, "drained by ann"),)
-        assert (bench.role, bench.holding) == (Role.BACKUP, set())
+        assert (bench.role, bench.holding) == (Role.BACKUP, {"a"})
         bench.node.set_unfit(OPERATOR, "", bench.now)
         bench.advance(10)
         assert bench.role is Role.MASTER

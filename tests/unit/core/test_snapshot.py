@@ -96,7 +96,7 @@ def test_a_read_from_before_the_end_of_listening_shows_nothing():
     bench.until(lambda: holds(bench, "a") is False)
     bench.until(lambda: bench.role is Role.BACKUP)
     assert holds(bench, "a") is None
-    assert holds(backup(), "a") is None
+    assert holds(backup(under="a"), "z") is None
 
 
 def test_a_read_counts_for_two_verify_intervals():
