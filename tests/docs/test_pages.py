@@ -181,7 +181,11 @@ def test_every_installed_example_that_is_named_is_installed() -> None:
 @of_each_page
 def test_lines_are_not_endless(page: Path) -> None:
     code = "".join(blocks(page))
-    long = [line for line in page.read_text().splitlines() if len(line) > 140 and line[:1] != "|" and line not in code]
+    long = [
+        line
+        for line in page.read_text().splitlines()
+        if len(line) > 100 and not line.startswith(("|", "    ")) and line not in code
+    ]
     assert long == []
 
 
