@@ -63,6 +63,7 @@ class Host:
         self.unhealthy = ""  # why the health check fails; it outlives the daemon
         self.counts_starts = False  # whether a third start within a minute is taken for a crash loop
         self.starts: list[float] = []
+        self.started = -math.inf  # when the daemon last started
         self.slowest = 0.0  # seconds that the slowest answer took, of those that came in time
         self.node: Node | None = None
         self.bell = Bell()
@@ -93,6 +94,7 @@ class Host:
     def start(self) -> None:
         """Start the daemon."""
         self.generation += 1
+        self.started = self.world.now
         if self.counts_starts:
             self.starts = [at for at in self.starts if self.world.now - at < CRASH_WINDOW] + [self.world.now]
             self.quarantine = CRASH_WINDOW if len(self.starts) >= CRASHES else 0.0

@@ -9,8 +9,9 @@ The bounds follow from the protocol document (its names in capitals, D is the de
 
     hole    D to notice, D for a node that starts meanwhile, for each other node HOLD_TIME or an attach
             of its own, LONGEST_ATTACH_RETRY with jitter, and an attach. Where reads may show what is
-            not so, or an outsider detaches: the verify interval and a read more.
-            A slow API gives each more time: twice what its slowest answer took beyond a second.
+            not so, or an outsider detaches: the verify interval and a read more. LEARN_TIME and an
+            interval, if the able node has just started. A slow API gives each more time: two or three
+            times what its slowest answer took beyond a second.
     dead    twice D; THIRD_TURN, for a silent rival that died; CLEAR_TIME for each node that
             cannot do it, and HOLD_TIME for the next one; a verify interval; a clear.
     moves   MOVES for each fault
@@ -30,6 +31,7 @@ from dataclasses import dataclass, field
 from exoip.core import mutations, observed
 from exoip.core.backoff import JITTER, LONGEST_ATTACH_RETRY
 from exoip.core.events import Event, EventName
+from exoip.core.ownership import LEARN_TIME
 from exoip.core.split_brain import FIRST_STAND_BACK, LONGEST_STAND_BACK
 from tests.simulation.host import CRASH_WINDOW, Host
 from tests.simulation.world import World
@@ -54,14 +56,18 @@ class Bounds:
     def hole(self, able: Host, others: Iterable[tuple[Host, bool]]) -> float:
         """Seconds without a live holder at most while `able` is able; the others, and whether each is."""
         retry = LONGEST_ATTACH_RETRY * (1 + JITTER)
-        tries = sum(min(HOLD_TIME, self._attach(host)) if so else HOLD_TIME + 0.5 + _slack(host) for host, so in others)
+        tries = sum(
+            min(HOLD_TIME, self._attach(host)) if so else HOLD_TIME + 0.5 + 1.5 * _slack(host) for host, so in others
+        )
         found = 2 * self._dead_time() + tries + retry + self._attach(able)
-        return found + (self.world.verify_interval + 2.5 * able.api.latency[1] if self.lies else 0.0)
+        found += self.world.verify_interval + 2.5 * able.api.latency[1] if self.lies else 0.0
+        known = LEARN_TIME + able.config.interval + 1.5 * _slack(able)  # by then, the others know of a node that starts
+        return found + (known if self.world.now < able.started + known + found else 0.0)
 
     def dead(self, able: Host, unable: int) -> float:
         """Seconds with a dead holder beside a live one at most."""
         found = 2 * self._dead_time() + RIVAL_GRACE + unable * (CLEAR_TIME + HOLD_TIME)
-        found += 2 * sum(_slack(host) for host in self.world.hosts.values())
+        found += 3 * sum(_slack(host) for host in self.world.hosts.values())
         return found + self.world.verify_interval + 2 * self._attach(able)
 
     def stand_back(self) -> float:
