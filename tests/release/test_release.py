@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def documented(heading: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def releases(tmp_path_factory: pytest.TempPathFactory) -> Releases:
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Releases]:
     """Build in two folders, with other umasks and time zones."""
     folder = tmp_path_factory.mktemp("release")
     env = dict(os.environ) | {"GNUPGHOME": str(folder / "gnupg")}
@@ -78,7 +79,8 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Releases:
         words = ("script/release", VERSION, "key@packages.invalid", output)
         print(run(*words, cwd=clone, env=env | {"TZ": zone}, umask=umask))
         built.append(output)
-    return Releases(*built, env)
+    yield Releases(*built, env)
+    run("gpgconf", "--kill", "all", env=env)
 
 
 def test_two_builds_are_the_same(releases: Releases) -> None:
