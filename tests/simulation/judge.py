@@ -9,9 +9,9 @@ The bounds follow from the protocol document (its names in capitals, D is the de
 
     hole    D to notice, D for a node that starts meanwhile, for each other node HOLD_TIME or an attach
             of its own, LONGEST_ATTACH_RETRY with jitter, and an attach. Where reads may show what is
-            not so, or an outsider detaches: the verify interval and a read more. LEARN_TIME and an
-            interval, if the able node has just started. A slow API gives each more time: two or three
-            times what its slowest answer took beyond a second.
+            not so, or an outsider detaches: the verify interval and a read more, and three tries of
+            each. LEARN_TIME and an interval, if the able node has just started. A slow API gives each
+            more time: two or three times what its slowest answer took beyond a second.
     dead    twice D; THIRD_TURN, for a silent rival that died; CLEAR_TIME for each node that
             cannot do it, and HOLD_TIME for the next one; a verify interval; a clear.
     moves   MOVES for each fault
@@ -60,7 +60,9 @@ class Bounds:
             min(HOLD_TIME, self._attach(host)) if so else HOLD_TIME + 0.5 + 1.5 * _slack(host) for host, so in others
         )
         found = 2 * self._dead_time() + tries + retry + self._attach(able)
-        found += self.world.verify_interval + 2.5 * able.api.latency[1] if self.lies else 0.0
+        if self.lies:
+            slow = sum(host.api.latency[1] for host in self.world.hosts.values())
+            found += self.world.verify_interval + 2.5 * able.api.latency[1] + 3 * 4 * slow
         known = LEARN_TIME + able.config.interval + 1.5 * _slack(able)  # by then, the others know of a node that starts
         return found + (known if self.world.now < able.started + known + found else 0.0)
 
