@@ -269,7 +269,7 @@ class Mutations:
         else:
             name = EventName.CLEARED
             self.clear_backoff.reset()
-            self.clear_breaker.succeeded()
+            self.clear_breaker.until = -math.inf
             if other := self._observed.others.get(call.instance_id):
                 other.cleared(now)
                 self._observed.not_holding(call.instance_id)

@@ -39,6 +39,7 @@ from exoip.core.read_schedule import ReadSchedule
 
 MOST_CANDIDATES = 100  # read of one list: an old API ignores the filter and lists every instance
 MOST_MEMBERS = 8  # read in a round of verification
+CLEAR_SHOWS = 2.0  # seconds after a clear; one that a read then shows to hold was not detached
 MOST_OUTSIDERS = 8  # read in a round; if a list has more, none is read
 NEXT_BEST = 2  # so many nodes after the master keep their connections open: the next attach is theirs
 IDLE_INTERVALS = 8  # verify intervals between two reads of itself by a node after those
@@ -201,7 +202,7 @@ class Reads:
             return self.query.listed(listed, outcome.ended)
         if self._observed.own_id in outcome.candidates:
             for other in self._observed.others.values():
-                if other.instance_id not in listed and not other.holding:
+                if other.instance_id not in listed and not other.holding and other.read_at >= other.changed_at:
                     other.seen(False, other.running, outcome.began, outcome.ended)
         self._queue_members(outcome.candidates)
         outsiders = {*listed, *self._outsiders} - self._observed.others.keys()
@@ -227,6 +228,8 @@ class Reads:
         now, holds, events = outcome.ended, outcome.holds, []
         if (other := self._observed.others.get(instance_id)) is not None:
             fresh = not self._mutations.touching(instance_id)
+            if fresh and other.read_at < other.changed_at <= outcome.began and other.holds is False:
+                self._confirm_clear(other, outcome)
             if fresh and other.seen(holds, outcome.running, outcome.began, now) and not holds:
                 self._observed.not_holding(instance_id)
                 if (
@@ -241,6 +244,15 @@ class Reads:
             self._outsiders.add(instance_id)
             events = [Event(EventName.OUTSIDER_HOLDS, now, instance_id, outcome.name, {"name": outcome.name})]
         return events + self.query.seen(instance_id, outcome)
+
+    def _confirm_clear(self, other: InstanceState, outcome: Outcome) -> None:
+        """Count a clear as failed if the read after it shows that it had no effect."""
+        if not outcome.holds:
+            self._mutations.clear_breaker.succeeded()
+        elif outcome.began < other.changed_at + CLEAR_SHOWS:
+            self._observed.holders_at_attach.add(other.instance_id)
+            self._mutations.clear_breaker.failed(Failure.OPERATION, outcome.ended)
+            self._mutations.clear_backoff.wait_longer(outcome.ended)
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
         now, mutations = outcome.ended, self._mutations

@@ -465,6 +465,7 @@ class TestClear:
             bench.until(lambda count=count: len(bench.asked(Kind.DETACH)) == count + 2)
             bench.failing.clear()
             bench.until(lambda: bench.holding == {"m"})
+            bench.advance(1)  # which a read confirms
         assert bench.said(EventName.UNFIT) == []
 
     def test_not_while_this_node_is_in_doubt(self):
