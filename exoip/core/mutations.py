@@ -21,7 +21,7 @@ Clear    A master known to hold detaches the others that hold. Its knowledge of 
            not read the other for 45 s counts anew, for both may come back from an outage (52c), and
            the lower id after 130 s: it may be late, and the higher one about to clear (52d).
          One that is heard must be read to hold after that. A master that has not cleared a silent
-         one 15 s after it was due steps aside for a fit peer. Shown by 10, 44, 45, 48a, 48b.
+         one 15 s after it was due steps aside for a fit peer. Shown by 10, 44, 48a, 48b, 48c.
 Release  A backup that holds detaches itself after a read, begun since it is a backup to this
          master, shows that the master holds, and the master is heard after that read. (The holder
          detaches itself, because a master that detaches a holder which is just attaching again
@@ -111,9 +111,8 @@ class Mutations:
 
     def clear_owed(self, now: float) -> bool:
         """Whether a silent holder should have been detached by now."""
-        observed, alive = self._observed, self._election.alive
-        silent = [one for one in observed.holders() if not alive(one.instance_id)]
-        return any(observed.predecessor(one) or observed.turn(one, self.attached_at, now) <= now for one in silent)
+        silent = [one for one in self._observed.others.values() if not self._election.alive(one.instance_id)]
+        return any(self._observed.uncleared(one, self.attached_at, now) for one in silent)
 
     def wants_fresh(self, now: float) -> str:
         """Return the instance that is to be read before a due clear: another, this one, or ""."""

@@ -199,6 +199,11 @@ class Observed:
         turn = first if self.own_id < other.instance_id else SECOND_TURN
         return max(other.since, attached_at) + turn
 
+    def uncleared(self, other: InstanceState, attached_at: float, now: float) -> bool:
+        """Return whether it should have been cleared: it is due, or held before and is unread."""
+        before = self.predecessor(other) and (other.holding or other.read_at < attached_at)
+        return before or self.turn(other, attached_at, now) <= now
+
     def why_clear(self, other: InstanceState, *, heard: bool) -> tuple[str, dict[str, object]]:
         """Return why it is cleared, for people and for programs."""
         if heard:

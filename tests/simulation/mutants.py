@@ -211,6 +211,8 @@ MUTANTS = (
            "max(o.lacks_since, since) + HOLD_TIME for o", "max(o.lacks_since, since) for o"),
     Mutant("a master is relieved though another may be alive and hold", "core/ownership", "08a 08b",
            "o.instance_id not in dead and", "o is master and"),
+    Mutant("a predecessor that was not read is nobody's business", "core/observed", "48c",
+           "(other.holding or other.read_at < attached_at)", "other.holding"),
     Mutant("a clear without effect is no failure", "core/reads", "59",
            "            self._mutations.clear_breaker.failed(Failure.OPERATION, outcome.ended)\n", ""),
     Mutant("a master waits forever to come to hold", "core/mutations", "47b 48a",
