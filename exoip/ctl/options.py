@@ -33,8 +33,6 @@ exit status of all others:
 
 
 class _Parser(argparse.ArgumentParser):
-    _negative_number_matcher = re.compile(r"-\d")
-
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._negative_number_matcher = re.compile(r"-\d")  # so that --since takes -2h

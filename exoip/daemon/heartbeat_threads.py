@@ -35,7 +35,7 @@ RECOVERED_AFTER = 10  # heartbeats in a row that were sent, after which a failur
 class HeartbeatLink:
     """What the sender and the receiver share.
 
-    `auth_policy` sign and verify, and may be replaced at any time. `wall` gives Unix time.
+    `auth_policy` signs and verifies, and may be replaced at any time. `wall` gives Unix time.
     """
 
     channel: HeartbeatSocket
@@ -50,7 +50,7 @@ class HeartbeatLink:
 class _Trouble:
     """Heartbeats to one peer that cannot be sent.
 
-    `problem`: why, as reported at `reported_at`. `lost`: how many since then. `sent`: how many were
+    `problem`: why, as reported at `reported_at`. `lost`: how many so far. `sent`: how many were
     sent in a row after the last failure.
     """
 
@@ -61,7 +61,7 @@ class _Trouble:
 
 
 class Sender(SupervisedThread):
-    """Sends this node's heartbeats to all peers, signed once if `auth_policy` have a key.
+    """Sends this node's heartbeats to all peers, signed once if `auth_policy` has a key.
 
     A peer that cannot be reached does not delay the others. Events report the first failure and the
     recovery, which takes RECOVERED_AFTER heartbeats in a row: at most one a REPORT_INTERVAL for
@@ -121,7 +121,7 @@ class Sender(SupervisedThread):
     def _report(self, name: EventName, place: SocketAddress, trouble: _Trouble, reason: str) -> None:
         now = self._clock()
         self._link.emit(Event(name, now, "", reason, {"address": str(place), "count": trouble.lost}))
-        trouble.reported_at, trouble.lost = now, 0
+        trouble.reported_at = now
 
 
 def _in_words(error: OSError) -> str:
@@ -143,9 +143,8 @@ class Receiver(SupervisedThread):
         self._poll.register(self._channel.socket, select.POLLIN)
         self._flood = FloodDetector()
         self._refused = 0  # datagrams in this turn
-        self._filter: tuple[Mapping[str, SocketAddress], AuthPolicy] | None = (
-            None  # what the kernel's filter was made from
-        )
+        # What the kernel's filter was made from
+        self._filter: tuple[Mapping[str, SocketAddress], AuthPolicy] | None = None
         self._dropped_before = 0  # by the kernel until the flood began
         self.received = 0
 
@@ -164,7 +163,7 @@ class Receiver(SupervisedThread):
     def _wait(self, seconds: float) -> None:
         """Wait for a datagram. poll() counts whole milliseconds, and a death is due to the µs."""
         milliseconds = int(seconds * 1000)
-        if not self._poll.poll(milliseconds) and milliseconds < seconds * 1000 < math.inf:
+        if not self._poll.poll(milliseconds) and milliseconds < seconds * 1000:
             time.sleep(seconds - milliseconds / 1000)
 
     def accept(self, datagram: bytes, address: str) -> None:
@@ -194,9 +193,8 @@ class Receiver(SupervisedThread):
             self._channel.set_filter(None)
             return
         eip, (members, auth_policy) = self._node.admission.eip, wanted
-        if not self._channel.set_filter(
-            bpf_program(eip, members, signed=auth_policy.strict)
-        ):  # too many members for the kernel
+        program = bpf_program(eip, members, signed=auth_policy.strict)
+        if not self._channel.set_filter(program):  # too many members for the kernel
             self._channel.set_filter(bpf_program(eip, None, signed=auth_policy.strict))
 
     def _report(self, now: float) -> None:

@@ -246,8 +246,8 @@ class Connection:
                 if isinstance(attempt, OSError):
                     error = attempt
                     continue
-                self._good = attempt.getpeername()
                 try:
+                    self._good = attempt.getpeername()
                     attempt.settimeout(budget.remaining())  # OpenSSL applies it to the whole handshake
                     return self._tls.wrap_socket(attempt, server_hostname=self._host) if self._tls else attempt
                 except (OSError, ValueError) as failure:

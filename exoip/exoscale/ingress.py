@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
+from shlex import quote
 
 from exoip.exoscale.models import IngressRule, InstanceRecord, SecurityGroup
 
@@ -47,4 +48,5 @@ def _within(address: str, networks: Iterable[str]) -> bool:
 
 def rule_command(group: str, port: int) -> str:
     """Return the command that lets the members of a group send to each other."""
-    return f"exo compute security-group rule add {group} --protocol udp --port {port} --security-group {group}"
+    name = quote(group)  # it may have blanks
+    return f"exo compute security-group rule add {name} --protocol udp --port {port} --security-group {name}"

@@ -13,10 +13,11 @@ be exchanged node by node.
 
 `AuthPolicy` says what a single datagram proves. It has no state and needs no lock:
 
-    mode     a node with a key    accepts -        (has no key)         anything; it ignores
-    trailers, so keys can be rolled out node by node send     signs                anything accept
-    signs                unsigned heartbeats, and those signed with one of the keys require  signs
-    only heartbeats signed with one of the keys
+    mode     a node with a key    accepts
+    -        (has no key)         anything; it ignores trailers, so keys can be rolled out by node
+    send     signs                anything
+    accept   signs                unsigned heartbeats, and those signed with one of the keys
+    require  signs                only heartbeats signed with one of the keys
 
 It drops a datagram as "unsigned" or as "signature" (another key, or damaged). An attacker could
 still replay a recorded heartbeat to keep a dead node alive. Stamps prevent that, and `ReplayGuard`

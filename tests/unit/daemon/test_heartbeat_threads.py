@@ -419,8 +419,8 @@ class TestSender:
         assert [(e.name, e.at - 1000.0, e.details["address"], e.details["count"], e.reason) for e in events] == [
             (failed, 1.0, "[2001:db8::2]:9", 1, "down"),
             (failed, 3.0, "192.0.2.1:9", 1, "down"),
-            (failed, 62.0, "[2001:db8::2]:9", 31, "denied"),
-            (recovered, 71.0, "192.0.2.1:9", 29, ""),
+            (failed, 62.0, "[2001:db8::2]:9", 32, "denied"),
+            (recovered, 71.0, "192.0.2.1:9", 30, ""),
         ]
 
     def test_the_node_knows_why_none_can_be_sent(self):
