@@ -14,7 +14,7 @@ be exchanged node by node.
 `AuthPolicy` says what a single datagram proves. It has no state and needs no lock:
 
     mode     a node with a key    accepts
-    -        (has no key)         anything; it ignores trailers, so keys can be rolled out by node
+    -        (has no key)         anything, and ignores trailers: nodes can get keys one by one
     send     signs                anything
     accept   signs                unsigned heartbeats, and those signed with one of the keys
     require  signs                only heartbeats signed with one of the keys

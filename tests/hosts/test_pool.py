@@ -108,7 +108,6 @@ def lowest(cluster: Cluster, names: str) -> str:
 
 
 def test_a_pool_forms_grows_and_shrinks_by_itself(pool: Cluster) -> None:
-    first = lowest(pool, STARTS_WITH)
     until(lambda: len(pool.zone.holders()) == 1, "one holds", 60.0, poll=0.2)
     (holder,) = pool.zone.holders()
     host = pool.hosts[holder]
@@ -129,4 +128,3 @@ def test_a_pool_forms_grows_and_shrinks_by_itself(pool: Cluster) -> None:
     pool.never_without(since)
     start(host)
     pool.settled(lowest(pool, left))
-    print("first", first, "holder", holder)
