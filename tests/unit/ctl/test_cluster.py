@@ -42,7 +42,7 @@ def test_of_a_backup_that_knows_less() -> None:
     bench.node.set_unfit("operator", "drained by ann (uid 0): new kernel", bench.now)
     bench.heard("z", 254)
     found = rows(status_of(bench))
-    assert re.fullmatch(r"web-a host-a MASTER 5 [\d.]+ s ago unknown", found["web-a"])
+    assert re.fullmatch(r"web-a host-a MASTER 5 [\d.]+ s ago yes, [\d.]+ s ago", found["web-a"])
     assert re.fullmatch(r"web-z host-z BACKUP [\d.]+ s ago unknown yes", found["web-z"])
     assert found["6d000000…"].endswith(" drained by ann (uid 0): new kernel")
 
