@@ -161,9 +161,10 @@ class Ownership:
         return self._started + LEARN_TIME + self._election.config.interval + 1.5 * self.pace.slack
 
     def _holder_unheard(self) -> bool:
-        peers = self._election.peers.values()
-        unheard = [self.observed.others[peer.instance_id] for peer in peers if peer.last_seen == -math.inf]
-        return any(other.holds is not False for other in unheard)
+        peers, others = self._election.peers.values(), self.observed.others
+        heard = any(peer.alive and others[peer.instance_id].holds for peer in peers)  # then nobody unread counts
+        unheard = [others[peer.instance_id].holds for peer in peers if peer.last_seen == -math.inf]
+        return True in unheard or (None in unheard and not heard)
 
     def finished(self) -> bool:
         """Whether a leaver may exit: it does not hold, and nothing is under way."""

@@ -169,7 +169,8 @@ class Reads:
             for other in observed.others.values()
             if other.instance_id in suspects or other.instance_id in listed or not trusted
         ]
-        self.schedule.queue.extend(Call(Kind.READ, instance_id) for *_, instance_id in sorted(others)[:MOST_MEMBERS])
+        most = MOST_MEMBERS * (4 if self._election.role is Role.LISTENING else 1)  # it waits for what is unread
+        self.schedule.queue.extend(Call(Kind.READ, instance_id) for *_, instance_id in sorted(others)[:most])
 
     def _next_time(self, now: float) -> float:
         mutations, schedule = self._mutations, self.schedule

@@ -17,6 +17,8 @@ from exoip.exoscale.ingress import allows
 from exoip.exoscale.models import InstanceRecord, SecurityGroup, one_line
 from exoip.exoscale.topology import Member
 
+MOST_LOOK_UPS = 4  # members that a list lacks, asked for in one refresh; the others stay
+
 
 class SecurityGroupMembers:
     """The instances of a security group.
@@ -41,7 +43,7 @@ class SecurityGroupMembers:
         if own.id not in instances:
             raise ApiUnavailable("GET /instance: the answer lacks this instance, so it is not trusted")
         missing = [member for member in known if member.instance_id not in instances]
-        unreadable = [member for member in missing if not _look_up(member.instance_id, client, instances)]
+        unreadable = _look_up(missing, client, instances)
         in_group = [instance for instance in instances.values() if _in_group(instance, group_id, client)]
         found, warnings = self._members([one for one in in_group if one.id != own.id])
         members = _distinct([*found, *unreadable], warnings)
@@ -87,15 +89,21 @@ class SecurityGroupMembers:
         raise ConfigError(f"-G {self._group}: no such security group in {where}; there are: {listed}")
 
 
-def _look_up(instance_id: str, client: Client, instances: dict[str, InstanceRecord]) -> bool:
-    """Add an instance that a list lacks, if it exists; return False if the API cannot say."""
-    try:
-        instances[instance_id] = client.instance(instance_id)
-    except ApiNotFound:
-        pass
-    except ApiError:
-        return False
-    return True
+def _look_up(missing: list[Member], client: Client, instances: dict[str, InstanceRecord]) -> list[Member]:
+    """Add those that exist to `instances`; return those of which the API does not say.
+
+    The first error ends it, as does MOST_LOOK_UPS: the reads of a node wait meanwhile.
+    """
+    for number, member in enumerate(missing):
+        try:
+            if number == MOST_LOOK_UPS:
+                return missing[number:]
+            instances[member.instance_id] = client.instance(member.instance_id)
+        except ApiNotFound:
+            pass
+        except ApiError:
+            return missing[number:]
+    return []
 
 
 def _distinct(members: list[Member], warnings: list[str]) -> list[Member]:

@@ -263,6 +263,14 @@ class TestUnheard:
         bench.advance(DEAD + 0.01)
         assert (bench.role, bench.view.advertised) == (Role.BACKUP, 10)
 
+    def test_who_is_unread_does_not_count_beside_a_holder_that_is_heard(self):
+        bench = SingleNode(peers="abcdefghijkz")
+        bench.holding.add("z")
+        bench.beating["z"] = LEAVING
+        bench.latency = 0.3
+        bench.advance(DEAD + 0.01)
+        assert bench.role is Role.MASTER
+
     def test_a_holder_does_not_wait(self):
         bench = SingleNode(peers="z")
         bench.holding.update("mz")

@@ -16,6 +16,7 @@ from exoip.exoscale import discovery, models
 from exoip.exoscale.client import Client
 from exoip.exoscale.discovery import client_for, discover, refresh
 from exoip.exoscale.models import ElasticIp, SecurityGroup
+from exoip.exoscale.security_group import MOST_LOOK_UPS
 from exoip.exoscale.topology import Member, Topology
 from exoip.sandbox import model
 from exoip.sandbox.faults import Fault, Match
@@ -253,6 +254,18 @@ class TestRefresh:
             world.change("add_fault", fault)
         with contextlib.closing(Partial(world.server.endpoint, KEY, SECRET)) as partial:
             assert refresh(world.config("-G", "web"), partial, found) == found
+
+    def test_only_some_that_a_list_lacks_are_asked_for(self, world, client):
+        """The reads of a node wait meanwhile; the others stay members."""
+        for number in range(20):
+            world.change("add_instance", f"x{number}", public_ip=f"192.0.2.{100 + number}", groups=("web",))
+        found = world.discover("-G", "web")
+        for number in range(20):
+            world.change("remove_instance", world.id(f"x{number}"))
+        before = world.calls()
+        left = refresh(world.config("-G", "web"), client, found)
+        assert world.calls() - before == 2 + MOST_LOOK_UPS
+        assert len(left.members) == len(found.members) - MOST_LOOK_UPS
 
     def test_listed_peers_do_not_change(self, world, client):
         config = world.config("-p", "192.0.2.2")
