@@ -48,7 +48,7 @@ def ports(config: Config, client: Client, topology: Topology, heard: Collection[
         private = receiver is None or own_address not in own.addresses
         return None if private or receiver is None else allows(groups, receiver, own, own_address, peer.port)
 
-    cure = rule_command(group, port)
+    cure = rule_command(group, port) if group else ""
     findings = [_judged(f"UDP {port} from", silent, here, cure), _judged(f"UDP {port} to", silent, there, cure)]
     distinct = [one for one in findings if one.level != WELL]
     yield from distinct or [Finding(WELL, "port", f"the security groups allow UDP {port}")]
