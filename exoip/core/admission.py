@@ -4,8 +4,9 @@ A dropped heartbeat changes only counters and what operators see: `denied`, `unh
 `elsewhere`. One of an unknown sender has the group read at once, and again after 5, 10, 20 s…,
 because the group may have grown. A member that a list lacks, but that is heard, stays until a
 second list, 30 s later, agrees that it is gone. A heartbeat with this node's own id means that two
-hosts have one id: it is reported as critical, and a node that starts does not take part. Shown by
-42, 29a, 29b, 29c, 61b, 62a, 63, TestMembersThatAreNotHeard, TestSameId.
+hosts have one id: it is reported as critical. If it is signed, or comes from where the API has this
+instance or a member, a node that starts does not take part. Shown by 42,
+29a, 29b, 29c, 61b, 62a, 63, 63b, TestMembersThatAreNotHeard, TestSameId.
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ class Admission:
     whole, so any thread may read it. `denied`: members whose last heartbeat was not authenticated,
     with the cause. `unheard`: members of which nothing has arrived yet, and when that is reported;
     inf: it was. `elsewhere`: the last address of no member that sent a member's id, and when; under
-    `own_id` any address that sent that.
+    `own_id` any address that sent that. `own_address`: where the API has this instance, or "".
     """
 
     def __init__(self, eip: str, own_id: str = "") -> None:
         self.eip, self.own_id = eip, own_id
+        self.own_address = ""
         self.members: dict[str, SocketAddress] = {}
         self.addresses: frozenset[str] = frozenset()
         self.denied: dict[str, str] = {}
@@ -87,6 +89,10 @@ class Admission:
         elif self.denied:
             self.denied.pop(sender, None)
         return cause
+
+    def two_hosts(self, address: str, proof: Proof) -> bool:
+        """Whether a heartbeat with this node's own id cannot have come from just anybody."""
+        return proof.stamp is not None or address == self.own_address or address in self.addresses
 
     def _misplaced(self, sender: str, address: str, proof: Proof, now: float) -> str:
         if address in self.addresses:

@@ -43,7 +43,7 @@ class Node:
 
     `members`: the addresses of the other nodes by instance id. `verify_interval` and `refresh_in`:
     seconds. `quarantined_until`: the node is unfit until then, after too many starts. `drained`:
-    why an operator drained it, or "".
+    why an operator drained it, or "". `known`: its peers know it, because it ran before it crashed.
     """
 
     def __init__(
@@ -59,11 +59,14 @@ class Node:
         refresh_in: float = math.inf,
         quarantined_until: float = -math.inf,
         drained: str = "",
+        known: bool = False,
     ) -> None:
         self._eip, self._emit = eip, emit
         self._wake = threading.Condition(threading.Lock())
         self._election = Election(config, now)
-        self._ownership = Ownership(self._election, rng or random.Random(), now, verify_interval, refresh_in)
+        self._ownership = Ownership(
+            self._election, rng or random.Random(), now, verify_interval, refresh_in, known=known
+        )
         self._ownership.unfit_reasons.set("starts", "started too often", quarantined_until)
         self._ownership.unfit_reasons.set(OPERATOR, drained)
         self.admission = Admission(eip, config.instance_id)
@@ -79,7 +82,7 @@ class Node:
         with self._wake:
             if cause := self.admission.judge(heartbeat, address, proof, self._election.config.dead_time, now):
                 self._count(address, cause, now, heartbeat.instance_id if cause in (ADDRESS, SAME_ID) else "")
-                if cause == SAME_ID:
+                if cause == SAME_ID and self.admission.two_hosts(address, proof):
                     self._listen_on(now)
                 if cause in UNKNOWN_SENDERS and not proof.cause and self._strangers.look(address, now):
                     self._refresh_by(now)
@@ -142,7 +145,7 @@ class Node:
             self._run_to_fixpoint(self._ownership.done(lane, call, outcome), outcome.ended)
 
     def set_members(self, members: Mapping[str, SocketAddress], now: float, *, certain: bool = True) -> None:
-        """Replace the members: the address of each by instance id.
+        """Replace the members: the address of each, and of this node as the API has it, by id.
 
         `certain`: those that are missing are gone; otherwise one that is heard stays for a while.
         """
@@ -150,7 +153,9 @@ class Node:
             stay = {} if certain else self.admission.still_heard(members, self._election.alive, now)
             if stay:
                 self._refresh_by(now + CONFIRM_TIME)
-            others = {i: p for i, p in {**members, **stay}.items() if i != self._election.config.instance_id}
+            others = {**members, **stay}
+            own = others.pop(self._election.config.instance_id, None)
+            self.admission.own_address = own[0] if own else self.admission.own_address
             self.admission.set_members(others, now + self._unheard_time)
             ids = frozenset(self.admission.members)
             self._ownership.observed.set_members(ids, now)

@@ -57,7 +57,14 @@ class Ownership:
     """
 
     def __init__(
-        self, election: Election, rng: random.Random, now: float, verify_interval: float, refresh_in: float
+        self,
+        election: Election,
+        rng: random.Random,
+        now: float,
+        verify_interval: float,
+        refresh_in: float,
+        *,
+        known: bool = False,
     ) -> None:
         self._election = election
         self.observed = Observed(election.config.instance_id)
@@ -67,7 +74,7 @@ class Ownership:
         self.stand_back = StandBack(election, self.observed, self.mutations, self.reads.query)
         self._breakers = {"attach": self.mutations.attach_breaker, "detach": self.mutations.clear_breaker}
         self.unfit_reasons = UnfitReasons(self.observed.own_id, self._breakers)
-        self._started = now
+        self._started = -math.inf if known else now
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
         self._relieved = ""  # the master in whose place this node is one
         self.trouble: dict[Kind, Trouble] = {}

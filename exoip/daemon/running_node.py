@@ -59,7 +59,7 @@ class RunningNode:
             _election_config(config, topology), topology.eip, _places(topology), clock(),
             emit=emit, verify_interval=config.verify_interval,
             refresh_in=0.0 if after_crash and discovery.members_change(config) else _refresh_interval(config),
-            quarantined_until=unfit_until, drained=drained,
+            quarantined_until=unfit_until, drained=drained, known=after_crash,
         )  # fmt: skip
         self._clients = ClientPool(*_clients(config, topology))
         self._counters = Counters()
@@ -165,8 +165,9 @@ def log_warnings(topology: Topology) -> None:
 
 
 def _places(topology: Topology) -> dict[str, SocketAddress]:
-    """Return where each other member sends from and is sent to, by instance id."""
-    return {member.instance_id: SocketAddress(member.address, member.port) for member in topology.members}
+    """Return where each member sends from and is sent to, and this one as the API has it, by id."""
+    others = {member.instance_id: SocketAddress(member.address, member.port) for member in topology.members}
+    return others | {topology.instance_id: SocketAddress(topology.address, 0)}
 
 
 def _clients(config: Config, topology: Topology) -> tuple[Client, Client]:

@@ -63,6 +63,7 @@ class Host:
         self.unhealthy = ""  # why the health check fails; it outlives the daemon
         self.counts_starts = False  # whether a third start within a minute is taken for a crash loop
         self.starts: list[float] = []
+        self.crashed = False  # the last daemon crashed, so the next one finds what that one knew
         self.started = -math.inf  # when the daemon last started
         self.slowest = 0.0  # seconds that the slowest answer took, of those that came in time
         self.node: Node | None = None
@@ -110,6 +111,7 @@ class Host:
             verify_interval=self.world.verify_interval,
             refresh_in=REFRESH_INTERVAL if self.world.refresh else math.inf,
             quarantined_until=self.now + self.quarantine,
+            known=self.crashed,
         )
         self.node._wake = self.bell  # type: ignore[assignment]
         if self.unhealthy:
@@ -123,13 +125,14 @@ class Host:
 
     def crash(self) -> None:
         """The daemon is gone from one moment to the next; the host serves on."""
+        self.crashed = True
         self.generation += 1
         self.node = None
 
     def kill(self) -> None:
         """The host is gone."""
         self.crash()
-        self.up = False
+        self.up = self.crashed = False
         self.world.note(f"{self.name} is dead")
 
     def leave(self) -> None:
@@ -146,6 +149,7 @@ class Host:
         self.world.note(f"{self.name} exits")
         self.starts.clear()
         self.crash()
+        self.crashed = False
         self.world.look()
 
     def stall(self, seconds: float, *, deaf: bool = False, frozen: bool = False) -> None:

@@ -196,6 +196,10 @@ MUTANTS = (
            "max(FIRST_TIMEOUT, PATIENCE * self._slowest) * (1 << self._late[kind])", "FIRST_TIMEOUT"),
     Mutant("deadlines do not follow what is observed", "core/calls", "64b",
            "return 2 * max(0.0, self._slowest - USUAL_ANSWER)", "return 0.0"),
+    Mutant("anybody can keep a node that starts from taking part", "core/node", "63b",
+           "cause == SAME_ID and self.admission.two_hosts(address, proof)", "cause == SAME_ID"),
+    Mutant("a node that crashed waits until its peers learn of it", "core/ownership", "65",
+           "-math.inf if known else now", "now"),
     # jobs have deadlines
     Mutant("a holder waits without end to read itself before a clear", "core/mutations", "48b",
            "CircuitBreaker(CLEAR_TIME)", "CircuitBreaker(math.inf)"),

@@ -135,11 +135,12 @@ class World:
         return other.name not in self.gone and (host.name, other.name) not in self.unknown
 
     def members(self, host: Host) -> dict[str, tuple[str, int]]:
-        """The group as `host` learns of it when it starts."""
+        """The group as `host` learns of it when it starts, and where the API has the instance itself."""
+        own = {one.id: (one.address, 0) for one in self.hosts.values() if one.id == host.config.instance_id}
         if self.refresh and (found := group.found(self, host, Reply())) is not None:
-            return found
+            return found | own
         others = [one for one in self.hosts.values() if one.id != host.config.instance_id and self.in_group(host, one)]
-        return {one.id: (one.address, group.PORT) for one in others}
+        return {one.id: (one.address, group.PORT) for one in others} | own
 
     def regroup(self) -> None:
         """Every daemon learns of the group anew."""

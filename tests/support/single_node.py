@@ -63,7 +63,7 @@ class SingleNode:
         self._calendar: list[tuple[float, int, Callable[[], object]]] = []
         self._number = 0
         self._operations: dict[str, float] = {}
-        members = {instance_id(name): (f"host-{name}", 12345) for name in peers}
+        members = {instance_id(name): (f"host-{name}", 12345) for name in [*peers, own]}
         self.node = Node(self.config, EIP, members, 0.0, emit=self.events.append, rng=random.Random(seed), **options)
         self._beat_peers()
 

@@ -629,6 +629,21 @@ class TestSameId:
         bench.advance(1)
         assert (bench.role, bench.view.same_id) == (Role.MASTER, "host-m")
 
+    def test_one_that_anybody_may_have_sent_is_reported_and_stops_nobody(self):
+        bench = SingleNode(peers="z")
+        for _ in range(6):
+            bench.node.heard(beat("m"), "somewhere", bench.now)
+            bench.advance(1)
+        assert (bench.role, bench.view.same_id) == (Role.MASTER, "somewhere")
+
+    @pytest.mark.parametrize("address", ["host-m", "host-z"])
+    def test_it_counts_from_a_members_address_and_from_its_own(self, address):
+        bench = SingleNode(peers="z")
+        for _ in range(6):
+            bench.node.heard(beat("m"), address, bench.now)
+            bench.advance(1)
+        assert bench.role is Role.LISTENING
+
     @pytest.mark.parametrize("cause", ["unsigned", "signature"])
     def test_a_forged_one_is_dropped(self, cause):
         bench = SingleNode(peers="")
