@@ -93,7 +93,7 @@ FAULTS = (
     Fault("another node sleeps for long", ("stall N LONGs", *NOTHING)),
     Fault("a crash loop", (*("restart H 300ms", "advance 4s") * 3, "expect within 15: holders N", "expect no hole")),
     Fault("an attach is lost from sight", (
-        "api N attach lost", "health H bad", "advance 500ms", "health H ok", "expect within 75 + 4*L: settled",
+        "api N attach lost", "health H bad", "advance 500ms", "health H ok", "expect within 75 + 4*L: settled-but x",
         "expect no hole")),
     Fault("a former holder cannot read itself", (
         "health H bad", "advance FEWs", "api H read hang", "api H poll hang", "api H holders hang", "advance 1s",
