@@ -65,7 +65,8 @@ class Sender(SupervisedThread):
 
     A peer that cannot be reached does not delay the others. Events report the first failure and the
     recovery, which takes RECOVERED_AFTER heartbeats in a row: at most one a REPORT_INTERVAL for
-    each peer, with the number of heartbeats that were lost. `sent` and `failures` count datagrams.
+    each peer, one for all with the same news, and with the number of heartbeats that were lost.
+    `sent` and `failures` count datagrams.
     """
 
     def __init__(self, link: HeartbeatLink, round_time: float = ROUND_TIME) -> None:
@@ -74,6 +75,7 @@ class Sender(SupervisedThread):
         self._stamp_source = StampSource()
         self._targets: tuple[SocketAddress, ...] = ()
         self._troubles: dict[SocketAddress, _Trouble] = {}
+        self._news: dict[tuple[EventName, str], list[SocketAddress]] = {}  # what is to be reported, of whom
         self.sent = self.failures = 0
 
     def turn(self) -> None:
@@ -98,6 +100,8 @@ class Sender(SupervisedThread):
                 self.sent += 1
                 if self._troubles:
                     self._succeeded(place)
+        if self._news:
+            self._report()
         self._node.set_mute(problem if self.sent == sent_before else "", self._clock())
 
     def _failed(self, place: SocketAddress, problem: str) -> None:
@@ -105,23 +109,32 @@ class Sender(SupervisedThread):
         trouble.lost, trouble.sent = trouble.lost + 1, 0
         if problem != trouble.problem and self._may_report(trouble):
             trouble.problem = problem
-            self._report(EventName.SEND_FAILED, place, trouble, problem)
+            self._news.setdefault((EventName.SEND_FAILED, problem), []).append(place)
 
     def _succeeded(self, place: SocketAddress) -> None:
         if (trouble := self._troubles.get(place)) is None:
             return
         trouble.sent += 1
         if trouble.sent >= RECOVERED_AFTER and self._may_report(trouble):
-            self._report(EventName.SEND_RECOVERED, place, trouble, "")
-            del self._troubles[place]
+            self._news.setdefault((EventName.SEND_RECOVERED, ""), []).append(place)
 
     def _may_report(self, trouble: _Trouble) -> bool:
         return self._clock() - trouble.reported_at >= REPORT_INTERVAL
 
-    def _report(self, name: EventName, place: SocketAddress, trouble: _Trouble, reason: str) -> None:
+    def _report(self) -> None:
+        """Emit one event for all peers with the same news."""
         now = self._clock()
-        self._link.emit(Event(name, now, "", reason, {"address": str(place), "count": trouble.lost}))
-        trouble.reported_at = now
+        for (name, reason), places in self._news.items():
+            lost = 0
+            for place in places:
+                trouble = self._troubles[place]
+                lost, trouble.reported_at = lost + trouble.lost, now
+                if name is EventName.SEND_RECOVERED:
+                    del self._troubles[place]
+            others = f" and {len(places) - 1} others" if places[1:] else ""
+            details = {"address": str(places[0]), "others": others, "count": lost}
+            self._link.emit(Event(name, now, "", reason, details))
+        self._news.clear()
 
 
 def _in_words(error: OSError) -> str:

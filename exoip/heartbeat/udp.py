@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import resource
 import socket
 import struct
 from collections.abc import Collection
@@ -26,7 +27,7 @@ from exoip.heartbeat.wire import SIGNED_V6
 
 RECEIVE_BUFFER = 1 << 20  # bytes asked of the kernel
 SMALLEST_COST = 256  # bytes of the receive buffer that even an empty datagram takes
-MOST_OUTLETS = 256  # sockets that send; of the 1024 descriptors that a service usually has
+MOST_OUTLETS = 256  # sockets that send; a quarter of the 1024 descriptors that a service usually has
 NETWORK_CONTROL = 0xC0  # the DSCP class CS6, as VRRP daemons mark their adverts
 _V4_MAPPED = "::ffff:"
 # Linux; the module `socket` has no names for these.
@@ -50,7 +51,7 @@ class HeartbeatSocket:
         self.socket = self._open()
         self._peers: dict[tuple[str, int], socket.socket] = {}  # the outlet of each peer
         self._outlets: dict[socket.socket, int] = {}  # and how many peers use it
-        self._most_outlets = MOST_OUTLETS
+        self._most_outlets = _most_outlets()
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             self.socket.bind((host, port))
@@ -101,9 +102,9 @@ class HeartbeatSocket:
             outlet.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             outlet.bind(self._place)
             if not self._outlets:
-                self._most_outlets = 0  # a kernel without this would spread over them what arrives
+                most, self._most_outlets = self._most_outlets, 0
                 self._attach(_SO_ATTACH_REUSEPORT_CBPF, _TO_THE_FIRST)
-                self._most_outlets = MOST_OUTLETS
+                self._most_outlets = most  # a kernel without this would spread over them what arrives
         except OSError:
             outlet.close()
             raise
@@ -147,3 +148,9 @@ class HeartbeatSocket:
         """Close the sockets."""
         for each in (*self._outlets, self.socket):
             each.close()
+
+
+def _most_outlets() -> int:
+    """Return how many outlets there may be, so that descriptors are left for other things."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_OUTLETS if limit == resource.RLIM_INFINITY else min(MOST_OUTLETS, limit // 4)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -125,4 +126,6 @@ class _Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, *_: Any) -> None:
-        """Ignore a client that hangs up or is too slow."""
+        """Ignore a client that hangs up or is too slow; say if there is no thread for one."""
+        if isinstance(error := sys.exception(), RuntimeError):
+            log(logging.ERROR, "the metrics cannot be served: %s", error)

@@ -84,9 +84,9 @@ _ROWS = (
             "flooded: {reason}; until that is over, the kernel drops what cannot be from a member"),
     Message(EventName.FLOOD_OVER, "1f2e2fe2dab04c48bea05f1caf274103", INFO, "no longer flooded: {reason}"),
     Message(EventName.SEND_FAILED, "04da35a22e3142029c61793c0f25b7a2", WARNING,
-            "heartbeats to {address} cannot be sent: {reason}"),
+            "heartbeats to {address}{others} cannot be sent: {reason}"),
     Message(EventName.SEND_RECOVERED, "b1d94c2048f347f6a57003b3c3accff2", INFO,
-            "heartbeats to {address} can be sent again; {count} were lost"),
+            "heartbeats to {address}{others} can be sent again; {count} were lost"),
 )
 # fmt: on
 

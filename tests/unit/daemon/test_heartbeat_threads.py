@@ -431,6 +431,25 @@ class TestSender:
             why.append(sender._node._ownership.stand_back.mute)
         assert why == ["", "", "gone", ""]
 
+    def test_what_happens_to_many_is_reported_once(self):
+        """If the route goes, it goes for all: the log holds a thousand entries."""
+        addresses = [f"192.0.2.{n}" for n in range(100)]
+        sender, clock, events = self.sender(FailingChannel(), addresses)
+        sender._channel.failing = {one: OSError(1, "no route" if n else "denied") for n, one in enumerate(addresses)}
+        for _ in range(60):
+            sender.turn()
+            clock.now += 1.0
+        sender._channel.failing = {}
+        for _ in range(RECOVERED_AFTER):
+            sender.turn()
+            clock.now += 1.0
+        assert [(e.name, e.details["address"], e.details["others"], e.details["count"], e.reason) for e in events] == [
+            (EventName.SEND_FAILED, "192.0.2.0:9", "", 1, "denied"),
+            (EventName.SEND_FAILED, "192.0.2.1:9", " and 98 others", 99, "no route"),
+            (EventName.SEND_RECOVERED, "192.0.2.0:9", " and 99 others", 60 * 100, ""),
+        ]
+        assert not sender._troubles
+
     def test_members_that_left_are_forgotten(self):
         sender, clock, _ = self.sender(FailingChannel(), [f"192.0.2.{n}" for n in range(9)])
         sender._channel.failing = {f"192.0.2.{n}": OSError(1, "no") for n in range(9)}

@@ -115,7 +115,6 @@ class TestSending:
 
     def test_the_sockets_of_former_peers_are_used_again_and_beyond_a_number_shared(self, channel, peers, monkeypatch):
         monkeypatch.setattr(channel, "_most_outlets", 4)
-        monkeypatch.setattr(udp, "MOST_OUTLETS", 4)
         places = [peer.getsockname() for peer in peers]
         for _ in range(3):
             for place in places[:2]:
@@ -138,6 +137,18 @@ class TestSending:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         assert peers[0].recv(99) == HEARTBEAT
         assert not channel._outlets
+
+    def test_a_low_limit_of_descriptors_leaves_most_of_them_to_others(self, peers):
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, limits[1]))
+        try:
+            with contextlib.closing(HeartbeatSocket("127.0.0.1", 0)) as channel:
+                for port in range(1, 201):
+                    channel.send(HEARTBEAT, "127.0.0.1", port)
+                assert len(channel._outlets) == 25
+                socket.socket().close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
     def test_a_kernel_that_cannot_steer_has_one_socket_for_all(self, channel, peers, monkeypatch):
         monkeypatch.setattr(udp, "_SO_ATTACH_REUSEPORT_CBPF", 999)

@@ -70,7 +70,7 @@ def happened() -> list[tuple[str, Event]]:
     # program.
     hook = {"role": "MASTER", "duration": 0.5, "detail": "exit status 1", "then": "once more"}
     for what, details in (
-        ((EventName.SEND_FAILED, EventName.SEND_RECOVERED), {"address": "192.0.2.1:12345", "count": 3}),
+        ((EventName.SEND_FAILED, EventName.SEND_RECOVERED), {"address": "192.0.2.1:12345", "others": "", "count": 3}),
         ((EventName.FLOODED, EventName.FLOOD_OVER), {}),
         ((EventName.CHECK_FAILING, EventName.CHECK_PASSING), {"check": "tcp 127.0.0.1:80"}),
         ((EventName.HOOK_DONE, EventName.HOOK_FAILED), hook),
