@@ -76,8 +76,8 @@ class Journal:
     def log(self, event: Event) -> None:
         """Write one event.
 
-        A forbidden call is an error, and logged once though it is retried. Stalls are logged at most
-        once a minute; the next line counts those between, which have no line of their own.
+        A forbidden call is an error, and logged once though it is retried. Stalls are logged once a
+        minute at most; the next line counts those between.
         """
         if event.name is EventName.STALLED:
             self._stalls += 1
