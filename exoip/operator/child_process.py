@@ -27,7 +27,7 @@ from exoip.exoscale.models import one_line
 
 SHELL = "/bin/sh"
 GRACE = 1.0  # seconds between SIGTERM and SIGKILL
-SLICE = 0.1  # seconds after which a waiting thread checks whether it shall stop
+SLICE = 0.1  # seconds after which a waiting thread checks whether it should stop
 LONGEST_LINE = 200  # characters that are reported of a line of output
 READ_PAUSE = 0.01  # seconds after each read: a program that floods must not keep the daemon busy
 _TAIL = 4096  # bytes kept of the output

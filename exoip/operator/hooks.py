@@ -133,7 +133,7 @@ class HookCaller(SupervisedThread):
             self._calling = False
 
     def _newer_state(self, seconds: float) -> bool:
-        """Wait up to `seconds` for a state; return whether one waits, or the thread shall end."""
+        """Wait up to `seconds` for a state; return whether one waits, or the thread should end."""
         with self._changed:
             if not self._waiting and not self.stopping.is_set() and seconds > 0:
                 self._changed.wait(seconds)

@@ -78,7 +78,7 @@ def _add_zone(command: argparse.ArgumentParser) -> None:
         "--traffic",
         type=_port,
         metavar="PORT",
-        help="forward EIP:PORT (IPv6: of ::1 if this machine has not the prefix) to the holder's address, same port",
+        help="forward EIP:PORT (IPv6: of ::1 if this machine does not have the prefix) to the holder's address, same port",
     )
 
 
