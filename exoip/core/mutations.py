@@ -5,9 +5,10 @@ One mutation at a time, its operation included; with more time if the API is slo
 Attach   A master that does not hold attaches itself, with no read before it. An attach that takes
          more than 5 s is read back before it counts. A master that held, and cannot find out within
          2.5 s whether it still does, attaches again, which is harmless; so does one that has not
-         read itself for 30 s, every 30 s, and one whose detach of itself is pending, at once. A
-         master that does not come to hold within 12 s steps aside for a fit peer; at once, if the
-         API asks it to wait for more than 5 s. Shown by 01, 19e, 36, 47a, 47b, 50, 54a, TestAttach.
+         read itself for 30 s, every 30 s. It never attaches beside its own detach, which could
+         take effect after it (50, 65). A master that does not come to hold within 12 s steps aside
+         for a fit peer; at once, if the API asks it to wait for more than 5 s. Shown by 01, 19e,
+         36, 47a, 47b, 54a, 54c, TestAttach.
 Clear    A master known to hold detaches the others that hold. Its knowledge of itself must be at
          most 2 s old, and newer than the moment from which the clear is due. It never clears beside
          its attach: if that failed, nobody would hold. Whoever is silent may be alive, cut off, and
@@ -19,7 +20,8 @@ Clear    A master known to hold detaches the others that hold. Its knowledge of 
          - Later, and if the other attached later, the lower instance id clears 30 s after it has
            seen that both hold, the higher one after 80 s (09, 28a, 34a, 52a, 52b). A node that has
            not read the other for 45 s counts anew, for both may come back from an outage (52c), and
-           the lower id after 130 s: it may be late, and the higher one about to clear (52d).
+           the lower id after 130 s: it may be late, and the higher one about to clear (52d). So
+           does a lower id that did not begin within 55 s of its attach or of seeing it (52e).
          One that is heard must be read to hold after that. A master that has not cleared a silent
          one 15 s after it was due steps aside for a fit peer. Shown by 10, 44, 48a, 48b, 48c.
 Release  A backup that holds detaches itself after a read, begun since it is a backup to this
@@ -71,7 +73,6 @@ class Mutations:
         self.release_reads_since = -math.inf  # only reads begun since then let a backup release
         self._in_flight: Call | None = None  # the HTTP call under way
         self._operation: Operation | None = None
-        self._settled_at = -math.inf  # before, a detach of itself that was given up may yet take effect
 
     @property
     def _under_way(self) -> Call | None:
@@ -144,9 +145,6 @@ class Mutations:
         """Return the wanted call, which marks the lane busy, or None; and when to ask again."""
         if self._in_flight is not None:
             return None, math.inf
-        if (operation := self._operation) and self._election.role is Role.MASTER and self.releasing:
-            self._observed.own.detached(operation.called, now)  # perhaps; attach without waiting for it
-            self._settled_at, self._operation = operation.deadline, None
         if (operation := self._operation) is None:
             self._in_flight, at = self._wanted(now)
             return self._in_flight, at
@@ -179,7 +177,7 @@ class Mutations:
         """Return when the next holder is to be cleared, and which."""
         due = [(self._clear_due(other, now), other.instance_id, other) for other in self._observed.holders()]
         at, _, other = min(due, default=(math.inf, "", None))
-        return max(at, self.clear_backoff.at, self._settled_at), other
+        return max(at, self.clear_backoff.at), other
 
     def _clear_due(self, other: InstanceState, now: float) -> float:
         """Return since when, or from when on, this holder may be cleared."""

@@ -21,6 +21,7 @@ from exoip.core.events import Cause
 
 UNSEEN = 45.0  # seconds without a good read after which a holder counts as one that has just come to hold
 FIRST_TURN = 30.0  # seconds after both hold: the lower instance id may begin to clear the other
+FIRST_TURN_ENDS = 55.0  # seconds after both hold at the earliest: then the lower id waits for the third
 SECOND_TURN = 80.0  # seconds after both hold: the higher instance id may
 THIRD_TURN = 130.0  # seconds after both hold: the lower id may, if it had not read the other for a while
 
@@ -195,7 +196,10 @@ class Observed:
         """
         if not other.holds or now - other.read_at > UNSEEN:
             return math.inf
-        first = THIRD_TURN if other.late and not self.predecessor(other) else FIRST_TURN
+        before = self.predecessor(other)
+        late = other.late and not before
+        began = self.own.attach_called if before else max(other.since, self.own.attach_called)
+        first = THIRD_TURN if late or now > began + FIRST_TURN_ENDS else FIRST_TURN
         turn = first if self.own_id < other.instance_id else SECOND_TURN
         return max(other.since, attached_at) + turn
 

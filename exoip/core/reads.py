@@ -257,12 +257,8 @@ class Reads:
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
         now, mutations = outcome.ended, self._mutations
-        blind = (
-            call.instance_id == self._observed.own_id
-            and now >= self._observed.own.known_at + BLIND_TIME + mutations.pace.slack
-        )
-        if blind and mutations.again_at == math.inf:
-            mutations.again_at = now
+        if call.kind is Kind.READ and mutations.again_at == math.inf:
+            mutations.again_at = max(now, self._observed.own.known_at + BLIND_TIME + mutations.pace.slack)
         self._backoff(call.kind).failed(failure, outcome.retry_after, now)
         if call.kind is Kind.HOLDERS and call.purpose is not Purpose.HOLDER:
             self._queue_members(())
