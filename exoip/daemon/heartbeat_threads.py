@@ -131,7 +131,7 @@ class Sender(SupervisedThread):
                 lost, trouble.reported_at = lost + trouble.lost, now
                 if name is EventName.SEND_RECOVERED:
                     del self._troubles[place]
-            others = f" and {len(places) - 1} others" if places[1:] else ""
+            others = f" and {more} other{'s' * (more > 1)}" if (more := len(places) - 1) else ""
             details = {"address": str(places[0]), "others": others, "count": lost}
             self._link.emit(Event(name, now, "", reason, details))
         self._news.clear()
