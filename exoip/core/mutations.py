@@ -6,7 +6,7 @@ Attach   A master that does not hold attaches itself, with no read before it. An
          more than 5 s is read back before it counts. A master that held, and cannot find out within
          2.5 s whether it still does, attaches again, which is harmless; so does one that has not
          read itself for 30 s, every 30 s. It never attaches beside its own detach, which could
-         take effect after it (50, 65). A master that does not come to hold within 12 s steps aside
+         take effect after it (50, 66). A master that does not come to hold within 12 s steps aside
          for a fit peer; at once, if the API asks it to wait for more than 5 s. Shown by 01, 19e,
          36, 47a, 47b, 54a, 54c, TestAttach.
 Clear    A master known to hold detaches the others that hold. Its knowledge of itself must be at
@@ -15,8 +15,8 @@ Clear    A master known to hold detaches the others that hold. Its knowledge of 
          about to clear this node. If both cleared at once nobody would hold, so their times are
          apart by more than a clear takes (10 s, and 2 s of old knowledge):
          - A node that has just attached clears at once who held before, until 17 s after the first
-           attach call that may have had an effect: if it is silent (01), or is heard and has kept
-           it for 30 s of this node's time as master (12b).
+           attach call that may have had an effect: if it is silent (01) and has not advertised 254
+           since (52f), or is heard and has kept it for 30 s of this node's time as master (12b).
          - Later, and if the other attached later, the lower instance id clears 30 s after it has
            seen that both hold, the higher one after 80 s (09, 28a, 34a, 52a, 52b). A node that has
            not read the other for 45 s counts anew, for both may come back from an outage (52c), and
@@ -182,7 +182,8 @@ class Mutations:
     def _clear_due(self, other: InstanceState, now: float) -> float:
         """Return since when, or from when on, this holder may be cleared."""
         if self._observed.predecessor(other) and now < (ends := self._observed.own.attach_called + NEWCOMER_TIME):
-            if not self._election.alive(other.instance_id):
+            peer = self._election.peers.get(other.instance_id)
+            if peer is None or (not peer.alive and not peer.released_since(self._observed.own.attach_called)):
                 return -math.inf
             if other.holds and (at := max(other.since, self.since) + FIRST_TURN) < ends:
                 return at

@@ -112,6 +112,10 @@ class Peer:
             return LEAVING
         return self.priority if self.rise_effective_at is None else PROTECTED
 
+    def released_since(self, when: float) -> bool:
+        """Whether it advertised 254 since then, so that it may have attached again meanwhile."""
+        return when <= self.last_unfit_advert and self.priority < LEAVING
+
     @property
     def rank(self) -> tuple[int, str]:
         """The effective priority, then the id; the lowest rank is the master."""

@@ -102,8 +102,10 @@ MUTANTS = (
            "            return Call(Kind.DETACH, other.instance_id, why='beside the attach'), now\n"
            "        if role is Role.MASTER and (not own.holds or"),
     Mutant("the taker clears a heard holder at once", "core/mutations", "06 07",
-           "            if not self._election.alive(other.instance_id):\n                return -math.inf\n",
-           "            return -math.inf\n"),
+           "            if peer is None or (not peer.alive and not peer.released_since(self._observed.own.attach_called)):\n",
+           "            if True:\n"),
+    Mutant("one that may have attached again is cleared as a predecessor", "core/mutations", "52f",
+           " and not peer.released_since(self._observed.own.attach_called)", ""),
     Mutant("the taker never clears a heard holder", "core/mutations", "34a 12",
            "        return self._observed.turn(other,",
            "        if self._election.alive(other.instance_id):\n            return math.inf\n        return self._observed.turn(other,"),
