@@ -205,7 +205,7 @@ MUTANTS = (
            "return 2 * max(0.0, self._slowest - USUAL_ANSWER)", "return 0.0"),
     Mutant("anybody can keep a node that starts from taking part", "core/node", "63b",
            "cause == SAME_ID and self.admission.two_hosts(address, proof)", "cause == SAME_ID"),
-    Mutant("a node that crashed waits until its peers learn of it", "core/ownership", "66",
+    Mutant("a node that crashed waits until its peers learn of it", "core/ownership", "67",
            "-math.inf if known else now", "now"),
     # jobs have deadlines
     Mutant("a holder waits without end to read itself before a clear", "core/mutations", "48b",
