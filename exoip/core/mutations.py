@@ -259,7 +259,8 @@ class Mutations:
             name = EventName.ATTACHED
             self.attached_at = self.attached_at if own.holds else now
             own.attached(called, outcome.began, now, ATTACH_TRUSTED + self.pace.slack)
-            self.attach_breaker.until = -math.inf
+            if own.holds:  # else it took too long: a read has to show it
+                self.attach_breaker.until = -math.inf
         elif call.instance_id == self._observed.own_id:
             name = EventName.LET_GO
             own.detached(called, now)
