@@ -212,7 +212,7 @@ MUTANTS = (
            "CircuitBreaker(CLEAR_TIME)", "CircuitBreaker(math.inf)"),
     Mutant("a holder that cannot read itself does not attach again", "core/mutations", "54a 54b",
            "\nBLIND_TIME = 30.0 ", "\nBLIND_TIME = math.inf "),
-    Mutant("an attach that took too long makes fit at once", "core/mutations", "67",
+    Mutant("an attach that took too long makes fit at once", "core/mutations", "68",
            "            if own.holds:  # else it took", "            if True:  # else it took"),
     Mutant("an attach without effect is no failure", "core/ownership", "57",
            "            self.mutations.attach_breaker.failed(Failure.OPERATION, now)\n", ""),
