@@ -14,6 +14,7 @@ priorities and latencies are drawn as well.
 from __future__ import annotations
 
 import random
+import string
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -57,6 +58,11 @@ class _Draft:
         self.names = list("abcde"[: self.rng.choice((2, 2, 3, 3, 3, 3, 4, 5))])
         self.sites = plan_api.Sites(self.rng, self.names)
         self.commands: list[str] = []
+        self._unused = iter("fghijklmnopqrstuvwxyz" + string.ascii_uppercase)
+
+    def new_name(self) -> str:
+        """Return a name that no node of this plan has had."""
+        return next(self._unused)
 
     def chance(self, share: float) -> bool:
         return self.rng.random() < share
@@ -164,8 +170,7 @@ def _replace(draft: _Draft, name: str) -> list[str]:
     for _ in range(times):
         if "group fixed" in draft.commands:
             return [f"kill {name}"]
-        new = chr(ord("f") + sum(command.startswith("instance") and "destroyed" in command for command in [
-            *draft.commands, *commands]))  # fmt: skip
+        new = draft.new_name()
         commands += [f"kill {name}", "advance 30s", f"instance {name} destroyed"]
         draft.names.remove(name)
         draft.names.append(new)
@@ -189,9 +194,9 @@ def _newcomer(draft: _Draft, name: str, priority: int) -> list[str]:
 
 def _join(draft: _Draft, name: str) -> list[str]:
     """An instance starts, and later its daemon, which is worse than all others."""
-    new = chr(ord("p") + sum(command.startswith("instance") for command in draft.commands) % 10)
-    if new in draft.names or len(draft.names) > 4 or "group fixed" in draft.commands:
+    if len(draft.names) > 4 or "group fixed" in draft.commands:
         return []
+    new = draft.new_name()
     draft.names.append(new)
     return _newcomer(draft, new, 200)
 
