@@ -117,11 +117,6 @@ class Node:
         with self._wake:
             self._advance(now, socket_drained=True)
 
-    @property
-    def attentive(self) -> bool:
-        """Whether any heartbeat may let this node act, because it wants to release the EIP."""
-        return self._ownership.mutations.wants_release
-
     def next_death(self) -> float:
         """Return when `tick` is wanted; inf if no peer is alive."""
         with self._wake:

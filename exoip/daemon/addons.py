@@ -17,6 +17,7 @@ from exoip.core.events import Event
 from exoip.core.node import Node
 from exoip.core.snapshot import Health
 from exoip.daemon.clock import clock, wall
+from exoip.daemon.systemd import starts_at_boot
 from exoip.errors import OutOfThreads
 from exoip.exoscale.topology import Topology
 from exoip.exoscale.transport import require_certificates
@@ -80,8 +81,7 @@ class Addons:
         if config.metrics_listen is not None:
             from exoip.telemetry.exporter import MetricsServer  # only here, to save its memory without the option
 
-            at_boot = "NOTIFY_SOCKET" in environ or "IFACE" in environ
-            self._server = MetricsServer(*config.metrics_listen, page, early=at_boot)
+            self._server = MetricsServer(*config.metrics_listen, page, early=starts_at_boot(environ))
         health = Health.PASSING if after_crash else Health.PENDING
         self.checkers = [self._checker(check, health) for check in config.health_checks]
         self._state = HookState(at=clock())

@@ -28,7 +28,7 @@ from exoip.daemon.running_node import RunningNode, log_warnings
 from exoip.daemon.signals import Mailbox
 from exoip.daemon.state_files import DrainedFile, StartHistory, StartVerdict, TopologyCache, path_in
 from exoip.daemon.supervisor import Supervisor
-from exoip.daemon.systemd import Systemd
+from exoip.daemon.systemd import Systemd, starts_at_boot
 from exoip.errors import AddressMissing, ApiError, ApiForbidden, ApiTimeout, MetadataUnavailable
 from exoip.exoscale import discovery
 from exoip.exoscale.topology import Topology
@@ -109,11 +109,8 @@ class Daemon:
 
     @property
     def _attended(self) -> bool:
-        """Whether a person started the daemon, who wants an error and not a daemon that waits.
-
-        A unit or ifupdown may start it before the network is up.
-        """
-        return not self._systemd.listens and "IFACE" not in self._environ
+        """Whether a person started the daemon, who wants an error and not a daemon that waits."""
+        return not starts_at_boot(self._environ)
 
     def _open_control(self, stack: contextlib.ExitStack) -> None:
         if not self._control_opened:

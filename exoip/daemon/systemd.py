@@ -1,11 +1,19 @@
-"""Notifications to systemd (sd_notify).
+"""Notifications to systemd (sd_notify), and what it means to be started by it.
 
 Shown by tests/process/test_daemon.py.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+
 import sdnotify
+
+
+def starts_at_boot(environ: Mapping[str, str]) -> bool:
+    """Whether a unit, ifupdown or a container starts the daemon, perhaps before the network is up."""
+    return "NOTIFY_SOCKET" in environ or "IFACE" in environ or os.getpid() == 1
 
 
 class Systemd:
@@ -16,11 +24,6 @@ class Systemd:
         if self._notifier.socket is not None:  # a notification may be lost, but must never block
             self._notifier.socket.setblocking(False)
         self._status = ""
-
-    @property
-    def listens(self) -> bool:
-        """Whether a service manager started this process and listens."""
-        return self._notifier.socket is not None
 
     def close(self) -> None:
         """Send no more."""

@@ -46,7 +46,7 @@ class SecurityGroupMembers:
         unreadable = _look_up(missing, client, instances)
         in_group = [instance for instance in instances.values() if _in_group(instance, group_id, client)]
         found, warnings = self._members([one for one in in_group if one.id != own.id])
-        members = _distinct([*found, *unreadable], warnings)
+        members = _distinct(found, unreadable, warnings)
         self.shut_out = self._shut_out(members, instances, own.id)
         if own.id not in {instance.id for instance in in_group}:
             warnings.append(
@@ -106,12 +106,14 @@ def _look_up(missing: list[Member], client: Client, instances: dict[str, Instanc
     return []
 
 
-def _distinct(members: list[Member], warnings: list[str]) -> list[Member]:
-    """Return one member for each address: an instance that runs before one that does not."""
+def _distinct(members: list[Member], unreadable: list[Member], warnings: list[str]) -> list[Member]:
+    """Return one member for each address: a running instance first, one that is not listed last."""
     found: dict[str, Member] = {}
     for member in sorted(members, key=lambda member: (not member.running, member.instance_id)):
         if (first := found.setdefault(member.address, member)) is not member and member.running:
             warnings.append(f"{first} has the same address as {member.instance_id}, which is left out")
+    for member in unreadable:
+        found.setdefault(member.address, member)
     return list(found.values())
 
 

@@ -36,7 +36,7 @@ def test_a_unit_waits_and_says_for_what(monkeypatch, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        made = daemon({})
+        made = daemon({"NOTIFY_SOCKET": str(tmp_path / "notify")})
         assert made._discover() is TOPOLOGY
         assert systemd.recv(1000) == b"STATUS=waiting for the metadata service, then the API"
         assert systemd.recv(1000) == b"STATUS=waiting for the metadata service: nobody there"
@@ -49,6 +49,13 @@ def test_ifupdown_waits_and_a_person_gets_the_error(monkeypatch):
     assert daemon({"IFACE": "lo:1"})._discover() is TOPOLOGY
     with pytest.raises(MetadataUnavailable, match="nobody there"):
         daemon({})._discover()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_container_waits_where_it_is_process_1(monkeypatch):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    assert daemon({})._discover() is TOPOLOGY
 
 
 def test_the_clock_counts_a_suspension():

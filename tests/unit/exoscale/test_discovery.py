@@ -209,6 +209,25 @@ class TestSecurityGroup:
         assert {member.name for member in found.members} == {"b", "c", "twin"} - {gone}
         assert found.warnings == ()
 
+    def test_a_member_that_no_list_and_no_read_shows_gives_way_to_a_listed_one(self, world):
+        """Its instance may be gone, and its address another's by now."""
+        found = world.discover("-G", "web")
+        ghost = replace(found.members[0], instance_id="00000000-0000-4000-8000-000000000000", name="ghost")
+        alone = replace(ghost, instance_id="00000000-0000-4000-8000-000000000001", address="192.0.2.99")
+
+        class Unreadable(Client):
+            def instance(self, instance_id):
+                if instance_id.startswith("00000000"):
+                    raise ApiUnavailable("GET /instance/ID: 503")
+                return super().instance(instance_id)
+
+        known = replace(found, members=(ghost, alone, *found.members[1:]))
+        config = world.config("-G", "web")
+        with contextlib.closing(Unreadable(found.endpoint, KEY, SECRET)) as client:
+            again = refresh(config, client, known)
+        assert again.members == (alone, *found.members)
+        assert again.warnings == ()
+
     @pytest.mark.parametrize("change", [{"state": {"name": "running"}}, {"ipv6-address": "anywhere"}, {"id": "x"}])
     def test_an_odd_entry_is_left_out_with_a_warning(self, world, change):
         class Odd(Client):
