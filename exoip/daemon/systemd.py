@@ -12,7 +12,7 @@ import sdnotify
 
 
 def starts_at_boot(environ: Mapping[str, str]) -> bool:
-    """Whether a unit, ifupdown or a container starts the daemon, perhaps before the network is up."""
+    """Whether a unit, ifupdown or a container starts it, perhaps before the network is up."""
     return "NOTIFY_SOCKET" in environ or "IFACE" in environ or os.getpid() == 1
 
 
