@@ -123,7 +123,7 @@ def state(name: str, journals: Journals) -> Any:
     config = parse(["-W", "-xi", EIP, "-G", "web", "-xk", "EXOa", "-xs", "hidden-secret"], {})
     topology = Topology(host.id, "ch-gva-2", "http://127.0.0.1/v2", EIP, instance_id("e"), ())
     now = host.node.snapshot(host.now)
-    level, reasons = assess(now, label)
+    level, reasons = assess(now, label, str)
     told = status.describe_running(now, status.StatusInput(config, topology), NAMES.__getitem__, 0.0, lambda at: at)
     scraped = metrics.MetricsInput(
         now, EIP, host.id, metrics.HeartbeatCounts(0, 0, 0), Counters().snapshot(), (), None, float, label
