@@ -177,7 +177,7 @@ class Receiver(SupervisedThread):
         """Wait for a datagram. poll() counts whole milliseconds, and a death is due to the µs."""
         milliseconds = int(seconds * 1000)
         if not self._poll.poll(milliseconds) and milliseconds < seconds * 1000:
-            time.sleep(seconds - milliseconds / 1000)
+            select.select((), (), (), seconds - milliseconds / 1000)
 
     def accept(self, datagram: bytes, address: str) -> None:
         """Hand a heartbeat to the node; of any other datagram the node counts what is wrong."""
