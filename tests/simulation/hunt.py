@@ -1,5 +1,5 @@
 """Looks for something that the tree which it runs in does wrong: scenarios first, then interrupted
-sequences, then random seeds; or random seeds alone.
+sequences, random seeds and the unit tests of the core; or random seeds alone.
 
 Run inside a mutant's tree by `mutants`; says in one line what killed it, and exits with 1.
 """
@@ -7,12 +7,14 @@ Run inside a mutant's tree by `mutants`; says in one line what killed it, and ex
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 
 from tests.simulation import interrupted, simulate
 from tests.simulation.mutants import KILLED
 from tests.simulation.scenario import files, run
+from tests.support.paths import ROOT
 
 
 def main() -> int:
@@ -47,6 +49,25 @@ def hunt(first: list[str], seeds: Sequence[int]) -> Iterator[str]:
             if wrong := interrupted.check(case):
                 yield f"{case}: {wrong}"
     yield from at_random(seeds)
+    yield from unit_tests()
+
+
+def unit_tests() -> Iterator[str]:
+    """Yield the unit test of the core that fails."""
+    words = [
+        "-q",
+        "-x",
+        "-c",
+        "/dev/null",
+        "--rootdir",
+        str(ROOT),
+        "-p",
+        "no:cacheprovider",
+        str(ROOT / "tests/unit/core"),
+    ]
+    done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode == 1:
+        yield next(line for line in done.stdout.splitlines() if line.startswith("FAILED"))
 
 
 def at_random(seeds: Sequence[int]) -> Iterator[str]:
