@@ -5,6 +5,7 @@ It understands only what exoipctl writes, and rejects every other escape sequenc
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -23,6 +24,8 @@ from tests.support.waiting import PATIENCE, until
 COLUMNS, LINES = 80, 24
 _TOKEN = re.compile(r"\x1b\[(\??)([\d;]*)([A-Za-z])|[^\x1b]", re.DOTALL)
 
+_BEGUN = re.compile(r"\x1b(\[\??[\d;]*)?\Z")
+
 
 class Screen:
     """The cells of a terminal. `reverse`: those in reverse video."""
@@ -33,6 +36,7 @@ class Screen:
         self.reverse = [[False] * columns for _ in range(lines)]
         self.row = self.column = 0
         self.wraps, self._reversed = True, False
+        self._begun = ""  # the beginning of an escape sequence
 
     @property
     def text(self) -> list[str]:
@@ -44,7 +48,10 @@ class Screen:
         return [line for line, flags in zip(self.text, self.reverse, strict=True) if any(flags)]
 
     def feed(self, text: str) -> None:
-        """Do what a program wrote."""
+        """Do what a program wrote. The rest of a sequence may follow in the next piece."""
+        text = self._begun + text
+        whole = _BEGUN.sub("", text)
+        self._begun, text = text[len(whole) :], whole
         rest = _TOKEN.sub("", text)
         assert not rest, f"not understood: {rest!r}"
         for token in _TOKEN.finditer(text):
@@ -107,6 +114,7 @@ class Terminal:
     def __init__(
         self, words: Sequence[str], env: Mapping[str, str], columns: int = COLUMNS, lines: int = LINES
     ) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end within a character
         self.screen = Screen(columns, lines)
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, 0, 0))
@@ -135,7 +143,7 @@ class Terminal:
         """Return the screen's lines now."""
         while select.select([self._ours], (), (), 0.02)[0]:
             try:
-                self.screen.feed(os.read(self._ours, 1 << 16).decode())
+                self.screen.feed(self._decoder.decode(os.read(self._ours, 1 << 16)))
             except OSError:  # the program is gone, and all is read
                 break
         return self.screen.text
