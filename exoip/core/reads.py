@@ -17,9 +17,10 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
 Refresh     Read the group, see `read_schedule`; before any routine read, or a slow API would never
             let it have its turn.
 
-One read at a time, and none while an attach is due. After a failed read all reads wait; after a
-failed list only lists do, so a key that may not list instances can still hand over. An attach that
-is done ends both waits. Shown by 11b, 36, TestAFailingApi.
+One read at a time, and none while an attach is due. No round begins while a holder detaches itself:
+if the master dies then, an attach is next. After a failed read all reads wait; after a failed list
+only lists do, so a key that may not list instances can still hand over. An attach that is done ends
+both waits. Shown by 11b, 36, TestAFailingApi.
 """
 
 from __future__ import annotations
@@ -117,7 +118,8 @@ class Reads:
         queue, may_read = self.schedule.queue, self._may(Kind.READ, now)
         if now >= self.schedule.refresh_at and self._may(Kind.REFRESH, now):
             return Call(Kind.REFRESH, purpose=Purpose.REFRESH)
-        if now >= self.schedule.verify_at and not queue:
+        uncertain = self._observed.own.held and self._mutations.touching(self._observed.own_id)
+        if now >= self.schedule.verify_at and not queue and not uncertain:
             self._plan_round(now)
         for other in self._observed.holders() if may_read else []:
             if other.changed_at > other.read_at and not self._mutations.touching(other.instance_id):

@@ -41,10 +41,7 @@ class Moves:
         self._noise = Noise(at, interval * RATIO)
         self.late = at_most(f"{kill}: attach on the wire after the deadline", "ms", 3, 10)
         self.early = exactly(f"{kill}: attaches before the deadline", "count")
-        # A read of the group may have begun before the deadline
-        self.reads = Figure(
-            f"{kill}: reads between deadline and attach", "count", target="0", met=lambda figure: figure.worst == 0
-        )
+        self.reads = exactly(f"{kill}: reads between deadline and attach", "count")
         self.shaken = exactly(f"{kill}: new connections between deadline and attach", "count")
         self.hole = Figure(f"{kill}: no live holder for", "s")
         detection = 1000 * (interval * RATIO + latency)

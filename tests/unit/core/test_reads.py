@@ -360,6 +360,23 @@ class TestRefresh:
         bench.advance(100)
         assert len(bench.asked(Kind.REFRESH)) == 2
 
+    def test_no_list_goes_before_the_attach_if_the_master_dies_during_the_own_detach(self):
+        bench = master()
+        bench.manual.add(Kind.DETACH)
+        bench.beating["a"] = 5
+        bench.holding.add("a")
+        bench.until(lambda: bench.asked(Kind.DETACH, "m"))
+        del bench.beating["a"]
+        bench.until(lambda: bench.role is Role.MASTER)
+        since = bench.now
+        bench.advance(0.3)
+        assert bench.asked(Kind.HOLDERS, since=since - 0.05) == []
+        bench.holding.discard("m")
+        bench.answer(Lane.MUTATIONS)
+        bench.pump()
+        assert bench.asked(Kind.ATTACH, "m", since)
+        assert bench.asked(Kind.HOLDERS, since=since - 0.05) == []
+
     def test_what_is_urgent_goes_first(self):
         bench = SingleNode(refresh_in=300.0)
         bench.manual.add(Kind.READ)
