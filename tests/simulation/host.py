@@ -17,6 +17,7 @@ from uuid import UUID
 from exoip.core.calls import Call, Failure, Lane, Outcome
 from exoip.core.node import Node
 from exoip.core.peers import ElectionConfig
+from exoip.heartbeat.wire import Heartbeat
 from tests.simulation.api import Api
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 EIP = "198.51.100.50"
 CRASHES, CRASH_WINDOW = 3, 60.0  # as in the daemon
 REFRESH_INTERVAL = 300.0  # seconds between two reads of the group
+LANES = tuple(enumerate(Lane, 2))
+AT_ONCE = [-math.inf] * 4  # when receiver, sender and the two lanes want to run
 LEAVE_TIMEOUT = 10.0  # seconds after which a leaver exits, whatever happened
 
 
@@ -191,16 +194,24 @@ class Host:
 
         self.run(done)
 
-    def run(self, action: Callable[[], object], *, packet: bool = False) -> None:
-        """Let the daemon do something: now, or when its stall is over. A suspended machine misses
-        packets.
-        """
+    def hear(self, heartbeat: Heartbeat, address: str) -> None:
+        """Let a heartbeat arrive from `address`. A suspended machine misses it."""
+        if self.stalled:
+            if not self.deaf:
+                self.run(lambda: self.node and self.node.heard(heartbeat, address, self.now))
+        elif self.node is not None:
+            self.bell.rung = False
+            self.node.heard(heartbeat, address, self.now)
+            if self.bell.rung:
+                self.pump()
+
+    def run(self, action: Callable[[], object]) -> None:
+        """Let the daemon do something: now, or when its stall is over."""
         if self.node is None:
             return
         if self.stalled:
-            if not (packet and self.deaf):
-                generation = self.generation
-                self.inbox.append(lambda: generation == self.generation and self.node is not None and action())
+            generation = self.generation
+            self.inbox.append(lambda: generation == self.generation and self.node is not None and action())
             return
         self.bell.rung = False
         action()
@@ -214,20 +225,20 @@ class Host:
         node = self.node
         if node is None or self.stalled:
             return
-        bell, now, lanes = self.bell, self.now, tuple(Lane)
-        wanted = self._due if due < math.inf else [-math.inf] * (2 + len(lanes))
+        bell, now = self.bell, self.now
+        wanted = self._due if due < math.inf else AT_ONCE
         bell.rung = False
         if wanted[0] <= due:
             node.tick(now)
         while True:
             if bell.rung:
-                bell.rung, wanted = False, [-math.inf] * (2 + len(lanes))
+                bell.rung, wanted = False, AT_ONCE
             times = list(wanted)
             if wanted[1] <= due:
                 advert, times[1] = node.next_advert(now)
                 if advert is not None:
                     self.world.broadcast(self, advert)
-            for number, lane in enumerate(lanes, 2):
+            for number, lane in LANES:
                 if wanted[number] <= due:
                     call, times[number] = node.next_call(lane, now)
                     if call is not None:

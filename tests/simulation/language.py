@@ -205,7 +205,7 @@ class Commands(Expectations):
         heartbeat = decode(encode(Heartbeat(int(number), self.world.eip, instance_id(name))))
         for host in self.hosts(target):
             self.world.note(f"{sender} sends to {target} in the name of {name}, priority {number}")
-            host.run(lambda host=host: host.node.heard(heartbeat, f"host-{sender}", host.now), packet=True)
+            host.hear(heartbeat, f"host-{sender}")
 
     # -- the API ------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from exoip.core.events import Event
 from exoip.core.peers import Role
-from tests.simulation.world import Host, World
+from tests.simulation.world import World
 
 
 class Meter:
@@ -79,11 +79,7 @@ class Meter:
 
 def masters(world: World) -> list[str]:
     """The hosts whose daemon takes itself for the master."""
-    return [host.name for host in world.hosts.values() if _role(host) is Role.MASTER]
-
-
-def _role(host: Host) -> Role | None:
-    return host.node.snapshot(host.now).role if host.node is not None else None
+    return [host.name for host in world.hosts.values() if host.node and host.node._election.role is Role.MASTER]
 
 
 def unsettled(world: World) -> str:
@@ -92,13 +88,13 @@ def unsettled(world: World) -> str:
     Well: exactly one holder, it is the one master, nobody is unfit or stands back, and where a
     holder is not protected for ever it is the best of the nodes whose daemon runs.
     """
-    running = [host for host in world.hosts.values() if host.node is not None]
-    views = {host.name: host.node.snapshot(host.now) for host in running}
     found = masters(world)
     if len(found) != 1:
         return f"masters are {found or 'none'}"
     if world.holders != frozenset(found):
         return f"the master is {found[0]}, but held by {sorted(world.holders) or 'nobody'}"
+    running = [host for host in world.hosts.values() if host.node is not None]
+    views = {host.name: host.node.snapshot(host.now) for host in running}
     for word in ("unfit", "yielded", "in_doubt"):
         if those := [name for name, view in views.items() if getattr(view, word)]:
             return f"{', '.join(those)}: {word}"

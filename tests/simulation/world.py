@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import functools
 import heapq
-import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from exoip.core.advert_timer import Advert
@@ -89,24 +88,17 @@ class World:
         self.advance_to(self.now + seconds)
 
     def advance_to(self, end: float) -> None:
-        self.advance_until(lambda: False, end)
+        self.advance_until(None, end)
 
-    def advance_until(self, condition: Callable[[], bool], end: float) -> bool:
+    def advance_until(self, condition: Callable[[], bool] | None, end: float) -> bool:
         """Run what is due until the condition holds, up to `end`; return whether it does. It is
         looked at after each callback.
         """
-        zone, calendar = self.zone, self._calendar
-        while not condition():
-            due = zone.next_due()
-            following = calendar[0][0] if calendar else math.inf
-            if due > end and following > end:
+        calendar = self._calendar
+        while condition is None or not condition():
+            if not calendar or calendar[0][0] > end:
                 self.now = end
-                return condition()
-            if due <= following:
-                self.now = max(self.now, due)
-                self.zone.advance(due)
-                self.look()
-                continue
+                return condition is not None and condition()
             self.now, _, action = heapq.heappop(calendar)
             action()
         return True
@@ -164,22 +156,23 @@ class World:
     def broadcast(self, sender: Host, advert: Advert) -> None:
         """Send a heartbeat to the addresses that the sender knows, and to no other."""
         sender.node.set_mute("no address" if sender.name in self.mute else "", sender.now)
+        if sender.name in self.mute:
+            return
         received, targets = over_the_wire(advert.heartbeat), {address for address, _ in advert.targets}
+        arrivals: dict[float, list[Host]] = {}
         for host in self.hosts.values():
-            if {sender.name, host.name} & self.mute:
-                continue
-            if host.address in targets and host.up and (sender.name, host.name) not in self.cut:
-                self._deliver(sender, host, received)
+            if host.up and host.address in targets and (sender.name, host.name) not in self.cut:
+                for delay in () if host.name in self.mute else self._delays():
+                    arrivals.setdefault(delay, []).append(host)
+        for delay, hosts in arrivals.items():
+            self.after(delay, functools.partial(_arrive, received, sender.address, hosts))
 
-    def _deliver(self, sender: Host, host: Host, heartbeat: Heartbeat) -> None:
+    def _delays(self) -> Iterator[float]:
+        """Yield the delay of each copy of a heartbeat that arrives."""
         if self.loss and self.rng.random() < self.loss:
             return
-        copies = 2 if self.duplicates and self.rng.random() < self.duplicates else 1
-        for _ in range(copies):
-            delay = self.rng.uniform(*self.delay)
-            self.after(
-                delay, lambda: host.run(lambda: host.node.heard(heartbeat, sender.address, host.now), packet=True)
-            )
+        for _ in range(2 if self.duplicates and self.rng.random() < self.duplicates else 1):
+            yield self.rng.uniform(*self.delay)
 
     def split(self, *groups: str) -> None:
         """Cut every link between hosts of different groups; a group is a string of one-letter
@@ -232,6 +225,7 @@ class World:
                         self.eip_id, call.instance_id, self.now, key=host.name, seconds=seconds, reason=reason
                     )
                     self.look()
+                    self.at(operation.completes, self._complete)
                     return Outcome(began, began, operation_id=operation.id)
                 case Kind.POLL:
                     operation = self.zone.operation(call.operation_id, self.now)
@@ -262,6 +256,10 @@ class World:
         if when >= self.now:
             return frozenset(self.zone.holders(self.now))
         return next((ids for at, ids in reversed(self._held) if at <= when), frozenset())
+
+    def _complete(self) -> None:
+        self.zone.advance(self.now)
+        self.look()
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
@@ -302,6 +300,11 @@ class World:
     def note(self, text: str) -> None:
         if self.transcript is not None:
             self.transcript.append(f"{self.now:9.3f}  {text}")
+
+
+def _arrive(heartbeat: Heartbeat, address: str, hosts: Sequence[Host]) -> None:
+    for host in hosts:
+        host.hear(heartbeat, address)
 
 
 def _untouched(call: Call, began: float) -> Outcome:
