@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from exoip.config.options import Config
 from exoip.core.calls import Lane
@@ -34,10 +34,19 @@ from exoip.telemetry.status import StatusInput
 from exoip.thread import SupervisedThread
 
 
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """The topology that was read again for a configuration."""
+
+    config: Config
+    topology: Topology
+
+
 class RunningNode:
     """A node, the threads that work for it, and the configuration and topology that are in force.
 
-    `emit` takes the events of all threads; the main thread hands them to `on_event`. Raises
+    The main thread alone replaces these two. `emit` puts what other threads have for it into its
+    mailbox: it hands an event to `on_event`, and what a refresh found to `refresh`. Raises
     ConfigError if the metrics port cannot be bound.
     """
 
@@ -48,13 +57,13 @@ class RunningNode:
         cache: TopologyCache,
         channel: HeartbeatSocket,
         environ: Mapping[str, str],
-        emit: Callable[[Event], None],
+        emit: Callable[[Event | Refreshed], None],
         *,
         after_crash: bool,
         unfit_until: float,
         drained: str,
     ) -> None:
-        self.config, self.topology, self._cache = config, topology, cache
+        self.config, self.topology, self._cache, self._emit = config, topology, cache, emit
         self.node = Node(
             _election_config(config, topology), topology.eip, _places(topology), clock(),
             emit=emit, verify_interval=config.verify_interval,
@@ -66,7 +75,7 @@ class RunningNode:
         self._journal = Journal(topology.eip_label, topology.instance_id, self.display_name, wall)
         self._link = HeartbeatLink(channel, self.node, emit, config.auth_policy(), clock)
         self._sender, self._receiver = Sender(self._link), Receiver(self._link)
-        caller = ApiCaller(topology.eip, topology.eip_id, self._clients, self._refresh, clock)
+        caller = ApiCaller(topology.eip, topology.eip_id, self._clients, self._read_group, clock)
         self._workers = [ApiWorker(lane, self.node, caller, self._counters.count_call, clock) for lane in Lane]
         self._addons = Addons(config, topology, self.node, environ, emit, self.metrics, after_crash=after_crash)
 
@@ -104,14 +113,32 @@ class RunningNode:
 
         Raises OutOfThreads.
         """
-        self._addons.apply(reloaded.config)
-        config = self.config = reloaded.config
+        config = reloaded.config
+        self._addons.apply(config)
         self._link.auth_policy = config.auth_policy()
         set_verbose(config.verbose)
         self._clients.replace(*_clients(config, self.topology))
-        self._use(reloaded.topology)
-        self.node.set_config(_election_config(config, self.topology), config.verify_interval, clock())
         self.node.refresh_in(_refresh_interval(config), clock())
+        self._use(config, reloaded.topology)  # which may have the group read sooner
+        self.node.set_config(_election_config(config, self.topology), config.verify_interval, clock())
+
+    def refresh(self, refreshed: Refreshed) -> None:
+        """Use what a refresh found, unless a reload has replaced its configuration since."""
+        if refreshed.config is self.config:
+            self._use(refreshed.config, refreshed.topology)
+
+    def _use(self, config: Config, topology: Topology) -> None:
+        """Replace the members. One that a list lacks and the node keeps for a while stays known."""
+        if topology.warnings != self.topology.warnings:
+            log_warnings(topology)
+        certain = not discovery.members_change(config)  # one list of the API is not enough to drop a live member
+        self.node.set_members(_places(topology), clock(), certain=certain)
+        stay = self.node.admission.members.keys() - {member.instance_id for member in topology.members}
+        members = (*topology.members, *(one for one in self.topology.members if one.instance_id in stay))
+        # In this order: `_read_group` reads the configuration first.
+        self.topology = replace(topology, members=tuple(sorted(members, key=lambda member: member.instance_id)))
+        self.config = config
+        self._cache.save(config, self.topology)
 
     # -- called by other threads ----------------------------------------------------------------------------------
 
@@ -142,20 +169,10 @@ class RunningNode:
         checks = tuple(checker.view for checker in self._addons.checkers)
         return StatusInput(self.config, self.topology, checks, self._journal.recent)
 
-    def _refresh(self, client: Client) -> None:
+    def _read_group(self, client: Client) -> None:
         """Read the group again; an API worker calls this."""
         config = self.config
-        topology = discovery.refresh(config, client, self.topology)
-        if config is self.config:  # no reload came in between
-            self._use(topology)
-
-    def _use(self, topology: Topology) -> None:
-        if topology.warnings != self.topology.warnings:
-            log_warnings(topology)
-        self.topology = topology
-        self._cache.save(self.config, topology)
-        certain = not discovery.members_change(self.config)  # one list of the API is not enough to drop a live member
-        self.node.set_members(_places(topology), clock(), certain=certain)
+        self._emit(Refreshed(config, discovery.refresh(config, client, self.topology)))
 
 
 def log_warnings(topology: Topology) -> None:

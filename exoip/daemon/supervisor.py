@@ -21,7 +21,7 @@ from exoip.core.snapshot import status
 from exoip.daemon import reload
 from exoip.daemon.clock import clock
 from exoip.daemon.reload import NotReloaded, Reloaded
-from exoip.daemon.running_node import RunningNode
+from exoip.daemon.running_node import Refreshed, RunningNode
 from exoip.daemon.signals import Mailbox
 from exoip.daemon.systemd import Systemd
 from exoip.errors import ExoipError
@@ -34,7 +34,7 @@ RETRY_PING = 0.5  # seconds after a ping that was not sent
 FAREWELL_TIME = 0.2  # seconds that three heartbeats with priority 255 take, however short the leave timeout is
 LEAVE_POLL = 0.02  # seconds between two looks whether the node has left
 
-Message = Event | signal.Signals | Reloaded | NotReloaded | BaseException  # in the mailbox
+Message = Event | signal.Signals | Refreshed | Reloaded | NotReloaded | BaseException  # in the mailbox
 
 
 class Supervisor:
@@ -103,12 +103,14 @@ class Supervisor:
             self._systemd.notify("WATCHDOG=1")
         return well
 
-    def _handle(self, message: Event | signal.Signals | Reloaded | NotReloaded) -> None:
+    def _handle(self, message: Event | signal.Signals | Refreshed | Reloaded | NotReloaded) -> None:
         match message:
             case Event():
                 self._running.on_event(message)
                 if self._mailbox.empty():
                     self._systemd.status(status(self._node.snapshot(clock()), self._running.topology.eip_label))
+            case Refreshed():
+                self._running.refresh(message)
             case Reloaded() | NotReloaded():
                 self._finish_reload(message)
             case signal.SIGTERM | signal.SIGINT:

@@ -1,0 +1,128 @@
+"""How a node that runs gets a new configuration and new members: one thread decides what is in force."""
+
+from __future__ import annotations
+
+import json
+import queue
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exoip.config.parse import Config, parse
+from exoip.core.admission import CONFIRM_TIME
+from exoip.daemon.clock import clock
+from exoip.daemon.reload import Reloaded
+from exoip.daemon.running_node import Refreshed, RunningNode
+from exoip.daemon.state_files import TopologyCache
+from exoip.exoscale import discovery
+from exoip.exoscale.topology import Member, Topology
+from exoip.heartbeat.udp import HeartbeatSocket
+from exoip.heartbeat.wire import Heartbeat
+
+EIP = "198.51.100.50"
+OWN, B, C, EIP_ID = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "1239")
+MEMBERS = {B: Member(B, "192.0.2.2", 12345, "b"), C: Member(C, "192.0.2.3", 12345, "c")}
+
+
+def config(*words: str) -> Config:
+    base = ["-W", "-xi", EIP, "-xk", "EXOtest", "-xs", "sEcReT", "-xz", "z", "-xe", "http://127.0.0.1:9/v2"]
+    return parse([*base, *(words or ("-G", "web"))], {})
+
+
+def topology(*members: str) -> Topology:
+    return Topology(OWN, "z", "http://127.0.0.1:9/v2", EIP, EIP_ID, tuple(MEMBERS[name] for name in members))
+
+
+class Running:
+    """A node whose threads are not started; `mailbox` is the main thread's."""
+
+    def __init__(self, folder: Path, channel: HeartbeatSocket) -> None:
+        self.mailbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.file = folder / "topology.json"
+        self.node = RunningNode(
+            config(), topology(B, C), TopologyCache({"RUNTIME_DIRECTORY": str(folder)}), channel, {}, self.mailbox.put,
+            after_crash=False, unfit_until=0.0, drained="",
+        )  # fmt: skip
+
+    def saved(self) -> list[str]:
+        """The members that the next start after a crash would have."""
+        return [member["instance_id"] for member in json.loads(self.file.read_text())["topology"]["members"]]
+
+    def hears(self, instance_id: str) -> None:
+        heartbeat = Heartbeat(10, EIP, instance_id)
+        assert self.node.node.heard(heartbeat, MEMBERS[instance_id].address, clock())
+
+    def finds(self, *members: str) -> None:
+        """A refresh finds these, and the main thread hears of it."""
+        self.node.refresh(Refreshed(self.node.config, topology(*members)))
+
+    @property
+    def members(self) -> list[str]:
+        """Those whose heartbeats count."""
+        return sorted(self.node.node.admission.members)
+
+    def handle_refreshes(self) -> None:
+        """What the main thread does with its mailbox."""
+        while not self.mailbox.empty():
+            if isinstance(message := self.mailbox.get(), Refreshed):
+                self.node.refresh(message)
+
+
+@pytest.fixture
+def running(tmp_path) -> Iterator[Running]:
+    channel = HeartbeatSocket("127.0.0.1", 0)
+    yield Running(tmp_path, channel)
+    channel.close()
+
+
+def during(monkeypatch: pytest.MonkeyPatch, found: Topology, then: Callable[[], None]) -> None:
+    """Let the next refresh find this, while that happens."""
+
+    def refresh(_config: Config, _client: object, _known: Topology) -> Topology:
+        then()
+        return found
+
+    monkeypatch.setattr(discovery, "refresh", refresh)
+
+
+def test_a_refresh_that_a_reload_overtakes_changes_nothing(running, monkeypatch):
+    new = config("-p", MEMBERS[B].address)
+    during(monkeypatch, topology(C), lambda: running.node.apply(Reloaded(new, topology(B))))
+    running.node._read_group(None)  # an API worker
+    running.handle_refreshes()
+    assert (running.members, running.saved(), running.node.config) == ([B], [B], new)
+
+
+def test_a_worker_that_read_the_group_leaves_it_to_the_main_thread(running, monkeypatch):
+    """A check and a use of the configuration by two threads cannot be one step."""
+    during(monkeypatch, topology(B), lambda: None)
+    running.node._read_group(None)
+    assert running.members == [B, C]
+    running.handle_refreshes()
+    assert (running.members, running.saved()) == ([B], [B])
+
+
+def test_a_member_that_stays_because_it_is_heard_outlives_a_crash_too(running):
+    """With its name, for the log; and it is asked for by its id again."""
+    running.hears(C)
+    running.finds(B)
+    assert running.members == running.saved() == [B, C]
+    assert running.node.display_name(C) == "c (192.0.2.3)"
+    assert [member.instance_id for member in running.node.topology.members] == [B, C]
+
+
+def test_a_member_that_is_gone_is_forgotten(running):
+    running.finds(B)
+    assert running.members == running.saved() == [B]
+
+
+@pytest.mark.parametrize("before", ["-G", "-p"])
+def test_a_reload_does_not_put_off_a_second_look_at_who_is_heard_but_not_listed(running, before):
+    """It needs another list, 30 s later, and not the next regular one, after 7 minutes."""
+    if before == "-p":
+        running.node.apply(Reloaded(config("-p", f"{MEMBERS[B].address},{MEMBERS[C].address}"), topology(B, C)))
+    running.hears(C)
+    running.node.apply(Reloaded(config("-G", "db"), topology(B)))
+    assert running.node.node._ownership.reads.schedule.refresh_at - clock() <= CONFIRM_TIME
