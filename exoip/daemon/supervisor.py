@@ -9,6 +9,7 @@ Shown by tests/unit/daemon/test_supervisor.py.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import signal
@@ -67,7 +68,7 @@ class Supervisor:
             now = clock()
             if now >= ping_at:
                 if dead := [thread.name for thread in self._running.threads if not thread.is_alive()]:
-                    return self._fail(f"thread {', '.join(dead)} is dead", self._last_words())
+                    return self._fail(f"thread {', '.join(dead)} is dead")
                 reap_orphans()
                 ping_at = now + (self._ping_interval if self._ping(now) else RETRY_PING)
             if self._leave_by is not None and (now >= self._leave_by or self._has_left()):
@@ -82,19 +83,26 @@ class Supervisor:
                 return self._fail("a thread failed", message)
             self._handle(message)
 
-    def _last_words(self) -> BaseException | None:
-        """Return the exception that ended a thread, if it waits in the mailbox."""
-        while not self._mailbox.empty():
-            if isinstance(message := self._mailbox.get(), BaseException):
-                return message
-        return None
-
-    @staticmethod
-    def _fail(what: str, why: BaseException | None) -> int:
+    def _fail(self, what: str, why: BaseException | None = None) -> int:
+        """Log what led to this; return the exit code."""
+        rest = self._log_rest()
+        why = why or rest
         log(logging.CRITICAL, "%s; stopping", f"{what}: {why!r}" if why is not None else what)
         if why is not None:
             logging.getLogger("exoip").critical("traceback", exc_info=why)
         return 1
+
+    def _log_rest(self) -> BaseException | None:
+        """Log the events that wait in the mailbox; return the exception that waits there."""
+        why = None
+        for _ in range(self._mailbox.qsize()):  # not until it is empty: other threads still fill it
+            message = self._mailbox.get_nowait()
+            if isinstance(message, Event):
+                with contextlib.suppress(Exception):  # it must not hide what ends the process
+                    self._running.on_event(message)
+            elif isinstance(message, BaseException):
+                why = message
+        return why
 
     def _ping(self, now: float) -> bool:
         """Ping the watchdog; return False, without a ping, if a thread hangs."""
@@ -137,6 +145,8 @@ class Supervisor:
 
     def _finish_reload(self, answer: Reloaded | NotReloaded) -> None:
         self._reloading = False
+        if self._leave_by is not None:  # too late, and READY=1 would take back STOPPING=1
+            return
         try:
             if isinstance(answer, NotReloaded):
                 raise ExoipError(answer.why)
@@ -164,10 +174,7 @@ class Supervisor:
 
     def _say_goodbye(self) -> None:
         """Handle the last events, and log how the node stops."""
-        while not self._mailbox.empty():
-            message = self._mailbox.get()
-            if isinstance(message, Event):
-                self._running.on_event(message)
+        self._log_rest()
         eip, timeout = self._running.topology.eip_label, self._running.config.leave_timeout
         if self._node.finished():
             log(logging.INFO, "stopped; %s is not attached to this instance", eip)

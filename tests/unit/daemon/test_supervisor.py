@@ -14,6 +14,7 @@ import pytest
 
 from exoip.core.events import Event, EventName
 from exoip.daemon.clock import clock
+from exoip.daemon.reload import Reloaded
 from exoip.daemon.signals import Mailbox
 from exoip.daemon.supervisor import HANG_TIME, Supervisor
 from exoip.daemon.systemd import Systemd
@@ -92,14 +93,36 @@ def test_the_watchdog_is_pinged_while_all_threads_are_alive_and_none_hangs(syste
     assert received(listener).count("WATCHDOG=1") == pings
 
 
-def test_an_exception_of_a_thread_ends_it_at_once(systemd):
-    event = Event(EventName.ADVERTISED, 0.0)
-    assert run(systemd, [Thread(10**9)], RuntimeError("it broke"), event) == []
+def test_an_exception_of_a_thread_ends_it_after_the_events_that_wait(systemd, caplog):
+    """What happened just before is what explains it."""
+    events = [Event(EventName.ADVERTISED, float(at)) for at in range(3)]
+    assert run(systemd, [Thread(10**9)], RuntimeError("it broke"), *events) == events
+    assert caplog.messages[0] == "a thread failed: RuntimeError('it broke'); stopping"
 
 
-def test_a_thread_that_is_found_dead_says_why(systemd, caplog):
-    run(systemd, [Thread(1)], Event(EventName.ADVERTISED, 0.0), ValueError("it broke"))
+def test_a_thread_that_is_found_dead_says_why_after_the_events_that_wait(systemd, caplog):
+    events = [Event(EventName.ADVERTISED, float(at)) for at in range(3)]
+    assert run(systemd, [Thread(1)], events[0], ValueError("it broke"), *events[1:]) == events
     assert caplog.messages[0] == "thread exoip-fake is dead: ValueError('it broke'); stopping"
+
+
+def test_an_event_that_cannot_be_logged_does_not_hide_why_it_ends(systemd, caplog):
+    mailbox: Mailbox = queue.SimpleQueue()
+    mailbox.put(ValueError("it broke"))
+    mailbox.put(Event(EventName.ADVERTISED, 0.0))
+    running = SimpleNamespace(node=None, threads=[])  # it has no `on_event`
+    assert Supervisor(running, mailbox, systemd, lambda: None).run() == 1  # type: ignore[arg-type,return-value]
+    assert caplog.messages[0] == "a thread failed: ValueError('it broke'); stopping"
+
+
+def test_a_reload_that_ends_after_a_stop_began_changes_nothing(systemd, listener):
+    """READY=1 after STOPPING=1 would tell systemd that the service runs."""
+    node = SimpleNamespace(leave=lambda _now: None)
+    running = SimpleNamespace(node=node, threads=[], config=SimpleNamespace(leave_timeout=2.0))  # it has no `apply`
+    supervisor = Supervisor(running, queue.SimpleQueue(), systemd, lambda: None)  # type: ignore[arg-type,return-value]
+    supervisor._leave()
+    supervisor._handle(Reloaded(None, None))  # type: ignore[arg-type]
+    assert received(listener) == ["STOPPING=1\nEXTEND_TIMEOUT_USEC=4000000"]
 
 
 def test_a_reload_that_is_requested_during_another_follows_it(systemd, caplog):
@@ -129,7 +152,7 @@ def test_a_reload_that_is_requested_during_another_follows_it(systemd, caplog):
 def test_many_events_do_not_starve_the_watchdog(systemd, listener):
     """The last event would be followed by a status, for which this node has no snapshot."""
     events = [Event(EventName.ADVERTISED, 0.0)] * 200_000
-    assert len(run(systemd, [Thread(5)], *events, ping_interval=0.001)) < len(events)
+    run(systemd, [Thread(5)], *events, ping_interval=0.001)
     assert received(listener).count("WATCHDOG=1") == 4
 
 
