@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from tests.simulation import interrupted, simulate
-from tests.simulation.mutants import KILLED
+from tests.simulation.mutate import KILLED
 from tests.simulation.scenario import files, run
 from tests.support.paths import ROOT
 

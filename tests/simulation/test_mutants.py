@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.mutants import MUTANTS, ROOT, Mutant, apply, main
+from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.mutate import ROOT, apply, main
 from tests.simulation.scenario import files
 
 

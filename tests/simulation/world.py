@@ -17,9 +17,8 @@ from exoip.core.advert_timer import Advert
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
 from exoip.core.events import Event, EventName
 from exoip.heartbeat.wire import Heartbeat, decode, encode
-from exoip.sandbox.model import ZoneError
 from exoip.sandbox.zone import Zone
-from tests.simulation import group
+from tests.simulation import group, service
 from tests.simulation.api import MODES, Api, Choices, Mode, Reply
 from tests.simulation.host import EIP, Host, instance_id
 
@@ -196,7 +195,7 @@ class World:
         lands = min(latency, takes) / 2 if reply.lands is None else reply.lands
         if call.kind in (Kind.ATTACH, Kind.DETACH):
             self.mutations.append((self.now, host.name, call.kind, call.instance_id))
-        result = [_untouched(call, began)]
+        result = [service.untouched(call, began)]
 
         def made(failure: Failure | None) -> Outcome:
             if failure is not None:
@@ -204,7 +203,7 @@ class World:
             return replace(result[0], ended=host.now)
 
         def serve() -> None:
-            result[0] = self._serve(host, call, began, reply)
+            result[0] = service.serve(self, host, call, began, reply)
 
         if reply.effect:
             self.after(lands, serve)
@@ -213,51 +212,13 @@ class World:
         failure = Failure.TIMEOUT if late else reply.failure
         self.after(timeout if late else takes, lambda: host.answer(lane, call, generation, lambda: made(failure)))
 
-    def _serve(self, host: Host, call: Call, began: float, reply: Reply) -> Outcome:
-        """What the zone answers at this moment."""
-        try:
-            match call.kind:
-                case Kind.ATTACH | Kind.DETACH:
-                    move = self.zone.attach if call.kind is Kind.ATTACH else self.zone.detach
-                    reason = "unknown" if reply.operation_fails else ""
-                    seconds = self.rng.uniform(*host.api.operation) if reply.operation is None else reply.operation
-                    operation = move(
-                        self.eip_id, call.instance_id, self.now, key=host.name, seconds=seconds, reason=reason
-                    )
-                    self.look()
-                    self.at(operation.completes, self._complete)
-                    return Outcome(began, began, operation_id=operation.id)
-                case Kind.POLL:
-                    operation = self.zone.operation(call.operation_id, self.now)
-                    if operation.state in ("failure", "timeout"):
-                        known = operation.reason in ("not-found", "conflict")
-                        failure = Failure.NOT_SO if known else Failure.OPERATION
-                        return Outcome(began, began, failure, detail=operation.reason)
-                    return Outcome(began, began, operation_id="" if operation.state == "success" else operation.id)
-                case Kind.READ:
-                    instance = self.zone.instance(call.instance_id, self.now)
-                    holds = instance.id in self.holders_at(self.now - reply.lag)
-                    return group.read(instance, holds, began)
-                case Kind.HOLDERS:
-                    holders = sorted(self.holders_at(self.now - reply.lag))
-                    return Outcome(began, began, candidates=tuple(self._some(holders, reply.lists)))
-                case Kind.REFRESH:
-                    return group.refresh(self, host, reply, began)
-        except ZoneError as error:
-            if call.kind is Kind.READ:
-                return Outcome(began, began)
-            return Outcome(began, began, Failure.NOT_SO, detail=str(error))
-
-    def _some(self, names: Sequence[str], share: float) -> list[str]:
-        return list(names) if share >= 1.0 else [name for name in names if self.rng.random() < share]
-
     def holders_at(self, when: float) -> frozenset[str]:
         """Return the ids of the instances that held the EIP at that moment."""
         if when >= self.now:
             return frozenset(self.zone.holders(self.now))
         return next((ids for at, ids in reversed(self._held) if at <= when), frozenset())
 
-    def _complete(self) -> None:
+    def complete_operations(self) -> None:
         self.zone.advance(self.now)
         self.look()
 
@@ -305,8 +266,3 @@ class World:
 def _arrive(heartbeat: Heartbeat, address: str, hosts: Sequence[Host]) -> None:
     for host in hosts:
         host.hear(heartbeat, address)
-
-
-def _untouched(call: Call, began: float) -> Outcome:
-    """What the API says of a call that it accepted and did nothing about."""
-    return Outcome(began, began, operation_id=call.operation_id)

@@ -19,7 +19,7 @@ from tests.support.partition import PartitionError
 from tests.support.paths import ROOT
 
 PREFIX = "2001:db8:0:1::/96"  # the Elastic IP of --ipv6
-CAN_NOT = 3  # the exit code where a fault that was asked for cannot be had here
+UNAVAILABLE = 3  # the exit code if a requested fault is not available here
 
 
 def summary(report: Report) -> str:
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (PartitionError, OSError) as error:
             print(f"script/chaos: the network cannot be cut here: {error}", flush=True)
             if options.in_turn in plan.TAKE_CUTS:
-                return CAN_NOT
+                return UNAVAILABLE
             may_cut = False
     dead_time = options.interval * options.ratio
     if options.in_turn:
