@@ -9,9 +9,9 @@
     |   |-- MetadataUnavailable  no answer from the metadata service: a unit waits       (exit 78)
     |   `-- AddressMissing       the address to bind is not there: a unit waits          (exit 78)
     `-- ApiError                 an API request failed
-        |-- ApiUnreachable       no answer: connection, name lookup or TLS failed        (exit 69)
+        |-- ApiUnreachable       not sent: connection, name lookup or TLS failed         (exit 69)
         |   `-- ApiTimeout       no answer in time: the request may still take effect    (exit 69)
-        |-- ApiUnavailable       429, 5xx, or an answer that makes no sense              (exit 69)
+        |-- ApiUnavailable       429, 5xx, or no answer that makes sense                 (exit 69)
         |-- ApiForbidden         401 or 403: the key may not do this                     (exit 77)
         |-- ApiNotFound          404
         |-- ApiConflict          409
@@ -73,7 +73,7 @@ class ApiError(ExoipError):
 
 
 class ApiUnreachable(ApiError):
-    """Report a request without an answer: connection, name lookup or TLS failed."""
+    """Report a request that was not sent: connection, name lookup or TLS failed."""
 
 
 class ApiTimeout(ApiUnreachable):
@@ -81,7 +81,7 @@ class ApiTimeout(ApiUnreachable):
 
 
 class ApiUnavailable(ApiError):
-    """Report an API that answers but does not work: 429, 5xx, or a body that makes no sense."""
+    """Report an API that does not work: 429, 5xx, or no answer that makes sense."""
 
 
 class ApiForbidden(ApiError):

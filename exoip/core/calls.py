@@ -58,12 +58,15 @@ class Failure(StrEnum):
     """Why a call failed: the exceptions of `errors` as data."""
 
     TIMEOUT = "timeout"  # the call may still take effect
-    UNREACHABLE = "unreachable"  # the call may have taken effect
-    UNAVAILABLE = "unavailable"  # 429, 5xx, garbage
+    UNREACHABLE = "unreachable"  # no connection: the call was not sent
+    UNAVAILABLE = "unavailable"  # 429, 5xx, garbage, or a connection that broke: the call may have taken effect
     FORBIDDEN = "refused"  # 401 or 403; the value is in the journal and the metrics
     NOT_SO = "not-so"  # 404, 409, or an operation that failed so: it may already be as wished
     OPERATION = "operation"  # the operation failed
     INVALID = "invalid"  # anything else
+
+
+NO_EFFECT = (Failure.UNREACHABLE, Failure.FORBIDDEN, Failure.INVALID)  # all others may have taken effect, or may yet
 
 
 @dataclass(frozen=True, slots=True)

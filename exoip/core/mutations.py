@@ -15,8 +15,9 @@ Clear    A master known to hold detaches the others that hold. Its knowledge of 
          about to clear this node. If both cleared at once nobody would hold, so their times are
          apart by more than a clear takes (10 s, and 2 s of old knowledge):
          - A node that has just attached clears at once who held before, until 17 s after the first
-           attach call that may have had an effect: if it is silent (01) and has not advertised 254
-           since (52f), or is heard and has kept it for 30 s of this node's time as master (12b).
+           attach call that may have had an effect (70b, 70c): if it is silent (01) and has not
+           advertised 254 since (52f), or is heard and has kept it for 30 s of this node's time as
+           master (12b).
          - Later, and if the other attached later, the lower instance id clears 30 s after it has
            seen that both hold, the higher one after 80 s (09, 28a, 34a, 52a, 52b). A node that has
            not read the other for 45 s counts anew, for both may come back from an outage (52c), and
@@ -41,7 +42,7 @@ import random
 from dataclasses import replace
 
 from exoip.core.backoff import LONGEST_ATTACH_RETRY, Backoff, CircuitBreaker
-from exoip.core.calls import POLL, Call, Failure, Kind, Operation, Outcome, Pace, Purpose
+from exoip.core.calls import NO_EFFECT, POLL, Call, Failure, Kind, Operation, Outcome, Pace, Purpose
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.observed import FIRST_TURN, InstanceState, Observed
@@ -281,9 +282,8 @@ class Mutations:
             backoff = self.attach_backoff  # it cannot read itself, and goes on to hold as far as it knows
         elif call.instance_id == self._observed.own_id:
             own.changed_at = now
-            if failure not in (Failure.FORBIDDEN, Failure.INVALID):  # these had no effect
-                own.doubted(now, attach_may_land=True)
-            own.attach_failed(outcome.began, rejected=failure not in (Failure.TIMEOUT, Failure.NOT_SO))
+            if failure not in (Failure.FORBIDDEN, Failure.INVALID):
+                own.doubted(now, attach_may_land=failure not in NO_EFFECT)
             backoff = self.attach_backoff if call.kind is Kind.ATTACH else self.release_backoff
             if call.kind is Kind.ATTACH and not outcome.operation_id:  # else it may be done: HOLD_TIME decides
                 asks_too_much = outcome.retry_after > LONGEST_ATTACH_RETRY

@@ -85,7 +85,6 @@ class OwnState:
     attach_may_land: bool = True  # an attach may have taken effect unseen, or still may
     changed_at: float = -math.inf  # when a mutation of itself last ended
     attach_called: float = -math.inf  # the first attach call that may have made it hold
-    attach_rejected: bool = True  # that one had no effect
 
     @property
     def doubt(self) -> bool:
@@ -115,13 +114,8 @@ class OwnState:
 
     def attaching(self, now: float) -> None:
         """Record that an attach is called."""
-        if self.attach_rejected or not self.may_hold:
+        if not self.may_hold or self.attach_called == -math.inf:
             self.attach_called = now
-        self.attach_rejected, self.attach_may_land = False, True
-
-    def attach_failed(self, began: float, *, rejected: bool) -> None:
-        """Record that the attach called at `began` failed; `rejected`: it had no effect."""
-        self.attach_rejected = rejected and self.attach_called >= began
 
     def attached(self, called: float, looked: float, now: float, trusted_for: float) -> None:
         """Record that the attach called at `called` is done, by a poll that began at `looked`.

@@ -7,8 +7,8 @@
 Each call has one time-out for all of it (10 s, or less for a read) and uses one kept-alive
 connection, see `transport.py`. An entry of a list that does not fit the API's description is left
 out and named in `Client.skipped`, unless it is the one that the caller needs. All calls are
-idempotent. A mutation that raises ApiTimeout, ApiUnreachable or ApiUnavailable may still take
-effect: read back. No proxy and no .netrc is used.
+idempotent. A mutation that raises ApiTimeout or ApiUnavailable may still take effect: read back. No
+proxy and no .netrc is used.
 
 A Client is not thread-safe: each thread needs its own. Shown by tests/unit/exoscale/test_client.py.
 """

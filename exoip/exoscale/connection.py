@@ -53,14 +53,15 @@ class ResponseTooLong(OSError):
 class Budget:
     """What one exchange may still use: seconds, and bytes to receive.
 
-    `received`: bytes so far; `limit`: how many there may be; `ended`: the server has hung up.
+    `received`: bytes so far; `limit`: how many there may be; `ended`: the server has hung up;
+    `sent`: the request may have reached the server.
     """
 
-    __slots__ = ("deadline", "ended", "limit", "received")
+    __slots__ = ("deadline", "ended", "limit", "received", "sent")
 
     def __init__(self, seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
-        self.ended = False
+        self.ended = self.sent = False
         self.received = 0
         self.limit = HEAD_LIMIT
 
@@ -220,6 +221,7 @@ class Connection:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SILENCE * 1000))
         sock = self._sock = self._sock or self._open(budget)
         sock.settimeout(budget.remaining())
+        budget.sent = True
         sock.sendall(request)  # head and body in one segment: nothing for Nagle to hold back
         response = http.client.HTTPResponse(_BudgetedSocket(sock, budget), method=method)  # type: ignore[arg-type]
         try:

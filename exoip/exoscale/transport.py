@@ -6,8 +6,8 @@ single `recv`, decompress without a limit, keep cookies, parse redirects, and ta
 replace our signature. Whatever bytes come back, only `requests.RequestException` is raised:
 
     requests.Timeout          no complete response before the deadline
-    requests.ConnectionError  no response: connection, name lookup or TLS failed
-    MalformedResponse         bytes came, but not a (whole) HTTP response, or too many
+    requests.ConnectionError  the request was not sent: connection, name lookup or TLS failed
+    MalformedResponse         it was sent, but no (whole) HTTP response came, or too many bytes
 
 A server may close an idle connection at any time. If a connection that has served before dies
 before the first byte of a response, or its request stays unacknowledged (`connection.SILENCE`), the
@@ -39,7 +39,7 @@ CA_FOLDERS = {"/etc/ssl/certs/ca-certificates.crt": CA_FOLDER}  # by bundle, a f
 
 
 class MalformedResponse(requests.RequestException):
-    """Report bytes that are not a whole HTTP response, or more than the limit."""
+    """Report that a request was sent, but no whole HTTP response came, or more than the limit."""
 
 
 class Transport:
@@ -152,6 +152,6 @@ def _failure(error: Exception, budget: Budget, seconds: float) -> requests.Reque
     text = f"{type(error).__name__}: {error}" if isinstance(error, http.client.HTTPException) else str(error)
     if isinstance(error, ResponseTooLong):
         return MalformedResponse(f"the response is too long: {text}")
-    if budget.received:
-        return MalformedResponse(f"the response is cut off or is not HTTP: {text}")
+    if budget.sent:
+        return MalformedResponse(f"the response is missing, cut off or not HTTP: {text}")
     return requests.ConnectionError(text)

@@ -22,11 +22,12 @@ class Reply:
     `effect`: it reaches the zone, `lands` after it was made (None: halfway to the answer). One that
     does not is answered all the same: a mutation is then said to be done, a poll to be pending, a
     list of holders is empty, a refresh shows what the host knew. `failure`: what the caller gets
-    instead of the zone's answer, with `retry_after` if the API names any. `takes`: time to the
-    answer; None: the host's latency; inf: none comes within the time-out. `operation`: time that
-    the operation takes; None: the host's; inf: it never ends. `operation_fails`: a mutation is
-    accepted, its operation fails. `lag`: a read or list shows the zone as it was so long ago.
-    `lists`: the share of the members and holders that a list names.
+    instead of the zone's answer, with `retry_after` if the API names any. A call with an effect was
+    sent, so the transport reports UNREACHABLE as UNAVAILABLE. `takes`: time to the answer; None:
+    the host's latency; inf: none comes within the time-out. `operation`: time that the operation
+    takes; None: the host's; inf: it never ends. `operation_fails`: a mutation is accepted, its
+    operation fails. `lag`: a read or list shows the zone as it was so long ago. `lists`: the share
+    of the members and holders that a list names.
     """
 
     effect: bool = True
@@ -46,7 +47,7 @@ MODES = {
     "refuse": Reply(effect=False, failure=Failure.FORBIDDEN),  # 403
     "unreachable": Reply(effect=False, failure=Failure.UNREACHABLE, takes=0.001),
     "hang": Reply(effect=False, takes=math.inf),
-    "lost": Reply(failure=Failure.UNREACHABLE),  # it takes effect, the connection drops before the answer
+    "lost": Reply(failure=Failure.UNAVAILABLE),  # it takes effect, the connection drops before the answer
     "late": Reply(takes=math.inf),  # it takes effect, the answer does not come in time
     "operation": Reply(operation_fails=True),
 }

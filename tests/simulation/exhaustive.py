@@ -30,7 +30,8 @@ CUT_SETTLED = 70.0  # seconds after which it is enough, while links are cut, tha
 ANSWERS: tuple[tuple[Failure | None, float], ...] = (
     (None, 0.0),  # done
     (Failure.UNAVAILABLE, 300.0),  # 503 with Retry-After
-    (Failure.UNREACHABLE, 0.0),  # the connection drops
+    (Failure.UNREACHABLE, 0.0),  # no connection: it never takes effect
+    (Failure.UNAVAILABLE, 0.0),  # the connection drops
 )
 
 Step = tuple[str, Callable[[Scope], None]]
@@ -98,6 +99,8 @@ def steps(scope: Scope, small: Small) -> Iterator[Step]:
         if one.number in scope.dead:
             continue
         for failure, retry in ANSWERS:
+            if one.effect and failure is Failure.UNREACHABLE:
+                continue
             if failure is not None or one.effect or one.call.kind is not Kind.READ:
                 words = f"{told} is answered {failure or 'done'}"
                 yield words, lambda scope, which=which, how=(failure, retry): scope.answer(which, *how)

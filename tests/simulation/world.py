@@ -209,7 +209,8 @@ class World:
             self.after(lands, serve)
         late = takes > timeout
         host.slowest = max(host.slowest, 0.0 if late else takes)
-        failure = Failure.TIMEOUT if late else reply.failure
+        sent = reply.effect and reply.failure is Failure.UNREACHABLE
+        failure = Failure.TIMEOUT if late else Failure.UNAVAILABLE if sent else reply.failure
         self.after(timeout if late else takes, lambda: host.answer(lane, call, generation, lambda: made(failure)))
 
     def holders_at(self, when: float) -> frozenset[str]:

@@ -339,7 +339,7 @@ class TestFailures:
         bench.until(lambda: len(bench.said(EventName.FAILED)) == 5)
         assert bench.view.unfit
 
-    @pytest.mark.parametrize("failure", [Failure.UNREACHABLE, Failure.NOT_SO])
+    @pytest.mark.parametrize("failure", [Failure.UNAVAILABLE, Failure.NOT_SO])
     def test_a_lost_reply_is_found_out_by_a_read(self, failure):
         """The attach took effect, but its reply is lost or says that it was already so: it is not
         repeated.
@@ -541,7 +541,9 @@ class TestClear:
         bench.until(lambda: bench.asked(Kind.DETACH, rival, since))
         assert attached + turn <= bench.now <= attached + turn + 1
 
-    @pytest.mark.parametrize(("failure", "waits"), [(Failure.UNAVAILABLE, False), (Failure.TIMEOUT, True)])
+    @pytest.mark.parametrize(
+        ("failure", "waits"), [(Failure.UNREACHABLE, False), (Failure.UNAVAILABLE, True), (Failure.TIMEOUT, True)]
+    )
     def test_an_attach_that_may_have_had_an_effect_begins_the_15_s(self, failure, waits):
         bench = left_alone()
         bench.failing |= {Kind.ATTACH: failure, Kind.READ: Failure.UNAVAILABLE}

@@ -200,7 +200,7 @@ class TestEachFault:
         ("kind", "failure"),
         [
             ("hang", Failure.TIMEOUT),
-            ("drop", Failure.UNREACHABLE),
+            ("drop", Failure.UNAVAILABLE),
             ("garbage", Failure.UNAVAILABLE),
             ("half", Failure.UNAVAILABLE),
         ],
@@ -229,7 +229,7 @@ class TestEachFault:
 
 
 class TestEffects:
-    @pytest.mark.parametrize(("kind", "failure"), [("drop", Failure.UNREACHABLE), ("hang", Failure.TIMEOUT)])
+    @pytest.mark.parametrize(("kind", "failure"), [("drop", Failure.UNAVAILABLE), ("hang", Failure.TIMEOUT)])
     def test_a_call_whose_answer_is_lost_may_take_effect(self, bed, kind, failure):
         seconds = {"seconds": PATIENCE} if kind == "hang" else {}
         bed.fault(kind, when="after", count=1, match=Match(method="PUT"), **seconds)

@@ -123,7 +123,7 @@ class TestWithASimulatedZone:
 
     @pytest.mark.parametrize(
         ("kind", "error"),
-        [("hang", ApiTimeout), ("drop", ApiUnreachable), ("garbage", ApiUnavailable), ("half", ApiUnavailable)],
+        [("hang", ApiTimeout), ("drop", ApiUnavailable), ("garbage", ApiUnavailable), ("half", ApiUnavailable)],
     )
     def test_a_broken_response_becomes_an_error_and_the_next_call_works(self, sandbox, kind, error):
         with client_of(sandbox.endpoint, read_timeout=SECONDS) as client:

@@ -11,7 +11,7 @@ import pytest
 
 from exoip.config import parse
 from exoip.config.options import Config
-from exoip.errors import ApiForbidden, ApiNotFound, ApiUnavailable, ApiUnreachable, ConfigError
+from exoip.errors import ApiForbidden, ApiNotFound, ApiUnavailable, ConfigError
 from exoip.exoscale import discovery, models
 from exoip.exoscale.client import Client
 from exoip.exoscale.discovery import client_for, discover, refresh
@@ -435,7 +435,7 @@ class TestElasticIp:
 class TestApiErrors:
     @pytest.mark.parametrize("path", ["/elastic-ip", "/instance/", "/instance$", "/security-group"])
     @pytest.mark.parametrize(
-        ("fault", "error"), [(Fault("status", status=403), ApiForbidden), (Fault("drop"), ApiUnreachable)]
+        ("fault", "error"), [(Fault("status", status=403), ApiForbidden), (Fault("drop"), ApiUnavailable)]
     )
     def test_they_pass_through(self, world, path, fault, error):
         world.change("add_fault", replace(fault, match=Match(path=path)))

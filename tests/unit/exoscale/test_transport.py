@@ -231,7 +231,7 @@ class TestReuse:
     @pytest.mark.parametrize(
         ("second", "third", "error", "requests_received"),
         [
-            (lambda _: None, lambda _: None, requests.ConnectionError, [2, 1]),
+            (lambda _: None, lambda _: None, MalformedResponse, [2, 1]),
             (Peer.hold, Peer.hold, requests.Timeout, [2]),
             (lambda peer: peer.send(b"H"), Peer.hold, MalformedResponse, [2]),
         ],
@@ -246,7 +246,7 @@ class TestReuse:
 
     def test_a_fresh_connection_that_dies_is_not_retried(self, client):
         with RawServer(lambda peer: peer.request()) as server:
-            with pytest.raises(requests.ConnectionError):
+            with pytest.raises(MalformedResponse, match="is missing"):
                 get(client, server.url)
             assert len(server.requests) == 1
 
