@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from exoip.daemon import signals
@@ -10,10 +11,15 @@ from exoip.daemon import signals
 
 def main() -> None:
     """Run the console script."""
-    mailbox = signals.catch_early()
+    mailbox = signals.catch_early(_end if os.getpid() == 1 else signal.SIG_DFL)
     from exoip.daemon.command import run  # only now: this takes a quarter of a second
 
     sys.exit(run(sys.argv[1:], os.environ, mailbox))
+
+
+def _end(caught: int, _frame: object) -> None:
+    """Do what the kernel does with a stop signal in any process but process 1 (a container)."""
+    os._exit(128 + caught)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 `supervisor` has the main loop, with reload and hand-over.
 
 The threads start only when all parts are ready. A start waits for its address, the API or the
-metadata service, as long as it takes. After a crash the daemon starts with the topology that it
-discovered before (`state_files.TopologyCache`), so that its peers never miss it. Shown by
-tests/process/test_daemon.py and tests/process/test_start.py.
+metadata service, as long as it takes; a stop ends it at once. After a crash the daemon starts with
+the topology that it discovered before (`state_files.TopologyCache`), so that its peers never miss
+it. Shown by tests/process/test_daemon.py and tests/process/test_start.py.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import logging
+import math
 import queue
 import random
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from functools import partial
 
 from exoip.config.options import Config
-from exoip.core.backoff import LONGEST_RETRY, Backoff
+from exoip.core.backoff import Backoff
 from exoip.core.calls import FIRST_TIMEOUT, LONGEST_TIMEOUT
 from exoip.daemon import addons, memory, signals
 from exoip.daemon.clock import clock, wall
@@ -36,9 +38,10 @@ from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.operator import control_server
 from exoip.operator.control_commands import ControlCommands
 from exoip.telemetry.log import log
-from exoip.thread import ROUND_TIME
+from exoip.thread import ROUND_TIME, Thread
 
 ADDRESS_POLL = 1.0  # seconds between two looks for an address that is not there yet
+LONGER = 60.0  # seconds that a start which waits may go on, as systemd hears again and again
 
 
 class StoppedEarly(Exception):
@@ -141,7 +144,7 @@ class Daemon:
         while True:
             try:
                 connect = partial(discovery.client_for, self._config, read_timeout=timeout)
-                topology = self._discover_once(self._config, connect)
+                topology = self._unless_stopped(partial(self._discover_once, self._config, connect))
             except ApiForbidden:
                 raise
             except ApiError as error:
@@ -158,22 +161,42 @@ class Daemon:
             backoff.wait_longer(clock())
             self._wait(why, backoff.at)
 
+    def _unless_stopped(self, work: Callable[[], Topology]) -> Topology:
+        """Return what `work` returns. A thread does it, because it may take minutes."""
+        answer: Future[Topology] = Future()
+
+        def run() -> None:
+            try:
+                answer.set_result(work())
+            except BaseException as error:
+                answer.set_exception(error)
+            self._mailbox.put(answer)
+
+        Thread("discovery", run).start()
+        self._pause(math.inf, answer)
+        return answer.result()
+
     def _wait(self, why: str, until: float) -> None:
         """Report why the daemon waits, once for each reason, and wait for the next try."""
         if why != self._control.waiting:
             log(logging.WARNING, "%s", why)
         self._control.waiting = why
         self._systemd.status(why)
-        self._systemd.notify(f"EXTEND_TIMEOUT_USEC={int(2 * LONGEST_RETRY * 1e6)}")
         self._pause(until)
 
-    def _pause(self, until: float) -> None:
-        """Wait, but raise StoppedEarly at a stop signal. Other signals wait in the mailbox."""
+    def _pause(self, until: float, answer: object = None) -> None:
+        """Wait until then, or for `answer`, but raise StoppedEarly at a stop signal.
+
+        Other messages stay in the mailbox. systemd hears that the start takes longer.
+        """
         kept = []
         while (left := until - clock()) > 0:
             try:
-                message = self._mailbox.get(timeout=left)
+                message = self._mailbox.get(timeout=min(left, ROUND_TIME))
             except queue.Empty:
+                self._systemd.notify(f"EXTEND_TIMEOUT_USEC={int(LONGER * 1e6)}")
+                continue
+            if message is answer:
                 break
             if message in signals.STOP:
                 raise StoppedEarly

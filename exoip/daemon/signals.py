@@ -6,26 +6,36 @@
 
 Most of a start is loading modules, and the default action of the last three ends the process. So
 `__main__` catches these before it loads anything else. They wait in the mailbox until the main loop
-reads it. Shown by tests/process/test_start.py.
+reads it.
+
+Until the daemon catches them, SIGTERM and SIGINT end the process, as they do in -A and -D. Process
+1 has no default action, so there `__main__` does it. Shown by tests/process/test_start.py.
 """
 
 from __future__ import annotations
 
 import queue
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 STOP = (signal.SIGTERM, signal.SIGINT)
 CAUGHT_EARLY = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 Mailbox = queue.SimpleQueue[Any]  # what signals and all threads send to the main thread, see `supervisor`
+OnStop = signal.Handlers | Callable[[int, Any], None]
 
 
-def catch_early() -> Mailbox:
-    """Catch the signals that would end a process that starts, into a new mailbox."""
+def catch_early(on_stop: OnStop = signal.SIG_DFL) -> Mailbox:
+    """Catch the signals that would end a process that starts, into a new mailbox.
+
+    `on_stop`: what STOP does until the daemon catches it.
+    """
     mailbox: Mailbox = queue.SimpleQueue()
     catch(mailbox, CAUGHT_EARLY)
+    for number in STOP:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a shell's & leave it
+            signal.signal(number, on_stop)
     return mailbox
 
 

@@ -80,9 +80,10 @@ class TestMissing:
             a.words += ["--metrics-listen", "127.0.0.9:9479"]  # of the loopback, which has it
             a.start()
             assert systemd.recv(1000).startswith(b"STATUS=waiting for the address: ")
-            assert len(a.logged("waiting for the address")) == 1
+            segment.until(lambda: a.logged("waiting for the address"), "the log says so too")
             host.run("ip", "address", "add", f"{host.address}/24", "dev", "eth0")
             segment.until(lambda: a.holds, "it holds")
+            assert len(a.logged("waiting for the address")) == 1
 
     def test_the_metrics_wait_for_their_address_without_the_node(self, systemd) -> None:
         pytest.importorskip("prometheus_client")
@@ -183,6 +184,29 @@ def test_with_more_than_a_thousand_inherited_descriptors_it_hears_its_peer() -> 
         cluster.settle("n1")
 
 
+@pytest.mark.parametrize("where", ["it reads its configuration", "-A waits for the API"])
+def test_process_1_ends_at_once_at_a_stop_before_it_is_a_daemon(cluster, tmp_path, where) -> None:
+    """The kernel gives process 1 of a container no default action: it would ignore the signal."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may make a process namespace")
+    pipe, node = tmp_path / "pipe", cluster["n1"]
+    os.mkfifo(pipe)
+    cluster.fault("hang", count=1, seconds=PATIENCE)
+    node.program = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *node.program]
+    if "-A" in where:
+        node.words[0] = "-A"
+        hangs = lambda: not cluster.faults()  # noqa: E731
+    else:
+        node.words += ["-c", str(pipe)]
+        hangs = lambda: _is_read(pipe)  # noqa: E731
+    node.start()
+    until(hangs, where)
+    (exoip,) = _children(node.pid)
+    os.kill(exoip, signal.SIGTERM)
+    assert node.wait() == 128 + signal.SIGTERM
+    node.forget()
+
+
 def test_process_1_reaps_what_its_health_checks_leave_behind(tmp_path) -> None:
     with Cluster(nodes=1, observed=False) as cluster:
         if os.geteuid() != 0:
@@ -202,6 +226,15 @@ def test_process_1_reaps_what_its_health_checks_leave_behind(tmp_path) -> None:
 
 def _children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _is_read(pipe: Path) -> bool:
+    """Whether a process has opened the pipe for reading; it goes on to wait."""
+    try:
+        os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)  # left open: the reader would find the end
+    except OSError:
+        return False
+    return True
 
 
 def _zombies(pid: int) -> list[str]:

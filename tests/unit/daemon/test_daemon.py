@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
+import queue
+import signal
 import socket
+import threading
 import time
 
 import pytest
 
 from exoip.config.parse import parse
+from exoip.daemon import signals
 from exoip.daemon.clock import clock
-from exoip.daemon.daemon import Daemon
+from exoip.daemon.daemon import Daemon, StoppedEarly
 from exoip.errors import ApiTimeout, MetadataUnavailable
 from exoip.exoscale.topology import Topology
+from tests.support.waiting import PATIENCE
 
 CONFIG = parse(["-W", "-xi", "198.51.100.50", "-p", "198.51.100.7", "-xk", "EXOtest", "-xs", "sEcReT"], {})
 IDS = [f"00000000-0000-0000-0000-00000000000{n}" for n in (1, 2)]
@@ -56,6 +61,45 @@ def test_a_container_waits_where_it_is_process_1(monkeypatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     monkeypatch.setattr("os.getpid", lambda: 1)
     assert daemon({})._discover() is TOPOLOGY
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", signals.STOP)
+def test_a_stop_ends_a_discovery_that_hangs(number):
+    """It may take minutes if the API is slow, and a container that is stopped has 10 s."""
+    hang, mailbox = threading.Event(), queue.SimpleQueue()
+
+    def discover(*_: object) -> Topology:
+        mailbox.put(signal.SIGHUP)
+        mailbox.put(number)
+        hang.wait(PATIENCE)
+        return TOPOLOGY
+
+    with pytest.raises(StoppedEarly):
+        Daemon(CONFIG, {}, lambda: CONFIG, discover=discover, mailbox=mailbox)._discover()
+    hang.set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_comes_during_a_discovery_waits_in_the_mailbox():
+    mailbox: signals.Mailbox = queue.SimpleQueue()
+
+    def discover(*_: object) -> Topology:
+        mailbox.put(signal.SIGHUP)
+        return TOPOLOGY
+
+    assert Daemon(CONFIG, {}, lambda: CONFIG, discover=discover, mailbox=mailbox)._discover() is TOPOLOGY
+    assert mailbox.get_nowait() is signal.SIGHUP
+    assert mailbox.empty()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_bug_in_a_discovery_ends_the_start():
+    def discover(*_: object) -> Topology:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Daemon(CONFIG, {}, lambda: CONFIG, discover=discover)._discover()
 
 
 def test_the_clock_counts_a_suspension():
