@@ -35,7 +35,7 @@ NODE = Snapshot(
         UnfitReason("health check tcp 127.0.0.1:80", "health check tcp 127.0.0.1:80 fails: Connection refused"),
         UnfitReason("operator", "drained by root"),
     ),
-    preempt_delay=math.inf, outsiders=("id-9",),
+    preempt_delay=math.inf, outsiders=("id-9",), same_id="192.0.2.9",
 )  # fmt: skip
 
 
@@ -92,6 +92,7 @@ def names() -> set[str]:
         ("exoip_unfit_reason{reason=operator}", 1),
         ("exoip_api_degraded", 1),
         ("exoip_preempt_delay_seconds", math.inf),
+        ("exoip_same_id", 1),
         ("exoip_outsiders", 1),
         ("exoip_peers", 2),
         ("exoip_peers_alive", 1),
