@@ -28,7 +28,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any
 
@@ -195,9 +195,12 @@ def _connecting(family: int, kind: int, protocol: int, _: str, address: Any) -> 
 
 
 class Connection:
-    """The one connection to a server: opened when needed, kept, closed at the first doubt."""
+    """The one connection to a server: opened when needed, kept, closed at the first doubt.
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+    `tls` returns the context for a new connection; None: without TLS.
+    """
+
+    def __init__(self, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None) -> None:
         self._host, self._tls = host, tls
         self._resolver = _Resolver(host, port)
         self._good: Any = None  # the address that served last
@@ -242,6 +245,7 @@ class Connection:
 
     def _open(self, budget: Budget) -> socket.socket:
         error: Exception = OSError(f"{self._host} has no address")
+        tls = self._tls() if self._tls else None
         addresses = sorted(self._resolver.addresses(budget), key=lambda each: each[4] != self._good)
         with contextlib.closing(_connected(addresses, budget)) as attempts:
             for attempt in attempts:
@@ -251,7 +255,7 @@ class Connection:
                 try:
                     self._good = attempt.getpeername()
                     attempt.settimeout(budget.remaining())  # OpenSSL applies it to the whole handshake
-                    return self._tls.wrap_socket(attempt, server_hostname=self._host) if self._tls else attempt
+                    return tls.wrap_socket(attempt, server_hostname=self._host) if tls else attempt
                 except (OSError, ValueError) as failure:
                     attempt.close()
                     self._good, error = None, failure

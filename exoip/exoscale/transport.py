@@ -81,7 +81,7 @@ class Transport:
         parts = urlsplit(url)
         if self._connection is None or self._origin != (parts.scheme, parts.netloc):
             self.close()
-            tls = self._tls() if parts.scheme == "https" else None
+            tls = self._tls if parts.scheme == "https" else None
             port = parts.port or (http.client.HTTPS_PORT if tls else http.client.HTTP_PORT)
             self._origin = (parts.scheme, parts.netloc)
             self._connection = Connection(parts.hostname or "", port, tls)
@@ -112,6 +112,7 @@ def require_certificates() -> None:
 def _tls(ca_file: str, folder: str | None, _changed: int) -> ssl.SSLContext:
     """Return the context that all connections share: loading certificates takes a MiB each time.
 
+    The system's updates change the certificates while a daemon runs for years.
     Debian has them in a folder too, from which OpenSSL loads only those that it needs.
     """
     tls = ssl.create_default_context(cafile=None if folder else ca_file, capath=folder)

@@ -481,8 +481,17 @@ class TestTls:
         for expected in (1, 1, 2):
             if expected == 2:
                 os.utime(bundle, ns=(0, bundle.stat().st_mtime_ns + 1))
-            Transport(ca_file=str(bundle))._connection_for("https://127.0.0.1:1/")
+            Transport(ca_file=str(bundle))._tls()
             assert loads == [str(bundle)] * expected
+
+    def test_a_client_that_lives_for_years_trusts_what_the_host_trusts_now(self, server, certificate, tmp_path):
+        """The authority of the API is another one some day, and the host's update brings it."""
+        bundle = tmp_path / "bundle"
+        bundle.write_bytes(Certificate(tmp_path).path.read_bytes())
+        client = Transport(ca_file=str(bundle))
+        self.rejected(client, server.url)
+        bundle.write_bytes(certificate.path.read_bytes())
+        self.accepted(client, server.url)
 
 
 def test_the_environment_has_no_say(client, monkeypatch, tmp_path):
