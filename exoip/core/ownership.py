@@ -247,7 +247,7 @@ class Ownership:
         never_held = master.held_at < since  # else a silent holder took it from the master, and is alive
         dead = {one for one in self.observed.masters if never_held and not election.alive(one)}
         living = [o for o in others.values() if o.instance_id not in dead and (o.running or o is master)]
-        if all(o.read_at >= max(o.lacks_since, since) + HOLD_TIME for o in living):
+        if all(o.read_at >= max(o.lacks_since, since) + HOLD_TIME + self.pace.slack for o in living):
             self._relieved, election.peers[master.instance_id].relieved = master.instance_id, True
 
     def _lost(self, now: float) -> None:

@@ -33,25 +33,28 @@ class ReadSchedule:
         self.release_read_at = -math.inf
         self.refresh_at = now + refresh_in
         self.queue: deque[Call] = deque()
-        self._idle = 0.0  # seconds between two rounds of a node that is no master that holds
+        self.refreshed_since = False  # the group was read since this node last read itself in an idle round
+        self.idle_rounds = 0  # since a change
         self._wanted_at = -math.inf  # the group is to be read by a call that begins no sooner
         self._read_at: dict[str, float] = {}  # when each successor was last read
 
     def verify_again(self, now: float) -> None:
         """Verify now, and often at first, because something changed."""
         self.verify_at, self.verify_step = now, FIRST_VERIFY
+        self.refreshed_since = False
         self.queue.clear()
 
     def round_begins(self, now: float, longest: float) -> None:
         """Begin a round of a master that holds."""
-        self._idle = 0.0
+        self.refreshed_since, self.idle_rounds = False, 0
         self.verify_at = now + min(self.verify_step, longest)
         self.verify_step = min(2 * self.verify_step, longest)
 
     def idle_round_begins(self, now: float, every: float) -> bool:
         """Begin a round of any other node; return whether it is the first since a change."""
         first = self.verify_step == FIRST_VERIFY
-        self._idle, self.verify_step, self.verify_at = every, 2 * FIRST_VERIFY, now + every
+        self.verify_step, self.verify_at = 2 * FIRST_VERIFY, now + every
+        self.idle_rounds = 0 if first else self.idle_rounds + 1
         return first
 
     def next_release_read(self, successors: list[str], leaving: bool, now: float) -> str:
@@ -72,8 +75,7 @@ class ReadSchedule:
         return sooner
 
     def refreshed(self, began: float, ended: float) -> None:
-        """Record a read of the group. It also takes the place of the next idle round."""
-        if self.verify_at > ended:
-            self.verify_at += self._idle
+        """Record a read of the group. It also takes the place of the next idle read of itself."""
+        self.refreshed_since = True
         wanted = self._wanted_at if self._wanted_at > began else math.inf
         self.refresh_at = min(wanted, ended + REFRESH_INTERVAL)

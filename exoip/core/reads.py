@@ -10,10 +10,12 @@ Holder      A list and a read of each candidate answer the question who holds, s
 Verify      A master that holds reads itself, lists who holds, and reads those that the list names,
             and silent members. If the list fails or lacks this node, all members count as named. At
             most 8 members are read in a round, those read longest ago first. A node that starts
-            does the same, once. Any other node only reads itself: so it finds an EIP that was
-            attached to it unseen, and the two next best ones keep their connections to the API
-            open. The rest do it at an eighth of the pace. The calls of an hour do not grow with the
-            cluster. Shown by 27a, 27d, 32a, TestVerify, TestCallsOfAnHour.
+            does the same, once. Any other node reads itself: so it finds an EIP that was attached
+            to it unseen. The two next best ones keep their connections to the API open: the next
+            best one reads the master, and itself in every eighth round; the other reads itself. The
+            rest read themselves at an eighth of the pace. A read of the group takes the place of
+            such a read of itself. The calls of an hour do not grow with the cluster. Shown by 27a,
+            27d, 32a, TestVerify, TestCallsOfAnHour.
 Refresh     Read the group, see `read_schedule`; before any routine read, or a slow API would never
             let it have its turn.
 
@@ -43,7 +45,8 @@ MOST_MEMBERS = 8  # read in a round of verification
 CLEAR_SHOWS = 2.0  # seconds after a clear; one that a read then shows to hold was not detached
 MOST_OUTSIDERS = 8  # read in a round; if a list has more, none is read
 NEXT_BEST = 2  # so many nodes after the master keep their connections open: the next attach is theirs
-IDLE_INTERVALS = 8  # verify intervals between two reads of itself by a node after those
+IDLE_INTERVALS = 8  # verify intervals between two reads of itself by a node after those, and rounds of the next best
+MASTER_READ_INTERVALS = 1.2  # verify intervals between two reads of the master by the next best: 130 calls an hour
 RIVAL_READ_INTERVAL = 30.0  # seconds between two rounds of a master beside which another holds
 
 
@@ -133,28 +136,40 @@ class Reads:
     def _plan_round(self, now: float) -> None:
         """Queue a round of verification, and set when the next one is due."""
         role, schedule, starting = self._election.role, self.schedule, False
-        holds = role is Role.MASTER and self._observed.own.held
-        if holds:
+        if holds := role is Role.MASTER and self._observed.own.held:
             every = min(self.verify_interval, RIVAL_READ_INTERVAL if self._observed.holders() else math.inf)
             schedule.round_begins(now, every)
-        else:
-            near = self._election.place() <= NEXT_BEST
-            first = schedule.idle_round_begins(now, self.verify_interval * (1 if near else IDLE_INTERVALS))
-            starting = first and role is Role.LISTENING
-        if not starting:
             schedule.queue.append(Call(Kind.READ, self._observed.own_id))
+        else:
+            starting = self._plan_idle_round(now)
         if (holds or starting) and self._may(Kind.HOLDERS, now):
             schedule.queue.append(Call(Kind.HOLDERS))
         elif holds or starting:
             self._queue_members(())
-        elif role is Role.BACKUP and self._next_best() and (master := self._master()):
-            lacks = master.holds is False and master.read_at >= self._mutations.since
+
+    def _plan_idle_round(self, now: float) -> bool:
+        """Queue the reads of any other node; return whether it starts, which is no idle round."""
+        schedule, place = self.schedule, self._election.place()
+        master = self._master() if self._next_best() else None
+        pace = MASTER_READ_INTERVALS if master else 1 if place <= NEXT_BEST else IDLE_INTERVALS
+        first = schedule.idle_round_begins(now, self.verify_interval * pace)
+        if first and self._election.role is Role.LISTENING:
+            return True
+        lacks = master is not None and master.holds is False and master.read_at >= self._mutations.since
+        if master is None or lacks or schedule.idle_rounds % IDLE_INTERVALS == 0:
+            if not schedule.refreshed_since:
+                schedule.queue.append(Call(Kind.READ, self._observed.own_id))
+            schedule.refreshed_since = False
+        if master is not None:
             others = sorted(self._observed.others) if lacks else [master.instance_id]
             schedule.queue.extend(Call(Kind.READ, other) for other in others[:MOST_MEMBERS])
-            schedule.verify_at = min(schedule.verify_at, now + (HOLD_TIME if lacks else math.inf))
+            again_at = now + HOLD_TIME + self._mutations.pace.slack if lacks else math.inf
+            schedule.verify_at = min(schedule.verify_at, again_at)
+        return False
 
     def _next_best(self) -> bool:
-        return not self._observed.own.held and self._election.place() == 1
+        backup = self._election.role is Role.BACKUP and not self._observed.own.held
+        return backup and self._election.place() == 1
 
     def _master(self) -> InstanceState | None:
         return self._observed.others.get(self._election.master or "")

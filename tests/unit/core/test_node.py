@@ -113,6 +113,7 @@ class TestHeartbeatsIn:
     def test_one_that_is_heard_stays_until_a_second_list_30_s_later_agrees(self):
         bench = SingleNode(refresh_in=300.0)
         bench.beating.update(a=5, z=20)
+        bench.holding.add("a")
         bench.advance(10)
         rest = {instance_id("z"): ("host-z", 12345)}
         for _ in range(3):  # a list that names it again sets the time back
