@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 
 import pytest
 
@@ -12,6 +13,10 @@ with contextlib.suppress(ImportError):  # the tests of hosts do without it
     # A loaded machine is slow, and no test judges times but the benchmarks.
     settings.register_profile("exoip", deadline=None)
     settings.load_profile("exoip")
+
+# A shell without job control ignores SIGINT in what it starts in the background, and a program inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

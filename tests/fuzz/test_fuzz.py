@@ -62,4 +62,4 @@ def test_a_broken_promise_is_found(
 ) -> None:
     monkeypatch.setattr(*place, instead)
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it is
-        plain(name, 0.0, 20 * INPUTS[name], seed=1)
+        plain(name, 0.0, 20 * INPUTS[name], seed=4)  # it is found soon

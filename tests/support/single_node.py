@@ -91,12 +91,12 @@ class SingleNode:
                 self.now = wake
         raise AssertionError(f"the node does not come to rest at {self.now}")
 
-    def until(self, condition: Callable[[], bool], most: float = 200.0) -> None:
+    def until(self, condition: Callable[[], bool], most: float = 200.0, step: float = 0.05) -> None:
         """Advance in small steps until `condition` holds."""
         end = self.now + most
         while not condition():
             assert self.now < end, f"not so within {most} s"
-            self.advance(0.05)
+            self.advance(step)
 
     def pump(self) -> float:
         """Do what the daemon's threads would do now; return when they would next."""

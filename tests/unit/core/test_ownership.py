@@ -93,14 +93,13 @@ class TestStandBack:
         assert bench.moves() == [("attach", "m")]
         assert bench.beats[-1][1] == 10
 
-    @pytest.mark.slow
     def test_each_yield_and_each_take_doubles_it_to_an_hour(self):
         bench = self.yielded()
         for _ in range(5):
-            bench.until(lambda: bench.holding == {"m"}, 4000)
+            bench.until(lambda: bench.holding == {"m"}, 4000, step=5.0)
             bench.holding = {"z"}  # z's turn
             count = len(bench.said(EventName.YIELDED))
-            bench.until(lambda count=count: len(bench.said(EventName.YIELDED)) > count, 100)
+            bench.until(lambda count=count: len(bench.said(EventName.YIELDED)) > count, 100, step=1.0)
         assert [event.details["for"] for event in bench.said(EventName.YIELDED)] == [60, 240, 960, 3600, 3600, 3600]
 
     def test_it_ends_when_the_holder_is_heard_and_the_next_is_short_again(self):

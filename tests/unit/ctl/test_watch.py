@@ -119,24 +119,28 @@ def test_a_death_and_ctrl_c_on_a_terminal(cluster: Cluster, ctl: Ctl) -> None:
         assert terminal.screen.column == 0
 
 
+def first_lines(words: list[str], env: dict[str, str], count: int) -> list[str]:
+    """Start the command in a pipe, read so many lines, and end it with Ctrl-C."""
+    with subprocess.Popen(words, env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True) as one:
+        try:
+            assert one.stdout is not None
+            lines = [one.stdout.readline() for _ in range(count)]
+            one.send_signal(signal.SIGINT)
+            one.communicate(timeout=PATIENCE)
+            assert one.returncode == 0
+        finally:
+            one.kill()
+    return lines
+
+
 @pytest.mark.slow
 def test_in_a_pipe(cluster: Cluster, ctl: Ctl) -> None:
     words = [*ctl.program, "status", "n1", "-n", "1", "--watch", "0.1"]
-    with subprocess.Popen(words, env=ctl.env | {"TERM": "xterm"}, cwd=ROOT, stdout=subprocess.PIPE, text=True) as one:
-        assert one.stdout is not None
-        pictures = "".join(one.stdout.readline() for _ in range(30))
-        assert "\x1b" not in pictures
-        assert pictures.count(f"n1  {cluster.eip}  MASTER") >= 2
-        one.send_signal(signal.SIGINT)
-        one.stdout.read()
-        assert one.wait(PATIENCE) == 0
-    with subprocess.Popen([*words, "--json"], env=ctl.env, cwd=ROOT, stdout=subprocess.PIPE, text=True) as one:
-        assert one.stdout is not None
-        told = [json.loads(one.stdout.readline()) for _ in range(2)]
-        assert [each["instances"][0]["status"]["role"] for each in told] == ["master"] * 2
-        one.send_signal(signal.SIGINT)
-        one.stdout.read()
-        assert one.wait(PATIENCE) == 0
+    pictures = "".join(first_lines(words, ctl.env | {"TERM": "xterm"}, 30))
+    assert "\x1b" not in pictures
+    assert pictures.count(f"n1  {cluster.eip}  MASTER") >= 2
+    told = [json.loads(line) for line in first_lines([*words, "--json"], ctl.env, 2)]
+    assert [each["instances"][0]["status"]["role"] for each in told] == ["master"] * 2
     piped = subprocess.run(
         ["sh", "-c", '"$@" | head -3', "sh", *words],
         env=ctl.env,

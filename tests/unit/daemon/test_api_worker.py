@@ -16,33 +16,54 @@ from exoip.core.peers import ElectionConfig, Role
 from exoip.daemon.api_worker import ApiCaller, ApiWorker, ClientPool
 from exoip.errors import ApiUnavailable, ConfigError
 from exoip.exoscale.client import Client
+from exoip.heartbeat.wire import Heartbeat
 from exoip.sandbox.faults import Fault, Match
+from exoip.sandbox.record import Entry
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.zone import Zone
 from tests.support.waiting import PATIENCE, until
 
-SECONDS = 0.4  # of a call's timeout
+SHORT = 0.3  # seconds that a call may take which is not answered
 EIP = "198.51.100.50"
 KEY, SECRET = "EXOtest", "sEcReT"
 STRANGER = "00000000-0000-4000-8000-00000000dead"
 
 
 class Bed:
-    """A zone of a and b, and a caller with clients for it."""
+    """A zone of a and b, and a caller with clients for it, which wait for a slow machine."""
 
-    def __init__(self, server: SandboxServer, clients: list[Client]) -> None:
+    def __init__(self, server: SandboxServer) -> None:
         self.server = server
+        self.clients = [Client(server.endpoint, KEY, SECRET) for _ in Lane]
+        self.give_up_after(PATIENCE)
         self.zone = server.zone
         self.eip_id = server.zone.eip.id
         self.ids = {one.name: one.id for one in server.zone.instances(server.now())}
         self.refreshed: list[Client] = []
-        self.lent = ClientPool(*clients)
+        self.lent = ClientPool(*self.clients)
         self.caller = ApiCaller(EIP, self.eip_id, self.lent, self.refreshed.append, time.monotonic)
 
     def perform(self, kind: Kind, name: str = "", operation: str = "", lane: Lane | None = None) -> Outcome:
         if lane is None:
             lane = Lane.MUTATIONS if kind in (Kind.ATTACH, Kind.DETACH, Kind.POLL) else Lane.READS
-        return self.caller.perform(lane, Call(kind, self.ids.get(name, name), operation))
+        return self.caller.perform(lane, Call(kind, self.ids.get(name, name), operation, timeout=self.timeout))
+
+    def give_up_after(self, seconds: float) -> None:
+        """Let each call from now on take that long."""
+        self.timeout = seconds
+        for client in self.clients:
+            client._mutation_timeout = seconds
+
+    def unanswered(self) -> list[Entry]:
+        """The calls that have arrived and have no answer yet."""
+        with self.server.lock:
+            entries = self.zone.record.since(0)
+        answered = {entry.arrived for entry in entries if entry.kind == "answer"}
+        return [entry for entry in entries if entry.kind == "call" and entry.time not in answered]
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
 
     def fault(self, kind: str, **fields: Any) -> None:
         with self.server.lock:
@@ -66,14 +87,8 @@ def bed() -> Iterator[Bed]:
     zone.add_key(KEY, SECRET)
     zone.add_instance("a", public_ip="192.0.2.1")
     zone.add_instance("b", public_ip="192.0.2.2")
-    with SandboxServer(zone) as server, contextlib.ExitStack() as stack:
-        clients = [
-            stack.enter_context(
-                contextlib.closing(Client(server.endpoint, KEY, SECRET, read_timeout=SECONDS, mutation_timeout=SECONDS))
-            )
-            for _ in Lane
-        ]
-        yield Bed(server, clients)
+    with SandboxServer(zone) as server, contextlib.closing(Bed(server)) as made:
+        yield made
 
 
 def until_done(bed: Bed, outcome: Outcome) -> Outcome:
@@ -206,13 +221,19 @@ class TestEachFault:
         ],
     )
     def test_no_answer_or_nonsense(self, bed, ready, kind, failure):
+        if kind == "hang":
+            bed.give_up_after(SHORT)
         bed.fault(kind, **({"seconds": PATIENCE} if kind == "hang" else {}))
         assert ready().failure is failure
 
     def test_afterwards_the_connection_works_again(self, bed, ready):
-        for kind in ("drop", "half", "hang", "garbage"):
-            bed.fault(kind, count=1, **({"seconds": PATIENCE} if kind == "hang" else {}))
+        for kind in ("drop", "half", "garbage"):
+            bed.fault(kind, count=1)
             ready()
+        bed.give_up_after(SHORT)
+        bed.fault("hang", count=1, seconds=PATIENCE)
+        assert ready().failure is Failure.TIMEOUT
+        bed.give_up_after(PATIENCE)
         assert ready().failure in (None, Failure.NOT_SO)  # a mutation that took effect meanwhile
 
     def test_nobody_listens(self, bed, ready):
@@ -233,7 +254,10 @@ class TestEffects:
     def test_a_call_whose_answer_is_lost_may_take_effect(self, bed, kind, failure):
         seconds = {"seconds": PATIENCE} if kind == "hang" else {}
         bed.fault(kind, when="after", count=1, match=Match(method="PUT"), **seconds)
+        if kind == "hang":
+            bed.give_up_after(SHORT)
         assert bed.perform(Kind.ATTACH, "a").failure is failure
+        bed.give_up_after(PATIENCE)
         assert bed.perform(Kind.READ, "a").holds
 
     def test_attach_of_one_that_is_attached(self, bed):
@@ -369,13 +393,24 @@ class TestWorkers:
         until(lambda: node.snapshot(time.monotonic()).holds, "it comes about")
 
     def test_a_hanging_read_does_not_delay_the_attach(self, working):
-        bed, _ = working
-        bed.fault("hang", seconds=PATIENCE, match=Match(method="GET", path="^/instance"))
-        until(lambda: bed.server.holders() == {bed.ids["a"]}, "it comes about")
+        bed, node = working
+        bed.attach_by_hand("b")
+
+        def heard_as(role: Role) -> bool:
+            node.heard(Heartbeat(5, EIP, bed.ids["b"]), "192.0.2.2", time.monotonic())
+            return node.snapshot(time.monotonic()).role is role
+
+        until(lambda: heard_as(Role.BACKUP), "b is its master")
+        bed.fault("hang", seconds=PATIENCE, match=Match(method="GET"))
+        until(lambda: heard_as(Role.BACKUP) and bed.unanswered(), "a read hangs")
+        (read,) = bed.unanswered()
+        until(lambda: bed.ids["a"] in bed.server.holders(), "b is dead and a attaches")
+        assert bed.unanswered() == [read]
+        bed.server.close()  # ends the read
 
     def test_through_trouble_to_the_eip(self, working):
         bed, node = working
-        for kind in ("status", "drop", "garbage", "half"):
-            bed.fault(kind, count=2)
+        for kind in ("drop", "half"):  # a third failure in a row would cost ten seconds
+            bed.fault(kind, count=1)
         until(lambda: bed.server.holders() == {bed.ids["a"]}, "it comes about")
         until(lambda: node.snapshot(time.monotonic()).role is Role.MASTER, "it comes about")

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exoip.errors import ControlRequestError
@@ -102,6 +102,7 @@ _NAMES = st.sampled_from(["request", "why", "by", "for", "force", "priority", "x
 _REQUESTS = st.sampled_from(["status", "drain", "undrain", "failover", "priority"])
 
 
+@settings(max_examples=40, deadline=None)  # script/fuzz tries more
 @given(
     st.binary()
     | st.dictionaries(_NAMES, _JSON | _REQUESTS).map(lambda fields: json.dumps({"version": 1, **fields}).encode())
