@@ -13,6 +13,7 @@
         |   `-- ApiTimeout       no answer in time: the request may still take effect    (exit 69)
         |-- ApiUnavailable       429, 5xx, or no answer that makes sense                 (exit 69)
         |-- ApiForbidden         401 or 403: the key may not do this                     (exit 77)
+        |   `-- WrongClock       ... or this host's clock is wrong: a unit waits         (exit 77)
         |-- ApiNotFound          404
         |-- ApiConflict          409
         |-- ApiInvalid           400 or another 4xx: the request itself is wrong
@@ -85,7 +86,11 @@ class ApiUnavailable(ApiError):
 
 
 class ApiForbidden(ApiError):
-    """Report 401 or 403: an unknown key, a role without the permission, or a wrong clock."""
+    """Report 401 or 403: an unknown key, or a role without the permission."""
+
+
+class WrongClock(ApiForbidden):
+    """Report 401 or 403 while this host's clock is wrong: perhaps only for a moment, as at boot."""
 
 
 class ApiNotFound(ApiError):

@@ -31,7 +31,7 @@ from exoip.daemon.signals import Mailbox
 from exoip.daemon.state_files import DrainedFile, StartHistory, StartVerdict, TopologyCache, path_in
 from exoip.daemon.supervisor import Supervisor
 from exoip.daemon.systemd import Systemd, starts_at_boot
-from exoip.errors import AddressMissing, ApiError, ApiForbidden, ApiTimeout, MetadataUnavailable
+from exoip.errors import AddressMissing, ApiError, ApiForbidden, ApiTimeout, MetadataUnavailable, WrongClock
 from exoip.exoscale import discovery
 from exoip.exoscale.topology import Topology
 from exoip.heartbeat.udp import HeartbeatSocket
@@ -135,8 +135,9 @@ class Daemon:
                 self._wait(f"waiting for the address: {error}", clock() + ADDRESS_POLL)
 
     def _discover(self) -> Topology:
-        """Discover the topology, and wait while the API or, unless attended, the metadata service
-        does not answer.
+        """Discover the topology, and wait while the API does not answer.
+
+        Unless attended, wait for the metadata service and for the right time as well.
         """
         backoff, timeout = Backoff(random.Random()), FIRST_TIMEOUT
         local = self._config.instance_id and (self._config.zone or self._config.api_endpoint)
@@ -145,15 +146,16 @@ class Daemon:
             try:
                 connect = partial(discovery.client_for, self._config, read_timeout=timeout)
                 topology = self._unless_stopped(partial(self._discover_once, self._config, connect))
+            except (MetadataUnavailable, WrongClock) as error:
+                if self._attended:
+                    raise
+                missing = "the right time" if isinstance(error, WrongClock) else "the metadata service"
+                why = f"waiting for {missing}: {error}"
             except ApiForbidden:
                 raise
             except ApiError as error:
                 timeout = min(2 * timeout, LONGEST_TIMEOUT) if isinstance(error, ApiTimeout) else timeout
                 why = f"waiting for the API: {error}"
-            except MetadataUnavailable as error:
-                if self._attended:
-                    raise
-                why = f"waiting for the metadata service: {error}"
             else:
                 log_warnings(topology)
                 self._cache.save(self._config, topology)

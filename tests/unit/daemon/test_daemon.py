@@ -15,18 +15,19 @@ from exoip.config.parse import parse
 from exoip.daemon import signals
 from exoip.daemon.clock import clock
 from exoip.daemon.daemon import Daemon, StoppedEarly
-from exoip.errors import ApiTimeout, MetadataUnavailable
+from exoip.errors import ApiForbidden, ApiTimeout, MetadataUnavailable, WrongClock
 from exoip.exoscale.topology import Topology
 from tests.support.waiting import PATIENCE
 
 CONFIG = parse(["-W", "-xi", "198.51.100.50", "-p", "198.51.100.7", "-xk", "EXOtest", "-xs", "sEcReT"], {})
 IDS = [f"00000000-0000-0000-0000-00000000000{n}" for n in (1, 2)]
 TOPOLOGY = Topology(IDS[0], "z", "https://x/v2", "198.51.100.50", IDS[1], ())
+MISSING = MetadataUnavailable("nobody there")
 
 
-def daemon(environ: dict[str, str]) -> Daemon:
-    """A daemon whose first discovery finds no metadata service."""
-    answers = iter([MetadataUnavailable("nobody there"), TOPOLOGY])
+def daemon(environ: dict[str, str], first: Exception = MISSING) -> Daemon:
+    """A daemon whose first discovery fails."""
+    answers = iter([first, TOPOLOGY])
 
     def discover(*_: object) -> Topology:
         answer = next(answers)
@@ -49,11 +50,20 @@ def test_a_unit_waits_and_says_for_what(monkeypatch, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sdnotify leaves its socket open
-def test_ifupdown_waits_and_a_person_gets_the_error(monkeypatch):
+@pytest.mark.parametrize("first", [MISSING, WrongClock("the clock is 900 s behind the API's")])
+def test_ifupdown_waits_and_a_person_gets_the_error(monkeypatch, first):
+    """At boot the network may be late, and the time be set only once there is one."""
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    assert daemon({"IFACE": "lo:1"})._discover() is TOPOLOGY
-    with pytest.raises(MetadataUnavailable, match="nobody there"):
-        daemon({})._discover()
+    assert daemon({"IFACE": "lo:1"}, first)._discover() is TOPOLOGY
+    with pytest.raises(type(first), match=str(first)):
+        daemon({}, first)._discover()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_key_that_the_api_rejects_ends_the_start(monkeypatch):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    with pytest.raises(ApiForbidden):
+        daemon({"IFACE": "lo:1"}, ApiForbidden("no"))._discover()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
