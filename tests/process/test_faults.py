@@ -14,7 +14,7 @@ import pytest
 
 from exoip.sandbox import faults as sandbox
 from tests.process.faults import orders, plan
-from tests.process.faults.__main__ import CAN_NOT
+from tests.process.faults.__main__ import UNAVAILABLE
 from tests.process.faults.chaos import Run
 from tests.process.faults.plan import Fault, Plan
 from tests.support.cluster import ATTACH
@@ -46,7 +46,7 @@ def run(*words: str) -> None:
     """Run the faults in a process of its own, which can enter a network namespace."""
     command = [sys.executable, "-m", "tests.process.faults", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=15 * PATIENCE)
-    if done.returncode == CAN_NOT:
+    if done.returncode == UNAVAILABLE:
         pytest.skip(done.stdout.strip())
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"quiet after .* holds\n", done.stdout)
