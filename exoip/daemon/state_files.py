@@ -145,7 +145,7 @@ class TopologyCache(StateFile):
             if kept["for"] != _fingerprint(config, self._boot):
                 return None
             fields = kept["topology"]
-            fields["shut_out"] = tuple(fields.get("shut_out", ()))
+            fields |= {name: tuple(fields.get(name, ())) for name in ("shut_out", "asked")}
             fields["members"] = tuple(Member(**member) for member in fields["members"])
             fields["warnings"] = tuple(fields["warnings"])
             return Topology(**fields)

@@ -62,10 +62,8 @@ def discover(
             members, found = source.find(client, own, where, known)
             warnings += found
         warnings += filter(None, client.skipped.values())
-    described = (own.name, next(iter(own.addresses), ""))
-    return Topology(
-        own.id, zone, endpoint, eip.ip, eip.id, _by_id(members), tuple(warnings), source.shut_out, *described
-    )
+    known_to_api = (source.shut_out, own.name, next(iter(own.addresses), ""), source.asked)
+    return Topology(own.id, zone, endpoint, eip.ip, eip.id, _by_id(members), tuple(warnings), *known_to_api)
 
 
 def members_change(config: Config) -> bool:
@@ -82,9 +80,12 @@ def refresh(config: Config, client: Client, topology: Topology) -> Topology:
     if not source.changes:
         return topology
     own = InstanceRecord(topology.instance_id)
-    members, warnings = source.find(client, own, _where(topology.zone, topology.endpoint), topology.members)
+    where = _where(topology.zone, topology.endpoint)
+    members, warnings = source.find(client, own, where, topology.members, topology.asked)
     warnings += filter(None, client.skipped.values())
-    return replace(topology, members=_by_id(members), warnings=tuple(warnings), shut_out=source.shut_out)
+    return replace(
+        topology, members=_by_id(members), warnings=tuple(warnings), shut_out=source.shut_out, asked=source.asked
+    )
 
 
 def own_instance_id(

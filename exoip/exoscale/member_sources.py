@@ -20,7 +20,7 @@ from exoip.exoscale.topology import Member
 class MemberSource(Protocol):
     """Find the other members.
 
-    `changes`: whether to look again while the daemon runs. `shut_out`: after `find`, see Topology.
+    `changes`: whether to look again while the daemon runs. `shut_out` and `asked`: see Topology.
     """
 
     @property
@@ -29,13 +29,22 @@ class MemberSource(Protocol):
     @property
     def shut_out(self) -> tuple[str, ...]: ...
 
+    @property
+    def asked(self) -> tuple[str, ...]: ...
+
     def find(
-        self, client: Client, own: InstanceRecord, where: str, known: Sequence[Member] = ()
+        self,
+        client: Client,
+        own: InstanceRecord,
+        where: str,
+        known: Sequence[Member] = (),
+        asked: Sequence[str] | None = None,
     ) -> tuple[list[Member], list[str]]:
         """Return the members in any order, without this instance, and warnings, a sentence each.
 
         `own`: this instance, of which a refresh knows only the id. `where`: the zone, for messages.
-        `known`: the members so far; one is not gone only because a list lacks it.
+        `known`: the members so far; one is not gone only because a list lacks it. `asked`: that of
+        the topology so far, if this is a refresh.
         Raises ConfigError if something that the configuration names does not exist, and ApiError.
         """
         ...

@@ -2,11 +2,18 @@
 
 The state says whether an instance can serve, not whether it may be heard: one that is starting or
 being moved may send heartbeats. A list may be incomplete, so a member that it lacks is asked for by
-its id. Shown by tests/unit/exoscale/test_discovery.py, TestSecurityGroup and TestRefresh.
+its id.
+
+A list may also leave out the groups. Then a start and a reload ask for each instance by its id, and
+a refresh for MOST_LOOK_UPS at most: this one, those that are new, then the one asked longest ago.
+In between an instance counts as what it was, a member or none, so a change of its groups is found
+when its turn comes. Shown by tests/unit/exoscale/test_discovery.py, TestSecurityGroup, TestRefresh
+and TestListsWithoutGroups.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 from exoip.config.options import Config
@@ -17,7 +24,8 @@ from exoip.exoscale.ingress import allows
 from exoip.exoscale.models import InstanceRecord, SecurityGroup, one_line
 from exoip.exoscale.topology import Member
 
-MOST_LOOK_UPS = 4  # members that a list lacks, asked for in one refresh; the others stay
+MOST_LOOK_UPS = 4  # instances asked for by their ids in one refresh: the reads of a node wait meanwhile
+LOOK_UP_TIME = 30.0  # seconds after which a start or refresh asks for no further instance
 
 
 class SecurityGroupMembers:
@@ -33,20 +41,34 @@ class SecurityGroupMembers:
         self._bind_host, self._port = config.bind_address
         self._groups: dict[str, SecurityGroup] = {}
         self.shut_out: tuple[str, ...] = ()
+        self.asked: tuple[str, ...] = ()
 
     def find(
-        self, client: Client, own: InstanceRecord, where: str, known: Sequence[Member] = ()
+        self,
+        client: Client,
+        own: InstanceRecord,
+        where: str,
+        known: Sequence[Member] = (),
+        asked: Sequence[str] | None = None,
     ) -> tuple[list[Member], list[str]]:
         """Return the other instances of the group, and warnings, with two calls or more."""
+        until = time.monotonic() + LOOK_UP_TIME
         group_id = self._group_id(client, where)
         instances = {instance.id: instance for instance in client.instances(needed=own.id)}
         if own.id not in instances:
             raise ApiUnavailable("GET /instance: the answer lacks this instance, so it is not trusted")
-        missing = [member for member in known if member.instance_id not in instances]
-        unreadable = _look_up(missing, client, instances)
-        in_group = [instance for instance in instances.values() if _in_group(instance, group_id, client)]
-        found, warnings = self._members([one for one in in_group if one.id != own.id])
-        members = _distinct(found, unreadable, warnings)
+        missing = {member.instance_id: member for member in known if member.instance_id not in instances}
+        silent = _in_turn([one.id for one in instances.values() if one.security_group_ids is None], own.id, asked or ())
+        found = _look_up(list(missing), silent, client, until, everyone=asked is None)
+        instances |= {one: record for one, record in found.items() if record and one in missing}
+        before = {own.id, *(member.instance_id for member in known)}
+        in_group = [one for one in instances.values() if _in_group(found.get(one.id, one), group_id, one.id in before)]
+        listed, warnings = self._members([one for one in in_group if one.id != own.id])
+        members = _distinct(listed, [member for one, member in missing.items() if one not in found], warnings)
+        unsaid, earlier = {*silent}, [one for one in asked or () if one not in found]
+        self.asked = tuple(one for one in [*earlier, *found] if one in unsaid)
+        if unsaid - {*self.asked, *before}:
+            warnings.append("the API lists instances without their groups, and not all of them have been asked yet")
         self.shut_out = self._shut_out(members, instances, own.id)
         if own.id not in {instance.id for instance in in_group}:
             warnings.append(
@@ -89,21 +111,33 @@ class SecurityGroupMembers:
         raise ConfigError(f"-G {self._group}: no such security group in {where}; there are: {listed}")
 
 
-def _look_up(missing: list[Member], client: Client, instances: dict[str, InstanceRecord]) -> list[Member]:
-    """Add those that exist to `instances`; return those of which the API does not say.
+def _in_turn(instance_ids: list[str], own_id: str, asked: Sequence[str]) -> list[str]:
+    """Return them in the order in which to ask for them: this one, new ones, the longest ago."""
+    last = {instance_id: number for number, instance_id in enumerate(asked)}
+    return sorted(instance_ids, key=lambda one: (one != own_id, last.get(one, -1), one))
 
-    The first error ends it, as does MOST_LOOK_UPS: the reads of a node wait meanwhile.
+
+def _look_up(
+    missing: list[str], silent: list[str], client: Client, until: float, *, everyone: bool
+) -> dict[str, InstanceRecord | None]:
+    """Ask for members that a list lacks, and for instances of which it does not say the groups.
+
+    Return them by id, None for one that does not exist. With `everyone`, an error of a `silent` one
+    is raised; otherwise the first error ends it, as does MOST_LOOK_UPS.
     """
-    for number, member in enumerate(missing):
+    found: dict[str, InstanceRecord | None] = {}
+    for one in [*silent, *missing] if everyone else [*missing, *silent][:MOST_LOOK_UPS]:
+        if time.monotonic() >= until:
+            break
         try:
-            if number == MOST_LOOK_UPS:
-                return missing[number:]
-            instances[member.instance_id] = client.instance(member.instance_id)
+            found[one] = client.instance(one)
         except ApiNotFound:
-            pass
+            found[one] = None
         except ApiError:
-            return missing[number:]
-    return []
+            if everyone and one in silent:
+                raise
+            break
+    return found
 
 
 def _distinct(members: list[Member], unreadable: list[Member], warnings: list[str]) -> list[Member]:
@@ -117,10 +151,7 @@ def _distinct(members: list[Member], unreadable: list[Member], warnings: list[st
     return list(found.values())
 
 
-def _in_group(instance: InstanceRecord, group_id: str, client: Client) -> bool:
-    if instance.security_group_ids is None:  # the list does not say, so ask; it may have vanished since
-        try:
-            instance = client.instance(instance.id)
-        except ApiNotFound:
-            return False
-    return group_id in (instance.security_group_ids or ())
+def _in_group(instance: InstanceRecord | None, group_id: str, before: bool) -> bool:
+    """Whether it is in the group; as before if nothing says."""
+    groups = instance.security_group_ids if instance else ()
+    return before if groups is None else group_id in groups

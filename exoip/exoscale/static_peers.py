@@ -19,13 +19,18 @@ class StaticPeers:
     """The listed peers. The same list may be given to every node: this instance is left out."""
 
     changes = False
-    shut_out = ()  # not examined
+    shut_out = asked = ()  # not examined
 
     def __init__(self, config: Config) -> None:
         self._peers, self._port = config.peers, config.bind_address.port
 
     def find(
-        self, client: Client, own: InstanceRecord, where: str, _known: Sequence[Member] = ()
+        self,
+        client: Client,
+        own: InstanceRecord,
+        where: str,
+        _known: Sequence[Member] = (),
+        _asked: Sequence[str] | None = None,
     ) -> tuple[list[Member], list[str]]:
         """Return the peers, and a warning if there is none. Takes one call for each."""
         members: dict[str, Member] = {}

@@ -43,7 +43,8 @@ class Topology:
     prefix the one that the API lists as its `ip`, so that all nodes agree. `warnings` are sentences
     to log once; they do not count in comparisons. `shut_out`: ids of members whose heartbeats no
     rule lets in, as far as the API shows the rules. `name`: of this instance. `address`: its first
-    public one, or "".
+    public one, or "". `asked`: instances whose groups no list shows, so they were asked for by
+    their ids, the longest ago first.
     """
 
     instance_id: str
@@ -56,6 +57,7 @@ class Topology:
     shut_out: tuple[str, ...] = field(default=(), compare=False)
     name: str = field(default="", compare=False)
     address: str = field(default="", compare=False)
+    asked: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def eip_label(self) -> str:

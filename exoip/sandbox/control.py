@@ -15,7 +15,8 @@ people.
                                           {"do": "join" | "leave", "instance": …, "group": "web"}
     POST   /sandbox/key                   {"name": "EXO…", "secret": "…", "refused": [OPERATION, …]}
     POST   /sandbox/settings              {"operation_seconds": 0.2, "ip_filter": false,
-                                           "bare_groups": true, "detach_unattached":
+                                           "bare_groups": true, "groups_listed": false,
+                                           "detach_unattached":
                                            "404" | "409" | "operation" | "success"}
 
 `attach` and `detach` here act at once, without a call to the API. Wrong input gets 400 and a
@@ -129,6 +130,7 @@ def _settings(zone: Zone, data: dict[str, Any], _now: float) -> dict[str, Any]:
         "operation_seconds": lambda value: isinstance(value, int | float) and 0 <= value < math.inf,
         "ip_filter": lambda value: isinstance(value, bool),
         "bare_groups": lambda value: isinstance(value, bool),
+        "groups_listed": lambda value: isinstance(value, bool),
         "detach_unattached": lambda value: value in UNATTACHED,
     }
     for name, value in data.items():

@@ -41,7 +41,11 @@ def build_parser() -> argparse.ArgumentParser:
         ("clear", _add_clear, "remove one fault, or all"),
         ("latency", _add_latency, "set how long a call takes"),
         ("instance", _add_instance, "change an instance or the holders without the API"),
-        ("set", _add_set, "change a setting: operation_seconds, ip_filter, bare_groups, detach_unattached"),
+        (
+            "set",
+            _add_set,
+            "change a setting: operation_seconds, ip_filter, bare_groups, groups_listed, detach_unattached",
+        ),
     ):
         command = commands.add_parser(name, help=about, description=about)
         command.add_argument("--url", default=URL, help="the sandbox (default: %(default)s)")

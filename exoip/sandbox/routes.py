@@ -92,7 +92,9 @@ def _instances(zone: Zone, call: Call, now: float) -> list[Any]:
     if ("manager-id" in query) != ("manager-type" in query):
         raise Invalid("manager-id and manager-type go together")
     found = zone.instances(now, query.get("ip-address"), query.get("manager-id"))
-    return [json_views.instance_in_list(zone, instance) for instance in found]
+    left_out = "" if zone.groups_listed else "security-groups"
+    views = (json_views.instance_in_list(zone, instance) for instance in found)
+    return [{name: value for name, value in view.items() if name != left_out} for view in views]
 
 
 def _mutate(zone: Zone, call: Call, now: float, operation: str, eip_id: str, fault: Fault | None) -> Any:

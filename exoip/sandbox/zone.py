@@ -61,6 +61,7 @@ class Zone(Inventory, CallPolicy):
     detach_unattached  a detach of an EIP that is not attached: rejected with "404" or "409", or
                        accepted with an "operation" that fails with not-found, or a "success"
     bare_groups        True: a single instance names its security groups by id only
+    groups_listed      False: the list of instances does not say their security groups
     ip_filter          False: the service ignores the `ip-address` filter and returns all instances
     endpoint           the URL of its API, as /zone shows it; set by the server
     """
@@ -71,7 +72,7 @@ class Zone(Inventory, CallPolicy):
         CallPolicy.__init__(self, record)
         self.operation_seconds = operation_seconds
         self.detach_unattached: Unattached = "404"
-        self.bare_groups = True
+        self.bare_groups = self.groups_listed = True
         self.endpoint = ""
         self._operations: dict[str, Operation] = {}
         self._due: list[tuple[float, int, str]] = []

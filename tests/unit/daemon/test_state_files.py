@@ -91,7 +91,7 @@ class TestStateFile:
         cache(tmp_path).save(config(), TOPOLOGY)
         kept = json.loads((tmp_path / "topology.json").read_text())
         assert (set(kept), set(kept["topology"])) == ({"for", "topology"}, {
-            "instance_id", "zone", "endpoint", "eip", "eip_id", "members", "warnings", "shut_out", "name", "address",
+            "instance_id", "zone", "endpoint", "eip", "eip_id", "members", "warnings", "shut_out", "name", "address", "asked",
         })  # fmt: skip
 
 

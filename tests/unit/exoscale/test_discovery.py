@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -15,8 +16,8 @@ from exoip.errors import ApiForbidden, ApiNotFound, ApiUnavailable, ConfigError
 from exoip.exoscale import discovery, models
 from exoip.exoscale.client import Client
 from exoip.exoscale.discovery import client_for, discover, refresh
-from exoip.exoscale.models import ElasticIp, SecurityGroup
-from exoip.exoscale.security_group import MOST_LOOK_UPS
+from exoip.exoscale.models import ElasticIp, InstanceRecord, SecurityGroup
+from exoip.exoscale.security_group import MOST_LOOK_UPS, SecurityGroupMembers
 from exoip.exoscale.topology import Member, Topology
 from exoip.sandbox import model
 from exoip.sandbox.faults import Fault, Match
@@ -302,17 +303,121 @@ class TestRefresh:
             refresh(world.config("-G", "web"), client, found)
         assert caught.value.retry_after == 5
 
-    def test_a_list_without_groups_is_completed_by_a_call_for_each_instance(self, world):
-        """No field is required; an instance may vanish between the list and the call."""
 
-        class Terse(Client):
-            def instances(self, ip_address: str | None = None, needed: str = ""):
-                listed = [replace(one, security_group_ids=None) for one in super().instances(ip_address, needed)]
-                return (*listed, replace(listed[0], id=UNKNOWN, public_ip="192.0.2.77"))
+class TestListsWithoutGroups:
+    """No field is required: the list of instances may leave out their groups."""
 
+    @pytest.fixture
+    def terse(self, world) -> World:
+        world.zone.groups_listed = False
+        return world
+
+    def refresh(self, world: World, found: Topology) -> Topology:
+        """Refresh with as many calls as are allowed."""
+        before = world.calls()
+        with contextlib.closing(client_for(world.config("-G", "web"), world.server.endpoint)) as client:
+            found = refresh(world.config("-G", "web"), client, found)
+        assert world.calls() - before <= 2 + MOST_LOOK_UPS
+        return found
+
+    def test_the_members_are_the_same(self, world):
+        listed = world.discover("-G", "web")
+        world.zone.groups_listed = False
         found = world.discover("-G", "web")
-        with contextlib.closing(Terse(world.server.endpoint, KEY, SECRET)) as terse:
-            assert refresh(world.config("-G", "web"), terse, found) == found
+        assert (found, found.warnings) == (listed, ())
+        assert sorted(found.asked) == sorted(map(world.id, "abcd"))
+        assert self.refresh(world, found) == found
+        world.zone.groups_listed = True
+        assert self.refresh(world, found).asked == ()
+
+    def test_a_new_one_is_asked_first(self, terse):
+        found = terse.discover("-G", "web")
+        terse.change("add_instance", "e", public_ip="192.0.2.5", groups=("web",))
+        found = self.refresh(terse, found)
+        new = terse.member("e", "192.0.2.5")
+        assert new in found.members
+        terse.change("remove_instance", new.instance_id)
+        assert new.instance_id not in self.refresh(terse, found).asked
+
+    def test_a_change_of_groups_is_found_when_its_turn_comes(self, terse):
+        for number in range(20):
+            terse.change("add_instance", f"x{number}", public_ip=f"192.0.2.{100 + number}")
+        found = terse.discover("-G", "web")
+        terse.change("leave_group", terse.id("b"), "web")
+        terse.change("join_group", terse.id("x7"), "web")
+        for _ in range(math.ceil(23 / (MOST_LOOK_UPS - 1))):  # this instance is asked each time
+            found = self.refresh(terse, found)
+        assert found.members == by_id(terse.member("c", "192.0.2.3"), terse.member("x7", "192.0.2.107"))
+
+    def test_what_was_true_stays_while_nothing_can_be_asked(self, terse):
+        found = terse.discover("-G", "web")
+        terse.change("add_instance", "e", public_ip="192.0.2.5", groups=("web",))
+        terse.change("add_fault", Fault("status", Match(path="/instance/"), status=503))
+        kept = self.refresh(terse, found)
+        assert kept == found
+        assert kept.warnings == (
+            "the API lists instances without their groups, and not all of them have been asked yet",
+        )
+
+    def test_a_start_needs_all_of_them(self, terse):
+        terse.change("add_fault", Fault("status", Match(path="/instance/"), status=503, skip=2))
+        with pytest.raises(ApiUnavailable):
+            terse.discover("-G", "web")
+
+    @pytest.mark.parametrize("size", [100, 1000])
+    def test_each_refresh_asks_for_a_few(self, world, size):
+        zone = ManyInstances(size)
+        source = SecurityGroupMembers(world.config("-G", "web"))
+        members, _ = source.find(zone, zone.all[0], "here")
+        assert len(members) == (size - 1) // 2
+        assert zone.asked == size
+        for _ in range(10):
+            zone.asked = 0
+            assert source.find(zone, zone.all[0], "here", members, source.asked)[0] == members
+            assert zone.asked == MOST_LOOK_UPS
+
+    @pytest.mark.parametrize("asked", [None, ()])
+    def test_a_slow_api_does_not_keep_the_reader_for_a_minute(self, world, monkeypatch, asked):
+        """Each call takes almost as long as it may; the rest of a start is asked by the refreshes."""
+        zone = ManyInstances(100)
+        clock = iter(range(0, 10000, 10))
+        monkeypatch.setattr("exoip.exoscale.security_group.time.monotonic", lambda: float(next(clock)))
+        source = SecurityGroupMembers(world.config("-G", "web"))
+        _, warnings = source.find(zone, zone.all[0], "here", (), asked)
+        assert zone.asked == 2  # and two lists, of 10 s each
+        assert any("without their groups" in warning for warning in warnings)
+
+
+class ManyInstances:
+    """A zone of `size` instances, every second one in the group, that counts what it is asked for.
+
+    The last one vanishes after each list.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.asked = 0
+        self.all = [
+            InstanceRecord(
+                f"{number:08}-0000-4000-8000-000000000000",
+                state="running",
+                public_ip=f"10.0.{number // 250}.{number % 250 + 1}",
+                security_group_ids=frozenset({A} if number % 2 == 0 else ()),
+            )
+            for number in range(size)
+        ]
+        self._by_id = {one.id: one for one in self.all[:-1]}
+
+    def security_groups(self, needed: str = "") -> tuple[models.SecurityGroup, ...]:
+        return (models.SecurityGroup(A, "web"),)
+
+    def instances(self, ip_address: str | None = None, needed: str = "") -> tuple[InstanceRecord, ...]:
+        return tuple(replace(one, security_group_ids=None) for one in self.all)
+
+    def instance(self, instance_id: str) -> InstanceRecord:
+        self.asked += 1
+        if instance_id not in self._by_id:
+            raise ApiNotFound("it has vanished since the list")
+        return self._by_id[instance_id]
 
 
 class TestThisInstance:
