@@ -11,6 +11,7 @@ from exoip.daemon import signals
 
 def main() -> None:
     """Run the console script."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # for `exoip --help | head`; `run` ignores it again
     mailbox = signals.catch_early(_end if os.getpid() == 1 else signal.SIG_DFL)
     from exoip.daemon.command import run  # only now: this takes a quarter of a second
 

@@ -65,10 +65,14 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a name may have letters that the locale has not
     try:
-        code = run(sys.argv[1:], os.environ, sys.stdout, sys.stderr)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: let the exit flush
+        try:
+            code = run(sys.argv[1:], os.environ, sys.stdout, sys.stderr)
+        finally:  # also after --help, which exits
+            sys.stdout.flush()
+    except OSError as error:  # the reader left, or the disk is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # let the exit flush
+        if not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"exoipctl: {error}\n")
         code = commands.NOT_DONE
     except KeyboardInterrupt:
         code = 130

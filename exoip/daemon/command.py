@@ -64,6 +64,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str], mailbox: Mailbox | None
         about_host = [] if host_address.is_here(eip) else [f"{host_address.missing(eip)}: {host_address.cure(eip)}"]
         sys.stdout.write(describe(config, *about_host))
         return 0
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # the log and the API have errors for that
     try:
         writer = open_log(config.verbose, config.log_stdout, environ)
     except OutOfThreads as error:

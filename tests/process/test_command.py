@@ -5,7 +5,9 @@ Each kind of mistake is made once and must end in one line that names option, va
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -338,3 +340,28 @@ def test_a_reserved_priority_is_accepted_with_a_warning(priority: int, runs_as: 
         assert len(warnings) == 1
         assert f"host-priority {priority} (command line) runs as {runs_as}" in warnings[0]
         assert {heard.heartbeat.priority for heard in cluster.observer.of(cluster["n1"])} == {runs_as}
+
+
+@pytest.mark.parametrize(("words", "code"), [("exoip --help", -signal.SIGPIPE), ("exoipctl --help", 1)])
+def test_a_reader_that_leaves_gets_no_traceback(words: str, code: int) -> None:
+    """`exoip --help | head` must not end in one."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = tool(words, writer)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (code, "")
+
+
+def test_a_full_disk_is_named() -> None:
+    with open("/dev/full", "wb") as full:
+        ended = tool("exoipctl --help", full.fileno())
+    assert ended.stderr == "exoipctl: [Errno 28] No space left on device\n"
+
+
+def tool(words: str, stdout: int) -> subprocess.CompletedProcess[str]:
+    """Run a command that writes to this descriptor."""
+    module, *arguments = words.replace("exoipctl", "exoip.ctl").split()
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment(PYTHONUNBUFFERED=""), stdout=stdout,
+        stderr=subprocess.PIPE, text=True, timeout=PATIENCE,
+    )  # fmt: skip
