@@ -61,6 +61,7 @@ def notified(tmp_path) -> Iterator[Notified]:
 def cluster(notified) -> Iterator[Cluster]:
     """One node, not started, that tells `notified`."""
     with Cluster(nodes=1) as made:
+        made["n1"].executed = True  # signals come from the first moment on
         made["n1"].env["NOTIFY_SOCKET"] = notified.path
         yield made
 

@@ -46,6 +46,7 @@ class Run:
         self.notified = Notified(folder / "notify")
         self.cluster = Cluster(1, options=("-v",))
         self.node: Process = self.cluster["n1"]
+        self.node.executed = True  # with a command line of its own
         self.secret = self.node.env.pop("IF_EXOSCALE_API_SECRET")
         for name in ("run/web", "state", "children"):
             (folder / name).mkdir(parents=True)

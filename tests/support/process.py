@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 
 from exoip.sandbox.model import Instance
+from tests.support.launcher import Child, launch
 from tests.support.node import ENTRIES
 from tests.support.node_state import Entry, NodeState
 from tests.support.paths import ROOT
@@ -56,6 +57,9 @@ class Tail:
         self._file.close()
 
 
+NODE = (sys.executable, "-m", "tests.support.node")
+
+
 class Process:
     """One `exoip -W` process; `lines` is everything that it logged, also before a restart."""
 
@@ -64,13 +68,14 @@ class Process:
         self.instance = instance
         self.words, self.env = list(words), dict(env)
         self.exits: list[int] = []
-        self.program = [sys.executable, "-m", "tests.support.node"]
+        self.program = list(NODE)
+        self.executed = False  # True: even this program is executed, not forked by the launcher
         self._output, self._recorded = Tail(), Tail()
         self._since = 0  # the first line of this start
         self._entries: list[Entry] = []  # of this start
         self._read = 0  # recorded entries that were read
         self._state = NodeState()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Child | None = None
 
     @property
     def address(self) -> str:
@@ -156,6 +161,9 @@ class Process:
             raise RuntimeError(f"{self.name} runs already")
         self._reap()
         self._since, self._entries, self._state = len(self.lines), [], NodeState()
+        if self.program == list(NODE) and not self.executed:
+            self._process = launch(self.words, self.env, self._output.fileno(), self._recorded.fileno())
+            return
         env = self.env | {ENTRIES: str(self._recorded.fileno())}
         self._process = subprocess.Popen([*self.program, *self.words], stdin=subprocess.DEVNULL, stdout=self._output,
                                          stderr=subprocess.STDOUT, env=env, cwd=ROOT,
@@ -200,7 +208,7 @@ class Process:
         self.exits.clear()
         self.lines[:] = ["(forgotten)"]
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> subprocess.Popen[bytes] | Child:
         if self._process is None:
             raise RuntimeError(f"{self.name} was never started")
         return self._process
