@@ -16,6 +16,7 @@ import logging
 import math
 import queue
 import random
+import re
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -180,7 +181,7 @@ class Daemon:
 
     def _wait(self, why: str, until: float) -> None:
         """Report why the daemon waits, once for each reason, and wait for the next try."""
-        if why != self._control.waiting:
+        if _reason(why) != _reason(self._control.waiting):
             log(logging.WARNING, "%s", why)
         self._control.waiting = why
         self._systemd.status(why)
@@ -205,3 +206,8 @@ class Daemon:
             kept.append(message)
         for message in kept:
             self._mailbox.put(message)
+
+
+def _reason(why: str) -> str:
+    """Return why the daemon waits, without the times and numbers that differ at each try."""
+    return re.sub(r"[0-9]+", "", why)

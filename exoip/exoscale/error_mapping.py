@@ -59,9 +59,9 @@ def error_from_response(response: requests.Response, label: str, permission: str
         reason = f"a redirect to {one_line(response.headers.get('Location', 'nowhere'))}, which is not followed"
     text = f"{label}: status {status}: {reason}" if reason else f"{label}: status {status}"
     if kind is ApiForbidden:
-        text += f"; check the API key, its secret, and that its role allows {permission}"
-        if clock := _clock_text(response, now):
-            kind, text = WrongClock, text + clock
+        cure = _clock_text(response, now)
+        kind = WrongClock if cure else kind
+        text += cure or f"; check the API key, its secret, and that its role allows {permission}"
     return kind(text, retry_after=_retry_after(response, now))
 
 

@@ -60,6 +60,16 @@ def test_ifupdown_waits_and_a_person_gets_the_error(monkeypatch, first):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_why_it_waits_is_logged_once_though_the_times_in_it_differ(monkeypatch, caplog):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    one = daemon({"IFACE": "lo:1"})
+    for why in ("expired: 17 is past, the time is 25", "expired: 18 is past, the time is 26", "no route", "no route"):
+        one._wait(why, clock())
+    assert [record.args for record in caplog.records] == [("expired: 17 is past, the time is 25",), ("no route",)]
+    assert one._control.waiting == "no route"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_key_that_the_api_rejects_ends_the_start(monkeypatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     with pytest.raises(ApiForbidden):
