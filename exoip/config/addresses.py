@@ -56,6 +56,8 @@ def _elastic_ip(text: str) -> str:
     address, length = found.ip, found.network.prefixlen
     if address.version == 4 and not re.fullmatch(r"[^/]+(/32|/255\.255\.255\.255)?", text):
         raise ValueError("one address, so /32 or nothing after it")
+    if address.version == 6 and address.ipv4_mapped:
+        raise ValueError(f"it is an IPv4 address, so write {address.ipv4_mapped}")
     if address.is_unspecified or address.is_multicast or address.is_reserved or address.is_link_local:
         raise ValueError("no Elastic IP is such an address")
     if "%" in text:
@@ -131,9 +133,10 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id is not None:
             raise ValueError("an address with an interface behind a % is not supported")
+        if address.ipv4_mapped:
+            return address.ipv4_mapped
         if address.is_link_local:
             raise ValueError("a link-local address says nothing without its interface: use a global one")
-        return address.ipv4_mapped or address
     return address
 
 

@@ -559,6 +559,7 @@ def test_a_bad_value_is_named_with_its_option_and_source(name: str, text: str, c
         pytest.param(["-P", "-W"], ["-P", "no value"], id="value missing before an option"),
         pytest.param(["-W", "-P", "-1"], ["'-1'", "0 to 255"], id="negative number"),
         pytest.param(["-W", "-xi", ""], ["-xi", "no value"], id="empty value"),
+        pytest.param(["-W", "-xi", "::ffff:192.0.2.1"], ["write 192.0.2.1"], id="IPv4 as IPv6"),
         pytest.param(["-W", "-G= "], ["-G", "no value"], id="blank value"),
         pytest.param(["-W", "--host-priorty=20"], ["--host-priorty", "--host-priority?"], id="misspelt"),
         pytest.param(["-W", "--host_priority=20"], ["--host-priority?"], id="underscore"),
