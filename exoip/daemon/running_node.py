@@ -64,6 +64,7 @@ class RunningNode:
         drained: str,
     ) -> None:
         self.config, self.topology, self._cache, self._emit = config, topology, cache, emit
+        self._former = topology.members  # for the names of those that are no longer members
         self.node = Node(
             _election_config(config, topology), topology.eip, _places(topology), clock(),
             emit=emit, verify_interval=config.verify_interval,
@@ -135,6 +136,7 @@ class RunningNode:
         self.node.set_members(_places(topology), clock(), certain=certain)
         stay = self.node.admission.members.keys() - {member.instance_id for member in topology.members}
         members = (*topology.members, *(one for one in self.topology.members if one.instance_id in stay))
+        self._former = self.topology.members
         # In this order: `_read_group` reads the configuration first.
         self.topology = replace(topology, members=tuple(sorted(members, key=lambda member: member.instance_id)))
         self.config = config
@@ -160,7 +162,7 @@ class RunningNode:
 
     def display_name(self, instance_id: str) -> str:
         """Return the name and address of an instance, for people."""
-        for member in self.topology.members:
+        for member in (*self.topology.members, *self._former):
             if member.instance_id == instance_id:
                 return f"{member.name or instance_id} ({member.address})"
         return instance_id

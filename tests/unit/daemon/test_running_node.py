@@ -118,6 +118,14 @@ def test_a_member_that_is_gone_is_forgotten(running):
     assert running.members == running.saved() == [B]
 
 
+def test_that_a_member_is_gone_is_logged_with_its_name(running, caplog):
+    caplog.set_level("INFO", "exoip")
+    running.finds(B)
+    while not running.mailbox.empty():
+        running.node.on_event(running.mailbox.get())
+    assert caplog.messages[-1] == "c (192.0.2.3) is no longer a member"
+
+
 @pytest.mark.parametrize("before", ["-G", "-p"])
 def test_a_reload_does_not_put_off_a_second_look_at_who_is_heard_but_not_listed(running, before):
     """It needs another list, 30 s later, and not the next regular one, after 7 minutes."""
