@@ -1,18 +1,17 @@
-"""Real daemons under real faults, many in a row: what `script/chaos` runs, and `test_faults.py` a
-short part of.
+"""Real daemons under real faults, many in a row: `script/chaos`, and a short part in `test_faults.py`.
 
-A run is a number of *spells*. In each, a few faults hit one cluster of `exoip -W` processes
-(`tests.support.cluster`), are undone, and then there has to be quiet: one master, the best-ranked
-node that runs, and it alone holds, all hear each other, and no more move for two dead times.
-Whatever else must hold is looked at all the time: `chaos.Run`.
+A run is a number of *spells*. In each spell, a few faults hit one cluster of `exoip -W` processes
+(`tests.support.cluster`) and end. Then the cluster must become quiet: the best-ranked running node
+is the only master and the only holder, all nodes hear each other, and nothing moves for two dead
+times. `chaos.Run` checks all the time what must hold always.
 
 | part | its job |
 | --- | --- |
-| `plan.py` | pure: from a seed to spells of faults; and every kind once, in turn |
-| `orders.py` | pure: what the simulated API can be ordered to do wrong |
-| `partition.py` | a network namespace of the run's own, and cuts in it with nftables |
-| `node_probe.py` | one node watched from outside: what it logs, and what it uses |
-| `actions.py` | does to the daemons what a plan says, and undoes it |
-| `chaos.py` | carries a whole plan out, and judges |
-| `transcript.py` | faults, the zone's record and all logs as one text, in the order of time |
+| `plan.py` | pure: turns a seed into spells of faults; lists every kind in turn |
+| `orders.py` | pure: the faults of the simulated API |
+| `partition.py` | a network namespace for the run, and cuts in it with nftables |
+| `node_probe.py` | watches one node from outside: what it logs, and what it uses |
+| `actions.py` | injects the faults into the daemons, and ends them |
+| `chaos.py` | carries out a plan and judges |
+| `transcript.py` | merges faults, the zone's record and all logs in the order of time |
 """

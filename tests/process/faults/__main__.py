@@ -1,8 +1,7 @@
-"""Runs real daemons through random faults from a seed, and fails when anything goes wrong that must
-not.
+"""Run real daemons through random faults from a seed, and fail if anything happens that must not.
 
-script/chaos --seed 7                 200 faults; without a seed a new one, which is told
-script/chaos --in-turn cuts           every fault of one sort, one by one
+script/chaos --seed 7                 200 faults; without a seed a new one, which is printed
+script/chaos --in-turn cuts           every fault of one sort, one after the other
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ UNAVAILABLE = 3  # the exit code if a requested fault is not available here
 
 
 def summary(report: Report) -> str:
-    """The report in words, and in figures."""
+    """Return the report as text."""
     calm = sorted(report.calm_after) or [0.0]
     ours = [
         f"{seconds:.2f} s (spell {spell})" for seconds, spell, fault in sorted(report.holes, reverse=True) if not fault
@@ -48,7 +47,7 @@ def summary(report: Report) -> str:
 
 
 def failed(report: Report, log: Path, again: str) -> str:
-    """All that a person needs to find out why."""
+    """Return what a person needs to find the cause."""
     faults = [text for _, text in report.told if text.startswith(("SPELL", "FAULT", "quiet"))]
     return "\n".join(
         [
@@ -63,11 +62,11 @@ def failed(report: Report, log: Path, again: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return 0 when all is well, 1 when not, 3 when what was asked for cannot be had here."""
+    """Return 0 if all is well, 1 if not, 3 if the requested faults are not available here."""
     parser = argparse.ArgumentParser(prog="script/chaos", description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--faults", type=int, default=200, help="how many (200)")
     parser.add_argument("--seed", type=int, help="of the faults (default: a new one, which is printed)")
-    parser.add_argument("--in-turn", choices=plan.IN_TURN, help="instead: every fault of one sort, one by one")
+    parser.add_argument("--in-turn", choices=plan.IN_TURN, help="instead: every fault of one sort, one after the other")
     parser.add_argument("--nodes", type=int, default=3, help="how many (3)")
     parser.add_argument(
         "--interval", type=float, default=INTERVAL, help=f"advertisement interval in seconds ({INTERVAL:g})"
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ratio", type=float, default=RATIO, help=f"dead ratio ({RATIO:g})")
     parser.add_argument("--no-cuts", action="store_true", help="do not cut the network, so that no namespace is needed")
     parser.add_argument("--ipv6", action="store_true", help="keep an IPv6 prefix")
-    parser.add_argument("--log", type=Path, help="write all that happened to this file, even if nothing went wrong")
+    parser.add_argument("--log", type=Path, help="write the whole transcript to this file, even if nothing went wrong")
     options = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     words = sys.argv[1:] if arguments is None else list(arguments)

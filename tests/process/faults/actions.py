@@ -1,4 +1,4 @@
-"""Does to a cluster of real daemons what a plan says, and undoes it."""
+"""Inject the faults of a plan into a cluster of real daemons, and end them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Undo = Callable[[], None]
 
 
 class Violation(AssertionError):
-    """Something that must hold does not."""
+    """Report that something happened which must not."""
 
 
 class Actions:
-    """The daemons and what is done to them.
+    """Inject faults into the daemons.
 
-    `running`: those that are meant to run. `leaving`: those that were told to stop and have not
-    been seen to end. `reloads`: by node, how many reloads it is to have done. `hosts`: (time on the
-    zone's clock, name, whether the instance lives from then on).
+    `running`: the daemons that should run. `leaving`: those that are stopping. `reloads`: how many
+    reloads each node should have done. `hosts`: (time on the zone's clock, name, whether the
+    instance is alive from then on).
     """
 
     def __init__(self, cluster: Cluster, probes: Mapping[str, NodeProbe], latency: float) -> None:
@@ -36,12 +36,12 @@ class Actions:
         self._cuts = contextlib.ExitStack()
 
     def begin(self, fault: Fault) -> Undo | None:
-        """Let a fault happen; returns how to undo it, or None where there is nothing to undo."""
+        """Inject a fault; return how to end it, or None if there is nothing to end."""
         undo: Undo | None = getattr(self, f"_{fault.kind}")(fault)
         return undo
 
     def close(self) -> None:
-        """Mend every cut."""
+        """End every cut."""
         self._cuts.close()
 
     def _now(self) -> float:
@@ -116,9 +116,9 @@ class Actions:
         return start
 
     def gone(self, name: str) -> None:
-        """Wait for the end of a daemon that was told to stop."""
+        """Wait until a daemon that is stopping has ended."""
         if name in self.leaving and (code := self.cluster[name].wait()) != 0:
-            raise Violation(f"{name} ended with {code} when it was told to stop")
+            raise Violation(f"{name} exited with {code} at a stop")
         self.leaving.discard(name)
 
     def _freeze(self, fault: Fault) -> Undo:
@@ -131,7 +131,7 @@ class Actions:
 
     def hang_up(self, name: str) -> None:
         probe = self.probes[name]
-        if probe.ready and name in self.running:  # before that the signal would end it, and it reads the file anyway
+        if probe.ready and name in self.running:  # before that it reads the file anyway
             self.reloads[name] = probe.reloads + 1
             probe.reload()
 

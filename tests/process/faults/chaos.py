@@ -1,18 +1,19 @@
 """Carry out a plan on a cluster of real daemons, and judge what happens.
 
-At each quiet after a spell:
+At each quiet time after a spell:
 - The best-ranked running node is the only master and the only holder, and all nodes hear each other.
-- Each notify program was told the node's state; nothing is under way or moves for two dead times.
-- A node's rank is the priority that the observer hears: the configured one. It may also be the one of
-  a node that stands aside for a while or, with flap damping, of a protected holder.
-- A stopped instance may also hold if the holder started later and warns of it.
+- Each notify program got the node's state. No operation is pending, and nothing moves for two dead
+  times.
+- A node's rank is the priority that the observer hears. That is the configured one, or that of a
+  node that stands aside for a while or, with flap damping, of a protected holder.
+- A stopped instance may hold too, if the holder started later and warns of it.
 
 At the end of the run no node stands aside.
 
-At any time: no daemon ends unasked or with an error, none logs a traceback or its secret, and none
-asks the API for anything but to attach itself or to detach a member.
+At any time: no daemon ends by itself or with an error, none logs a traceback or its secret, and
+none requests anything but its own attach or the detach of a member.
 
-For each daemon, from its first quiet to its last: the same threads and open files, and at most
+From the first quiet time of a daemon to its last: the same threads and open files, and at most
 MEMORY more.
 """
 
@@ -43,22 +44,22 @@ OPTIONS = ("-v", "--verify-interval", "2", "--leave-timeout", "5")
 CHECK = ("--check-interval", "0.5", "--check-rise", "1", "--check-fall", "2")
 LOOK = 0.03
 QUIET = 2.0  # dead times
-LIMIT = (
-    3 * PATIENCE
-)  # seconds until it has to be quiet: every fixed time of the protocol that may have to run out is shorter …
-LONGEST_UNFIT = 600.0  # … but for this one, which is waited for at the end of the run
-STEPS_ASIDE = 12.0  # so long a quiet waits for a node that steps aside: its first time is 10 s. Later ones are longer
+LIMIT = 3 * PATIENCE  # seconds until it must be quiet: longer than every fixed time of the protocol …
+LONGEST_UNFIT = 600.0  # … but this one, which the end of the run waits for
+STEPS_ASIDE = (
+    12.0  # seconds that a quiet waits for a node that steps aside: the first time takes 10 s, later ones longer
+)
 MEMORY = 2048  # KiB
 PROTECTED, ASIDE = 0, (253, 254)  # what a node may advertise in place of its configured priority
 
 
 @dataclass(slots=True)
 class Report:
-    """What a run showed; times in seconds."""
+    """The results of a run; times in seconds."""
 
     plan: Plan
     violation: str = ""
-    faults: int = 0  # that were begun
+    faults: int = 0  # injected
     spells: int = 0  # that ended in quiet
     seconds: float = 0.0
     moves: int = 0
@@ -74,8 +75,9 @@ class Report:
 
 
 class Run:
-    """One run of a plan. `tell` is told of each fault as it goes; `program` runs in the daemon's
-    place, `limit` in LIMIT's.
+    """One run of a plan.
+
+    `tell` gets a line for each fault. `program` replaces the daemon's, and `limit` replaces LIMIT.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class Run:
     # -- the run ------------------------------------------------------------------------------------------------------
 
     def run(self) -> Report:
-        """All of it. A violation ends the run; the report tells of it."""
+        """Run it all, until a violation, and return the report."""
         report, began = self.report, time.monotonic()
         self._cluster = cluster = Cluster(
             len(self.plan.priorities), interval=self._interval, ratio=self._ratio, latency=LATENCY, operation=OPERATION,
@@ -124,7 +126,7 @@ class Run:
                 self._all()
         except AssertionError as error:
             report.violation = str(error)
-        except Exception:  # a fault of the run itself, told as any other: with the seed and the logs
+        except Exception:  # a bug of the run itself, reported like any other: with the seed and the logs
             report.violation = traceback.format_exc()
         report.seconds = time.monotonic() - began
         self._sum_up()
@@ -163,7 +165,7 @@ class Run:
                 heapq.heappop(self._agenda)[2]()
             else:
                 time.sleep(max(0.0, min(LOOK, self._agenda[0][0] - time.monotonic())))
-        self._note("every fault is over that is not to last")
+        self._note("all faults are over, except those that last until the next spell")
         holder, after = self._calm()
         self.report.spells += 1
         self.report.calm_after.append(after)
@@ -202,7 +204,7 @@ class Run:
     # -- looking ------------------------------------------------------------------------------------------------------
 
     def _look(self) -> bool:
-        """Take in what happened; returns whether anything moved."""
+        """Read what happened; return whether anything moved."""
         for name, probe in self._probes.items():
             probe.look()
             if probe.wrong:
@@ -228,8 +230,9 @@ class Run:
             raise Violation(f"{caller} asks for {call.operation} of {whom}")
 
     def _calm(self, *, patient: bool = False) -> tuple[str, float]:
-        """Wait for quiet; returns who holds, and how long it took to come. `patient`: and until no
-        node steps aside.
+        """Wait for quiet; return the holder, and how long it took.
+
+        `patient`: also wait until no node steps aside.
         """
         for name in list(self._actions.leaving):
             self._actions.gone(name)
@@ -257,7 +260,7 @@ class Run:
             time.sleep(LOOK)
 
     def _not_yet(self) -> str:
-        """What is not as it should be; "" when all is right but that nodes may step aside."""
+        """Return what is wrong, or "". A node may step aside."""
         if not self._actions.running:
             return "no node runs"
         for name in list(self._actions.reloads):
@@ -296,8 +299,9 @@ class Run:
         return "" if self._cluster.quiet() else "an operation is under way"
 
     def _left_alone(self, best: str) -> set[str]:
-        """Stopped instances that hold and that `best`, started since, does not know for members: it
-        warns of them, and touches none.
+        """Return the stopped holders of which `best` warns.
+
+        It started later and does not know them as members, so it does not touch them.
         """
         with self._cluster.server.lock:
             instances = self._cluster.zone.instances(self._cluster.server.now())

@@ -1,6 +1,4 @@
-"""One node watched from outside: whether it is ready, what it must never log, and what it uses in
-each of its lives.
-"""
+"""Watch one node from outside: whether it is ready, what it must never log, and what each start uses."""
 
 from __future__ import annotations
 
@@ -27,8 +25,8 @@ CONNECTIONS = 2  # to the API: a daemon has two clients, of one connection each
 
 @dataclass(slots=True)
 class Life:
-    """One start of a daemon: what it used at the first quiet and at the last, and the faults of the
-    run it lived through.
+    """One start of a daemon: what it used at the first and the last quiet time, and how many faults
+    it survived.
     """
 
     number: int
@@ -38,7 +36,7 @@ class Life:
 
     @property
     def growth(self) -> int:
-        """KiB of memory that it has on top of those at its first quiet."""
+        """Return how many KiB its memory grew by since the first quiet time."""
         return self.last.memory - self.first.memory if self.first and self.last else 0
 
     def __str__(self) -> str:
@@ -52,11 +50,11 @@ class Life:
 
 
 class NodeProbe:
-    """Watches one node. `look` reads what it sent to systemd and logged; `wrong` gathers what must
-    never be logged.
+    """Watches one node.
 
-    Its health check fails while the file `sick` exists. `hook` is its notify program, `notified`
-    what that heard last.
+    `look` reads what the node sent to systemd and logged; `wrong` collects what must never be
+    logged. The health check fails while the file `sick` exists. `hook` is the notify program, and
+    `notified` its last call.
     """
 
     def __init__(self, process: Process, folder: Path) -> None:
@@ -93,7 +91,7 @@ class NodeProbe:
 
     @property
     def notified(self) -> tuple[str, bool]:
-        """The role, and whether it holds, that its program heard last in this life."""
+        """Return the role and the holding of the last call of its program since the start."""
         text = self._notified.read_text() if self._notified.exists() else ""
         lines = text[: text.rfind("\n") + 1].splitlines()  # a whole line only: it may just be written
         role, holds = lines[-1].split() if lines else ("", "")
@@ -109,7 +107,7 @@ class NodeProbe:
         self._systemd.close()
 
     def look(self) -> None:
-        """Read what it sent to systemd and what it logged since the last look."""
+        """Read what it sent to systemd and logged since the last look."""
         with contextlib.suppress(BlockingIOError):
             while True:
                 for line in self._systemd.recv(65536).decode("utf-8", "replace").split("\n"):
@@ -134,7 +132,7 @@ class NodeProbe:
                     self._reloading = False
 
     def measure(self) -> None:
-        """Note what it uses now, in quiet."""
+        """Note what it uses now, in a quiet time."""
         life, looks = self.lives[-1], [Usage.of(self.process.pid)]
         while len(looks) < (_LOOKS if life.first is None else _LAST_LOOKS):
             if life.first and (looks[-1].files, looks[-1].threads) == (life.first.files, life.first.threads):
@@ -146,8 +144,9 @@ class NodeProbe:
         life.last = usage
 
     def grown(self, memory: int) -> list[str]:
-        """Return what its present life uses that it did not at its first quiet; `memory`: KiB that
-        it may grow by.
+        """Return what it uses more than at its first quiet time since the start.
+
+        `memory`: KiB that it may grow by.
         """
         life = self.lives[-1]
         if life.first is None or life.last is None:

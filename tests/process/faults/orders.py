@@ -1,6 +1,4 @@
-"""What the simulated API can be ordered to do wrong: every kind of fault of the sandbox, in the
-forms that differ. Pure.
-"""
+"""List the faults of the simulated API: every kind of the sandbox, in each form that differs. Pure."""
 
 from __future__ import annotations
 
@@ -16,19 +14,15 @@ _ONLY_MUTATIONS = (MUTATIONS, ATTACH, DETACH)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One form of a fault. `fields`: those of `sandbox.faults.Fault`; `paths`: the calls that it
-    may be ordered for.
-    """
+    """One form of a fault. `fields`: of `sandbox.faults.Fault`; `paths`: the calls that it fits."""
 
     fields: Mapping[str, object]
     paths: tuple[str, ...] = _ANY
-    refuses: bool = False  # the key: a daemon that starts then ends, for that is no outage
+    refuses: bool = False  # it rejects the key: a daemon that starts then exits, because that is no outage
 
     @property
     def sort(self) -> str:
-        """What is wrong: an answer's status, the answer's bytes, that it does not come, or its
-        operation.
-        """
+        """Return what fails: the status, the bytes or the arrival of the answer, or the operation."""
         kind = str(self.fields["kind"])
         if kind == "status":
             return "refusals" if 400 <= int(str(self.fields.get("status", 503))) < 500 else "errors"
@@ -68,8 +62,8 @@ ORDERS: dict[str, Order] = {
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """An order for the calls whose path matches, of one key or ("") of all: `count` of them, or
-    (None) as long as the fault lasts.
+    """A fault for the calls whose path matches, with one key or any (""): `count` times, or as long
+    as it lasts (None).
     """
 
     name: str
@@ -89,7 +83,7 @@ def ordered(name: str, path: str = EVERYTHING, key: str = "", count: int | None 
 
 
 def draw(chance: random.Random, nodes: list[str]) -> Ordered:
-    """One by chance."""
+    """Return a random one."""
     name = chance.choice(list(ORDERS))
     return ordered(
         name, chance.choice(ORDERS[name].paths), chance.choice(["", *nodes]), chance.choice((None, None, 1, 3))

@@ -1,7 +1,7 @@
-"""A network namespace of the run's own, and cuts between addresses of its loopback with nftables.
+"""Give the run a network namespace, and cut its loopback between addresses with nftables.
 
-The namespace goes with its last process. So do the processes with their namespace: the first one in
-it is its init, and the kernel kills the others when that ends, whatever it ends of.
+The namespace ends with its last process, and all its processes end with the first one, which is
+its init: the kernel kills the others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NEW = ("--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 _WAYS = (
     ("unshare", *_NEW),
     ("unshare", "--user", "--map-root-user", *_NEW),
-)  # as root; as anybody, where that may be had
+)  # as root; as any user, if that is allowed
 _PROBE = "from tests.process.faults.partition import loopback_up; loopback_up()"
 _INSIDE = "EXOIP_FAULTS_NAMESPACE"  # set in a process that runs in the namespace
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
@@ -34,7 +34,7 @@ def inside() -> bool:
 
 
 def enter(command: Sequence[str]) -> None:
-    """Run `command` in a new namespace in this process's place.
+    """Replace this process by `command`, in a new namespace.
 
     Raises PartitionError if no namespace can be made, or if its loopback cannot be brought up: root
     in a container may lack that right.
@@ -61,6 +61,6 @@ def loopback_up() -> None:
 
 
 def possible() -> None:
-    """Raise PartitionError where this process cannot cut."""
+    """Raise PartitionError if this process cannot cut."""
     with Partition(["127.0.0.2"], ["127.0.0.3"], 9):
         pass

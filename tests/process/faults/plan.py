@@ -1,16 +1,25 @@
-"""What is done to a cluster, and when: decided whole from a seed, before anything starts. Pure; all
-times in seconds.
+"""Plan the faults of a run: what happens to which node, and when.
 
-crash     SIGKILL; the daemon starts again, the instance has served all the time host      the
-instance dies with its daemon, unnoticed by the API; it boots again, its runtime directory empty
-halt      the same, and the API says stopped destroy   the instance is destroyed, and made anew with
-the same id stop      SIGTERM; then the daemon starts again freeze    SIGSTOP, SIGCONT reload
-SIGHUP with another priority (`detail`) group     the instance leaves the group, and comes back;
-each time all nodes reload cut       no heartbeat passes between `node` and `other` (isolate: nor
-any other, oneway: only not from `node` to `other`) deny      as oneway, but `node` is told: its
-kernel lets it send nothing to `other` api       `order` is in force sick      the health check of
-`node` fails latency   each call of `node`, or of all, takes `detail` seconds detach    an outsider
-detaches the Elastic IP from whoever holds it attach    an outsider attaches it to `node`
+A seed decides the whole plan before anything starts. Pure; all times in seconds.
+
+    crash     SIGKILL; the daemon starts again. Its instance keeps serving meanwhile
+    host      the instance dies with its daemon; the API still shows it running. It boots again,
+              with an empty runtime directory
+    halt      the same, but the API shows it stopped
+    destroy   the instance is destroyed, and created again with the same id
+    stop      SIGTERM; then the daemon starts again
+    freeze    SIGSTOP, then SIGCONT
+    reload    SIGHUP with another priority (`detail`)
+    group     the instance leaves the group and joins it again; all nodes reload each time
+    cut       no heartbeat passes between `node` and `other`
+    isolate   no heartbeat passes between `node` and any other node
+    oneway    no heartbeat passes from `node` to `other`
+    deny      the same, but the kernel of `node` reports each send as failed
+    api       the fault `order` is active in the API
+    sick      the health check of `node` fails
+    latency   each call of `node`, or of all nodes, takes `detail` seconds
+    detach    an outsider detaches the Elastic IP from its holder
+    attach    an outsider attaches it to `node`
 """
 
 from __future__ import annotations
@@ -27,7 +36,7 @@ from tests.process.faults.orders import Ordered
 ENDS = ("crash", "host", "halt", "destroy", "stop")  # the daemon ends and is started again
 DAEMON = (*ENDS, "freeze", "reload")  # one of these at a time for one node
 NETWORK = ("cut", "oneway", "isolate", "deny")
-POINTS = ("reload", "detach", "attach")  # they are done in a moment: there is nothing to undo
+POINTS = ("reload", "detach", "attach")  # over at once: there is nothing to undo
 _WEIGHTS = {
     "crash": 10, "host": 10, "halt": 3, "destroy": 2, "stop": 10, "freeze": 14, "reload": 6, "group": 2,
     "cut": 8, "oneway": 6, "isolate": 6, "deny": 3, "api": 26, "latency": 4, "detach": 3, "attach": 3, "sick": 6,
@@ -36,14 +45,15 @@ KINDS = tuple(_WEIGHTS)
 
 
 def instance_id(node: str) -> str:
-    """The id that a node has in every run."""
+    """Return the id of a node, the same in every run."""
     return make_id("ch-gva-2", "instance", node)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault, `at` seconds after its spell began. It lasts `lasts` seconds; inf: through the
-    quiet, until the next spell.
+    """One fault, `at` seconds after the beginning of its spell.
+
+    It lasts `lasts` seconds; inf: until the next spell, so also during the quiet time.
     """
 
     at: float
@@ -67,12 +77,11 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All of a run: the nodes with their first priorities, and its spells.
+    """A whole run: the nodes with their first priorities, and the spells.
 
-    `spared`: this node's daemon is never ended. `damping`: with flap damping, as by default; else
-    the best node takes at once. `checks`: each node has a health check. `strict`: no detach of a
-    node may leave the Elastic IP without a live holder, which several faults at a time can bring
-    about.
+    `spared`: the node whose daemon never ends. `damping`: with flap damping, the default; otherwise
+    the best node takes over at once. `checks`: each node has a health check. `strict`: no node's
+    detach may leave the Elastic IP without a live holder; several faults at once may cause that.
     """
 
     name: str
@@ -89,7 +98,7 @@ class Plan:
 
 
 class _Dice:
-    """The choices of one random plan."""
+    """Make the choices of one random plan."""
 
     def __init__(self, seed: int, dead_time: float, nodes: int, cuts: bool) -> None:
         self.chance = chance = random.Random(seed)
@@ -106,7 +115,7 @@ class _Dice:
         self.weights = {kind: weight for kind, weight in _WEIGHTS.items() if cuts or kind not in NETWORK}
 
     def spell(self, most: int) -> tuple[Fault, ...]:
-        """The next spell, of `most` faults at most."""
+        """Return the next spell, of at most `most` faults."""
         chance, faults = self.chance, list[Fault]()
         self.free = [node for node in self.nodes if node not in self.down]  # of faults of their daemon
         self.starting = bool(self.down)
@@ -118,9 +127,7 @@ class _Dice:
         return tuple(self._harmless(fault) for fault in faults)
 
     def _harmless(self, fault: Fault) -> Fault:
-        """The same, but no refusal of the key that a daemon which starts meanwhile would rightly
-        end for.
-        """
+        """Return a fault that no starting daemon rightly exits for, as it does for a rejected key."""
         if self.starting and fault.order and orders.ORDERS[fault.order.name].refuses:
             return replace(fault, order=replace(fault.order, path=orders.MUTATIONS))
         return fault
@@ -166,7 +173,7 @@ class _Dice:
 
 
 def by_chance(seed: int, faults: int, dead_time: float, *, nodes: int = 3, cuts: bool = True) -> Plan:
-    """`faults` random ones; without `cuts`, none that take a network namespace."""
+    """Return a plan of `faults` random ones; without `cuts`, none that needs a network namespace."""
     dice = _Dice(seed, dead_time, nodes, cuts)
     spells: list[tuple[Fault, ...]] = []
     while (left := faults - sum(map(len, spells))) > 0:
@@ -209,8 +216,9 @@ def _operations(dead: float, nodes: Sequence[str]) -> list[Fault]:
 
 
 def _disorder(name: str, dead: float, nodes: Sequence[str]) -> Fault:
-    """At all nodes, everywhere where it can be; but a key is refused to the second best node alone,
-    when it is to take over.
+    """Return the fault for all nodes and calls that it fits.
+
+    A key is rejected for the second best node alone, when it should take over.
     """
     order = orders.ORDERS[name]
     given = orders.ordered(name, orders.MUTATIONS, nodes[1]) if order.refuses else orders.ordered(name, order.paths[0])
@@ -239,8 +247,9 @@ TAKE_CUTS = ("cuts", "oneway")
 
 
 def in_turn(what: str, dead_time: float, *, nodes: int = 3) -> Plan:
-    """Every fault of one sort, one by one. With each of the API's the best node dies, so that it
-    meets a move.
+    """Return a plan with every fault of one sort, one after the other.
+
+    With each fault of the API the best node dies, so that a move meets the fault.
     """
     names = [f"n{number}" for number in range(1, nodes + 1)]
     spells: list[tuple[Fault, ...]] = [(fault,) for fault in IN_TURN[what](dead_time, names)]

@@ -1,6 +1,4 @@
-"""What happened in a run, for a person: faults, the zone's record and every node's log as one text,
-in the order of time.
-"""
+"""Merge faults, the zone's record and all logs of a run into one text, in the order of time."""
 
 from __future__ import annotations
 
@@ -21,14 +19,15 @@ def _clock(wall: float) -> str:
 
 
 def _seconds(text: str) -> float | None:
-    """The time of day that a log line begins with."""
+    """Return the time of day at the beginning of a log line."""
     found = _STAMP.match(text)
     return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
 
 
 def of_log(name: str, lines: Iterable[str], began: float) -> list[Told]:
-    """A node's log: each line with its Unix time; one without a stamp (a traceback) belongs to the
-    one before it.
+    """Return the lines of a node's log with their Unix times.
+
+    A line without a stamp (a traceback) gets the time of the line before.
     """
     local = time.localtime(began)
     midnight = began - (local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec + began % 1)
@@ -43,8 +42,9 @@ def of_log(name: str, lines: Iterable[str], began: float) -> list[Told]:
 
 
 def of_record(entries: Sequence[Entry], names: Mapping[str, str], began: float) -> list[Told]:
-    """The zone's record without reads that went well. What is older than its clock belongs to the
-    beginning.
+    """Return the zone's record without successful reads.
+
+    Entries from before its clock began get the time of the beginning.
     """
     told = list[Told]()
     for entry in entries:
@@ -66,9 +66,7 @@ def of_record(entries: Sequence[Entry], names: Mapping[str, str], began: float) 
 
 
 def merged(parts: Iterable[Sequence[Told]], since: float = 0.0) -> str:
-    """All of it from a Unix time on, in the order of time; what came at the same time, in the order
-    of the parts.
-    """
+    """Return all lines since a Unix time, sorted by time; lines of one time stay in their order."""
     lines = sorted((line for part in parts for line in part if line[0] >= since), key=lambda line: line[0])
     return "\n".join(f"{_clock(at)} {text}" for at, text in lines)
 
@@ -76,11 +74,10 @@ def merged(parts: Iterable[Sequence[Told]], since: float = 0.0) -> str:
 def holes(
     holders: Sequence[tuple[float, frozenset[str], bool]], hosts: Sequence[tuple[float, str, bool]]
 ) -> list[tuple[float, float, bool]]:
-    """When no live instance held the Elastic IP: (from, seconds, whether a fault began it), oldest
-    first; not before the first holder.
+    """Return when no live instance held the Elastic IP, after the first holder, oldest first.
 
-    `holders`: (time, who holds from then on, whether a fault made it so). `hosts`: (time, name,
-    whether that lives from then on).
+    Each as (from, seconds, whether a fault caused it). `holders`: (time, the holders from then on,
+    whether a fault caused that). `hosts`: (time, name, whether it is alive from then on).
     """
     changes = sorted(
         [(at, 1, now, "", fault) for at, now, fault in holders]
