@@ -14,7 +14,7 @@ from tests.support.process import Process
 from tests.support.process_probe import resident
 
 RATE = 5_000  # a second
-INTERVAL = 0.5
+INTERVAL, RATIO = 0.25, 8
 GROWTH = 4096  # KiB
 
 
@@ -25,7 +25,7 @@ def dropped(node: Process) -> int:
 
 @pytest.mark.parametrize("kind", ["strangers", "forged"])  # what the kernel drops, and what it cannot
 def test_a_flood_buries_nobody_and_fills_nothing(kind: str) -> None:
-    with Cluster(2, interval=INTERVAL, ratio=4, options=()) as cluster:
+    with Cluster(2, interval=INTERVAL, ratio=RATIO, options=()) as cluster:
         for each in cluster.nodes.values():
             each.env["IF_AUTH_KEY"] = KEY
         cluster.start()

@@ -12,7 +12,7 @@ from tests.support.segment import PORT, Segment
 
 pytestmark = pytest.mark.slow
 
-BEATS = 140  # for seven seconds; an unanswered ARP holds a datagram for three
+BEATS = 90  # for four seconds and a half; an unanswered ARP holds a datagram for three
 
 
 def test_a_hundred_peers_that_cannot_be_reached_cost_the_live_ones_nothing() -> None:

@@ -34,7 +34,7 @@ def night() -> Journals:
 
 @pytest.fixture
 def ctl(tmp_path: Path) -> Ctl:
-    one = Ctl(tmp_path)
+    one = Ctl(tmp_path, executed=True)
     one.env |= {"TZ": "UTC"}
     return one
 
