@@ -8,11 +8,11 @@ anything is wrong, nothing changes. Which options need a restart is in the optio
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exoip.config.options import OPTIONS, Config
 from exoip.daemon import addons
-from exoip.errors import ConfigError, ExoipError, OutOfThreads
+from exoip.errors import ConfigError, ExoipError, MetadataUnavailable, OutOfThreads
 from exoip.exoscale import discovery
 from exoip.exoscale.topology import Topology
 from exoip.thread import Thread
@@ -53,7 +53,7 @@ def start(
             new = reread()
             check(old, new)
             addons.require(new)
-            found = discovery.discover(new, known=topology.members)
+            found = _discover(new, topology)
             if (found.instance_id, found.eip_id) != (topology.instance_id, topology.eip_id):
                 raise ConfigError("this instance or the Elastic IP has another id than before: restart instead")
             answer(Reloaded(new, found))
@@ -66,3 +66,11 @@ def start(
         Thread("reload", work).start()
     except OutOfThreads as error:  # the next reload may get one
         answer(NotReloaded(str(error)))
+
+
+def _discover(config: Config, before: Topology) -> Topology:
+    try:
+        return discovery.discover(config, known=before.members)
+    except MetadataUnavailable:  # it is asked for what does not change while a daemon runs
+        known = replace(config, instance_id=before.instance_id, zone=config.zone or before.zone)
+        return discovery.discover(known, known=before.members)

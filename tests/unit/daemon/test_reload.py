@@ -16,8 +16,9 @@ from exoip.config.parse import Config, parse
 from exoip.daemon import reload
 from exoip.daemon.reload import NotReloaded, Reloaded
 from exoip.errors import ConfigError
+from exoip.exoscale import metadata
 from exoip.exoscale.topology import Topology
-from exoip.sandbox.faults import Fault
+from exoip.sandbox.faults import Fault, Match
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.zone import Zone
 from tests.support.waiting import PATIENCE
@@ -149,3 +150,12 @@ def test_an_api_that_does_not_work(server, kind):
     with server.lock:
         server.zone.add_fault(Fault(kind), server.now())
     assert isinstance(reloaded(server, config(server, "-G", "web", "-P", "77")), NotReloaded)
+
+
+def test_a_metadata_service_that_does_not_answer_is_not_needed(server, monkeypatch):
+    """It is asked for what does not change while a daemon runs."""
+    monkeypatch.setattr(metadata, "PAUSE", 0.0)
+    with server.lock:
+        server.zone.add_fault(Fault("drop", Match(service="metadata")), server.now())
+    new = config(server, "-G", "web", "-P", "77")
+    assert reloaded(server, new).config is new
