@@ -104,7 +104,10 @@ def container(tree: Path, folder: str) -> Iterator[str]:
 
 
 def copy_tracked(folder: Path) -> None:
-    """Copy the tracked files as they are now, with git's own folder: scripts ask it for the list."""
+    """Copy the tracked files as they are now, and git's own folder: scripts ask it for the list, and
+    a release is built from a commit.
+    """
+    subprocess.run(["git", "clone", "--quiet", "--no-checkout", ROOT, folder], check=True)
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, names.split("\0")):
         if (ROOT / name).exists():
