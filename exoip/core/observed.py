@@ -41,7 +41,6 @@ class InstanceState:
     running: bool = True
     read_at: float = -math.inf  # when the last good read of it began
     read_end: float = -math.inf  # when that read ended
-    silent_since: float = -math.inf  # since when it is not heard, if it is not
     changed_at: float = -math.inf  # when a mutation of it by this node last ended
 
     @property
@@ -59,11 +58,12 @@ class InstanceState:
         """Record a read; return False if it began too early to show anything."""
         if began < self.changed_at or began < self.read_at:
             return False
-        if holds and (not self.holding or began - self.read_at > UNSEEN):
-            self.since, self.late = began, UNSEEN < began - self.read_at < math.inf
+        unseen = began - self.read_at > UNSEEN
+        if holds and (not self.holding or unseen):
+            self.since, self.late = began, unseen and self.read_at > -math.inf
         elif not holds:
             self.since = math.inf
-        self.lacks_since = math.inf if holds else min(self.lacks_since, began)
+        self.lacks_since = math.inf if holds else began if unseen else min(self.lacks_since, began)
         self.held_at = began if holds else self.held_at
         self.holds, self.presumed, self.running = holds, False, running
         self.read_at, self.read_end = began, ended
@@ -163,7 +163,7 @@ class Observed:
     def set_members(self, instance_ids: frozenset[str], now: float) -> None:
         """Set the members. One that has left stays until a read shows that it does not hold."""
         for instance_id in instance_ids - self.others.keys() - {self.own_id}:
-            self.others[instance_id] = InstanceState(instance_id, silent_since=now)
+            self.others[instance_id] = InstanceState(instance_id)
         for instance in self.others.values():
             instance.listed = instance.instance_id in instance_ids
         self.forget_departed()

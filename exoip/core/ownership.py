@@ -21,9 +21,11 @@ Lost               A master that reads itself detached asks who holds before it 
 Leave              A leaver advertises 255, a peer takes over at once, and the leaver releases the
                    EIP as `mutations` says. Then it has finished. Shown by 21a, 21g, 22a,
                    TestFinished.
-Relieve            If a heard master does not come to hold, nor does any other member that may be
-                   alive, by two rounds of reads at least 12 s apart, the next best node takes its
-                   place until it holds again. Shown by 58a, 58b, 08a.
+Relieve            If a heard master does not come to hold, nor does any other member that is heard,
+                   by two rounds of reads at least 12 s apart, the next best node takes its place
+                   until it holds again (15, 58b, 58c, 58e). A master that did hold has a verify
+                   interval more to find out that it was detached (58a), and nobody takes its place
+                   if a silent, running member holds: it stands back from that one (08a).
 New decision       After a change of role, master or leaving, each job is tried at once. Shown by
 17, 34a.
 """
@@ -96,8 +98,6 @@ class Ownership:
             if event.instance_id in self.observed.masters and event.instance_id != self._election.master:
                 self.observed.masters.remove(event.instance_id)
             events = self.stand_back.heard(event.instance_id, now)
-        elif other is not None:
-            other.silent_since = now
         self.reads.schedule.verify_again(now)
         return events
 
@@ -241,13 +241,14 @@ class Ownership:
             election.peers[self._relieved].relieved, self._relieved = False, ""
         if self._relieved or election.role is not Role.BACKUP or self.stand_back.active or self.mutations.leaving:
             return
-        master, since = others.get(election.master or ""), self.mutations.since
+        master, since = others.get(election.master or ""), election.master_since
         if master is None or self.observed.own.may_hold:
             return
-        never_held = master.held_at < since  # else a silent holder took it from the master, and is alive
-        dead = {one for one in self.observed.masters if never_held and not election.alive(one)}
-        living = [o for o in others.values() if o.instance_id not in dead and (o.running or o is master)]
-        if all(o.read_at >= max(o.lacks_since, since) + HOLD_TIME + self.pace.slack for o in living):
+        held = master.held_at >= since  # then it was detached, and has to find out
+        time = HOLD_TIME + self.pace.slack + (self.reads.verify_interval if held else 0.0)
+        # if it held, a silent holder may have taken it; else that one is taken for dead, as by any new master
+        count = [o for o in others.values() if election.alive(o.instance_id) or (held and o.running)]
+        if all(o.read_at >= max(o.lacks_since, since) + time for o in count):
             self._relieved, election.peers[master.instance_id].relieved = master.instance_id, True
 
     def _lost(self, now: float) -> None:

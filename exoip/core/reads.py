@@ -3,8 +3,10 @@
 The rules, in the order of urgency:
 
 Own state   A node in doubt reads itself, in every role. So does a master whose knowledge of itself
-            is too old for a clear; before that, it reads a heard holder again. Shown by 11a, 43,
-            45, TestOwnState.
+            is too old for a clear; before that, it reads a heard holder again. A holder that reads
+            its successors without a pause, because the API is slow, reads itself between two of
+            them once its knowledge is older than two verify intervals. Shown by 11a, 43, 45, 58d,
+            TestOwnState.
 Successors  A holder that should not hold reads who may take over from it, see `mutations`.
 Holder      A list and a read of each candidate answer the question who holds, see `holder_query`.
 Verify      A master that holds reads itself, lists who holds, and reads those that the list names,
@@ -70,6 +72,7 @@ class Reads:
         self.schedule = ReadSchedule(now, refresh_in)
         self.query = HolderQuery(election, observed, mutations.pace)
         self._busy = False
+        self._last = Purpose.VERIFY  # the purpose of the last read
         self._outsiders: set[str] = set()
 
     @property
@@ -93,6 +96,7 @@ class Reads:
             return None, math.inf
         call = self._urgent(now) or self._routine(now)
         self._busy = call is not None
+        self._last = call.purpose if call else self._last
         return call, now if call else self._next_time(now)
 
     def _backoff(self, kind: Kind) -> Backoff:
@@ -107,7 +111,8 @@ class Reads:
             return Call(Kind.HOLDERS, purpose=Purpose.HOLDER)
         if not self._may(Kind.READ, now):
             return None
-        wanted = own_id if own.doubt else mutations.wants_fresh(now)
+        in_turn = self._last is Purpose.SUCCESSOR and now >= own.known_at + 2 * self.verify_interval
+        wanted = own_id if own.doubt or (in_turn and own.held) else mutations.wants_fresh(now)
         if wanted and not mutations.touching(wanted):
             return Call(Kind.READ, wanted, purpose=Purpose.OWN_STATE if wanted == own_id else Purpose.VERIFY)
         if mutations.wants_release and now >= self.schedule.release_read_at and (names := mutations.successors()):
@@ -161,8 +166,8 @@ class Reads:
                 schedule.queue.append(Call(Kind.READ, self._observed.own_id))
             schedule.refreshed_since = False
         if master is not None:
-            others = sorted(self._observed.others) if lacks else [master.instance_id]
-            schedule.queue.extend(Call(Kind.READ, other) for other in others[:MOST_MEMBERS])
+            others = sorted(self._observed.others.values(), key=lambda other: (other is not master, other.read_at))
+            schedule.queue.extend(Call(Kind.READ, o.instance_id) for o in others[: MOST_MEMBERS if lacks else 1])
             again_at = now + HOLD_TIME + self._mutations.pace.slack if lacks else math.inf
             schedule.verify_at = min(schedule.verify_at, again_at)
         return False
@@ -250,11 +255,8 @@ class Reads:
                 self._confirm_clear(other, outcome)
             if fresh and other.seen(holds, outcome.running, outcome.began, now) and not holds:
                 self._observed.not_holding(instance_id)
-                if (
-                    self._election.role is Role.BACKUP
-                    and other is self._master()
-                    and other.lacks_since == outcome.began
-                ):
+                waits = self._election.role is Role.BACKUP and other is self._master()
+                if waits and other.lacks_since == outcome.began > self._election.master_since + HOLD_TIME:
                     self.schedule.verify_at = now
         elif not holds:
             self._outsiders.discard(instance_id)

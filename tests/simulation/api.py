@@ -22,8 +22,8 @@ class Reply:
     `effect`: it reaches the zone, `lands` after it was made (None: halfway to the answer). One that
     does not is answered all the same: a mutation is then said to be done, a poll to be pending, a
     list of holders is empty, a refresh shows what the host knew. `failure`: what the caller gets
-    instead of the zone's answer, with `retry_after` if the API names any. A call with an effect was
-    sent, so the transport reports UNREACHABLE as UNAVAILABLE. `takes`: time to the answer; None:
+    instead of the zone's answer, with `retry_after` if the API names any. Some say that a
+    call had no effect; a mutation that has one gets UNAVAILABLE instead. `takes`: time to the answer; None:
     the host's latency; inf: none comes within the time-out. `operation`: time that the operation
     takes; None: the host's; inf: it never ends. `operation_fails`: a mutation is accepted, its
     operation fails. `lag`: a read or list shows the zone as it was so long ago. `lists`: the share

@@ -156,7 +156,7 @@ class Judge:
     def _check(self, now: float) -> None:
         gone = [name for name in self._standing_back if self.world.hosts[name].node is None]
         for name in gone:
-            del self._standing_back[name]
+            self._stands_no_more(name, now)
         hosts = self.world.hosts
         for name, since in self._holds.at.items():
             if not self._standing_back and now > self._hole_since:
@@ -194,6 +194,11 @@ class Judge:
             length = float(str(event.details["for"]))
             if length > (bound := self.bounds.stand_back()):
                 self._violated(f"{host.name} stands back for {length:.0f} s", bound)
-        elif event.name is EventName.STAND_BACK_OVER and self._standing_back.pop(host.name, None) is not None:
-            for since in (self._holds, self._clears):
-                since.at.update(dict.fromkeys(since.at, now))
+        elif event.name is EventName.STAND_BACK_OVER and host.name in self._standing_back:
+            self._stands_no_more(host.name, now)
+
+    def _stands_no_more(self, name: str, now: float) -> None:
+        """From now on the others count as able again: its stand-back is over, or its daemon is gone."""
+        del self._standing_back[name]
+        for since in (self._holds, self._clears):
+            since.at.update(dict.fromkeys(since.at, now))

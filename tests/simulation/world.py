@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from exoip.core.advert_timer import Advert
-from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
+from exoip.core.calls import NO_EFFECT, Call, Failure, Kind, Lane, Outcome
 from exoip.core.events import Event, EventName
 from exoip.heartbeat.wire import Heartbeat, decode, encode
 from exoip.sandbox.zone import Zone
@@ -209,8 +209,8 @@ class World:
             self.after(lands, serve)
         late = takes > timeout
         host.slowest = max(host.slowest, 0.0 if late else takes)
-        sent = reply.effect and reply.failure is Failure.UNREACHABLE
-        failure = Failure.TIMEOUT if late else Failure.UNAVAILABLE if sent else reply.failure
+        untrue = reply.effect and reply.failure in NO_EFFECT and call.kind in (Kind.ATTACH, Kind.DETACH)
+        failure = Failure.TIMEOUT if late else Failure.UNAVAILABLE if untrue else reply.failure
         self.after(timeout if late else takes, lambda: host.answer(lane, call, generation, lambda: made(failure)))
 
     def holders_at(self, when: float) -> frozenset[str]:
