@@ -160,7 +160,7 @@ class Observed:
         self.successors_while_holding: set[str] = set()  # masters while this node still held
         self.masters: list[str] = []  # the other masters since this node was one, the last one last
 
-    def set_members(self, instance_ids: frozenset[str], now: float) -> None:
+    def set_members(self, instance_ids: frozenset[str]) -> None:
         """Set the members. One that has left stays until a read shows that it does not hold."""
         for instance_id in instance_ids - self.others.keys() - {self.own_id}:
             self.others[instance_id] = InstanceState(instance_id)

@@ -47,6 +47,7 @@ from exoip.core.split_brain import StandBack
 from exoip.core.unfit import UnfitReasons
 
 LEARN_TIME = 10.0  # seconds, and an interval, in which the others learn of a node that starts
+COME_BACK = 4.0  # seconds after a verify interval by which a master that was detached holds again
 ATTACH_LASTS = 60.0  # seconds; an attach that somebody undoes sooner counts as a failure
 MUTATIONS = (Kind.ATTACH, Kind.DETACH, Kind.POLL)  # the kinds of the mutation lane
 
@@ -78,7 +79,6 @@ class Ownership:
         self.unfit_reasons = UnfitReasons(self.observed.own_id, self._breakers)
         self._started = -math.inf if known else now
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
-        self._relieved = ""  # the master in whose place this node is one
         self.trouble: dict[Kind, Trouble] = {}
         self.answered_at = -math.inf
 
@@ -91,8 +91,7 @@ class Ownership:
 
     def on_peer_event(self, event: Event) -> list[Event]:
         """Record that a peer is alive, dead, or no longer a member."""
-        now, other = event.at, self.observed.others.get(event.instance_id)
-        events: list[Event] = []
+        now, events = event.at, list[Event]()
         if event.name is EventName.PEER_ALIVE:
             self.observed.own.doubted(now, heard=True)
             if event.instance_id in self.observed.masters and event.instance_id != self._election.master:
@@ -234,22 +233,27 @@ class Ownership:
         self._relieve()
         return self.unfit_reasons.report_change(now)
 
+    @property
+    def _relieved(self) -> str:
+        """The master in whose place this node is one, or ""."""
+        return next((peer.instance_id for peer in self._election.peers.values() if peer.relieved), "")
+
     def _relieve(self) -> None:
         """Take the place of a heard master that does not come to hold, if nobody else holds."""
         others, election = self.observed.others, self._election
-        if (other := others.get(self._relieved)) and (other.holds or not election.alive(self._relieved)):
-            election.peers[self._relieved].relieved, self._relieved = False, ""
+        for peer in election.peers.values():
+            peer.relieved = peer.relieved and peer.alive and others[peer.instance_id].holds is not True
         if self._relieved or election.role is not Role.BACKUP or self.stand_back.active or self.mutations.leaving:
             return
         master, since = others.get(election.master or ""), election.master_since
         if master is None or self.observed.own.may_hold:
             return
         held = master.held_at >= since  # then it was detached, and has to find out
-        time = HOLD_TIME + self.pace.slack + (self.reads.verify_interval if held else 0.0)
-        # if it held, a silent holder may have taken it; else that one is taken for dead, as by any new master
+        time = self.pace.slack + max(HOLD_TIME, self.reads.verify_interval + COME_BACK if held else 0.0)
+        # if it held, a silent holder may have taken it; else that one is dead, as to any new master
         count = [o for o in others.values() if election.alive(o.instance_id) or (held and o.running)]
         if all(o.read_at >= max(o.lacks_since, since) + time for o in count):
-            self._relieved, election.peers[master.instance_id].relieved = master.instance_id, True
+            election.peers[master.instance_id].relieved = True
 
     def _lost(self, now: float) -> None:
         if now - self.mutations.attached_at < ATTACH_LASTS:

@@ -122,13 +122,13 @@ class TestInstanceState:
 class TestObserved:
     def test_never_oneself(self):
         observed = Observed("m")
-        observed.set_members(frozenset("abm"), 0.0)
+        observed.set_members(frozenset("abm"))
         assert sorted(observed.others) == ["a", "b"]
 
     def test_a_former_member_stays_until_seen_not_to_hold(self):
         observed = Observed("m")
-        observed.set_members(frozenset("ab"), 0.0)
-        observed.set_members(frozenset("b"), 1.0)
+        observed.set_members(frozenset("ab"))
+        observed.set_members(frozenset("b"))
         assert not observed.others["a"].listed
         observed.others["a"].seen(True, True, 2.0, 2.1)
         observed.forget_departed()
@@ -139,31 +139,31 @@ class TestObserved:
 
     def test_a_presumed_holder_stays_too(self):
         observed = Observed("m")
-        observed.set_members(frozenset("a"), 0.0)
+        observed.set_members(frozenset("a"))
         observed.others["a"].seen(False, True, 0.5, 0.6)
         observed.others["a"].presume(1.0)
-        observed.set_members(frozenset(), 2.0)
+        observed.set_members(frozenset())
         assert sorted(observed.others) == ["a"]
 
     def test_a_former_member_known_not_to_hold_is_forgotten_at_once(self):
         observed = Observed("m")
-        observed.set_members(frozenset("a"), 0.0)
+        observed.set_members(frozenset("a"))
         observed.others["a"].seen(False, True, 0.5, 0.6)
-        observed.set_members(frozenset(), 1.0)
+        observed.set_members(frozenset())
         assert observed.others == {}
 
     def test_a_member_that_comes_back_is_known_again(self):
         observed = Observed("m")
-        observed.set_members(frozenset("a"), 0.0)
+        observed.set_members(frozenset("a"))
         observed.others["a"].seen(True, True, 0.5, 0.6)
-        observed.set_members(frozenset(), 1.0)
-        observed.set_members(frozenset("a"), 2.0)
+        observed.set_members(frozenset())
+        observed.set_members(frozenset("a"))
         assert observed.others["a"].listed
         assert observed.others["a"].holding
 
     def test_a_baseline_holder_seen_not_to_hold_is_none_any_more(self):
         observed = Observed("m")
-        observed.set_members(frozenset("a"), 0.0)
+        observed.set_members(frozenset("a"))
         observed.holders_at_attach.add("a")
         observed.not_holding("a")
         assert observed.holders_at_attach == set()

@@ -9,7 +9,6 @@ import pytest
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Purpose
 from exoip.core.events import EventName
-from exoip.core.mutations import HOLD_TIME
 from exoip.core.peers import LEAVING, Role
 from exoip.core.reads import MOST_MEMBERS
 from tests.simulation.world import instance_id
@@ -189,7 +188,7 @@ class TestVerify:
         bench = backup("a", refresh_in=7.0)
         bench.advance(when)
         bench.holding.clear()
-        bench.advance(36.0 + HOLD_TIME + 8 * LATENCY)
+        bench.advance(36.0 + 36.0 + 8 * LATENCY)
         assert bench.holding == {"m"}
 
 
