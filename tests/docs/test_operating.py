@@ -22,12 +22,12 @@ from exoip.ctl.options import build_parser
 from exoip.ctl.terminal import CODES
 from tests.docs.pages import OPERATING, blocks, rows, section
 from tests.support.cluster import GROUP, Cluster
+from tests.support.ctl import Ctl
 from tests.support.journals import Journals
 from tests.support.operating import commands, sample
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE, until
 from tests.unit.ctl.test_check import configuration
-from tests.unit.ctl.test_commands import Ctl
 
 
 def shape(text: str) -> list[list[str]]:

@@ -108,6 +108,7 @@ def copy_tracked(folder: Path) -> None:
     a release is built from a commit.
     """
     subprocess.run(["git", "clone", "--quiet", "--no-checkout", ROOT, folder], check=True)
+    subprocess.run(["git", "-C", folder, "reset", "--quiet"], check=True)  # its list is that of the commit
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, names.split("\0")):
         if (ROOT / name).exists():

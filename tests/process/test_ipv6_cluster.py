@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster import Cluster
+from tests.support.ctl import Ctl
 from tests.support.waiting import until
-from tests.unit.ctl.test_commands import Ctl
 
 IP, PREFIX = "2001:db8:0:1::1", "2001:db8:0:1::/96"
 KEY = "a-key-of-both-nodes-and-no-other"

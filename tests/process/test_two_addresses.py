@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster import Cluster
+from tests.support.ctl import Ctl
 from tests.support.process import Process
 from tests.support.waiting import until
-from tests.unit.ctl.test_commands import Ctl
 
 
 class Hosts:

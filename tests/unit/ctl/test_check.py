@@ -27,9 +27,9 @@ from exoip.sandbox.faults import Fault, Match
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.zone import Zone
 from tests.support.cluster import ATTACH, DETACH, GROUP, Cluster
+from tests.support.ctl import Ctl
 from tests.support.process import Process
 from tests.support.waiting import until
-from tests.unit.ctl.test_commands import Ctl
 
 KEY, SECRET = "EXOweb", "hidden-secret-of-the-key"
 

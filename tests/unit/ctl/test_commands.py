@@ -2,89 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import pty
 import re
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 
 from exoip import __version__
-from exoip.ctl.__main__ import COMMANDS, run
+from exoip.ctl.__main__ import COMMANDS
 from exoip.ctl.options import build_parser
 from tests.support.cluster import Cluster
+from tests.support.ctl import Ctl, on_a_terminal
 from tests.support.paths import ROOT
-from tests.support.process import environment
 from tests.support.waiting import PATIENCE, until
-from tests.unit.telemetry.test_status import SCHEMA, strict
 
 pytestmark = pytest.mark.slow
-
-
-class Ctl:
-    """Run exoipctl for the daemons in a folder.
-
-    `executed`: run it as a program; otherwise its command runs in this process, which is quicker.
-    """
-
-    def __init__(self, folder: Path, *, executed: bool = False) -> None:
-        self.executed = executed
-        self.runtime = folder / "run"
-        self.program = [sys.executable, "-m", "exoip.ctl", "--runtime-dir", str(self.runtime)]
-        self.env = environment(SUDO_USER="ann")
-
-    def __call__(self, *words: str, code: int | None = 0, errors: bool = False) -> str:
-        """Return what it prints, or its `errors`; it must exit with the code, and print errors only
-        if wanted.
-        """
-        ended, out, complaint = self._execute(words) if self.executed else self._call(words)
-        said = f"exoipctl {' '.join(words)}: {out}{complaint}"
-        assert "Traceback" not in said, said
-        if code is not None:
-            assert ended == code, said
-        assert bool(complaint) is errors, said
-        return complaint if errors else out
-
-    def _execute(self, words: Sequence[str]) -> tuple[int, str, str]:
-        command = [*self.program, *words]
-        done = subprocess.run(command, env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
-        return done.returncode, done.stdout, done.stderr
-
-    def _call(self, words: Sequence[str]) -> tuple[int, str, str]:
-        out, errors = io.StringIO(), io.StringIO()
-        code = run([*self.program[3:], *words], self.env, out, errors)
-        return code, out.getvalue(), errors.getvalue()
-
-    def json(self, *words: str) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(self("status", "--json", *words, code=None))
-        jsonschema.validate(told, strict(SCHEMA))
-        return told
-
-    def level(self, name: str) -> str:
-        return str(self.json(name)["level"])
-
-
-@pytest.fixture
-def ctl(tmp_path: Path) -> Ctl:
-    return Ctl(tmp_path)
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """Two nodes that hear each other, and nobody else."""
-    with Cluster(nodes=2, folder=tmp_path, observed=False) as made:
-        made.start()
-        made.settle("n1")
-        yield made
 
 
 def test_where_nothing_runs_nothing_is_known(ctl: Ctl) -> None:
@@ -135,21 +70,6 @@ def test_daemons_in_trouble(cluster: Cluster, ctl: Ctl) -> None:
     cluster.start("n2")
     until(lambda: "MASTER  critical" in ctl("status", "n2", code=None), "a master that cannot attach")
     cluster.clear()
-
-
-def on_a_terminal(ctl: Ctl, env: dict[str, str]) -> str:
-    """Return what exoipctl writes to a terminal."""
-    ours, theirs = pty.openpty()
-    subprocess.run(ctl.program, env=ctl.env | env, cwd=ROOT, stdout=theirs, timeout=PATIENCE, check=False)
-    os.close(theirs)
-    came = b""
-    try:
-        while part := os.read(ours, 65536):
-            came += part
-    except OSError:  # EIO: the other side is closed, and all is read
-        pass
-    os.close(ours)
-    return came.decode()
 
 
 def test_a_failover_that_the_daemon_rejects(cluster: Cluster, ctl: Ctl) -> None:

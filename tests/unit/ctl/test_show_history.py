@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ctl import Ctl, on_a_terminal
 from tests.support.journals import EPOCH, Journals
-from tests.unit.ctl.test_commands import Ctl, on_a_terminal
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("history")]
 

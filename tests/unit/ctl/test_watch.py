@@ -8,7 +8,6 @@ import pty
 import signal
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,10 +15,10 @@ from exoip.ctl.status import Block
 from exoip.ctl.terminal import unstyled
 from exoip.ctl.watch import MARK_TIME, Marks, _Screen
 from tests.support.cluster import Cluster
+from tests.support.ctl import Ctl
 from tests.support.paths import ROOT
 from tests.support.terminal import COLUMNS, LINES, Screen, Terminal
 from tests.support.waiting import PATIENCE
-from tests.unit.ctl.test_commands import Ctl
 
 
 def blocks(*texts: str) -> list[Block]:
@@ -80,19 +79,6 @@ def test_a_picture_never_exceeds_the_window(drawn: tuple[_Screen, Screen]) -> No
     assert shown.text[2] == f"  {long}"[: COLUMNS - 1] + "x"
     assert shown.text[LINES - 2] == "  … 21 more lines, see exoipctl status"
     assert shown.text[LINES - 1] == ""
-
-
-@pytest.fixture
-def ctl(tmp_path: Path) -> Ctl:
-    return Ctl(tmp_path)
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(nodes=2, folder=tmp_path, observed=False) as made:
-        made.start()
-        made.settle("n1")
-        yield made
 
 
 @pytest.mark.slow
