@@ -21,7 +21,7 @@ from tests.support.process_probe import Usage
 CALLS = 8  # of a failover at most: attach, its polls and reads, detach, its polls and reads
 CALLS_OF_A_STOP = 16  # of both nodes
 GROWN = 20  # objects: a cache or two that is filled late, not something for each failover
-HEARTBEATS = 20
+HEARTBEATS = 12
 WAKES = 2.2  # for each heartbeat sent or heard, all threads: one, and what comes seldom (1.1 to 1.5 on a machine that is busy)
 
 

@@ -328,7 +328,7 @@ class TestHealth:
         bench = SingleNode(drained="drained by ann")
         bench.beating["a"] = 50
         bench.holding.add("a")
-        bench.advance(10_000)
+        bench.advance(1_000)
         assert {priority for _, priority in bench.beats} == {UNFIT}
         assert bench.view.unfit_reasons == (UnfitReason(OPERATOR, "drained by ann"),)
         assert (bench.role, bench.holding) == (Role.BACKUP, {"a"})

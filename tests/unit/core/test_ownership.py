@@ -93,6 +93,7 @@ class TestStandBack:
         assert bench.moves() == [("attach", "m")]
         assert bench.beats[-1][1] == 10
 
+    @pytest.mark.slow
     def test_each_yield_and_each_take_doubles_it_to_an_hour(self):
         bench = self.yielded()
         for _ in range(5):
@@ -208,13 +209,6 @@ class TestEdges:
         bench.failing |= {Kind.READ: Failure.UNREACHABLE, Kind.ATTACH: Failure.FORBIDDEN}
         bench.advance(DEAD + 2)
         assert bench.view.degraded.split(", ") == ["read unreachable", "attach refused"]
-
-    def test_how_often_the_api_is_asked_in_a_quiet_hour(self):
-        for bench in (master(), backup()):
-            since = bench.now
-            bench.advance(3600)
-            assert len([1 for at, _ in bench.calls if at >= since]) <= 4 * 120 + 10
-            assert bench.moves(since) == []
 
 
 class TestUnheard:
