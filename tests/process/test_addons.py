@@ -23,7 +23,7 @@ OFTEN = ["--check-interval", "0.1", "--check-timeout", "2", "--check-rise", "2",
 
 
 class Services:
-    """A file for each node: its service is well while the file is there."""
+    """A file for each node: its service works as long as the file exists."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="exoip-services-")
@@ -62,7 +62,7 @@ def test_a_failing_service_hands_over_without_a_gap_and_comes_back() -> None:
 
 
 def test_a_node_that_starts_with_a_broken_service_takes_nothing() -> None:
-    """However long its first result takes: here longer than the dead time."""
+    """Even if its first result takes longer than the dead time, as here."""
     with Cluster(2) as cluster, Services(cluster) as services:
         better = cluster["n1"]
         better.words[better.words.index("--check-command") + 1] = (
@@ -87,7 +87,7 @@ def regular(cluster: Cluster, node: Process, since: float = 0.0) -> bool:
 
 
 def test_a_check_that_hangs_moves_the_address_and_delays_no_heartbeat() -> None:
-    """It ignores SIGTERM, starts children that do so too, and writes without end."""
+    """It ignores SIGTERM, starts children that ignore it too, and writes without end."""
     hang = (
         "trap '' TERM; for i in 1 2 3 4; do (while :; do sleep 0.1; done) & done; while :; do echo yyyyyyyyyyyy; done"
     )
@@ -154,7 +154,7 @@ def test_a_reload_adds_changes_and_removes_a_check() -> None:
 
 
 class Calls:
-    """The calls of the nodes' programs, in order. `body`: what else each call does."""
+    """The calls of the nodes' notify programs, in order. `body`: what else each call does."""
 
     def __init__(self, cluster: Cluster, body: str = "") -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="exoip-hooks-")
@@ -182,7 +182,7 @@ class Calls:
         return [" ".join(rest[1:]) for rest in self._all(name)]
 
     def pid(self, name: str) -> int:
-        """The process of the last call of one node."""
+        """Return the process id of the last call of one node."""
         return int(self._all(name)[-1][0])
 
 
@@ -248,7 +248,7 @@ def test_a_program_that_does_not_exist_ends_the_start() -> None:
 
 
 def scrape(node: Process, port: int) -> dict[str, float]:
-    """The samples of one node, by name and labels as they are written."""
+    """Return the samples of one node, by name and labels."""
     with urlopen(f"http://{node.address}:{port}/metrics", timeout=PATIENCE) as answer:
         lines = answer.read().decode().splitlines()
     return {

@@ -1,6 +1,6 @@
-"""A cluster of real processes whose nodes, network and API misbehave, one test for each edge.
+"""A cluster of real processes with faults of nodes, network and API: one test for each edge.
 
-`cluster.Cluster` ends every process and holds each to a clean end: exit code, no traceback, no
+`cluster.Cluster` ends every process and checks that each ends cleanly: exit code, no traceback, no
 secret in the log.
 """
 
@@ -60,7 +60,7 @@ def test_a_better_node_that_comes_later_takes_over_without_a_gap() -> None:
 
 @pytest.mark.parametrize("later", [False, True])
 def test_two_nodes_of_equal_priority_make_one_master(later: bool) -> None:
-    """The lower instance id wins, whether they start together or it starts later."""
+    """The lower instance id wins, even if that node starts later."""
     with Cluster(2, priorities=(10, 10), interval=0.1) as cluster:
         low, high = sorted(cluster.nodes.values(), key=lambda node: node.id)
         high.start()
@@ -74,7 +74,7 @@ def test_two_nodes_of_equal_priority_make_one_master(later: bool) -> None:
 
 
 def test_a_member_that_is_migrating_when_the_group_is_read() -> None:
-    """It is a running machine that is being moved: nobody takes it for gone."""
+    """It runs while it is moved to another host, so it must not count as gone."""
     with Cluster(2) as cluster:
         cluster.start()
         cluster.settle("n1")
@@ -239,7 +239,7 @@ FAULTS: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_of_the_attach_after_a_death_ends_in_one_right_holder(name: str) -> None:
-    """The holder dies, and the first attach of the other node meets the fault."""
+    """The holder dies, and the first attach of the other node fails."""
     with Cluster(2) as cluster:
         cluster.start()
         cluster.settle("n1")
@@ -359,7 +359,7 @@ def test_an_address_that_an_outsider_detached_is_taken_again() -> None:
 
 
 class Sender:
-    """A socket that sends to one node from an address of the cluster's net."""
+    """A socket that sends to one node from an address of the cluster's network."""
 
     def __init__(self, cluster: Cluster, target: Process, host: int) -> None:
         self.address = f"{cluster.net}.{host}"
@@ -378,9 +378,7 @@ class Sender:
 
 
 def bad_datagrams(cluster: Cluster) -> dict[str, bytes]:
-    """Return, by name, datagrams that must change nothing; each would make its sender the best
-    node.
-    """
+    """Return, by name, datagrams that must change nothing, though each claims the best priority."""
     good = encode(Heartbeat(0, cluster.eip, cluster.listener.id))
     return {
         "empty": b"",
@@ -398,7 +396,7 @@ def bad_datagrams(cluster: Cluster) -> dict[str, bytes]:
 
 
 def dropped(node: Process) -> dict[tuple[str, str], list[Entry]]:
-    """Return what the node logged of dropped datagrams, by sender's address and cause."""
+    """Return how often the node logged dropped datagrams, by sender's address and cause."""
     found: dict[tuple[str, str], list[Entry]] = {}
     for entry in node.events("datagram-refused"):
         found.setdefault((entry["EXOIP_ADDRESS"], entry["EXOIP_CAUSE"]), []).append(entry)
@@ -430,7 +428,7 @@ def test_a_storm_of_bad_datagrams_changes_nothing_and_is_logged_once_per_sender_
 
 
 def test_a_member_may_change_its_own_priority_and_nothing_else() -> None:
-    """The observer, heard as the best node, becomes the master; no call of ours has its id."""
+    """The observer, heard as the best node, becomes the master; no API call names it."""
     with Cluster(2) as cluster:
         cluster.start()
         cluster.settle("n1")

@@ -1,6 +1,6 @@
-"""The command as a process beside a simulated zone: what it does, its messages, its exit code.
+"""The command as a process, with a simulated zone: what it does, its messages, its exit code.
 
-Each kind of mistake is made once and must end in one line that names option, value and cure.
+Each kind of mistake must end in one line that names the option, the value and the cure.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KEY = "EXOa"
 
 
 class Place:
-    """A zone with the instances a and b, both of the group web; we are a."""
+    """A zone with the instances a and b of the group web; the command runs on a."""
 
     def __init__(self) -> None:
         self.net = f"127.{random.randint(16, 250)}.{random.randint(0, 255)}"
@@ -87,7 +87,7 @@ def free_port(instance: Instance) -> int:
 
 
 def exoip(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end; it never shows a traceback nor the secret."""
+    """Run the command to its end; it must show neither a traceback nor the secret."""
     command = [sys.executable, "-m", "exoip", *words]
     with tempfile.TemporaryDirectory() as folder:  # without one it warns that exoipctl cannot reach it
         env = environment(**({"IF_EXOSCALE_API_SECRET": SECRET, "RUNTIME_DIRECTORY": folder} | variables))
@@ -99,7 +99,7 @@ def exoip(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def refused(code: int, *words: str, **variables: str) -> str:
-    """Run it; it must end with this exit code and one line on stderr. Return that line."""
+    """Run it; it must exit with this code and one line on stderr. Return that line."""
     done = exoip(*words, **variables)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -114,7 +114,7 @@ both_modes = pytest.mark.parametrize("mode", ["-A", "-D"])
 
 @both_modes
 def test_attach_and_detach_take_effect_and_a_second_time_change_nothing(place: Place, mode: str) -> None:
-    """Another instance that holds is left alone."""
+    """They do not touch another holder."""
     place.hold(place.b, *([place.a] if mode == "-D" else []))
     first = exoip(mode, *place.words())
     assert first.returncode == 0, first.stderr
@@ -199,7 +199,7 @@ def test_an_api_where_nobody_listens_ends_in_69(place: Place) -> None:
 
 @pytest.mark.parametrize("lost", [1, 9])
 def test_an_attach_whose_answer_is_lost_has_taken_effect(place: Place, lost: int) -> None:
-    """A second try finds it done; if every answer is lost, the next run does."""
+    """The retry finds it done; if every answer is lost, the next run does."""
     place.fault("drop", "attach$", when="after", count=lost)
     assert exoip("-A", *place.words()).returncode == (0 if lost == 1 else 69)
     assert exoip("-A", *place.words()).returncode == 0
@@ -237,7 +237,7 @@ def test_check_config_prints_values_and_sources_and_the_secret_masked(place: Pla
 
 
 def test_check_config_ends_with_a_verdict_and_looks_for_the_address_on_the_host(place: Place) -> None:
-    """All of 127.0.0.0/8 is local to a host; what is reserved for documents is not."""
+    """All of 127.0.0.0/8 is local to a host; an address reserved for documentation is not."""
     lines = exoip("-n", "-W", *place.words()).stdout.splitlines()
     assert lines[-1] == "exoip would run"
     elsewhere = exoip("-n", "-W", *place.words(xi="198.51.100.9"))

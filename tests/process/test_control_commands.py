@@ -1,4 +1,4 @@
-"""The control socket of real daemons: a drain and a crash, a start that waits, clients without end."""
+"""The control socket of real daemons: drain and crash, a start that waits, a flood of clients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.waiting import PATIENCE
 
 
 def ask(folder: Path, name: str, request: str, **fields: Any) -> dict[str, Any]:
-    """Send a request to a node of a cluster with that folder, through its socket."""
+    """Send a request to a node through its control socket; `folder` is the cluster's."""
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(folder / "run" / name / "control"))
         client.settimeout(PATIENCE)
@@ -66,7 +66,7 @@ def test_a_daemon_that_waits_for_the_api_answers(cluster: Cluster, tmp_path: Pat
 
 
 def test_clients_of_every_kind_delay_no_heartbeat_and_no_move(cluster: Cluster, tmp_path: Path) -> None:
-    """Some are silent and the rest ask without end, while the holder dies."""
+    """Some are silent and the others send requests without end, while the holder dies."""
     cluster.start()
     cluster.settle("n1")
     stop, silent = threading.Event(), [socket.socket(socket.AF_UNIX) for _ in range(MOST_CLIENTS // 2)]

@@ -1,4 +1,4 @@
-"""The daemon as systemd sees it: a real `exoip -W`, a simulated zone, a notification socket."""
+"""The daemon as systemd sees it: a real `exoip -W`, a simulated zone and a notification socket."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ from tests.support.process import Process
 
 
 class Notified:
-    """The receiving end of $NOTIFY_SOCKET, which reads as systemd does.
-
-    `texts` are the datagrams so far, in order.
-    """
+    """The receiving end of $NOTIFY_SOCKET. `texts` are the datagrams so far, in order."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -36,7 +33,7 @@ class Notified:
 
     @property
     def lines(self) -> list[str]:
-        """The assignments, in order."""
+        """Return the assignments, in order."""
         return [line for text in list(self.texts) for line in text.split("\n")]
 
     @property
@@ -59,7 +56,7 @@ def notified(tmp_path) -> Iterator[Notified]:
 
 @pytest.fixture
 def cluster(notified) -> Iterator[Cluster]:
-    """One node, not started, that tells `notified`."""
+    """One node that notifies `notified`, not started."""
     with Cluster(nodes=1) as made:
         made["n1"].executed = True  # signals come from the first moment on
         made["n1"].env["NOTIFY_SOCKET"] = notified.path
@@ -71,7 +68,7 @@ def ready(cluster: Cluster, notified: Notified, count: int = 1) -> None:
 
 
 def extensions(notified: Notified) -> list[int]:
-    """The microseconds of each EXTEND_TIMEOUT_USEC."""
+    """Return the microseconds of each EXTEND_TIMEOUT_USEC."""
     return [int(line.split("=")[1]) for line in notified.lines if line.startswith("EXTEND_TIMEOUT_USEC=")]
 
 
@@ -129,9 +126,9 @@ class TestStop:
         assert "READY=1" not in notified.lines
 
     def test_at_any_moment_of_the_start(self, cluster, notified):
-        """The signal may come before the handler is there: then it ends the process as signals do.
+        """Before the handler is installed, the signal ends the process by its default action.
 
-        Never a traceback.
+        Never with a traceback.
         """
         for count in range(4):
             cluster.start()
@@ -214,7 +211,7 @@ class TestSignals:
 
 
 def test_after_a_crash_it_is_there_at_once_even_without_the_api(cluster, notified, tmp_path):
-    """And whatever is in its files."""
+    """Whatever its state files contain."""
     runtime = tmp_path / "run"
     runtime.mkdir()
     node = cluster["n1"]
@@ -240,7 +237,7 @@ def test_after_a_crash_it_is_there_at_once_even_without_the_api(cluster, notifie
 
 
 class TestCrashLoop:
-    """Its fifth start within a minute."""
+    """The fifth start within a minute."""
 
     @pytest.fixture
     def fifth(self, cluster, tmp_path) -> Iterator[Process]:

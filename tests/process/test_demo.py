@@ -1,4 +1,4 @@
-"""The demo, run for real: as a whole with its output in a pipe, and on a terminal until Ctrl-C."""
+"""The demo as a process: to its end with the output in a pipe, and on a terminal until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_on_a_terminal_until_ctrl_c() -> None:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the children of a process, whichever of its threads started them."""
+    """Return the children of all threads of a process."""
     return [
         int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
     ]

@@ -1,7 +1,6 @@
 """Real daemons under real faults: each sort in turn, and some at random.
 
-`script/chaos` runs as many random faults as one has time for, and with --in-turn all those marked
-`long` here.
+`script/chaos` runs any number of random faults, and with --in-turn those that are `long` here.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from tests.support.waiting import PATIENCE
 
 DEAD = 0.9  # seconds
 
-# What a daemon does, from its reload on, that it must not; and the violation that is reported.
+# What a broken daemon does after its reload, and the violation that must be reported.
 BREAKS: dict[str, str] = {
     f"client.Client.attach = lambda self, eip, _: attach(self, eip, '{plan.instance_id('n1')}')": f"n2 asks for {ATTACH} of n1",
     "print('Traceback (most recent call last):', flush=True)": "logs: Traceback",

@@ -1,6 +1,4 @@
-"""A real node in a flood: heartbeats come through, no peer is declared dead, log and memory stay
-small.
-"""
+"""A real node in a flood: heartbeats get through, no peer seems dead, log and memory stay small."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ GROWTH = 4096  # KiB
 
 
 def dropped(node: Process) -> int:
-    """Return how many datagrams the kernel dropped, as the node reports when the flood is over."""
+    """Return how many datagrams the kernel dropped, as the node reports at the end of the flood."""
     return sum(int(re.findall(r"\d+", entry["EXOIP_REASON"])[0]) for entry in node.events("flood-over"))
 
 

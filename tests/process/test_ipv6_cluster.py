@@ -21,8 +21,9 @@ pytestmark = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this ma
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """Signed heartbeats go over ::1, so each node has a port of its own. The nodes name the prefix
-    in two ways.
+    """Two nodes with signed heartbeats over ::1, so each has its own port.
+
+    They write the prefix in two ways.
     """
     with Cluster(2, eip=PREFIX, folder=tmp_path, observed=False) as cluster:
         first = 10000 + 2 * (os.getpid() % 10000)  # below the ephemeral ones

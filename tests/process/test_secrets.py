@@ -1,10 +1,9 @@
-"""The API's secret and the heartbeats' keys are nowhere but where they were put: not in anything
-that a run leaves behind or shows.
+"""The API's secret and the heartbeats' keys appear in nothing that a run shows or leaves behind.
 
-One real daemon at --verbose is led through what can go wrong and then killed so that it tells where
-it was; everything that came of it is searched. What the kernel shows of a process to its own user
-and to root, /proc/PID/environ and its memory, is not: a secret in a variable stands there, which
-SECURITY.md says; as a credential or in the file it does not.
+One real daemon runs with --verbose through everything that can go wrong, and is then killed in a
+way that dumps its stacks. Everything that it produced is searched. What the kernel shows to the
+process's own user and to root, /proc/PID/environ and memory, is not searched: a secret in a
+variable is there, as SECURITY.md says; one in a credential or a file is not.
 """
 
 from __future__ import annotations
@@ -37,9 +36,7 @@ COLLECT = (
 
 
 class Run:
-    """A cluster of one node whose secrets are in its file, with everything around it that it can
-    write to or start.
-    """
+    """A cluster of one node with its secrets in its file, and all that it can write to or start."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,20 +70,20 @@ class Run:
         self.file.chmod(0o640)
 
     def ctl(self, *words: str) -> None:
-        """What exoipctl says."""
+        """Return the output of exoipctl."""
         out, errors = io.StringIO(), io.StringIO()
         exoipctl(["--runtime-dir", str(self.folder / "run"), *words], {}, out, errors)
         self.shown.append(out.getvalue() + errors.getvalue())
 
     def reload(self, text: str) -> None:
-        """Read that file; good or bad."""
+        """Reload this file, good or bad."""
         told = len(self.node.logged("configuration"))
         self.write(text)
         self.node.send(signal.SIGHUP)
         self.cluster.until(lambda: len(self.node.logged("configuration")) > told, "it is told what came of the reload")
 
     def left(self) -> Iterator[tuple[str, str]]:
-        """Everything that came of the run, with where it is."""
+        """Return everything that the run produced, by its place."""
         yield "the log", "\n".join(self.node.lines)
         yield "what systemd was told", "\n".join(self.notified.lines)
         yield "exoipctl and exoip -n", "\n".join(self.shown)
@@ -97,7 +94,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, str]]:
-    """A run through everything that goes wrong, and what is left of it."""
+    """Return what is left of a run through everything that can go wrong."""
     run = Run(tmp_path_factory.mktemp("secrets"))
     node = run.node
     with run.cluster as cluster:
@@ -155,7 +152,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, str]]
 
 
 def test_the_run_saw_what_it_was_to_see(left: tuple[Run, dict[str, str]]) -> None:
-    """Else nothing would be shown by its not being there."""
+    """Otherwise the absence of secrets would prove nothing."""
     _, found = left
     log = found["the log"]
     for text in (

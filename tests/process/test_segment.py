@@ -1,6 +1,4 @@
-"""Real nodes on an Ethernet segment: peers that cannot be reached, sends that fail, addresses that
-come and go.
-"""
+"""Real nodes on an Ethernet segment: unreachable peers, failing sends, lost addresses."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ BEATS = 90  # for four seconds and a half; an unanswered ARP holds a datagram fo
 
 
 def test_a_hundred_peers_that_cannot_be_reached_cost_the_live_ones_nothing() -> None:
-    """What is sent to them waits for ARP: more than fits into the send buffer of one socket."""
+    """Datagrams to them wait for ARP: more than the send buffer of one socket can hold."""
     with Segment(dead=100, ratio=40) as segment:
         segment.start()
         segment.settle("a")
@@ -42,7 +40,7 @@ def test_sends_that_fail_now_and_then_are_reported_once_a_minute() -> None:
 
 
 def test_a_kept_connection_that_a_nat_forgot_delays_no_failover() -> None:
-    """What b sends on its open connections to the API is lost from now on; new ones work."""
+    """From now on b's open connections to the API are dead; new ones work."""
     with Segment(interval=0.1, ratio=20) as segment:
         segment.start()
         segment.settle("a")

@@ -1,4 +1,4 @@
-"""Real nodes with signed heartbeats: forgers, recordings, wrong keys and clocks, and a roll-out."""
+"""Real nodes with signed heartbeats: forgeries, recordings, wrong keys and clocks, a roll-out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def signed(cluster: Cluster, *words: str, key: str = KEY) -> Cluster:
 
 
 def set_clock(node: Process, ahead: float) -> None:
-    """Its wall clock is that many seconds ahead from its next start on."""
+    """Set its wall clock that many seconds ahead, from its next start on."""
     node.program = [sys.executable, "-m", "tests.support.wrong_clock", str(ahead)]
 
 
@@ -75,7 +75,7 @@ def test_a_forged_member_address_changes_nothing(trailer: bytes) -> None:
 
 
 def test_recorded_heartbeats_do_not_bring_back_the_dead() -> None:
-    """Its death is noticed and answered first, and the new holder keeps the EIP while the recording
+    """The death is noticed and answered first, and the new holder keeps the EIP while the recording
     plays.
     """
     with signed(Cluster(2)) as cluster:
@@ -123,7 +123,7 @@ def test_a_wrong_key_is_shown_by_status_and_journal(tmp_path: Path) -> None:
 
 
 def reload_with(cluster: Cluster, name: str, text: str) -> None:
-    """Write the node's file and let it read that."""
+    """Write the node's file and reload it."""
     node = cluster[name]
     Path(node.words[node.words.index("-c") + 1]).write_text(text)
     cluster.reload(name)
@@ -164,7 +164,7 @@ def test_a_key_comes_to_a_running_cluster_changes_and_goes_without_a_gap() -> No
 
 
 def test_a_wrong_clock_between_nodes_that_started_right_is_of_no_account() -> None:
-    """One clock is an hour behind from the start: in the end one node holds."""
+    """One clock is an hour behind from the start on; in the end one node holds."""
     with signed(Cluster(2)) as cluster:
         set_clock(cluster["n2"], -AN_HOUR)
         cluster.start()
@@ -175,7 +175,9 @@ def test_a_wrong_clock_between_nodes_that_started_right_is_of_no_account() -> No
 
 
 def test_a_node_restarted_with_its_clock_set_back_is_heard_again() -> None:
-    """The holder restarts twice, each time an hour further back; its peer takes over without a gap."""
+    """The holder restarts twice, each time with its clock an hour further back; its peer takes over
+    without a gap.
+    """
     with signed(Cluster(2)) as cluster:
         cluster.start()
         cluster.settle("n1")
@@ -191,7 +193,7 @@ def test_a_node_restarted_with_its_clock_set_back_is_heard_again() -> None:
 
 
 def test_the_bytes_are_those_that_the_module_describes() -> None:
-    """A receiver of our own, made from the text alone."""
+    """A receiver written from the text alone understands them."""
     with signed(Cluster(1)) as cluster:
         cluster.start()
         until(lambda: len(cluster.observer.heard) > 5, "some heartbeats")

@@ -1,5 +1,5 @@
-"""Real daemons on unkind hosts: signals at the wrong moment, an address or certificates that are
-missing, no threads left, process 1 of a container.
+"""Real daemons on unkind hosts: signals at any moment, missing addresses and certificates, no
+threads left, process 1 of a container.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def cluster() -> Iterator[Cluster]:
 
 class TestSignals:
     def test_a_reload_that_comes_before_the_configuration_is_read_happens_later(self, cluster, tmp_path) -> None:
-        """The file is a pipe, so that the start stands still while it reads it."""
+        """The file is a pipe, so the start waits while it reads it."""
         path, node = tmp_path / "exoip.conf", cluster["n1"]
         os.mkfifo(path)
         node.words += ["-c", str(path)]
@@ -186,7 +186,7 @@ def test_with_more_than_a_thousand_inherited_descriptors_it_hears_its_peer() -> 
 
 @pytest.mark.parametrize("where", ["it reads its configuration", "-A waits for the API"])
 def test_process_1_ends_at_once_at_a_stop_before_it_is_a_daemon(cluster, tmp_path, where) -> None:
-    """The kernel gives process 1 of a container no default action: it would ignore the signal."""
+    """The kernel applies no default action to process 1 of a container: it would ignore this."""
     if os.geteuid() != 0:
         pytest.skip("only root may make a process namespace")
     pipe, node = tmp_path / "pipe", cluster["n1"]
@@ -229,7 +229,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _is_read(pipe: Path) -> bool:
-    """Whether a process has opened the pipe for reading; it goes on to wait."""
+    """Return whether a process has opened the pipe for reading; it still waits."""
     try:
         os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)  # left open: the reader would find the end
     except OSError:

@@ -1,4 +1,4 @@
-"""What real daemons tell operators about the peers: what they cannot know, and what never arrives."""
+"""What real daemons report about peers that they cannot read or never hear."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tests.support.process import Process
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """Two nodes with a dead time of 0.25 s, in a group that lets nothing in."""
+    """Two nodes with a dead time of 0.25 s, in a group without a rule."""
     options = ("-v", "--verify-interval", "1")
     with Cluster(nodes=2, folder=tmp_path, interval=0.05, observed=False, options=options) as made:
         yield made
 
 
 def peer(folder: Path, name: str, other: Process) -> dict[str, Any]:
-    """What a node says about another one."""
+    """Return what a node reports about another one."""
     (found,) = (one for one in ask(folder, name, "status")["status"].get("peers", ()) if one["instance"] == other.id)
     return dict(found)
 
 
 def test_a_backup_does_not_claim_what_it_cannot_know(cluster: Cluster, tmp_path: Path) -> None:
-    """It read the holder at its start, before that held."""
+    """It read the holder only at its own start, before that one held."""
     cluster.start()
     cluster.settle("n1")
     cluster.until(lambda: peer(tmp_path, "n2", cluster["n1"])["holds"] is None, "that read is too old")

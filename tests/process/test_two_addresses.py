@@ -1,4 +1,4 @@
-"""Two Elastic IPs on the same hosts, one of each family: a daemon for each, with a port of its own."""
+"""Two Elastic IPs on the same hosts, one of each family: each has its own daemon and port."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class Hosts:
 
     @staticmethod
     def changed(words: list[str], **options: str) -> list[str]:
-        """A command line with other values."""
+        """Return a command line with other values."""
         found = list(words)
         for name, text in options.items():
             found[found.index(f"-{name}") + 1] = text
         return found
 
     def holders(self) -> tuple[set[str], set[str]]:
-        """Who holds eip, and who mail."""
+        """Return the holders of eip and of mail."""
         with self.cluster.server.lock:
             second = self.cluster.zone.holders(self.cluster.server.now(), self.address.id)
         return self.cluster.holders(), {self.cluster.name(one) for one in second}
@@ -102,7 +102,7 @@ def test_each_is_served_by_itself_and_each_can_be_drained_by_itself(hosts: Hosts
 
 
 def test_a_heartbeat_for_the_other_address_counts_for_nothing(hosts: Hosts) -> None:
-    """The ports are mixed up: mail's daemon on n1 sends to the port of eip's on n2, which drops it."""
+    """The ports are mixed up: mail's daemon on n1 sends to eip's daemon on n2, which drops it."""
     wrong = hosts.mail["n1"]
     wrong.words = hosts.changed(wrong.words, l=f"{hosts.cluster['n1'].address}:{hosts.cluster.port}")
     hosts.cluster.start("n2")

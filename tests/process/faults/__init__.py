@@ -1,4 +1,4 @@
-"""Real daemons under real faults, many in a row: `script/chaos`, and a short part in `test_faults.py`.
+"""Real daemons under many faults in a row: `script/chaos`, and a short part in `test_faults.py`.
 
 A run is a number of *spells*. In each spell, a few faults hit one cluster of `exoip -W` processes
 (`tests.support.cluster`) and end. Then the cluster must become quiet: the best-ranked running node

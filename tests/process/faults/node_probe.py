@@ -1,4 +1,4 @@
-"""Watch one node from outside: whether it is ready, what it must never log, and what each start uses."""
+"""Watch one node from outside: whether it is ready, what it must not log, what each start uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""List the faults of the simulated API: every kind of the sandbox, in each form that differs. Pure."""
+"""List the faults of the simulated API: every kind of the sandbox, in each form. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ONLY_MUTATIONS = (MUTATIONS, ATTACH, DETACH)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One form of a fault. `fields`: of `sandbox.faults.Fault`; `paths`: the calls that it fits."""
+    """One form of a fault. `fields`: of `sandbox.faults.Fault`; `paths`: calls that it fits."""
 
     fields: Mapping[str, object]
     paths: tuple[str, ...] = _ANY

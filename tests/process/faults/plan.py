@@ -127,7 +127,7 @@ class _Dice:
         return tuple(self._harmless(fault) for fault in faults)
 
     def _harmless(self, fault: Fault) -> Fault:
-        """Return a fault that no starting daemon rightly exits for, as it does for a rejected key."""
+        """Return it without a rejected key for a daemon that starts, which would rightly exit."""
         if self.starting and fault.order and orders.ORDERS[fault.order.name].refuses:
             return replace(fault, order=replace(fault.order, path=orders.MUTATIONS))
         return fault
@@ -173,7 +173,7 @@ class _Dice:
 
 
 def by_chance(seed: int, faults: int, dead_time: float, *, nodes: int = 3, cuts: bool = True) -> Plan:
-    """Return a plan of `faults` random ones; without `cuts`, none that needs a network namespace."""
+    """Return a plan of random faults; without `cuts`, none that needs a network namespace."""
     dice = _Dice(seed, dead_time, nodes, cuts)
     spells: list[tuple[Fault, ...]] = []
     while (left := faults - sum(map(len, spells))) > 0:
