@@ -1,29 +1,36 @@
 """Reload on SIGHUP: read and check the whole configuration, then let the running node apply it.
 
 A thread of its own reads it and calls the API for the members, so nothing waits meanwhile. If
-anything is wrong, nothing changes. Which options need a restart is in the option table
-(`config/options.py`). Shown by tests/unit/daemon/test_reload.py and tests/process/test_daemon.py.
+anything is wrong, nothing changes. An API that does not answer keeps back only a change that
+concerns it: during an outage an operator may need another priority or health check. Which options
+need a restart is in the option table (`config/options.py`). Shown by
+tests/unit/daemon/test_reload.py and tests/process/test_daemon.py.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from exoip.config.options import OPTIONS, Config
 from exoip.daemon import addons
-from exoip.errors import ConfigError, ExoipError, MetadataUnavailable, OutOfThreads
+from exoip.errors import ApiUnavailable, ApiUnreachable, ConfigError, ExoipError, MetadataUnavailable, OutOfThreads
 from exoip.exoscale import discovery
 from exoip.exoscale.topology import Topology
+from exoip.telemetry.log import log
 from exoip.thread import Thread
 
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """A configuration that passed all checks, and the topology that was discovered for it."""
+    """A configuration that passed all checks, and the topology that was discovered for it.
+
+    None: the API does not answer, and the topology in force stays.
+    """
 
     config: Config
-    topology: Topology
+    topology: Topology | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +60,8 @@ def start(
             new = reread()
             check(old, new)
             addons.require(new)
-            found = _discover(new, topology)
-            if (found.instance_id, found.eip_id) != (topology.instance_id, topology.eip_id):
+            found = _discover(old, new, topology)
+            if found and (found.instance_id, found.eip_id) != (topology.instance_id, topology.eip_id):
                 raise ConfigError("this instance or the Elastic IP has another id than before: restart instead")
             answer(Reloaded(new, found))
         except ExoipError as error:
@@ -68,9 +75,16 @@ def start(
         answer(NotReloaded(str(error)))
 
 
-def _discover(config: Config, before: Topology) -> Topology:
+def _discover(old: Config, new: Config, before: Topology) -> Topology | None:
     try:
-        return discovery.discover(config, known=before.members)
-    except MetadataUnavailable:  # it is asked for what does not change while a daemon runs
-        known = replace(config, instance_id=before.instance_id, zone=config.zone or before.zone)
-        return discovery.discover(known, known=before.members)
+        try:
+            return discovery.discover(new, known=before.members)
+        except MetadataUnavailable:  # it is asked for what does not change while a daemon runs
+            known = replace(new, instance_id=before.instance_id, zone=new.zone or before.zone)
+            return discovery.discover(known, known=before.members)
+    except (ApiUnreachable, ApiUnavailable) as error:
+        fields = ["api_key", "api_secret", *(option.field for option in OPTIONS if option.discovery)]
+        if any(getattr(old, field) != getattr(new, field) for field in fields):
+            raise
+        log(logging.WARNING, "the API does not answer, so the members stay as they are: %s", error)
+        return None

@@ -120,7 +120,7 @@ class RunningNode:
         set_verbose(config.verbose)
         self._clients.replace(*_clients(config, self.topology))
         self.node.refresh_in(_refresh_interval(config), clock())
-        self._use(config, reloaded.topology)  # which may have the group read sooner
+        self._use(config, reloaded.topology or self.topology)  # which may have the group read sooner
         self.node.set_config(_election_config(config, self.topology), config.verify_interval, clock())
 
     def refresh(self, refreshed: Refreshed) -> None:

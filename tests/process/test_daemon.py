@@ -193,14 +193,16 @@ class TestSignals:
             ready(cluster, notified, count + 1)
             cluster.until(lambda n=count: len(node.logged("stays as it was")) == n, "the reason")
             assert said in node.logged("stays as it was")[-1]
-        path.write_text("host-priority = 40\nadvertisement-interval = 0.2\n")
-        cluster.fault("status", status=503)
-        node.send(signal.SIGHUP)
-        ready(cluster, notified, len(bad) + 2)
-        cluster.clear()
         assert {one.heartbeat.priority for one in cluster.observer.of(node)} == {30}
+        cluster.fault("status", status=503)
+        path.write_text("host-priority = 40\nadvertisement-interval = 0.2\n")  # which does not concern the API
         node.send(signal.SIGHUP)
         heard(cluster, 40)
+        ready(cluster, notified, len(bad) + 2)
+        cluster.clear()
+        path.write_text("host-priority = 50\n")
+        node.send(signal.SIGHUP)
+        heard(cluster, 50)
         ready(cluster, notified, len(bad) + 3)
         lines = notified.lines
         reloading = lines.index("RELOADING=1")

@@ -146,10 +146,14 @@ def test_what_the_api_does_not_know_or_refuses(server, words):
 
 
 @pytest.mark.parametrize("kind", ["status", "drop", "garbage", "half"])
-def test_an_api_that_does_not_work(server, kind):
+def test_an_api_that_does_not_work_keeps_back_only_what_concerns_it(server, kind):
+    """An operator may need another priority or health check during an outage."""
     with server.lock:
         server.zone.add_fault(Fault(kind), server.now())
-    assert isinstance(reloaded(server, config(server, "-G", "web", "-P", "77")), NotReloaded)
+    new = config(server, "-G", "web", "-P", "77")
+    assert reloaded(server, new) == Reloaded(new, None)
+    for words in (("-G", "db"), ("-p", "127.0.0.2"), ("-G", "web", "-xk", "EXOb", "-xs", "secret-b")):
+        assert isinstance(reloaded(server, config(server, *words)), NotReloaded)
 
 
 def test_a_metadata_service_that_does_not_answer_is_not_needed(server, monkeypatch):
