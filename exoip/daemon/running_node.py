@@ -68,7 +68,7 @@ class RunningNode:
         self.node = Node(
             _election_config(config, topology), topology.eip, _places(topology), clock(),
             emit=emit, verify_interval=config.verify_interval,
-            refresh_in=0.0 if after_crash and discovery.members_change(config) else _refresh_interval(config),
+            refresh_in=_refresh_interval(config, soon=after_crash),
             quarantined_until=unfit_until, drained=drained, known=after_crash,
         )  # fmt: skip
         self._clients = ClientPool(*_clients(config, topology))
@@ -119,7 +119,7 @@ class RunningNode:
         self._link.auth_policy = config.auth_policy()
         set_verbose(config.verbose)
         self._clients.replace(*_clients(config, self.topology))
-        self.node.refresh_in(_refresh_interval(config), clock())
+        self.node.refresh_in(_refresh_interval(config, soon=reloaded.topology is None), clock())
         self._use(config, reloaded.topology or self.topology)  # which may have the group read sooner
         self.node.set_config(_election_config(config, self.topology), config.verify_interval, clock())
 
@@ -193,9 +193,9 @@ def _clients(config: Config, topology: Topology) -> tuple[Client, Client]:
     return discovery.client_for(config, topology.endpoint), discovery.client_for(config, topology.endpoint)
 
 
-def _refresh_interval(config: Config) -> float:
+def _refresh_interval(config: Config, *, soon: bool) -> float:
     """Return after how many seconds the members are read again; never if they cannot change."""
-    return REFRESH_INTERVAL if discovery.members_change(config) else math.inf
+    return (0.0 if soon else REFRESH_INTERVAL) if discovery.members_change(config) else math.inf
 
 
 def _election_config(config: Config, topology: Topology) -> ElectionConfig:

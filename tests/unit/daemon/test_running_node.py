@@ -136,8 +136,9 @@ def test_a_reload_does_not_put_off_a_second_look_at_who_is_heard_but_not_listed(
     assert running.node.node._ownership.reads.schedule.refresh_at - clock() <= CONFIRM_TIME
 
 
-def test_a_reload_without_an_answer_of_the_api_keeps_the_members(running):
+def test_a_reload_without_an_answer_of_the_api_keeps_the_members_and_reads_them_once_it_can(running):
     new = config("-G", "web", "-P", "77")
     running.node.apply(Reloaded(new, None))
     assert (running.members, running.saved(), running.node.config) == ([B, C], [B, C], new)
     assert running.node.node.config().priority == 77
+    assert running.node.node._ownership.reads.schedule.refresh_at <= clock()
