@@ -66,7 +66,8 @@ class Mutations:
         self.attach_backoff = Backoff(rng, LONGEST_ATTACH_RETRY, LONGEST_ATTACH_RETRY)
         self.clear_backoff, self.release_backoff = (Backoff(rng, most=LONGEST_ATTACH_RETRY) for _ in range(2))
         self.attach_breaker, self.clear_breaker = CircuitBreaker(HOLD_TIME), CircuitBreaker(CLEAR_TIME)
-        self.attached_at = -math.inf
+        self.attached_at = -math.inf  # since when it holds
+        self.attach_works = True  # the last attach is done; a read has to show that it holds
         self.again_at = math.inf  # when a holder that cannot read itself attaches again
         self.attach_paused = False  # no attach before it is known who holds
         self.leaving = False
@@ -259,9 +260,8 @@ class Mutations:
         if call.kind is Kind.ATTACH:
             name = EventName.ATTACHED
             self.attached_at = self.attached_at if own.holds else now
+            self.attach_works = True
             own.attached(called, outcome.began, now, ATTACH_TRUSTED + self.pace.slack)
-            if own.holds:  # else it took too long: a read has to show it
-                self.attach_breaker.until = -math.inf
         elif call.instance_id == self._observed.own_id:
             name = EventName.LET_GO
             own.detached(called, now)
@@ -284,6 +284,7 @@ class Mutations:
             own.changed_at = now
             if failure not in (Failure.FORBIDDEN, Failure.INVALID):
                 own.doubted(now, attach_may_land=failure not in NO_EFFECT)
+            self.attach_works = self.attach_works and call.kind is not Kind.ATTACH
             backoff = self.attach_backoff if call.kind is Kind.ATTACH else self.release_backoff
             if call.kind is Kind.ATTACH and not outcome.operation_id:  # else it may be done: HOLD_TIME decides
                 asks_too_much = outcome.retry_after > LONGEST_ATTACH_RETRY

@@ -158,7 +158,7 @@ class Observed:
         self.others: dict[str, InstanceState] = {}
         self.holders_at_attach: set[str] = set()  # known or assumed to hold when this node attached, and since
         self.successors_while_holding: set[str] = set()  # masters while this node still held
-        self.masters: list[str] = []  # the other masters since this node was one, the last one last
+        self.masters: dict[str, float] = {}  # the masters since this node was one, until when; the last one last
 
     def set_members(self, instance_ids: frozenset[str]) -> None:
         """Set the members. One that has left stays until a read shows that it does not hold."""

@@ -13,8 +13,9 @@ Make before break  While a live node can serve, the EIP is never without a holde
                    attaches before the old one detaches itself. Shown by 04, 07a, 20, 21a,
                    TestRelease.
 Predecessor        When a node becomes master, the master before it is assumed to hold, without a
-                   read, if it is dead, leaving, or unfit and holding (253). Shown by 01,
-                   TestPredecessor.
+                   read, if it is dead, leaving, or unfit and holding (253). One that has advertised
+                   254 since has released it, and the best that is heard at a start was no master.
+                   Shown by 01, 52g, 52h, TestPredecessor.
 Lost               A master that reads itself detached asks who holds before it attaches again. If
                    the attach lasted less than 60 s, each further attach waits longer. Shown by 07a,
                    32b.
@@ -94,8 +95,8 @@ class Ownership:
         now, events = event.at, list[Event]()
         if event.name is EventName.PEER_ALIVE:
             self.observed.own.doubted(now, heard=True)
-            if event.instance_id in self.observed.masters and event.instance_id != self._election.master:
-                self.observed.masters.remove(event.instance_id)
+            if event.instance_id != self._election.master:
+                self.observed.masters.pop(event.instance_id, None)
             events = self.stand_back.heard(event.instance_id, now)
         self.reads.schedule.verify_again(now)
         return events
@@ -115,9 +116,11 @@ class Ownership:
         self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now, 1.5 * self.pace.slack)
 
     def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
-        old_master, self._decision = self._decision[1], decision
-        if old_master in self.observed.others:
-            self.observed.masters = [*(m for m in self.observed.masters if m != old_master), old_master]
+        (old_role, old_master, _), self._decision = self._decision, decision
+        told = self.observed.own.held or old_role is not Role.LISTENING  # else it is only the best that is heard
+        if told and old_master in self.observed.others:
+            self.observed.masters.pop(old_master, None)
+            self.observed.masters[old_master] = now
         self.mutations.since = self.mutations.release_reads_since = now
         self.reads.schedule.release_read_at = now
         for backoff in (self.mutations.attach_backoff, self.mutations.release_backoff, self.mutations.clear_backoff):
@@ -130,14 +133,17 @@ class Ownership:
 
     def _became_master(self, now: float) -> None:
         observed = self.observed
-        masters, observed.masters = observed.masters, []
+        known, peers, masters = observed.masters, self._election.peers, list[str]()
+        for master, until in known.items():
+            if master in observed.others and not (master in peers and peers[master].released_since(until)):
+                masters.append(master)
+        known.clear()
         self.stand_back.became_master(now)
         if masters:
-            last, peer = observed.others.get(masters[-1]), self._election.peers.get(masters[-1])
-            lost = peer is None or not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING)
-            if last is not None and lost:
-                last.presume(now)
-        members = {master for master in masters if master in observed.others}
+            peer = peers.get(masters[-1])
+            if peer is None or not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING):
+                observed.others[masters[-1]].presume(now)
+        members = set(masters)
         if observed.own.held:
             observed.successors_while_holding |= members
         else:
@@ -223,6 +229,8 @@ class Ownership:
         for event in events:
             if event.name in (EventName.ATTACHED, EventName.CLEARED, EventName.HOLDS):
                 self.reads.schedule.verify_again(now)
+            if event.name is EventName.HOLDS:
+                self.mutations.attached_at = now
             if event.name is EventName.ATTACHED:
                 self.observed.successors_while_holding = set()
                 self.reads.try_again()

@@ -242,6 +242,8 @@ class Reads:
         if held == own.held:
             if held and outcome.ended >= self._mutations.attach_breaker.until:
                 self._mutations.attach_breaker.succeeded()
+            elif held and self._mutations.attach_works:
+                self._mutations.attach_breaker.until = -math.inf  # fit again, but not for longer than last time
             return []
         state = "running" if outcome.running else "not running"
         name = EventName.HOLDS if own.held else EventName.LOST
