@@ -53,8 +53,12 @@ def wires(work: Path) -> None:
 
 @pytest.fixture(scope="module")
 def hosts(request: pytest.FixtureRequest, wires: None, work: Path, deb: Path) -> Iterator[Cluster]:
-    """Three fresh hosts, running, the package not installed."""
-    cluster = Cluster(Path(os.environ["EXOIP_HOSTS_TREE"]), work, deb)
+    """Three fresh hosts, running, the package not installed.
+
+    A module that sets ELASTIC_IP has a zone with that one.
+    """
+    eip = getattr(request.module, "ELASTIC_IP", network.EIP)
+    cluster = Cluster(Path(os.environ["EXOIP_HOSTS_TREE"]), work, deb, eip)
     request.config.stash[RUNNING] = cluster
     try:
         cluster.boot()

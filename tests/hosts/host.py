@@ -12,12 +12,16 @@ import shutil
 import signal
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.hosts.network import ADDRESSES, command, forget, plug
+from tests.support.paths import ROOT
 from tests.support.waiting import until
+
+EXAMPLES = ROOT / "packaging" / "examples"
+NETWORKD = "systemctl enable --now systemd-networkd && networkctl reload"
 
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -66,6 +70,20 @@ class Host:
         if path.is_symlink():
             path.unlink()
         path.write_text(text)
+
+    def follow(self, example: str, place: str, apply: str, shows_it: Callable[[Self], object]) -> None:
+        """Put an example of the package in its place and apply it: it shows at once and at boot.
+
+        Remove it again.
+        """
+        self.write(place, (EXAMPLES / example).read_text())
+        self.run("chmod", "0600" if "netplan" in place else "0644", place)
+        self.sh(apply)
+        shows_it(self)
+        self.lose_power()
+        self.boot()
+        shows_it(self)
+        self.run("rm", place)
 
     def append(self, inside: str, text: str) -> None:
         """Append to a file of the host."""

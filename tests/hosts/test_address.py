@@ -5,18 +5,16 @@ ifupdown, without a unit.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from exoip.sandbox.output import key_name, key_secret
 from tests.hosts.cluster import SETTLES, TOLD, UNIT, Cluster
-from tests.hosts.host import Host
+from tests.hosts.host import EXAMPLES, NETWORKD, Host
 from tests.hosts.network import EIP, cut
 from tests.hosts.zone import GROUP, now
 from tests.support.waiting import until
 
-EXAMPLES = Path(__file__, "../../../packaging/examples").resolve()
 STANZA = "/etc/network/interfaces.d/exoip"
 
 
@@ -33,9 +31,6 @@ def shows_it(host: Host) -> None:
     assert host.address in host.run("ip", "-o", "address", "show", "dev", "eth0")
 
 
-NETWORKD = "systemctl enable --now systemd-networkd && networkctl reload"
-
-
 @pytest.mark.parametrize(
     ("name", "example", "place", "apply"),
     [
@@ -48,14 +43,7 @@ def test_networkd_and_netplan_give_it_at_once_and_at_boot(
     hosts: Cluster, name: str, example: str, place: str, apply: str
 ) -> None:
     host = hosts.hosts[name]
-    host.write(place, (EXAMPLES / example).read_text())
-    host.run("chmod", "0600" if "netplan" in place else "0644", place)
-    host.sh(apply)
-    shows_it(host)
-    host.lose_power()
-    host.boot()
-    shows_it(host)
-    host.run("rm", place)
+    host.follow(example, place, apply, shows_it)
     host.lose_power()
     host.boot()
     assert addresses(host) == {"127.0.0.1/8"}

@@ -4,25 +4,20 @@ whichever host holds it.
 
 from __future__ import annotations
 
-import os
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.hosts import network
 from tests.hosts.cluster import FILE, SETTLES, TOLD, UNIT, Cluster
-from tests.hosts.conftest import RUNNING
-from tests.hosts.host import Host
+from tests.hosts.host import NETWORKD, Host
 from tests.hosts.network import ADDRESSES_V6, PREFIX
 from tests.hosts.zone import now
 from tests.support.waiting import until
 
-EXAMPLES = Path(__file__, "../../../packaging/examples").resolve()
 IP, OTHER = "2001:db8:0:1::1", "2001:db8:0:1:0:0:abcd:ef01"  # the one on lo, and any other of the prefix
+ELASTIC_IP = PREFIX  # of the zone
 LO = "exoip-address@2001:db8:0:1::-96.service"
-NETWORKD = "systemctl enable --now systemd-networkd && networkctl reload"
 PORT = 8000
 SERVER = """
 import socket
@@ -32,19 +27,6 @@ while True:
     client.sendall(b"%s")
     client.close()
 """
-
-
-@pytest.fixture(scope="module")
-def hosts(request: pytest.FixtureRequest, wires: None, work: Path, deb: Path) -> Iterator[Cluster]:
-    """Three fresh hosts in a zone whose Elastic IP is a prefix."""
-    cluster = Cluster(Path(os.environ["EXOIP_HOSTS_TREE"]), work, deb, PREFIX)
-    request.config.stash[RUNNING] = cluster
-    try:
-        cluster.boot()
-        yield cluster
-    finally:
-        del request.config.stash[RUNNING]
-        cluster.close()
 
 
 def on_lo(host: Host) -> tuple[bool, bool]:
@@ -73,14 +55,7 @@ def test_the_examples_give_it_at_once_and_at_boot(
     hosts: Cluster, name: str, example: str, place: str, apply: str
 ) -> None:
     host = hosts.hosts[name]
-    host.write(place, (EXAMPLES / example).read_text())
-    host.run("chmod", "0600" if "netplan" in place else "0644", place)
-    host.sh(apply)
-    shows_it(host)
-    host.lose_power()
-    host.boot()
-    shows_it(host)
-    host.run("rm", place)
+    host.follow(example, place, apply, shows_it)
     if apply.endswith(NETWORKD):
         host.run("systemctl", "disable", "systemd-networkd")  # else what waits for the network waits for it
     host.lose_power()

@@ -24,6 +24,7 @@ from exoip.sandbox.model import Instance, make_id
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.zone import Zone
 from tests.support.cluster import ATTACH, DETACH, Cluster
+from tests.support.launcher import launch
 from tests.support.paths import ROOT
 from tests.support.process import environment
 from tests.support.waiting import PATIENCE
@@ -88,11 +89,16 @@ def free_port(instance: Instance) -> int:
 
 def exoip(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end; it must show neither a traceback nor the secret."""
-    command = [sys.executable, "-m", "exoip", *words]
-    with tempfile.TemporaryDirectory() as folder:  # without one it warns that exoipctl cannot reach it
+    with (
+        tempfile.TemporaryDirectory() as folder,  # without one it warns that exoipctl cannot reach it
+        tempfile.TemporaryFile("w+") as output,
+        tempfile.TemporaryFile("w+") as errors,
+    ):
         env = environment(**({"IF_EXOSCALE_API_SECRET": SECRET, "RUNTIME_DIRECTORY": folder} | variables))
-        done = subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=PATIENCE, check=False)  # fmt: skip
+        code = launch(words, env, output.fileno(), errors.fileno()).wait(PATIENCE)
+        output.seek(0)
+        errors.seek(0)
+        done = subprocess.CompletedProcess(words, code, output.read(), errors.read())
     assert "Traceback" not in done.stdout + done.stderr
     assert SECRET not in done.stdout + done.stderr
     return done

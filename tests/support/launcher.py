@@ -8,6 +8,7 @@ the program's start itself, or of the memory that it takes, has to execute it.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import functools
 import json
 import os
@@ -53,12 +54,15 @@ class Child:
             os.kill(self.pid, number)
 
 
-def launch(words: Sequence[str], env: Mapping[str, str], output: int, entries: int) -> Child:
-    """Fork a daemon with that command line, environment, output and file of entries."""
+def launch(words: Sequence[str], env: Mapping[str, str], output: int, errors: int, *entries: int) -> Child:
+    """Fork exoip with that command line and environment, and these descriptors.
+
+    `entries`: that of the file for its journal entries, if they are wanted.
+    """
     status, end = os.pipe()
     try:
         request = json.dumps([words, dict(env)]).encode()
-        socket.send_fds(_launcher(), [request], [output, entries, end])
+        socket.send_fds(_launcher(), [request], [output, errors, *entries, end])
     finally:
         os.close(end)
     return Child(int(_launcher().recv(100)), status)
@@ -91,17 +95,17 @@ def _serve(channel: socket.socket) -> None:
             _reap(ended)
         if channel not in ready:
             continue
-        request, descriptors, _, _ = socket.recv_fds(channel, _LONGEST, 3)
+        request, descriptors, _, _ = socket.recv_fds(channel, _LONGEST, 4)
         if not request:
             sys.exit()
         pid = os.fork()
         if pid == 0:
             channel.detach()
-            return _become(request, *descriptors[:2])
+            return _become(request, *descriptors[:-1])
         channel.send(str(pid).encode())
-        os.close(descriptors[0])
-        os.close(descriptors[1])
-        ended[pid] = descriptors[2]
+        *passed, ended[pid] = descriptors
+        for descriptor in passed:
+            os.close(descriptor)
 
 
 def _reap(ended: dict[int, int]) -> None:
@@ -115,18 +119,17 @@ def _reap(ended: dict[int, int]) -> None:
         os.close(descriptor)
 
 
-def _become(request: bytes, output: int, entries: int) -> None:
+def _become(request: bytes, *descriptors: int) -> None:
     """Make this process what a new one would be."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    kept = os.dup(entries)
-    for descriptor in (1, 2):
-        os.dup2(output, descriptor)
-    os.dup2(kept, 3)
-    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+    above = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10) for descriptor in descriptors]
+    for number, descriptor in enumerate(above, start=1):
+        os.dup2(descriptor, number)
+    os.closerange(1 + len(descriptors), os.sysconf("SC_OPEN_MAX"))
     words, env = json.loads(request)
     os.environ.clear()
-    os.environ.update(env | {node.ENTRIES: "3"})
+    os.environ.update(env | ({node.ENTRIES: "3"} if len(descriptors) == 3 else {}))
     sys.argv = ["exoip", *words]
 
 

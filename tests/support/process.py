@@ -162,7 +162,9 @@ class Process:
         self._reap()
         self._since, self._entries, self._state = len(self.lines), [], NodeState()
         if self.program == list(NODE) and not self.executed:
-            self._process = launch(self.words, self.env, self._output.fileno(), self._recorded.fileno())
+            self._process = launch(
+                self.words, self.env, self._output.fileno(), self._output.fileno(), self._recorded.fileno()
+            )
             return
         env = self.env | {ENTRIES: str(self._recorded.fileno())}
         self._process = subprocess.Popen([*self.program, *self.words], stdin=subprocess.DEVNULL, stdout=self._output,
