@@ -27,7 +27,7 @@ from tests.support.cluster import ATTACH, DETACH, Cluster
 from tests.support.launcher import launch
 from tests.support.paths import ROOT
 from tests.support.process import environment
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.slow
 
@@ -208,6 +208,7 @@ def test_an_attach_whose_answer_is_lost_has_taken_effect(place: Place, lost: int
     """The retry finds it done; if every answer is lost, the next run does."""
     place.fault("drop", "attach$", when="after", count=lost)
     assert exoip("-A", *place.words()).returncode == (0 if lost == 1 else 69)
+    until(lambda: place.holders() == {"a"}, "the operation is done")
     assert exoip("-A", *place.words()).returncode == 0
     assert place.holders() == {"a"}
 
