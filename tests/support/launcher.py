@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 
 from tests.support import node
@@ -24,6 +25,7 @@ from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE
 
 _LONGEST = 1 << 17  # bytes of a request
+_launching = threading.Lock()  # some tests start daemons in a thread
 
 
 class Child:
@@ -60,12 +62,13 @@ def launch(words: Sequence[str], env: Mapping[str, str], output: int, errors: in
     `entries`: that of the file for its journal entries, if they are wanted.
     """
     status, end = os.pipe()
+    request = json.dumps([words, dict(env)]).encode()
     try:
-        request = json.dumps([words, dict(env)]).encode()
-        socket.send_fds(_launcher(), [request], [output, errors, *entries, end])
+        with _launching:
+            socket.send_fds(_launcher(), [request], [output, errors, *entries, end])
+            return Child(int(_launcher().recv(100)), status)
     finally:
         os.close(end)
-    return Child(int(_launcher().recv(100)), status)
 
 
 @functools.cache
