@@ -1,4 +1,4 @@
-"""What an option needs on the host. tests/process/test_addons.py has the rest."""
+"""What an option needs from the host. tests/process/test_addons.py has the rest."""
 
 from __future__ import annotations
 

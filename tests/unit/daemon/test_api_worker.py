@@ -30,7 +30,9 @@ STRANGER = "00000000-0000-4000-8000-00000000dead"
 
 
 class Bed:
-    """A zone of a and b, and a caller with clients for it, which wait for a slow machine."""
+    """A zone with the instances a and b, and a caller with clients that are patient enough for a slow
+    machine.
+    """
 
     def __init__(self, server: SandboxServer) -> None:
         self.server = server
@@ -49,13 +51,13 @@ class Bed:
         return self.caller.perform(lane, Call(kind, self.ids.get(name, name), operation, timeout=self.timeout))
 
     def give_up_after(self, seconds: float) -> None:
-        """Let each call from now on take that long."""
+        """Set the time-out of each call from now on."""
         self.timeout = seconds
         for client in self.clients:
             client._mutation_timeout = seconds
 
     def unanswered(self) -> list[Entry]:
-        """The calls that have arrived and have no answer yet."""
+        """Return the calls that have arrived and have no answer yet."""
         with self.server.lock:
             entries = self.zone.record.since(0)
         answered = {entry.arrived for entry in entries if entry.kind == "answer"}
@@ -174,7 +176,7 @@ CALLS = [Kind.ATTACH, Kind.DETACH, Kind.POLL, Kind.READ, Kind.HOLDERS]
 class TestEachFault:
     @pytest.fixture(params=CALLS)
     def ready(self, request, bed) -> Callable[[], Outcome]:
-        """What performs a call of each kind, which would succeed."""
+        """Return what performs a call of each kind, which would succeed."""
         kind: Kind = request.param
         operation = ""
         if kind is Kind.POLL:
@@ -299,7 +301,7 @@ class TestEffects:
 
 
 class _Lent:
-    """A client that is only told apart."""
+    """A client that does nothing; it has only an identity."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -356,7 +358,7 @@ class TestClientPool:
 class TestWorkers:
     @pytest.fixture
     def working(self, bed) -> Iterator[tuple[Bed, Node]]:
-        """A node a beside b, and both of its workers."""
+        """The node a with its two workers, and its peer b."""
         members = {bed.ids["b"]: ("192.0.2.2", 12345)}
         node = Node(
             ElectionConfig(bed.ids["a"], 10, 0.1, 3.0),

@@ -1,4 +1,4 @@
-"""The start without a metadata service. tests/process/test_daemon.py has the rest."""
+"""A start that has to wait, and a stop meanwhile. tests/process/test_daemon.py has the rest."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_unit_waits_and_says_for_what(monkeypatch, tmp_path):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sdnotify leaves its socket open
 @pytest.mark.parametrize("first", [MISSING, WrongClock("the clock is 900 s behind the API's")])
 def test_ifupdown_waits_and_a_person_gets_the_error(monkeypatch, first):
-    """At boot the network may be late, and the time be set only once there is one."""
+    """At boot the network may come late, and the clock is set only after that."""
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     assert daemon({"IFACE": "lo:1"}, first)._discover() is TOPOLOGY
     with pytest.raises(type(first), match=str(first)):
@@ -86,7 +86,7 @@ def test_a_container_waits_where_it_is_process_1(monkeypatch):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("number", signals.STOP)
 def test_a_stop_ends_a_discovery_that_hangs(number):
-    """It may take minutes if the API is slow, and a container that is stopped has 10 s."""
+    """With a slow API it may take minutes, and a stopped container has 10 s."""
     hang, mailbox = threading.Event(), queue.SimpleQueue()
 
     def discover(*_: object) -> Topology:
@@ -129,7 +129,7 @@ def test_the_clock_counts_a_suspension():
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sdnotify leaves a socket open
 def test_a_slow_api_gets_more_time_at_each_try():
-    """With a list that takes 2.6 s the daemon would never start if it gave up after 2 s each time."""
+    """If a list takes 2.6 s, a daemon that always gives up after 2 s would never start."""
     tried: list[float] = []
 
     def discover(_: object, connect: functools.partial[object]) -> Topology:

@@ -48,7 +48,7 @@ class Clock:
 
 
 class Fixture:
-    """A node m beside the member a, which is master: both alive, the next beat of m far away."""
+    """The node m and its master a: both are alive, and the next heartbeat of m is not due for long."""
 
     def __init__(
         self, channel: Any, address: str = "127.0.0.1", interval: float = 1000.0, auth_policy: AuthPolicy | None = None
@@ -69,7 +69,7 @@ class Fixture:
         self.death = self.node.next_death()
 
     def walk(self, end: float) -> None:
-        """Let time pass without a stall."""
+        """Let time pass in small steps, so that it is no stall."""
         while self.clock.now < end:
             self.clock.now = min(end, self.clock.now + self.config.interval)
             self.node.next_advert(self.clock.now)
@@ -179,7 +179,7 @@ class TestReceiver:
         assert not [event for event in one.events if event.name is EventName.PEER_DEAD]
 
     def test_it_wakes_at_the_next_death_though_nothing_comes(self, channel):
-        """With a real clock; without that it would sleep for PATIENCE."""
+        """With a real clock; otherwise it would sleep for PATIENCE."""
         events: list[Event] = []
         config = ElectionConfig(OWN, 10, 0.2, 1.0)
         node = Node(config, EIP, {PEER: ("127.0.0.1", 9)}, time.monotonic(), emit=events.append)
@@ -198,7 +198,7 @@ class TestReceiver:
         one.receiver.turn()  # returns after ROUND
 
     def test_a_descriptor_above_1023_is_no_trouble(self):
-        """As after an exec from a program that keeps many open: select() takes none of them."""
+        """As if a program with many open files had started it: select() takes no such descriptor."""
         spare = [os.dup(0) for _ in range(1100)]
         try:
             with contextlib.closing(HeartbeatSocket("127.0.0.1", 0)) as channel, plain_socket() as peer:
@@ -212,7 +212,7 @@ class TestReceiver:
 
 
 class FloodedChannel:
-    """A channel that never runs empty: nonsense, and as number `hidden` a heartbeat of the peer."""
+    """A channel that is never empty: garbage, and as number `hidden` a heartbeat of the peer."""
 
     def __init__(self, capacity: int, hidden: int | None = None, on_take: Callable[[], None] = lambda: None) -> None:
         self.capacity, self.hidden, self.on_take = capacity, hidden, on_take
@@ -263,7 +263,7 @@ class TestFlood:
         assert one.alive
 
     def test_time_that_the_flood_takes_does_not_kill(self, flood):
-        """The deadline passes while it reads: only what is due at the start of the turn is due."""
+        """The deadline passes while it reads: only what was due at the start of the turn counts."""
         one = Fixture(flood)
         one.walk(one.death - 1.0)
 
@@ -329,7 +329,7 @@ class TestFlood:
 
 
 class FailingChannel:
-    """A channel on which some addresses fail."""
+    """A channel on which sends to some addresses fail."""
 
     def __init__(self) -> None:
         self.failing: dict[str, OSError] = {}
@@ -398,7 +398,7 @@ class TestSender:
         assert sender.failures == 12
 
     def beat(self, sender: Sender, clock: Clock, problems: str, times: int = 1) -> None:
-        """Send to each address; `problems` names them by what goes wrong, or "-"."""
+        """Send to each address; `problems` has what goes wrong for each, or "-"."""
         for _ in range(times):
             failing = zip(("192.0.2.1", "2001:db8::2"), problems.split(), strict=True)
             channel: Any = sender._channel
@@ -407,7 +407,7 @@ class TestSender:
             clock.now += 1.0
 
     def test_failures_are_reported_when_they_begin_and_end_at_most_once_a_minute(self):
-        """For each peer by itself, another reason too; never that it works while it fails now and then."""
+        """For each peer, and for another reason again; no recovery while some sends still fail."""
         sender, clock, events = self.sender(FailingChannel(), ["192.0.2.1", "2001:db8::2"])
         self.beat(sender, clock, "- -")
         self.beat(sender, clock, "- down", 2)
@@ -432,7 +432,7 @@ class TestSender:
         assert why == ["", "", "gone", ""]
 
     def test_what_happens_to_many_is_reported_once(self):
-        """If the route goes, it goes for all: the log holds a thousand entries."""
+        """If the route is gone, all fail at once, and the log holds only a thousand entries."""
         addresses = [f"192.0.2.{n}" for n in range(100)]
         sender, clock, events = self.sender(FailingChannel(), addresses)
         sender._channel.failing = {one: OSError(1, "no route" if n else "denied") for n, one in enumerate(addresses)}
@@ -463,7 +463,7 @@ class TestSender:
 
     @pytest.mark.parametrize("bad", ["255.255.255.255", "::1", "0.0.0.256"])
     def test_real_errors_of_the_kernel(self, channel, bad):
-        """Broadcast (EACCES), the other family, no address at all; the peer between is served."""
+        """Broadcast (EACCES), the other family, no address at all; the peer between them is served."""
         with plain_socket() as peer:
             port = peer.getsockname()[1]
             sender, _, events = self.sender(channel, [bad, "127.0.0.1", bad], port)
@@ -487,7 +487,7 @@ class TestSender:
 
 class TestThreads:
     def test_two_nodes_hear_each_other_and_one_is_master(self):
-        """Both loops of both nodes as threads: loopback, real time, a short interval."""
+        """The threads of both nodes run: loopback, real time, a short interval."""
         with contextlib.ExitStack() as stack:
             channels = [
                 stack.enter_context(contextlib.closing(HeartbeatSocket(f"127.0.0.{host}", 0))) for host in (21, 22)

@@ -1,4 +1,4 @@
-"""What the daemon loads, and that garbage collection leaves out what is there after the start."""
+"""What the daemon loads, and that garbage collection skips what exists after the start."""
 
 from __future__ import annotations
 

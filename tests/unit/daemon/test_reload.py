@@ -43,7 +43,7 @@ def config(server: SandboxServer, *words: str) -> Config:
 
 
 def topology(server: SandboxServer, **other: str) -> Topology:
-    """What the daemon of the instance a discovered."""
+    """Return what the daemon on the instance a discovered."""
     with server.lock:
         own = server.zone.instance_named("a", server.now()).id
     return replace(Topology(own, "ch-gva-2", server.endpoint, EIP, server.zone.eip.id, ()), **other)
@@ -52,7 +52,7 @@ def topology(server: SandboxServer, **other: str) -> Topology:
 def reloaded(
     server: SandboxServer, reread: Config | Callable[[], Config], known: Topology | None = None
 ) -> Reloaded | NotReloaded:
-    """Return what comes of a reload; the caller must not have waited for it."""
+    """Return the result of a reload, which must not make its caller wait."""
     answers: queue.Queue[Reloaded | NotReloaded] = queue.Queue()
     go = threading.Event()
 
@@ -157,7 +157,7 @@ def test_an_api_that_does_not_work_keeps_back_only_what_concerns_it(server, kind
 
 
 def test_a_metadata_service_that_does_not_answer_is_not_needed(server, monkeypatch):
-    """It is asked for what does not change while a daemon runs."""
+    """What it knows does not change while a daemon runs."""
     monkeypatch.setattr(metadata, "PAUSE", 0.0)
     with server.lock:
         server.zone.add_fault(Fault("drop", Match(service="metadata")), server.now())

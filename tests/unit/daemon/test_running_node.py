@@ -1,4 +1,4 @@
-"""How a node that runs gets a new configuration and new members: one thread decides what is in force."""
+"""How a running node gets a new configuration and new members: one thread replaces both."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Running:
         )  # fmt: skip
 
     def saved(self) -> list[str]:
-        """The members that the next start after a crash would have."""
+        """Return the members that a start after a crash would know."""
         return [member["instance_id"] for member in json.loads(self.file.read_text())["topology"]["members"]]
 
     def hears(self, instance_id: str) -> None:
@@ -55,16 +55,16 @@ class Running:
         assert self.node.node.heard(heartbeat, MEMBERS[instance_id].address, clock())
 
     def finds(self, *members: str) -> None:
-        """A refresh finds these, and the main thread hears of it."""
+        """Give the main thread the result of a refresh: these members."""
         self.node.refresh(Refreshed(self.node.config, topology(*members)))
 
     @property
     def members(self) -> list[str]:
-        """Those whose heartbeats count."""
+        """The members whose heartbeats count."""
         return sorted(self.node.node.admission.members)
 
     def handle_refreshes(self) -> None:
-        """What the main thread does with its mailbox."""
+        """Do what the main thread does with its mailbox."""
         while not self.mailbox.empty():
             if isinstance(message := self.mailbox.get(), Refreshed):
                 self.node.refresh(message)
@@ -78,7 +78,7 @@ def running(tmp_path) -> Iterator[Running]:
 
 
 def during(monkeypatch: pytest.MonkeyPatch, found: Topology, then: Callable[[], None]) -> None:
-    """Let the next refresh find this, while that happens."""
+    """Let the next refresh call `then` and return `found`."""
 
     def refresh(_config: Config, _client: object, _known: Topology) -> Topology:
         then()
@@ -96,7 +96,7 @@ def test_a_refresh_that_a_reload_overtakes_changes_nothing(running, monkeypatch)
 
 
 def test_a_worker_that_read_the_group_leaves_it_to_the_main_thread(running, monkeypatch):
-    """A check and a use of the configuration by two threads cannot be one step."""
+    """With two threads, checking the configuration and using it would be two steps."""
     during(monkeypatch, topology(B), lambda: None)
     running.node._read_group(None)
     assert running.members == [B, C]
@@ -105,7 +105,7 @@ def test_a_worker_that_read_the_group_leaves_it_to_the_main_thread(running, monk
 
 
 def test_a_member_that_stays_because_it_is_heard_outlives_a_crash_too(running):
-    """With its name, for the log; and it is asked for by its id again."""
+    """With its name, for the log, and so that the next refresh looks it up by its id."""
     running.hears(C)
     running.finds(B)
     assert running.members == running.saved() == [B, C]
@@ -128,7 +128,7 @@ def test_that_a_member_is_gone_is_logged_with_its_name(running, caplog):
 
 @pytest.mark.parametrize("before", ["-G", "-p"])
 def test_a_reload_does_not_put_off_a_second_look_at_who_is_heard_but_not_listed(running, before):
-    """It needs another list, 30 s later, and not the next regular one, after 7 minutes."""
+    """That takes another list within 30 s, not the next regular one after 7 minutes."""
     if before == "-p":
         running.node.apply(Reloaded(config("-p", f"{MEMBERS[B].address},{MEMBERS[C].address}"), topology(B, C)))
     running.hears(C)

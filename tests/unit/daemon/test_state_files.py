@@ -1,4 +1,4 @@
-"""The files that outlive a restart: what they keep, and that no damage to them stops a start."""
+"""The files that outlive a restart: what they keep, and that damage to them never stops a start."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class TestStateFile:
         assert "cannot be removed" in StateFile({"WHERE": str(tmp_path)}, "WHERE", "folder").forget()
 
     def test_files_of_earlier_versions_still_count(self, tmp_path):
-        """Their names and contents are part of every upgrade."""
+        """An upgrade must understand their names and contents."""
         (tmp_path / "drained").write_text("drained by ann\n")
         assert drained(tmp_path).load() == "drained by ann"
         (tmp_path / "starts").write_text("100.000\n110.000\n")
@@ -114,7 +114,7 @@ class TestStarts:
         assert [StartHistory({}).record(now).unfit_until for now in (1.0, 2.0, 3.0, 4.0)] == [1.0, 2.0, 3.0, 4.0]
 
     def test_stamps_of_the_future_do_not_count(self, tmp_path):
-        """The clock counts from the boot; the directory may have survived one."""
+        """The clock counts from the boot, and the directory may have outlived one."""
         unfit(tmp_path, 1000.0, 1001.0, 1002.0)
         assert unfit(tmp_path, 5.0) == [False]
 
@@ -137,7 +137,7 @@ class TestStarts:
     @settings(max_examples=100, deadline=None)
     @given(st.lists(st.integers(0, 400), max_size=15))
     def test_it_is_the_third_and_the_fifth_within_any_minute(self, tmp_path_factory, waits):
-        """It pauses only when it is unfit: a node that others rely on never keeps them waiting."""
+        """Only an unfit node pauses: no peer waits for one that it relies on."""
         folder, now, history = tmp_path_factory.mktemp("run"), 100.0, list[float]()
         for wait in waits:
             now += wait / 8  # stamps have three places
@@ -160,7 +160,7 @@ class TestTopology:
         assert found.warnings == TOPOLOGY.warnings
 
     def test_it_does_not_count_after_a_boot(self, tmp_path):
-        """A directory on a disk may come with a copy of it to another instance."""
+        """A copy of the disk may bring the directory to another instance."""
         boot = tmp_path / "boot_id"
         one = {"RUNTIME_DIRECTORY": str(tmp_path)}
         boot.write_text("first\n")

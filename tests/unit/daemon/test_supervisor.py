@@ -1,4 +1,4 @@
-"""The main loop with fake threads, dead and hanging ones, and what systemd is told."""
+"""The main loop with fake threads that die or hang, and its notifications to systemd."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.waiting import PATIENCE, until
 
 
 class Thread:
-    """A thread found dead at look number `dies_at`; its progress is `ago` seconds old at each."""
+    """A thread that is dead from check number `dies_at` on; its progress is always `ago` seconds old."""
 
     def __init__(self, dies_at: int, ago: float = 0.0) -> None:
         self.name = "exoip-fake"
@@ -67,7 +67,7 @@ def received(listener: socket.socket) -> list[str]:
 def run(
     systemd: Systemd, threads: list[Thread], *messages: object, ping_interval: float = 0.01, node: object = None
 ) -> list[Event]:
-    """Run the loop until it fails, as it has to; return the events that it handed on."""
+    """Run the loop until it fails, as it must; return the events that it passed on."""
     mailbox: Mailbox = queue.SimpleQueue()
     for message in messages:
         mailbox.put(message)  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def test_the_watchdog_is_pinged_while_all_threads_are_alive_and_none_hangs(syste
 
 
 def test_an_exception_of_a_thread_ends_it_after_the_events_that_wait(systemd, caplog):
-    """What happened just before is what explains it."""
+    """They explain what happened just before."""
     events = [Event(EventName.ADVERTISED, float(at)) for at in range(3)]
     assert run(systemd, [Thread(10**9)], RuntimeError("it broke"), *events) == events
     assert caplog.messages[0] == "a thread failed: RuntimeError('it broke'); stopping"
@@ -116,7 +116,7 @@ def test_an_event_that_cannot_be_logged_does_not_hide_why_it_ends(systemd, caplo
 
 
 def test_a_reload_that_ends_after_a_stop_began_changes_nothing(systemd, listener):
-    """READY=1 after STOPPING=1 would tell systemd that the service runs."""
+    """After STOPPING=1, READY=1 would tell systemd that the service runs."""
     node = SimpleNamespace(leave=lambda _now: None)
     running = SimpleNamespace(node=node, threads=[], config=SimpleNamespace(leave_timeout=2.0))  # it has no `apply`
     supervisor = Supervisor(running, queue.SimpleQueue(), systemd, lambda: None)  # type: ignore[arg-type,return-value]
@@ -126,7 +126,7 @@ def test_a_reload_that_ends_after_a_stop_began_changes_nothing(systemd, listener
 
 
 def test_a_reload_that_is_requested_during_another_follows_it(systemd, caplog):
-    """The file may have changed after the first one read it."""
+    """The file may have changed since the first reload read it."""
     caplog.set_level("INFO", "exoip")
     read: list[int] = []
     mailbox: Mailbox = queue.SimpleQueue()
