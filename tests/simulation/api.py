@@ -40,6 +40,10 @@ class Reply:
     lag: float = 0.0
     lists: float = 1.0
 
+    def untrue(self, answered_first: bool) -> bool:
+        """Whether an answer without a failure says what is not so, or not yet."""
+        return answered_first or not self.effect or self.lag > 0.0 or self.lists < 1.0
+
 
 MODES = {
     "ok": Reply(),

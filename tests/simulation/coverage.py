@@ -186,6 +186,15 @@ def watch_constants() -> None:
                 for other in modules:
                     if vars(other).get(name) is value:
                         setattr(other, name, instead)
+                    for one in vars(other).values():
+                        _replace_defaults(one, value, instead)
+
+
+def _replace_defaults(owner: object, value: float, instead: float) -> None:
+    """Let the methods of a class have the watched constant for a default too."""
+    for method in vars(owner).values() if inspect.isclass(owner) else ():
+        if defaults := getattr(method, "__defaults__", None):
+            method.__defaults__ = tuple(instead if default is value else default for default in defaults)
 
 
 def _noting(name: str, value: float) -> float:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from exoip.core.calls import Call, Failure, Lane, Outcome
 from exoip.core.node import Node
-from exoip.core.peers import ElectionConfig
+from exoip.core.peers import UNFIT, ElectionConfig
 from exoip.heartbeat.wire import Heartbeat
 from tests.simulation.api import Api
 
@@ -68,6 +68,11 @@ class Host:
         self.starts: list[float] = []
         self.crashed = False  # the last daemon crashed, so the next one finds what that one knew
         self.started = -math.inf  # when the daemon last started
+        self.resumed_at = -math.inf  # when its last sleep ended …
+        self.slept = 0.0  # … and how many seconds of its clock that took
+        self.deceived_at = -math.inf  # when the API last told it what is not so
+        self.heard: dict[str, tuple[float, int]] = {}  # by id: when a heartbeat last arrived, with which priority
+        self.heard_unfit: dict[str, float] = {}  # by id: when one with 254 or 255 last arrived
         self.slowest = 0.0  # seconds that the slowest answer took, of those that came in time
         self.node: Node | None = None
         self.bell = Bell()
@@ -78,7 +83,8 @@ class Host:
         self.inbox: deque[Callable[[], object]] = deque()
         self.pump_at = math.inf
         self.quarantine = 0.0
-        self.clock_behind = 0.0  # a clock that stood still while the machine was suspended
+        self.clock_behind = 0.0  # seconds for which the clock has stood still
+        self.frozen_since = math.inf  # since when it stands still
         self._due: list[float] = []  # when each thread wants to run: receiver, sender, the two lanes
 
     @property
@@ -159,15 +165,17 @@ class Host:
         """The daemon does not run for a while (SIGSTOP); `deaf`: nor does the machine's network;
         `frozen`: nor its clock.
         """
-        self.stalled_until, self.deaf = self.world.now + seconds, deaf
+        self._thaw()
+        until = self.world.now + seconds
+        self.stalled_until, self.deaf = until, deaf
+        self.frozen_since = self.world.now if frozen else math.inf
         generation = self.generation
 
         def resume() -> None:
-            if generation != self.generation or self.stalled:
-                return
-            if frozen:
-                self.clock_behind += seconds
-            self.deaf = False
+            if generation != self.generation or self.stalled_until != until:
+                return  # another daemon, or another sleep
+            self._thaw()
+            self.deaf, self.resumed_at, self.slept = False, self.now, 0.0 if frozen else seconds
             waiting, self.inbox = list(self.inbox), deque()
             if self.world.rng.random() < 0.5 and self.node is not None:  # a thread that is not the receiver wakes first
                 advert, _ = self.node.next_advert(self.now)
@@ -178,6 +186,11 @@ class Host:
             self.pump()
 
         self.world.after(seconds, resume)
+
+    def _thaw(self) -> None:
+        if self.frozen_since < math.inf:
+            self.clock_behind += self.world.now - self.frozen_since
+            self.frozen_since = math.inf
 
     def answer(self, lane: Lane, call: Call, generation: int, make: Callable[[], Outcome]) -> None:
         """Give the daemon the outcome of a call, unless another one has been started meanwhile."""
@@ -191,14 +204,21 @@ class Host:
                 outcome = Outcome(outcome.began, outcome.ended, Failure.TIMEOUT, detail=f"{call.kind}: timeout")
             assert self.node is not None
             self.node.done(lane, call, outcome)
+            for told in self.world.answers:
+                told(self, call, outcome)
 
         self.run(done)
 
-    def hear(self, heartbeat: Heartbeat, address: str) -> None:
+    def hear(self, heartbeat: Heartbeat, address: str, *, forged: bool = False) -> None:
         """Let a heartbeat arrive from `address`. A suspended machine misses it."""
+        if self.deaf and self.stalled:
+            return
+        if not forged and self.node is not None and heartbeat.instance_id in self.node.admission.members:
+            self.heard[heartbeat.instance_id] = self.now, heartbeat.priority
+            if heartbeat.priority >= UNFIT:
+                self.heard_unfit[heartbeat.instance_id] = self.now
         if self.stalled:
-            if not self.deaf:
-                self.run(lambda: self.node and self.node.heard(heartbeat, address, self.now))
+            self.run(lambda: self.node and self.node.heard(heartbeat, address, self.now))
         elif self.node is not None:
             self.bell.rung = False
             self.node.heard(heartbeat, address, self.now)

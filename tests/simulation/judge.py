@@ -28,17 +28,19 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from exoip.core import mutations, observed
-from exoip.core.backoff import JITTER, LONGEST_ATTACH_RETRY
 from exoip.core.events import Event, EventName
-from exoip.core.ownership import LEARN_TIME
-from exoip.core.split_brain import FIRST_STAND_BACK, LONGEST_STAND_BACK
 from tests.simulation.host import CRASH_WINDOW, Host
+from tests.simulation.stated import stated
 from tests.simulation.world import World
 
-HOLD_TIME = getattr(mutations, "HOLD_TIME", 12.0)
-CLEAR_TIME = getattr(mutations, "CLEAR_TIME", 15.0)
-RIVAL_GRACE = getattr(observed, "THIRD_TURN", 60.0)
+JITTER = stated("core.backoff.JITTER")
+LONGEST_ATTACH_RETRY = stated("core.backoff.LONGEST_ATTACH_RETRY")
+LEARN_TIME = stated("core.ownership.LEARN_TIME")
+FIRST_STAND_BACK = stated("core.split_brain.FIRST_STAND_BACK")
+LONGEST_STAND_BACK = stated("core.split_brain.LONGEST_STAND_BACK")
+HOLD_TIME = stated("core.mutations.HOLD_TIME")
+CLEAR_TIME = stated("core.mutations.CLEAR_TIME")
+THIRD_TURN = stated("core.observed.THIRD_TURN")
 MOVES = 4  # for each fault, a lasting cut and its heal included
 OWN_HOLE = 0.01  # seconds; a shorter hole is rounding
 PATH = ("attach", "poll", "all")  # kinds of call that an able node needs
@@ -68,7 +70,7 @@ class Bounds:
 
     def dead(self, able: Host, unable: int) -> float:
         """Seconds with a dead holder beside a live one at most."""
-        found = 2 * self._dead_time() + RIVAL_GRACE + unable * (CLEAR_TIME + HOLD_TIME)
+        found = 2 * self._dead_time() + THIRD_TURN + unable * (CLEAR_TIME + HOLD_TIME)
         found += 3 * sum(_slack(host) for host in self.world.hosts.values())
         return found + self.world.verify_interval + 2 * self._attach(able)
 

@@ -205,7 +205,7 @@ class Commands(Expectations):
         heartbeat = decode(encode(Heartbeat(int(number), self.world.eip, instance_id(name))))
         for host in self.hosts(target):
             self.world.note(f"{sender} sends to {target} in the name of {name}, priority {number}")
-            host.hear(heartbeat, f"host-{sender}")
+            host.hear(heartbeat, f"host-{sender}", forged=True)
 
     # -- the API ------------------------------------------------------------------------------------------------------
 

@@ -94,10 +94,15 @@ def unsettled(world: World) -> str:
     if world.holders != frozenset(found):
         return f"the master is {found[0]}, but held by {sorted(world.holders) or 'nobody'}"
     running = [host for host in world.hosts.values() if host.node is not None]
-    views = {host.name: host.node.snapshot(host.now) for host in running}
-    for word in ("unfit", "yielded", "in_doubt"):
-        if those := [name for name, view in views.items() if getattr(view, word)]:
-            return f"{', '.join(those)}: {word}"
+    for host in running:
+        ownership = host.node._ownership  # a snapshot would take a tenth of the time of all runs
+        states = {
+            "unfit": ownership.unfit_reasons.unfit(host.now),
+            "yielded": ownership.stand_back.active,
+            "in_doubt": ownership.observed.own.doubt,
+        }
+        if words := [word for word, is_so in states.items() if is_so]:
+            return f"{host.name}: {', '.join(words)}"
     best = min(running, key=lambda host: (host.config.priority, host.id))
     if all(host.config.preempt_delay < math.inf for host in running) and best.name != found[0]:
         return f"the master is {found[0]}, but {best.name} is better"

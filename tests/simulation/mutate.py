@@ -25,17 +25,16 @@ KILLED = "KILLED BY "  # what `hunt` prints
 MOST_SURVIVORS = 10  # random runs alone have to kill all but one in this many
 
 
-def apply(mutant: Mutant, tree: Path) -> None:
-    """Break the rule in the copy at `tree`. Raises LookupError unless the text is there exactly
-    once.
+def broken(mutant: Mutant) -> str:
+    """Return the text of the module with the rule broken. Raises LookupError unless the text to be
+    replaced is there exactly once.
     """
-    path = tree / "exoip" / f"{mutant.module}.py"
-    source = path.read_text()
+    source = (ROOT / "exoip" / f"{mutant.module}.py").read_text()
     if source.count(mutant.old) != 1:
         raise LookupError(
             f"{mutant.name!r}: found {source.count(mutant.old)} times in {mutant.module}, not once: {mutant.old!r}"
         )
-    path.write_text(source.replace(mutant.old, mutant.new))
+    return source.replace(mutant.old, mutant.new)
 
 
 def kill(mutant: Mutant, seeds: int, *, at_random: bool = False, skipped: Sequence[int] = ()) -> str:
@@ -46,11 +45,11 @@ def kill(mutant: Mutant, seeds: int, *, at_random: bool = False, skipped: Sequen
     """
     with tempfile.TemporaryDirectory(prefix="exoip-mutant-") as folder:
         tree = Path(folder)
-        for part in ("exoip", "tests"):
+        for part in ("exoip", "tests", "docs"):
             shutil.copytree(
                 ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__", "hosts", "benchmarks")
             )
-        apply(mutant, tree)
+        (tree / "exoip" / f"{mutant.module}.py").write_text(broken(mutant))
         command = [sys.executable, "-m", "tests.simulation.hunt", "--seeds", str(seeds)]
         command += ["--skip", ",".join(map(str, skipped))]
         command += ["--random"] if at_random else mutant.noticed.split()

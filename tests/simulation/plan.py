@@ -23,9 +23,9 @@ from tests.simulation import plan_api
 HARMLESS = ("lists", "states", "join")  # nothing of these may move the address
 KINDS = (
     "api", "slow", "kill", "revive", "crash", "leave", "sleep", "cut", "split", "swizzle", "health", "hand", "loss",
-    "unknown", "replace", "reload", *HARMLESS,
+    "unknown", "unlist", "replace", "reload", "forge", *HARMLESS,
 )  # fmt: skip
-CUTS = ("cut", "split", "swizzle", "unknown", "loss")  # kinds that keep live nodes from hearing each other
+CUTS = ("cut", "split", "swizzle", "unknown", "unlist", "loss")  # kinds that keep live nodes from hearing each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def _world(draft: _Draft) -> Iterator[str]:
     for name in draft.names:
         yield f"start {name}"
         yield f"advance {rng.choice((0.0, rng.uniform(0, 5))):.2f}s"
-    yield f"advance {pick(20, 90)}s"
+    yield f"advance {pick(0.5, 5, 20, 20, 20, 90, 90, 90)}s"
 
 
 # -- faults: none ends by itself, apart from sleeps ---------------------------------------------------------------------
@@ -207,6 +207,19 @@ def _unknown(draft: _Draft, name: str) -> list[str]:
     return [change, *["restart " + other + " 300ms"] * draft.chance(0.5)]
 
 
+def _unlist(draft: _Draft, name: str) -> list[str]:
+    """Take an instance out of the group; a stranger has all read the group; perhaps put it back."""
+    strangers = [f"forge from=x to={one} as=x prio=1" for one in draft.names]
+    again = [f"advance {draft.pick(3, 25, 70)}s", f"insert {name}", *strangers]
+    return [f"remove {name}", *strangers, *again * draft.chance(0.7)]
+
+
+def _forge(draft: _Draft, name: str) -> list[str]:
+    other = draft.pick(*[one for one in draft.names if one != name])
+    source = draft.pick("x", "x", name)
+    return [f"forge from={source} to={name} as={draft.pick(other, name, 'x')} prio={draft.pick(0, 1, 254, 255)}"]
+
+
 FAULTS: dict[str, Callable[[_Draft, str], list[str]]] = {
     "api": lambda draft, name: draft.sites.commands(name),
     "slow": lambda draft, name: [f"{draft.pick('latency', 'operation')} {name} {draft.pick('1s', '3s', '5s', '8s')}"],
@@ -222,6 +235,8 @@ FAULTS: dict[str, Callable[[_Draft, str], list[str]]] = {
     "hand": lambda draft, name: [f"{draft.pick('attach', 'detach')}-by-hand {name}"],
     "loss": lambda draft, name: [f"loss {draft.pick(5, 10, 0)}%", f"duplicates {draft.pick(0, 20)}%"],
     "unknown": _unknown,
+    "unlist": _unlist,
+    "forge": _forge,
     "replace": _replace,
     "reload": lambda draft, name: [f"reload {name} prio={draft.pick(1, 15, 25, 35, 90)}"],
     "lists": lambda draft, name: [

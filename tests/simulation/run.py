@@ -13,6 +13,7 @@ from tests.simulation.language import Commands
 from tests.simulation.meter import unsettled
 from tests.simulation.plan import HARMLESS, Plan
 from tests.simulation.result import Result
+from tests.simulation.witness import Witness
 from tests.simulation.words import CommandError
 
 WATCH = 200.0  # seconds for which each part of the second phase is watched
@@ -36,6 +37,7 @@ class Run:
         if quiet:
             self.world.transcript = None
         self.judge = Judge(self.world)
+        self.witness = Witness(self.world)
         self.coverage = Coverage(self.world)
         self.faults = 0
 
@@ -46,7 +48,7 @@ class Run:
             self._both_phases()
         except Exception:
             result.violations.append(traceback.format_exc())
-        result.violations += self.judge.violations
+        result.violations += self.judge.violations + self.witness.violations
         result.violations += [
             f"{at:.1f}: {name} wants to {kind} a stranger {target}"
             for at, name, kind, target in world.mutations

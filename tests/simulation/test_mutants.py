@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import ast
-import shutil
-from pathlib import Path
 
 import pytest
 
 from tests.simulation.mutants import MUTANTS, Mutant
-from tests.simulation.mutate import ROOT, apply, main
+from tests.simulation.mutate import broken, main
 from tests.simulation.scenario import files
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_each_changes_one_place_and_can_be_run(mutant: Mutant, tmp_path: Path) -> None:
-    module = f"exoip/{mutant.module}.py"
-    (tmp_path / module).parent.mkdir(parents=True)
-    shutil.copy(ROOT / module, tmp_path / module)
-    apply(mutant, tmp_path)
-    changed = (tmp_path / module).read_text()
-    assert changed != (ROOT / module).read_text()
-    ast.parse(changed)
+def test_each_changes_one_place_and_can_be_run(mutant: Mutant) -> None:
+    ast.parse(broken(mutant))
+    assert mutant.old != mutant.new
     for word in mutant.noticed.split():
         assert any(path.name.startswith(word) for path in files()), f"there is no scenario {word}"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import heapq
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from exoip.core.advert_timer import Advert
@@ -62,9 +62,9 @@ class World:
         self._calendar: list[tuple[float, int, Callable[[], object]]] = []
         self._number = 0
         self.listeners: list[Callable[[Host, Event], None]] = []
-        self.callers: list[
-            Callable[[Host, Lane, Call], object]
-        ] = []  # told of each call; one that says True swallows it
+        self.callers: list[Callable[[Host, Lane, Call], object]] = []  # told of each call; True swallows it
+        self.answers: list[Callable[[Host, Call, Outcome], object]] = []  # told of what a daemon was answered
+        self.senders: list[Callable[[Host, Advert], object]] = []  # told of each heartbeat that is sent
         self.unknown: set[tuple[str, str]] = set()  # (whose list of the group lacks, whom), by name
         self.gone: set[str] = set()  # hosts that are in nobody's group any more
 
@@ -155,23 +155,24 @@ class World:
     def broadcast(self, sender: Host, advert: Advert) -> None:
         """Send a heartbeat to the addresses that the sender knows, and to no other."""
         sender.node.set_mute("no address" if sender.name in self.mute else "", sender.now)
+        for told in self.senders:
+            told(sender, advert)
         if sender.name in self.mute:
             return
         received, targets = over_the_wire(advert.heartbeat), {address for address, _ in advert.targets}
         arrivals: dict[float, list[Host]] = {}
         for host in self.hosts.values():
             if host.up and host.address in targets and (sender.name, host.name) not in self.cut:
-                for delay in () if host.name in self.mute else self._delays():
-                    arrivals.setdefault(delay, []).append(host)
+                for _ in range(self._copies() if host.name not in self.mute else 0):
+                    arrivals.setdefault(self.rng.uniform(*self.delay), []).append(host)
         for delay, hosts in arrivals.items():
             self.after(delay, functools.partial(_arrive, received, sender.address, hosts))
 
-    def _delays(self) -> Iterator[float]:
-        """Yield the delay of each copy of a heartbeat that arrives."""
+    def _copies(self) -> int:
+        """Return how often a heartbeat arrives."""
         if self.loss and self.rng.random() < self.loss:
-            return
-        for _ in range(2 if self.duplicates and self.rng.random() < self.duplicates else 1):
-            yield self.rng.uniform(*self.delay)
+            return 0
+        return 2 if self.duplicates and self.rng.random() < self.duplicates else 1
 
     def split(self, *groups: str) -> None:
         """Cut every link between hosts of different groups; a group is a string of one-letter
@@ -211,6 +212,8 @@ class World:
         host.slowest = max(host.slowest, 0.0 if late else takes)
         untrue = reply.effect and reply.failure in NO_EFFECT and call.kind in (Kind.ATTACH, Kind.DETACH)
         failure = Failure.TIMEOUT if late else Failure.UNAVAILABLE if untrue else reply.failure
+        if failure is None and reply.untrue(lands > takes):
+            host.deceived_at = began
         self.after(timeout if late else takes, lambda: host.answer(lane, call, generation, lambda: made(failure)))
 
     def holders_at(self, when: float) -> frozenset[str]:
@@ -218,6 +221,11 @@ class World:
         if when >= self.now:
             return frozenset(self.zone.holders(self.now))
         return next((ids for at, ids in reversed(self._held) if at <= when), frozenset())
+
+    def held(self, instance_id: str, since: float) -> tuple[bool, bool]:
+        """Return whether an instance has held at any time since then, and whether all the time."""
+        found = [self.holders_at(since)] + [ids for at, ids in self._held if at > since]
+        return any(instance_id in ids for ids in found), all(instance_id in ids for ids in found)
 
     def complete_operations(self) -> None:
         self.zone.advance(self.now)

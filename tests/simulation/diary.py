@@ -1,0 +1,130 @@
+"""What one daemon did, said and was told since its start, as seen from outside; `witness` judges by it."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
+from exoip.core.events import Event, EventName
+from exoip.core.peers import Role
+from tests.simulation.host import Host
+from tests.simulation.stated import stated
+
+UNSEEN = stated("core.observed.UNSEEN")
+NO_EFFECT = (Failure.FORBIDDEN, Failure.INVALID, Failure.UNREACHABLE)  # failures of calls that did nothing
+
+
+@dataclass(slots=True)
+class Reads:
+    """What the reads of one instance showed. `since`: the first of those that showed it holding one
+    after the other, none later than UNSEEN after the one before; `late`: there was one before that.
+    """
+
+    began: float = -math.inf
+    ended: float = -math.inf
+    holds: bool = False
+    since: float = math.inf
+    late: bool = False
+
+    def note(self, outcome: Outcome) -> None:
+        """Take note of a read."""
+        gap = outcome.began - self.began
+        if not outcome.holds:
+            self.since = math.inf
+        elif not self.holds or gap > UNSEEN:
+            self.since, self.late = outcome.began, UNSEEN < gap < math.inf
+        self.began, self.ended, self.holds = outcome.began, outcome.ended, outcome.holds
+
+
+@dataclass(slots=True)
+class Diary:
+    """The life of one daemon. Times in seconds of its own clock."""
+
+    started: float
+    role: Role = Role.LISTENING
+    role_since: float = -math.inf
+    decided_at: float = -math.inf  # when role, master or leaving last changed
+    masters: set[str] = field(default_factory=set)  # whoever was its master
+    unfit: bool = False
+    attach_due: float = math.inf  # when an attach was due, which has not been called since
+    attach_called: float = math.inf  # the first attach call that may have made it hold
+    attached_at: float = -math.inf  # when it came to know that it holds
+    holds: bool = False
+    last_attach: float = -math.inf  # the last attach call
+    releasing: bool = False
+    reads: dict[str, Reads] = field(default_factory=dict)
+    own_read: float = -math.inf  # when the last read of itself began, well or not
+    attaches_failed: int = 0  # in a row, as the circuit breaker counts
+    undone: int = 0  # attaches in a row that did not last
+    pause: float = 0.0  # until when no attach may be called
+    changes: deque[float] = field(default_factory=deque)  # of the role, to or from MASTER
+    damped: bool = False
+    stand_back: float = 0.0  # seconds of the last stand-back in this split
+    standing_since: float = math.inf
+
+    def called(self, call: Call, now: float, own: str) -> None:
+        """Take note of a call."""
+        if call.kind is Kind.ATTACH:
+            self.attach_due, self.last_attach = math.inf, now
+            self.attach_called = min(self.attach_called, now)
+        elif call.kind is Kind.DETACH and call.instance_id == own:
+            self.releasing = True
+        elif call.kind is Kind.READ and call.instance_id == own:
+            self.own_read = now
+
+    def answered(self, call: Call, outcome: Outcome, own: str) -> None:
+        """Take note of an answer."""
+        if call.kind is Kind.HOLDERS and outcome.failure is None and own in outcome.candidates:
+            for name, read in self.reads.items():
+                if name not in outcome.candidates and not read.holds and call.purpose is Purpose.VERIFY:
+                    read.note(outcome)
+        if call.kind is not Kind.READ:
+            return
+        if outcome.failure is not None:
+            return
+        self.reads.setdefault(call.instance_id, Reads()).note(outcome)
+        lacks = call.instance_id == own and not outcome.holds
+        if lacks and not self.releasing and self.last_attach < outcome.began:
+            self.attach_called = math.inf
+
+    def told(self, host: Host, event: Event) -> None:
+        """Take note of an event."""
+        now = event.at
+        match event.name:
+            case EventName.ROLE:
+                role = Role(str(event.details["role"]))
+                if Role.MASTER in (role, self.role) and role is not self.role:
+                    self.changes.append(now)
+                if role is not self.role:
+                    self.role, self.role_since = role, now
+                self.masters.add(str(event.details["old_master"]))
+                self.decided_at, self.attaches_failed, self.pause, self.undone = now, 0, 0.0, 0
+            case EventName.LEAVING:
+                self.decided_at = now
+            case EventName.UNFIT | EventName.FIT:
+                self.unfit, self.attaches_failed = event.name is EventName.UNFIT, 0
+            case EventName.FLAPPING | EventName.CALM:
+                self.damped = event.name is EventName.FLAPPING
+            case EventName.ATTACHED:
+                self.attached_at = self.attached_at if self.holds else now
+                self.holds, self.attaches_failed = True, 0
+            case EventName.HOLDS | EventName.LOST:
+                self.holds = event.name is EventName.HOLDS
+                self.attaches_failed = 0 if self.holds else self.attaches_failed
+                self.attached_at = now if self.holds else self.attached_at
+            case EventName.PEER_ALIVE:
+                self.stand_back = 0.0
+            case EventName.CLEARED if event.instance_id in self.reads:
+                self.reads[event.instance_id].holds, self.reads[event.instance_id].since = False, math.inf
+            case EventName.LET_GO:
+                self.attach_called, self.releasing, self.holds = math.inf, False, False
+            case EventName.FAILED if event.instance_id == host.config.instance_id:
+                self.releasing = False
+                if event.details["failure"] in NO_EFFECT:
+                    self.attach_called = math.inf
+            case EventName.STALLED:
+                self.started = self.decided_at = now
+            case _:
+                pass

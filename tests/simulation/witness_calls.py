@@ -1,0 +1,132 @@
+"""Which calls a daemon may make at each moment; see `witness`."""
+
+from __future__ import annotations
+
+import math
+
+from exoip.core.calls import Call, Kind, Lane, Outcome
+from exoip.core.peers import LEAVING, UNFIT, Role
+from tests.simulation.diary import Diary
+from tests.simulation.host import Host
+from tests.simulation.stated import stated
+from tests.simulation.world import World
+
+DETACH_SETTLES = stated("core.mutations.DETACH_SETTLES")
+OWN_STATE_MAX_AGE = stated("core.mutations.OWN_STATE_MAX_AGE")
+NEWCOMER_TIME = stated("core.mutations.NEWCOMER_TIME")
+FIRST_TURN = stated("core.observed.FIRST_TURN")
+FIRST_TURN_ENDS = stated("core.observed.FIRST_TURN_ENDS")
+SECOND_TURN = stated("core.observed.SECOND_TURN")
+THIRD_TURN = stated("core.observed.THIRD_TURN")
+TINY = 0.01  # seconds of rounding
+DECEIVED = 120.0  # seconds for which an answer that was not so excuses what a daemon does
+
+
+class CallWitness:
+    """Watches the calls of every daemon of a world. `violations`: what was against the rules."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.violations: list[str] = []
+        self._diaries: dict[tuple[str, int], Diary] = {}
+        world.callers.append(self._called)
+        world.answers.append(self._answered)
+
+    def _of(self, host: Host) -> Diary:
+        key = host.name, host.generation
+        found = self._diaries.get(key)
+        if found is None:
+            found = self._diaries[key] = Diary(host.now)
+        return found
+
+    def _must(self, so: bool, host: Host, what: str) -> None:
+        if not so:
+            self.violations.append(f"{self.world.now:.1f}: {host.name} {what}")
+            self.world.note(f"VIOLATION: {host.name} {what}")
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+
+    def _called(self, host: Host, lane: Lane, call: Call) -> None:
+        diary, own = self._of(host), host.config.instance_id
+        if call.kind is Kind.ATTACH:
+            self._must(diary.role is Role.MASTER, host, f"attaches as {diary.role}")
+            self._must(host.now >= diary.pause, host, "attaches again at once what somebody undoes")
+        elif call.kind is Kind.DETACH and call.instance_id == own:
+            self._releases(host, diary, call)
+        elif call.kind is Kind.DETACH:
+            self._clears(host, diary, call)
+        diary.called(call, host.now, own)
+
+    def _answered(self, host: Host, call: Call, outcome: Outcome) -> None:
+        self._of(host).answered(call, outcome, host.config.instance_id)
+
+    def _releases(self, host: Host, diary: Diary, call: Call) -> None:
+        """A holder lets go only to one that it has read to hold, and heard after that; or to nobody,
+        if it leaves alone.
+        """
+        now, dead_time, name = host.now, host.config.dead_time, str(call.details["successor"])
+        if not name:
+            alive = [
+                who for who, (at, priority) in host.heard.items() if now - at < dead_time - TINY and priority < LEAVING
+            ]
+            self._must(host.leaving and not alive, host, f"lets go to nobody, but hears {alive}")
+            self._must(now >= diary.started + dead_time - TINY, host, "lets go before it has listened")
+            return
+        read, (at, priority) = diary.reads.get(name), host.heard.get(name, (-math.inf, LEAVING))
+        if read is None or not read.holds:
+            self._must(False, host, "lets go to one that it has not read to hold")
+            return
+        self._must(read.began >= diary.decided_at - TINY, host, "lets go by an old read")
+        heard = at >= read.ended or host.resumed_at >= read.ended
+        self._must(heard and priority < UNFIT, host, "lets go to one that it has not heard since the read")
+        if not host.leaving and host.resumed_at < read.began:
+            settled = read.began >= host.heard_unfit.get(name, -math.inf) + DETACH_SETTLES - TINY
+            self._must(settled, host, "lets go to one that may be releasing")
+
+    def _clears(self, host: Host, diary: Diary, call: Call) -> None:
+        """A master clears another only if it holds itself; one that lives, not before its turn."""
+        now, other = host.now, self.world.by_id.get(call.instance_id)
+        self._must(diary.role is Role.MASTER, host, f"clears as {diary.role}")
+        age = OWN_STATE_MAX_AGE + max(0.0, host.slowest - 1.0) + TINY
+        holds = self._held(host, self.world.now - age) or self._deceived(host)
+        self._must(holds, host, "clears another and does not hold")
+        if other is None or not other.up or host.clock_behind or self._deceived(host):
+            return
+        at, _ = host.heard.get(other.id, (-math.inf, 0))
+        member = host.node is not None and other.id in host.node.admission.members
+        heard = member and now - at < host.config.dead_time - TINY
+        attached = diary.attach_called < math.inf
+        read = diary.reads.get(other.id)
+        known = read is not None and read.holds and read.since < diary.attach_called
+        held = other.id in {*diary.masters, *self.world.holders_at(diary.attach_called)}
+        before = attached and (known or held)
+        if before and now < diary.attach_called + NEWCOMER_TIME + TINY:
+            if not heard:
+                return
+            self._must(
+                read is not None and now >= max(read.since, diary.role_since) + FIRST_TURN - TINY,
+                host,
+                f"clears {other.name} at once, which it hears",
+            )
+            return
+        if read is None:
+            self._must(False, host, f"clears {other.name}, which it has not read")
+            return
+        turn = FIRST_TURN if host.id < other.id else SECOND_TURN
+        began = max(read.since, diary.attach_called if attached else -math.inf)
+        late = (read.late and not before) or now > began + FIRST_TURN_ENDS + TINY
+        if host.id < other.id and late:
+            turn = THIRD_TURN
+        since = diary.attached_at if before and not read.late else max(read.since, diary.attached_at)
+        self._must(
+            now >= since + turn - TINY, host, f"clears {other.name} {now - since:.1f} s after both held, not {turn:.0f}"
+        )
+
+    # -- what is so ---------------------------------------------------------------------------------------------------
+
+    def _held(self, host: Host, since: float) -> bool:
+        """Whether the host has held at any time since then."""
+        return self.world.held(host.id, since)[0]
+
+    def _deceived(self, host: Host) -> bool:
+        return host.now < host.deceived_at + DECEIVED
