@@ -41,7 +41,7 @@ from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Pace, Trouble
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.mutations import HOLD_TIME, Mutations
-from exoip.core.observed import Observed
+from exoip.core.observed import UNSEEN, Observed
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, LocalState, Role
 from exoip.core.reads import Reads
 from exoip.core.split_brain import StandBack
@@ -147,7 +147,7 @@ class Ownership:
         if observed.own.held:
             observed.successors_while_holding |= members
         else:
-            observed.holders_at_attach |= members
+            observed.holders_at_attach = members | (observed.holders_at_attach if observed.own.may_hold else set())
             observed.successors_while_holding.clear()
         self.mutations.attach_breaker.forget_tries()
         self.mutations.clear_breaker.forget_tries()
@@ -194,7 +194,7 @@ class Ownership:
             content = at == math.inf and mutations.idle and not observed.own.doubt and not waits
             return None, at, self._recovered(MUTATIONS, "it is no longer wanted", now) if content else []
         if call.kind is Kind.ATTACH and not observed.own.holds:
-            holders = {other.instance_id for other in observed.holders()}
+            holders = {o.instance_id for o in observed.holders() if o.presumed or now - o.read_at <= UNSEEN}
             observed.holders_at_attach |= holders | observed.successors_while_holding
             self.stand_back.attaching()
         return replace(call, timeout=self.pace.timeout(call.kind)), at, mutations.began(call, now)

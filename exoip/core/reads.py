@@ -45,6 +45,7 @@ from exoip.core.read_schedule import ReadSchedule
 MOST_CANDIDATES = 100  # read of one list: an old API ignores the filter and lists every instance
 MOST_MEMBERS = 8  # read in a round of verification
 CLEAR_SHOWS = 2.0  # seconds after a clear; one that a read then shows to hold was not detached
+ATTACH_SHOWS = 2.0  # seconds after an attach is done; a read that does not show it sooner may be older
 MOST_OUTSIDERS = 8  # read in a round; if a list has more, none is read
 NEXT_BEST = 2  # so many nodes after the master keep their connections open: the next attach is theirs
 IDLE_INTERVALS = 8  # verify intervals between two reads of itself by a node after those, and rounds of the next best
@@ -235,8 +236,10 @@ class Reads:
 
     def _saw_own(self, outcome: Outcome) -> list[Event]:
         own = self._observed.own
-        held = own.held
-        if self._mutations.touching(self._observed.own_id) or not own.seen(outcome.holds, outcome.began):
+        held, old = own.held, own.holds and outcome.began < self._mutations.attached_at + ATTACH_SHOWS
+        if self._mutations.touching(self._observed.own_id) or (old and not outcome.holds):
+            return []
+        if not own.seen(outcome.holds, outcome.began):
             return []
         self._mutations.again_at = math.inf
         if held == own.held:

@@ -5,10 +5,11 @@ A master that held and reads that it no longer does asks who holds (`holder_quer
 - A silent, running instance holds. It is alive, and the network between the two is cut. The master
   stands back (BACKUP, reason "yielded") for 60 s, doubled by each further stand-back, and once
   more if it had attached beside that holder, to 1 h. (An attach beside a dead one does not count:
-  it never takes the EIP back.) The stand-back ends early when that holder is heard (then the next
-  one lasts 60 s again), or when no silent running instance holds (checked every 5 s).
+  it never takes the EIP back.) The stand-back ends early when that holder is heard, or when no
+  silent running instance holds (checked every 5 s). Then the next one lasts 60 s again.
 - Nobody holds, the answer cannot be had, or only the master holds whose death made this node master
-  while it still held: attach at once.
+  while it still held, or one that held before this node's attach of less than 17 s ago, which
+  cannot have cleared it so soon: attach at once.
 
 A node that becomes master while it cannot send a single heartbeat (its address is gone, or its
 firewall drops them) asks who holds before it attaches, too. The silence of the others then proves
@@ -17,7 +18,7 @@ holder is heard, no longer holds or runs, or stays silent for a dead time after 
 
 So a split costs few moves, and leaves the EIP unserved no longer than the present stand-back.
 
-Shown by 07a, 07b, 09, 10, 11a, 14a, 14b, 14c, 14d, 53a, 53b, 55,
+Shown by 07a, 07b, 09, 10, 11a, 14a, 14b, 14c, 14d, 14e, 53a, 53b, 55, 57c,
 TestStandBack.
 """
 
@@ -28,7 +29,7 @@ import math
 from exoip.core.election import Election
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.holder_query import HolderQuery
-from exoip.core.mutations import Mutations
+from exoip.core.mutations import NEWCOMER_TIME, Mutations
 from exoip.core.observed import Observed
 from exoip.core.peers import Role
 
@@ -84,8 +85,7 @@ class StandBack:
         """End the split if the peer that is heard, first or again, is a rival."""
         if instance_id not in self.rivals:
             return []
-        self.rivals.clear()
-        self.length = FIRST_STAND_BACK
+        self._forget()
         if not self.active:
             return []
         return self._end(now, f"{instance_id} is heard again", EventName.PEER_ALIVE, instance_id)
@@ -121,11 +121,11 @@ class StandBack:
     def _lost_to(self, holder: str | None, _certain: bool, now: float) -> list[Event]:
         """Stand back from the holder, or attach if there is none, or none that is known."""
         self._mutations.attach_paused = False
-        if (
-            holder is None
-            or holder in self._observed.successors_while_holding
-            or self._election.role is not Role.MASTER
-        ):
+        observed = self._observed
+        dead = observed.successors_while_holding
+        if now < observed.own.attach_called + NEWCOMER_TIME:  # too soon for one that held before to have cleared it
+            dead = dead | observed.holders_at_attach
+        if holder is None or holder in dead or self._election.role is not Role.MASTER:
             return []
         if holder in self.rivals:
             self._double()
@@ -149,9 +149,14 @@ class StandBack:
         if not self.active or not (holder or certain):
             return []
         if holder is None:
+            self._forget()
             return self._end(now, "no silent running instance holds the Elastic IP", Cause.NOBODY_HOLDS)
         self.rivals.add(holder)
         return []
+
+    def _forget(self) -> None:
+        self.rivals.clear()
+        self.length = FIRST_STAND_BACK
 
     def _end(self, now: float, why: str, cause: EventName | Cause, peer: str = "") -> list[Event]:
         self.stop()

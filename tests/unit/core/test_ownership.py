@@ -10,6 +10,7 @@ import pytest
 
 from exoip.core.calls import Failure, Kind, Lane, Purpose
 from exoip.core.events import EventName
+from exoip.core.mutations import NEWCOMER_TIME
 from exoip.core.ownership import LEARN_TIME
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from tests.simulation.world import instance_id
@@ -98,6 +99,7 @@ class TestStandBack:
         bench = self.yielded()
         for _ in range(5):
             bench.until(lambda: bench.holding == {"m"}, 4000, step=5.0)
+            bench.advance(NEWCOMER_TIME)
             bench.holding = {"z"}  # z's turn
             count = len(bench.said(EventName.YIELDED))
             bench.until(lambda count=count: len(bench.said(EventName.YIELDED)) > count, 100, step=1.0)
@@ -106,6 +108,7 @@ class TestStandBack:
     def test_it_ends_when_the_holder_is_heard_and_the_next_is_short_again(self):
         bench = self.yielded()
         bench.until(lambda: bench.holding == {"m"}, 70)
+        bench.advance(NEWCOMER_TIME)
         bench.holding = {"z"}
         bench.until(lambda: len(bench.said(EventName.YIELDED)) == 2, 100)
         bench.advance(10)
