@@ -130,7 +130,7 @@ def with_file(node: Process, folder: str, text: str) -> Path:
 
 
 def test_a_reload_adds_changes_and_removes_a_check() -> None:
-    with Cluster(2) as cluster, tempfile.TemporaryDirectory(prefix="exoip-conf-") as folder:
+    with Cluster(2, ratio=15) as cluster, tempfile.TemporaryDirectory(prefix="exoip-conf-") as folder:
         node = cluster["n1"]
         often = "check-interval = 0.1\ncheck-fall = 2\n"
         path = with_file(node, folder, often)
@@ -257,7 +257,7 @@ def scrape(node: Process, port: int) -> dict[str, float]:
 
 
 def test_metrics_show_a_failover() -> None:
-    with Cluster(2) as cluster, Services(cluster) as services:
+    with Cluster(2, ratio=15) as cluster, Services(cluster) as services:
         port = 20000 + cluster.port % 10000  # each node has an address of its own
         for node in cluster.nodes.values():
             node.words += ["--metrics-listen", f"{node.address}:{port}"]

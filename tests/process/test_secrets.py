@@ -181,7 +181,8 @@ def test_no_secret_is_left_anywhere(left: tuple[Run, dict[str, str]], which: str
         "the key that signs": AUTH_KEY,
         "the key that is still believed": OLD_KEY,
     }[which]
-    assert [where for where, text in found.items() if secret in text or secret[:12] in text] == []
+    lines = [(where, line) for where, text in found.items() for line in text.splitlines()]
+    assert [(where, line) for where, line in lines if secret[:12] in line] == []
 
 
 def test_children_see_nothing_that_is_the_daemons(left: tuple[Run, dict[str, str]]) -> None:
