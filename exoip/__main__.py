@@ -13,7 +13,11 @@ def main() -> None:
     """Run the console script."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # for `exoip --help | head`; `run` ignores it again
     mailbox = signals.catch_early(_end if os.getpid() == 1 else signal.SIG_DFL)
-    from exoip.daemon.command import run  # only now: this takes a quarter of a second
+    try:
+        from exoip.daemon.command import run  # only now: this takes a quarter of a second
+    except FileNotFoundError:  # requests since 2.32 loads the certificates while it is imported
+        sys.stderr.write("exoip: this host has no certificates: install the package ca-certificates\n")
+        sys.exit(78)
 
     sys.exit(run(sys.argv[1:], os.environ, mailbox))
 

@@ -111,6 +111,15 @@ class TestMissing:
         assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_library_that_loads_missing_certificates_ends_it_with_the_cure(tmp_path) -> None:
+    """As requests does since 2.32, the one of Debian 13."""
+    (tmp_path / "requests.py").write_text("raise FileNotFoundError(2, 'No such file or directory')")
+    command, env = [sys.executable, "-m", "exoip", "--version"], environment(PYTHONPATH=str(tmp_path))
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (78, ""), done.stderr
+    assert done.stderr == "exoip: this host has no certificates: install the package ca-certificates\n"
+
+
 def test_a_reload_without_a_thread_fails_and_the_next_one_works(cluster) -> None:
     node = cluster["n1"]
     cluster.start()
