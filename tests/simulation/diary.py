@@ -61,6 +61,7 @@ class Diary:
     pause: float = 0.0  # until when no attach may be called
     changes: deque[float] = field(default_factory=deque)  # of the role, to or from MASTER
     damped: bool = False
+    asks: bool = False  # it has lost the EIP and asks who holds
     stand_back: float = 0.0  # seconds of the last stand-back in this split
     standing_since: float = math.inf
 
@@ -68,11 +69,16 @@ class Diary:
         """Take note of a call."""
         if call.kind is Kind.ATTACH:
             self.attach_due, self.last_attach = math.inf, now
+            self.nobody_holds()
             self.attach_called = min(self.attach_called, now)
         elif call.kind is Kind.DETACH and call.instance_id == own:
             self.releasing = True
         elif call.kind is Kind.READ and call.instance_id == own:
             self.own_read = now
+
+    def nobody_holds(self) -> None:
+        """Take note that it asked who holds, and does not stand back: the next time is short again."""
+        self.stand_back, self.asks = 0.0 if self.asks else self.stand_back, False
 
     def answered(self, call: Call, outcome: Outcome, own: str) -> None:
         """Take note of an answer."""
@@ -93,7 +99,10 @@ class Diary:
         """Take note of an event."""
         now = event.at
         match event.name:
+            case EventName.YIELDED:
+                self.asks = False
             case EventName.ROLE:
+                self.nobody_holds()
                 role = Role(str(event.details["role"]))
                 if Role.MASTER in (role, self.role) and role is not self.role:
                     self.changes.append(now)
@@ -112,6 +121,7 @@ class Diary:
                 self.holds, self.attaches_failed = True, 0
             case EventName.HOLDS | EventName.LOST:
                 self.holds = event.name is EventName.HOLDS
+                self.asks = not self.holds
                 self.attaches_failed = 0 if self.holds else self.attaches_failed
                 self.attached_at = now if self.holds else self.attached_at
             case EventName.PEER_ALIVE:

@@ -20,7 +20,7 @@ WATCH = 200.0  # seconds for which each part of the second phase is watched
 SETTLED = 40.0  # seconds without a move and with one right holder: converged
 LONGEST = 2000.0  # seconds to converge at most: an unfit time, then the longest damping, and what leads there
 QUIET = 200.0  # seconds in which nothing may move after that
-MOVES_IN_A_CUT = 12  # in QUIET seconds, if a cut remains, and perhaps one side cannot read what it holds
+MOVES_IN_A_CUT = 12  # in QUIET seconds, if a cut remains, or reads show what is not so
 LOOKS = 5.0  # seconds between two looks of the judge, at most
 LIES = ("lag", "lands", "effect=no", "effect=yes,no", "effect=no,yes", "detach-by-hand", "detach-holders", "freeze")
 SKIPPED = ("wait", "advance", "group", "verify", "delay", "node", "latency", "operation", "start", "able", "measure")
@@ -77,7 +77,7 @@ class Run:
                 self._watch(WATCH)
             before = self.commands.meter.moves
             self._watch(QUIET)
-            most = MOVES_IN_A_CUT if self.world.cut else MOVES
+            most = MOVES_IN_A_CUT if self.world.cut or self.judge.bounds.lies else MOVES
             if (moved := self.commands.meter.moves - before) > most:
                 self._violated(f"{moved} moves in {QUIET:.0f} s, long after the last fault")
         lossy = "loss" in self.plan.kinds  # each lost heartbeat may be a fault of its own

@@ -158,9 +158,9 @@ class Witness(CallWitness):
     def _stand_back_over(self, host: Host, diary: Diary, event: Event) -> None:
         """It ends when its time is over, the rival is heard, or nobody holds any more."""
         stood, diary.standing_since = event.at - diary.standing_since, math.inf
-        if event.details["cause"] == EventName.PEER_ALIVE:
+        if event.details["cause"] != Cause.TIME:
             diary.stand_back = 0.0
-        elif event.details["cause"] == Cause.NOBODY_HOLDS and not self._deceived(host):
+        if event.details["cause"] == Cause.NOBODY_HOLDS and not self._deceived(host):
             since = self.world.now - 10.0 - 2 * host.slowest
             members = host.node.admission.members if host.node else {}
             living = [one.name for one in self.world.hosts.values() if one.up and one.id in members]
