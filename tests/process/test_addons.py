@@ -201,7 +201,7 @@ def test_each_change_is_reported_in_order_with_the_last_one_of_a_stop() -> None:
 
 def test_a_hook_that_hangs_delays_no_heartbeat_and_no_move_and_a_stop_no_longer_than_the_leave_timeout() -> None:
     with (
-        Cluster(2, options=("-v", "--leave-timeout", "1.5")) as cluster,
+        Cluster(2, ratio=10, options=("-v", "--leave-timeout", "1.5")) as cluster,
         Calls(cluster, "trap '' TERM; while :; do sleep 0.05; done") as calls,
     ):
         cluster.start()
