@@ -185,7 +185,10 @@ def test_a_start_without_a_thread_says_so_in_one_sentence(cluster) -> None:
 
 
 def test_with_more_than_a_thousand_inherited_descriptors_it_hears_its_peer() -> None:
-    opened = "import os, sys; [os.set_inheritable(os.open('/dev/null', 0), True) for _ in range(1100)];"
+    opened = (
+        "import os, resource, sys; limit = resource.getrlimit(7)[1]; resource.setrlimit(7, (min(2000, limit), limit));"
+    )
+    opened += "[os.set_inheritable(os.open('/dev/null', 0), True) for _ in range(1100)];"
     with Cluster(nodes=2) as cluster:
         for node in cluster.nodes.values():
             node.program = [sys.executable, "-c", f"{opened} os.execv(sys.argv[1], sys.argv[1:])", *node.program]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -199,8 +200,11 @@ class TestReceiver:
 
     def test_a_descriptor_above_1023_is_no_trouble(self):
         """As if a program with many open files had started it: select() takes no such descriptor."""
-        spare = [os.dup(0) for _ in range(1100)]
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        spare: list[int] = []
         try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(2000, limits[1]), limits[1]))
+            spare += (os.dup(0) for _ in range(1100))
             with contextlib.closing(HeartbeatSocket("127.0.0.1", 0)) as channel, plain_socket() as peer:
                 one = Fixture(channel)
                 peer.sendto(HEARTBEAT, channel.socket.getsockname())
@@ -209,6 +213,7 @@ class TestReceiver:
         finally:
             for each in spare:
                 os.close(each)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 class FloodedChannel:
