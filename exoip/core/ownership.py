@@ -80,6 +80,7 @@ class Ownership:
         self.unfit_reasons = UnfitReasons(self.observed.own_id, self._breakers)
         self._started = -math.inf if known else now
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
+        self._master_known = False  # else the election's master may only be the best that is heard
         self.trouble: dict[Kind, Trouble] = {}
         self.answered_at = -math.inf
 
@@ -111,14 +112,15 @@ class Ownership:
         decision = (self._election.role, self._election.master, self.mutations.leaving)
         if decision != self._decision:
             self._decided(decision, now)
+        yielded = self._election.local_state.yielded  # then that one may take this node for the master
+        self._master_known = self._election.role is not Role.LISTENING and not yielded
         able = self._election.role is Role.MASTER and self._election.fit_peer_alive()
         self.mutations.attach_breaker.owe(able and not self.observed.own.holds, now, 1.5 * self.pace.slack)
         self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now, 1.5 * self.pace.slack)
 
     def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
-        (old_role, old_master, _), self._decision = self._decision, decision
-        told = self.observed.own.held or old_role is not Role.LISTENING  # else it is only the best that is heard
-        if told and old_master in self.observed.others:
+        (_, old_master, _), self._decision = self._decision, decision
+        if (self._master_known or self.observed.own.held) and old_master in self.observed.others:
             self.observed.masters.pop(old_master, None)
             self.observed.masters[old_master] = now
         self.mutations.since = self.mutations.release_reads_since = now
