@@ -73,6 +73,29 @@ class TestPredecessor:
         assert bench.role is Role.MASTER
         assert bench.holding == {"m"}
 
+    def test_one_of_an_earlier_time_as_master_is_none(self):
+        """This node took over from a, and stood by before it read that a had released. Later the
+        master z dies, and a, which is silent, attaches after this node: a waits for its turn.
+        """
+        bench = SingleNode(priority=50)
+        bench.beating["a"] = 5
+        bench.holding.add("a")
+        bench.advance(DEAD + 5)
+        bench.beating["a"] = HOLDING_UNFIT
+        bench.until(lambda: bench.said(EventName.ATTACHED))
+        bench.beating |= {"a": 60, "z": 6}
+        bench.holding.add("z")
+        bench.until(lambda: "m" not in bench.holding)
+        bench.holding.remove("a")
+        bench.advance(100)
+        before = bench.moves()
+        del bench.beating["z"], bench.beating["a"]
+        bench.until(lambda: bench.moves() == [*before, ("attach", "m")])
+        bench.holding.add("a")
+        bench.advance(20)
+        assert bench.moves() == [*before, ("attach", "m"), ("detach", "z")]
+        assert bench.holding == {"a", "m"}
+
 
 class TestStandBack:
     def yielded(self, **options) -> SingleNode:
