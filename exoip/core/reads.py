@@ -16,8 +16,9 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
             to it unseen. The two next best ones keep their connections to the API open: the next
             best one reads the master, and itself in every eighth round; the other reads itself. The
             rest read themselves at an eighth of the pace. A read of the group takes the place of
-            such a read of itself. The calls of an hour do not grow with the cluster. Shown by 27a,
-            27d, 32a, TestVerify, TestCallsOfAnHour.
+            such a read of itself. Who was cleared is read before the round: later, it may have
+            attached again, which would look like a clear without effect (52j). The calls of an hour
+            do not grow with the cluster. Shown by 27a, 27d, 32a, TestVerify, TestCallsOfAnHour.
 Refresh     Read the group, see `read_schedule`; before any routine read, or a slow API would never
             let it have its turn.
 
@@ -130,7 +131,7 @@ class Reads:
         uncertain = self._observed.own.held and self._mutations.touching(self._observed.own_id)
         if now >= self.schedule.verify_at and not queue and not uncertain:
             self._plan_round(now)
-        for other in self._observed.holders() if may_read else []:
+        for other in self._observed.others.values() if may_read else ():
             if other.changed_at > other.read_at and not self._mutations.touching(other.instance_id):
                 return Call(Kind.READ, other.instance_id)
         while queue and (may_read or queue[0].kind is not Kind.READ):

@@ -232,6 +232,8 @@ MUTANTS = (
            "wanted = own_id if own.doubt or (in_turn and own.held) else", "wanted = own_id if own.doubt else"),
     Mutant("a predecessor that was not read is nobody's business", "core/observed", "48c",
            "(other.holding or other.read_at < attached_at)", "other.holding"),
+    Mutant("who was cleared is read in its turn", "core/reads", "52j",
+           "in self._observed.others.values() if may_read else ()", "in self._observed.holders() if may_read else ()"),
     Mutant("a clear without effect is no failure", "core/reads", "59",
            "            self._mutations.clear_breaker.failed(Failure.OPERATION, outcome.ended)\n", ""),
     Mutant("a master waits forever to come to hold", "core/mutations", "47b 48a",
