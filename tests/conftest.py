@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 
 import pytest
@@ -17,6 +18,9 @@ with contextlib.suppress(ImportError):  # the tests of hosts do without it
 # A shell without job control ignores SIGINT in what it starts in the background, and a program inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Whoever manages the service or container that runs the tests is not to hear from their daemons.
+os.environ.pop("NOTIFY_SOCKET", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
