@@ -19,7 +19,7 @@ with contextlib.suppress(ImportError):  # the tests of hosts do without it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Whoever manages the service or container that runs the tests is not to hear from their daemons.
+# The manager of the service or container that runs the tests must not hear from their daemons.
 os.environ.pop("NOTIFY_SOCKET", None)
 
 
