@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-
-from exoip.heartbeat.wire import UUID_PATTERN
 
 
 class EventName(StrEnum):
@@ -82,8 +80,3 @@ class Event:
     instance_id: str = ""
     reason: str = ""
     details: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
-
-
-def replace_ids(text: str, display_name: Callable[[str], str]) -> str:
-    """Replace each instance id in `text` by its display name."""
-    return UUID_PATTERN.sub(lambda found: display_name(found[0]), text)

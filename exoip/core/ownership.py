@@ -293,8 +293,3 @@ class Ownership:
     def _recovered(self, kinds: tuple[Kind, ...], why: str, now: float) -> list[Event]:
         over = [kind for kind in kinds if self.trouble.pop(kind, None) is not None]
         return [Event(EventName.API_RECOVERED, now, "", why, {"call": kind}) for kind in over]
-
-    @property
-    def degraded(self) -> str:
-        """The calls that fail at present, with their failures; "" if all is well."""
-        return ", ".join(f"{kind} {trouble.failure}" for kind, trouble in self.trouble.items())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from exoip.core.admission import Admission
 from exoip.core.calls import Trouble
@@ -21,41 +20,6 @@ from exoip.core.unfit import UnfitReason
 from exoip.heartbeat.socket_address import SocketAddress
 
 READS_COUNT = 2.0  # verify intervals that a read counts, if neither role nor master has changed since
-
-
-class Health(StrEnum):
-    """The health of the service, by one check."""
-
-    PENDING = "pending"  # no result yet
-    PASSING = "passing"
-    FAILING = "failing"
-
-
-@dataclass(frozen=True, slots=True)
-class CheckView:
-    """A health check at one moment.
-
-    `since`: when its health last changed. `why`: the reason of the last bad result. `runs` and
-    `bad`: the number of results and bad results so far. `took`: seconds that the last one took.
-    """
-
-    name: str
-    health: Health
-    since: float
-    why: str = ""
-    runs: int = 0
-    bad: int = 0
-    took: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class HookView:
-    """The numbers of calls of the operator's hook so far, and of waiting states."""
-
-    done: int
-    failed: int
-    skipped: int
-    waiting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +78,6 @@ class Snapshot:
     unfit: bool
     yielded: bool
     leaving: bool
-    degraded: str
     peers: tuple[PeerView, ...]
     dropped: Mapping[str, int]
     priority: int = 0
@@ -128,6 +91,11 @@ class Snapshot:
     answered_at: float = -math.inf
     outsiders: tuple[str, ...] = ()
     same_id: str = ""
+
+    @property
+    def degraded(self) -> str:
+        """The calls that fail at present, with their failures; "" if all is well."""
+        return ", ".join(f"{kind} {trouble.failure}" for kind, trouble in self.trouble.items())
 
 
 def take_snapshot(
@@ -148,7 +116,6 @@ def take_snapshot(
         unfit=ownership.unfit_reasons.unfit(now),
         yielded=ownership.stand_back.active,
         leaving=ownership.mutations.leaving,
-        degraded=ownership.degraded,
         peers=tuple(
             _peer_view(other, election.peers.get(name) or Peer(name), admission, fresh, now - election.config.dead_time)
             for name, other in sorted(ownership.observed.others.items())
@@ -207,22 +174,3 @@ def _peer_view(other: InstanceState, peer: Peer, admission: Admission, fresh: fl
 def _elsewhere(admission: Admission, instance_id: str, recent: float) -> str:
     sender, seen = admission.elsewhere.get(instance_id, ("", -math.inf))
     return sender if seen > recent else ""
-
-
-def status(node: Snapshot, eip: str) -> str:
-    """Return the node's state in one line, for `systemctl status`."""
-    alive = sum(peer.alive for peer in node.peers)
-    words = [f"{node.role} of {eip}" if node.role is Role.MASTER else f"{node.role} for {eip}"]
-    words.append(f"{alive} of {len(node.peers)} peers alive")
-    if node.holds != (node.role is Role.MASTER):
-        words.append("holding it" if node.holds else "not holding it")
-    states = {"stopping": node.leaving, "standing back": node.yielded, "stepping aside": node.unfit}
-    words += [state for state, applies in states.items() if applies]
-    words += [
-        f"dropping heartbeats from {peer.address} ({peer.denied})"
-        for peer in node.peers
-        if peer.denied and not peer.alive
-    ]
-    if node.degraded:
-        words.append(f"degraded: {node.degraded}")
-    return ", ".join(words)

@@ -15,7 +15,6 @@ from exoip.config.model import HealthCheck, Hook
 from exoip.config.options import Config
 from exoip.core.events import Event
 from exoip.core.node import Node
-from exoip.core.snapshot import Health
 from exoip.daemon.clock import clock, wall
 from exoip.daemon.systemd import starts_at_boot
 from exoip.errors import OutOfThreads
@@ -26,6 +25,7 @@ from exoip.operator.child_process import environment
 from exoip.operator.health import Checker
 from exoip.operator.hooks import HookCaller, HookState
 from exoip.telemetry import metrics
+from exoip.telemetry.addon_views import Health
 from exoip.telemetry.log import log
 from exoip.thread import SupervisedThread
 

@@ -18,7 +18,6 @@ from collections.abc import Callable
 
 from exoip.config.parse import HIGHEST_PRIORITY, LOWEST_PRIORITY, Config
 from exoip.core.events import Event
-from exoip.core.snapshot import status
 from exoip.daemon import reload
 from exoip.daemon.clock import clock
 from exoip.daemon.reload import NotReloaded, Reloaded
@@ -28,6 +27,7 @@ from exoip.daemon.systemd import Systemd
 from exoip.errors import ExoipError
 from exoip.operator.child_process import reap_orphans
 from exoip.telemetry.log import log
+from exoip.telemetry.status import status_line
 from exoip.thread import ROUND_TIME
 
 HANG_TIME = 60.0  # seconds without progress after which a thread counts as stuck; an API call may take 10 s
@@ -116,7 +116,7 @@ class Supervisor:
             case Event():
                 self._running.on_event(message)
                 if self._mailbox.empty():
-                    self._systemd.status(status(self._node.snapshot(clock()), self._running.topology.eip_label))
+                    self._systemd.status(status_line(self._node.snapshot(clock()), self._running.topology.eip_label))
             case Refreshed():
                 self._running.refresh(message)
             case Reloaded() | NotReloaded():

@@ -25,9 +25,9 @@ import requests
 from exoip import __version__
 from exoip.config.model import HealthCheck
 from exoip.core.events import Event, EventName
-from exoip.core.snapshot import CheckView, Health
 from exoip.exoscale.transport import Transport
 from exoip.operator.child_process import SHELL, Child
+from exoip.telemetry.addon_views import CheckView, Health
 from exoip.telemetry.log import log
 from exoip.thread import SupervisedThread
 

@@ -22,9 +22,9 @@ from dataclasses import dataclass, replace
 from exoip.config.model import Hook
 from exoip.core.events import Event, EventName
 from exoip.core.peers import Role
-from exoip.core.snapshot import HookView
 from exoip.errors import ConfigError
 from exoip.operator.child_process import Child
+from exoip.telemetry.addon_views import HookView
 from exoip.thread import SupervisedThread
 
 MOST_WAITING = 8  # states that may wait

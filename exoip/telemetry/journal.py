@@ -31,7 +31,8 @@ from dataclasses import dataclass, replace
 
 from exoip.core.admission import ADDRESS, REPORT_INTERVAL
 from exoip.core.calls import Failure
-from exoip.core.events import Event, EventName, replace_ids
+from exoip.core.events import Event, EventName
+from exoip.heartbeat.wire import UUID_PATTERN
 from exoip.telemetry.messages import CURES, MESSAGES, OTHER_ADDRESS, OTHER_MASTER, PROBLEMS, TRIGGERS
 
 _LOGGER = logging.getLogger("exoip")
@@ -145,6 +146,11 @@ class Journal:
             if isinstance(seconds := event.details.get(detail), float):
                 fields[f"EXOIP_{name}"] = f"{seconds * 1000:.0f}"
         return fields | {f"EXOIP_{_FIELDS[k]}": str(v) for k, v in event.details.items() if k in _FIELDS}
+
+
+def replace_ids(text: str, display_name: Callable[[str], str]) -> str:
+    """Replace each instance id in `text` by its display name."""
+    return UUID_PATTERN.sub(lambda found: display_name(found[0]), text)
 
 
 def _trigger(event: Event) -> str:

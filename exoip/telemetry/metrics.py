@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from exoip import __version__
 from exoip.core.events import EventName
 from exoip.core.peers import Role
-from exoip.core.snapshot import Health, HookView, PeerView, Snapshot
+from exoip.core.snapshot import PeerView, Snapshot
 from exoip.errors import ConfigError
+from exoip.telemetry.addon_views import Health, HookView
 from exoip.telemetry.counters import CounterSnapshot
 
 if TYPE_CHECKING:
-    from exoip.core.snapshot import CheckView
+    from exoip.telemetry.addon_views import CheckView
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MOVES = {EventName.ATTACHED: "attach", EventName.CLEARED: "clear", EventName.LET_GO: "let-go"}

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from exoip import __version__
 from exoip.config.options import OPTIONS, Config
-from exoip.core.events import replace_ids
+from exoip.core.peers import Role
 from exoip.core.snapshot import PeerView, Snapshot
 from exoip.exoscale.ingress import rule_command
 from exoip.exoscale.topology import Topology
 from exoip.telemetry.assessment import Level, assess
-from exoip.telemetry.journal import Told
+from exoip.telemetry.journal import Told, replace_ids
 
 if TYPE_CHECKING:
-    from exoip.core.snapshot import CheckView
+    from exoip.telemetry.addon_views import CheckView
 
 DisplayName = Callable[[str], str]  # from an instance id to a name and address
 UnixTime = Callable[[float], float]  # from a moment of the node's clock
@@ -97,6 +97,25 @@ def describe_running(
         "events": [_event(one) for one in given.events],
         "configuration": _configuration(given.config),
     }
+
+
+def status_line(node: Snapshot, eip: str) -> str:
+    """Return the node's state in one line, for `systemctl status`."""
+    alive = sum(peer.alive for peer in node.peers)
+    words = [f"{node.role} of {eip}" if node.role is Role.MASTER else f"{node.role} for {eip}"]
+    words.append(f"{alive} of {len(node.peers)} peers alive")
+    if node.holds != (node.role is Role.MASTER):
+        words.append("holding it" if node.holds else "not holding it")
+    states = {"stopping": node.leaving, "standing back": node.yielded, "stepping aside": node.unfit}
+    words += [state for state, applies in states.items() if applies]
+    words += [
+        f"dropping heartbeats from {peer.address} ({peer.denied})"
+        for peer in node.peers
+        if peer.denied and not peer.alive
+    ]
+    if node.degraded:
+        words.append(f"degraded: {node.degraded}")
+    return ", ".join(words)
 
 
 def _identity(given: StatusInput) -> dict[str, Any]:

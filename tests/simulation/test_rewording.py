@@ -17,7 +17,6 @@ from exoip.config.parse import parse
 from exoip.core.calls import Call, Outcome
 from exoip.core.election import Election
 from exoip.core.events import Event
-from exoip.core.snapshot import status as status_line
 from exoip.core.unfit import UnfitReason
 from exoip.ctl.__main__ import run as exoipctl
 from exoip.exoscale.topology import Topology
@@ -128,7 +127,14 @@ def state(name: str, journals: Journals) -> Any:
     scraped = metrics.MetricsInput(
         now, EIP, host.id, metrics.HeartbeatCounts(0, 0, 0), Counters().snapshot(), (), None, float, label
     )
-    return [name, without_words(told), level, len(reasons), status_line(now, EIP), own_metrics(metrics.render(scraped))]
+    return [
+        name,
+        without_words(told),
+        level,
+        len(reasons),
+        status.status_line(now, EIP),
+        own_metrics(metrics.render(scraped)),
+    ]
 
 
 def without_words(told: Any) -> Any:

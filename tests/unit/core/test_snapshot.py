@@ -1,65 +1,15 @@
-"""The status line."""
+"""What a snapshot says of the other nodes."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 
 from exoip.core.calls import Failure, Kind
 from exoip.core.peers import Role
-from exoip.core.snapshot import PeerView, Snapshot, status
-from tests.simulation.world import EIP, instance_id
+from tests.simulation.world import instance_id
 from tests.support.single_node import SingleNode, backup, master
-
-PEERS = tuple(PeerView(name, f"host-{name}", name == "a", 10, 0.0, None, True) for name in "abc")
-REFUSED = tuple(
-    replace(peer, denied="signature") for peer in PEERS
-)  # a is alive all the same: somebody else pretends to be a
-PLAIN = Snapshot(1.0, Role.MASTER, "", 0.0, "m", 10, True, False, False, False, False, "", PEERS, {})
-
-
-@pytest.mark.parametrize(
-    ("changes", "line"),
-    [
-        ({}, f"MASTER of {EIP}, 1 of 3 peers alive"),
-        (
-            {"peers": REFUSED[:2]},
-            f"MASTER of {EIP}, 1 of 2 peers alive, dropping heartbeats from host-b (signature)",
-        ),
-        ({"holds": False}, f"MASTER of {EIP}, 1 of 3 peers alive, not holding it"),
-        ({"role": Role.BACKUP, "holds": False}, f"BACKUP for {EIP}, 1 of 3 peers alive"),
-        ({"role": Role.BACKUP}, f"BACKUP for {EIP}, 1 of 3 peers alive, holding it"),
-        ({"role": Role.LISTENING, "holds": False, "peers": ()}, f"LISTENING for {EIP}, 0 of 0 peers alive"),
-        (
-            {"role": Role.BACKUP, "leaving": True, "unfit": True, "yielded": True},
-            f"BACKUP for {EIP}, 1 of 3 peers alive, holding it, stopping, standing back, stepping aside",
-        ),
-        (
-            {"degraded": "read timeout, attach refused"},
-            f"MASTER of {EIP}, 1 of 3 peers alive, degraded: read timeout, attach refused",
-        ),
-    ],
-)
-def test_in_a_line(changes, line):
-    assert status(replace(PLAIN, **changes), EIP) == line
-
-
-def test_of_real_nodes():
-    assert status(SingleNode().view, EIP) == f"LISTENING for {EIP}, 0 of 2 peers alive"
-    assert status(master().view, EIP) == f"MASTER of {EIP}, 0 of 2 peers alive"
-    assert status(backup().view, EIP) == f"BACKUP for {EIP}, 1 of 2 peers alive"
-
-
-def test_of_a_node_in_trouble():
-    bench = SingleNode()
-    bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
-    bench.advance(5)
-    assert status(bench.view, EIP) == (
-        f"MASTER of {EIP}, 0 of 2 peers alive, not holding it, stepping aside, degraded: attach refused"
-    )
-    assert status(bench.view, EIP).isascii()
 
 
 def test_each_other_node_with_what_is_known_of_it():

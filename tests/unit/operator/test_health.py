@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from exoip.config.model import HealthCheck
 from exoip.core.events import Event, EventName
-from exoip.core.snapshot import Health
 from exoip.daemon.clock import clock
 from exoip.operator.health import Checker, CommandProbe, HttpProbe, RiseFallCounter, TcpProbe
+from exoip.telemetry.addon_views import Health
 from tests.support.raw_server import Peer, RawServer
 from tests.support.waiting import until
 

@@ -14,12 +14,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import exoip
-from exoip.core.calls import Call, Failure, Kind, Outcome
+from exoip.core.calls import Call, Failure, Kind, Outcome, Trouble
 from exoip.core.events import Event, EventName
 from exoip.core.peers import Role
-from exoip.core.snapshot import CheckView, Health, HookView, PeerView, Snapshot
+from exoip.core.snapshot import PeerView, Snapshot
 from exoip.core.unfit import UnfitReason
 from exoip.errors import ConfigError
+from exoip.telemetry.addon_views import CheckView, Health, HookView
 from exoip.telemetry.counters import Counters
 from exoip.telemetry.metrics import HeartbeatCounts, MetricsInput, render, require_prometheus_client
 from tests.support.paths import ROOT
@@ -30,12 +31,12 @@ PEERS = (
     PeerView("id-2", "192.0.2.2", False, 254, -math.inf, None, True, never_heard=True),
 )
 NODE = Snapshot(
-    100.0, Role.MASTER, "alone", 40.0, "id-0", 10, True, False, True, False, False, "attach", PEERS, {"short": 3, "unknown": 1},
+    100.0, Role.MASTER, "alone", 40.0, "id-0", 10, True, False, True, False, False, PEERS, {"short": 3, "unknown": 1},
     unfit_reasons=(
         UnfitReason("health check tcp 127.0.0.1:80", "health check tcp 127.0.0.1:80 fails: Connection refused"),
         UnfitReason("operator", "drained by root"),
     ),
-    preempt_delay=math.inf, outsiders=("id-9",), same_id="192.0.2.9",
+    preempt_delay=math.inf, trouble={"attach": Trouble(Failure.FORBIDDEN, 90.0)}, outsiders=("id-9",), same_id="192.0.2.9",
 )  # fmt: skip
 
 

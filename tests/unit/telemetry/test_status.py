@@ -14,9 +14,9 @@ import jsonschema
 from exoip.config.parse import parse
 from exoip.core.calls import Failure, Kind
 from exoip.core.events import EventName
-from exoip.core.snapshot import CheckView, Health
 from exoip.exoscale.topology import Member, Topology
 from exoip.telemetry import status as report
+from exoip.telemetry.addon_views import CheckView, Health
 from exoip.telemetry.journal import Told
 from exoip.telemetry.messages import MESSAGES
 from tests.simulation.world import EIP, instance_id
