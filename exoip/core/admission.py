@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Hashable, Mapping
 
 from exoip.core.events import Event, EventName
 from exoip.heartbeat.authentication import Proof, ReplayGuard
@@ -39,6 +39,7 @@ class Admission:
     with the cause. `unheard`: members of which nothing has arrived yet, and when that is reported;
     inf: it was. `elsewhere`: the last address of no member that sent a member's id, and when; under
     `own_id` any address that sent that. `own_address`: where the API has this instance, or "".
+    `looks`: which unknown senders have the group read.
     """
 
     def __init__(self, eip: str, own_id: str = "") -> None:
@@ -51,6 +52,7 @@ class Admission:
         self.elsewhere: dict[str, tuple[str, float]] = {}
         self._missing: dict[str, float] = {}  # members that are heard, but not listed since then
         self._stamps = ReplayGuard()
+        self.looks = RateLimit(FIRST_LOOK_AGAIN, LOOK_WINDOW, MOST_LOOKS, doubling=True)
 
     def set_members(self, members: Mapping[str, SocketAddress], report_at: float) -> None:
         """Replace the members. New ones that are not heard by `report_at` are reported then."""
@@ -110,52 +112,51 @@ class Admission:
         return [Event(EventName.NEVER_HEARD, now, name, why) for name in due if self.unheard[name] == math.inf]
 
 
-class Strangers:
-    """Decides which heartbeats of unknown senders have the group read: ever fewer of one sender."""
+class RateLimit:
+    """Lets each key pass once in `wait` seconds; doubled each time up to `window`, if `doubling`.
 
-    def __init__(self) -> None:
-        self._looks: dict[str, tuple[float, float]] = {}  # by address: not before, and then how long not
+    Memory is bounded: no more than `most` new keys pass until others are forgotten, which happens
+    every `window` seconds to those that may pass again.
+    """
+
+    def __init__(self, wait: float, window: float, most: float = math.inf, *, doubling: bool = False) -> None:
+        self._wait, self._window, self._most, self._growth = wait, window, most, 2 if doubling else 1
+        self._kept: dict[Hashable, tuple[float, float]] = {}  # not before, and then how long not
         self._forget_at = -math.inf
 
-    def look(self, address: str, now: float) -> bool:
-        """Whether to read the group now."""
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def passes(self, key: Hashable, now: float) -> bool:
+        """Whether it passes now; if so, it counts."""
         if now >= self._forget_at:
-            self._looks, self._forget_at = {}, now + LOOK_WINDOW
-        at, wait = self._looks.get(address, (-math.inf, FIRST_LOOK_AGAIN))
-        if now < at or (address not in self._looks and len(self._looks) >= MOST_LOOKS):
+            self._kept = {key: (at, wait) for key, (at, wait) in self._kept.items() if now < at}
+            self._forget_at = now + self._window
+        at, wait = self._kept.get(key, (-math.inf, self._wait))
+        if now < at or (key not in self._kept and len(self._kept) >= self._most):
             return False
-        self._looks[address] = now + wait, 2 * wait
+        self._kept[key] = now + wait, min(self._growth * wait, self._window)
         return True
 
 
 class DroppedDatagrams:
     """Counts dropped datagrams by cause, and reports each address and cause at most once a minute.
 
-    Memory is bounded: at most MAX_STRANGERS addresses and causes of non-members are kept. Members
-    have their own table, so a flood of false senders never hides a member's fault.
+    Members have a limit of their own, so a flood of false senders never hides a member's fault.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._members: dict[tuple[str, str], float] = {}  # last reported at
-        self._others: dict[tuple[str, str], float] = {}
-        self._pruned = -math.inf
+        self._members = RateLimit(REPORT_INTERVAL, REPORT_INTERVAL)
+        self._others = RateLimit(REPORT_INTERVAL, REPORT_INTERVAL, MAX_STRANGERS)
 
     def count(self, address: str, cause: str, now: float, *, member: bool = False, sender: str = "") -> Event | None:
         """Count one datagram from `address`, of the member `sender` if that is known; return an
         event if it is time to report it.
         """
         self.counts[cause] += 1
-        reported = self._members if member else self._others
-        if now - reported.get((address, cause), -math.inf) < REPORT_INTERVAL:
+        if not (self._members if member else self._others).passes((address, cause), now):
             return None
-        if len(reported) >= MAX_STRANGERS and (member or now - self._pruned >= REPORT_INTERVAL):
-            self._pruned = now
-            for old in [key for key, at in reported.items() if now - at >= REPORT_INTERVAL]:
-                del reported[old]
-        if len(reported) >= MAX_STRANGERS and not member:
-            return None
-        reported[address, cause] = now
         details = {"address": address, "count": self.counts[cause], "cause": cause}
         name = EventName.SAME_ID if cause == SAME_ID else EventName.DATAGRAM_DROPPED
         return Event(name, now, sender, cause, details)

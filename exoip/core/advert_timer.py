@@ -42,10 +42,6 @@ class AdvertTimer:
         late = now - self.next_at
         return late if late >= config.dead_time / 2 else 0.0
 
-    def restart(self, now: float) -> None:
-        """Make the next heartbeat due now, after a stall."""
-        self.next_at = now
-
     def sooner(self, interval: float, now: float) -> None:
         """Do not wait longer than the new interval."""
         self.next_at = min(self.next_at, now + interval)

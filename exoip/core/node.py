@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from exoip.core.admission import ADDRESS, CONFIRM_TIME, NEVER_HEARD, SAME_ID, Admission, DroppedDatagrams, Strangers
+from exoip.core.admission import ADDRESS, CONFIRM_TIME, NEVER_HEARD, SAME_ID, Admission, DroppedDatagrams
 from exoip.core.advert_timer import Advert, AdvertTimer
 from exoip.core.calls import Call, Lane, Outcome
 from exoip.core.election import Election
@@ -70,7 +70,7 @@ class Node:
         self._ownership.unfit_reasons.set("starts", "started too often", quarantined_until)
         self._ownership.unfit_reasons.set(OPERATOR, drained)
         self.admission = Admission(eip, config.instance_id)
-        self._dropped, self._strangers = DroppedDatagrams(), Strangers()
+        self._dropped = DroppedDatagrams()
         self._advert_timer = AdvertTimer(now)
         self._deadline = -math.inf
         self.set_members(members, now)
@@ -84,7 +84,7 @@ class Node:
                 self._count(address, cause, now, heartbeat.instance_id if cause in (ADDRESS, SAME_ID) else "")
                 if cause == SAME_ID and self.admission.two_hosts(address, proof):
                     self._listen_on(now)
-                if cause in UNKNOWN_SENDERS and not proof.cause and self._strangers.look(address, now):
+                if cause in UNKNOWN_SENDERS and not proof.cause and self.admission.looks.passes(address, now):
                     self._refresh_by(now)
                 return False
             self._look_for_stall(now)
@@ -258,7 +258,7 @@ class Node:
 
     def _look_for_stall(self, now: float) -> None:
         if slept := self._advert_timer.slept(self._election.config, now):
-            self._advert_timer.restart(now)
+            self._advert_timer.next_at = now
             self._ownership.stalled(now)
             self._run_to_fixpoint(self._election.stalled(now, slept), now)
 

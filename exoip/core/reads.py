@@ -75,12 +75,7 @@ class Reads:
         self.query = HolderQuery(election, observed, mutations.pace)
         self._busy = False
         self._last = Purpose.VERIFY  # the purpose of the last read
-        self._outsiders: set[str] = set()
-
-    @property
-    def outsiders(self) -> tuple[str, ...]:
-        """The instances that are not members and held when last read."""
-        return tuple(sorted(self._outsiders))
+        self.outsiders: set[str] = set()  # the instances that are not members and held when last read
 
     def try_again(self) -> None:
         """Let failed reads and lists wait no longer: an attach has shown that the API works."""
@@ -230,7 +225,7 @@ class Reads:
                 if other.instance_id not in listed and not other.holding and other.read_at >= other.changed_at:
                     other.seen(False, other.running, outcome.began, outcome.ended)
         self._queue_members(outcome.candidates)
-        outsiders = {*listed, *self._outsiders} - self._observed.others.keys()
+        outsiders = {*listed, *self.outsiders} - self._observed.others.keys()
         if len(outsiders) <= MOST_OUTSIDERS:
             self.schedule.queue.extend(Call(Kind.READ, outsider) for outsider in sorted(outsiders))
         return []
@@ -265,9 +260,9 @@ class Reads:
                 if waits and other.lacks_since == outcome.began > self._election.master_since + HOLD_TIME:
                     self.schedule.verify_at = now
         elif not holds:
-            self._outsiders.discard(instance_id)
-        elif instance_id not in self._outsiders:
-            self._outsiders.add(instance_id)
+            self.outsiders.discard(instance_id)
+        elif instance_id not in self.outsiders:
+            self.outsiders.add(instance_id)
             events = [Event(EventName.OUTSIDER_HOLDS, now, instance_id, outcome.name, {"name": outcome.name})]
         return events + self.query.seen(instance_id, outcome)
 

@@ -130,7 +130,7 @@ def take_snapshot(
         trouble={str(kind): trouble for kind, trouble in ownership.trouble.items()},
         again=_again(ownership, now),
         answered_at=ownership.answered_at,
-        outsiders=ownership.reads.outsiders,
+        outsiders=tuple(sorted(ownership.reads.outsiders)),
         same_id=_elsewhere(admission, admission.own_id, now - election.config.dead_time),
     )
 

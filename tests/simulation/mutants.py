@@ -175,7 +175,7 @@ MUTANTS = (
     Mutant("one list drops a member that is heard", "core/admission", "61b",
            "if now < since + CONFIRM_TIME", "if False"),
     Mutant("a stranger does not have the group read", "core/node", "29b 62a",
-           "and self._strangers.look(address, now):", "and False:"),
+           "and self.admission.looks.passes(address, now):", "and False:"),
     Mutant("a stranger has the group read only once", "core/admission", "62a",
            "\nFIRST_LOOK_AGAIN = 5.0 ", "\nFIRST_LOOK_AGAIN = math.inf "),
     Mutant("a node that starts takes from a holder that does not know it yet", "core/ownership", "62a",

@@ -63,7 +63,7 @@ class TestSlept:
     def test_afterwards_it_beats_at_once(self):
         timer = AdvertTimer(0.0)
         timer.due(10, 1.0, 0.0)
-        timer.restart(50.0)
+        timer.next_at = 50.0
         assert timer.slept(CONFIG, 50.0) == 0.0
         assert timer.due(10, 1.0, 50.0)
 
