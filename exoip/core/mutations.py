@@ -183,7 +183,7 @@ class Mutations:
 
     def _clear_due(self, other: InstanceState, now: float) -> float:
         """Return since when, or from when on, this holder may be cleared."""
-        if self._observed.predecessor(other) and now < (ends := self._observed.own.attach_called + NEWCOMER_TIME):
+        if other.predecessor and now < (ends := self._observed.own.attach_called + NEWCOMER_TIME):
             peer = self._election.peers.get(other.instance_id)
             if peer is None or (not peer.alive and not peer.released_since(self._observed.own.attach_called)):
                 return -math.inf
@@ -272,7 +272,7 @@ class Mutations:
             self.clear_breaker.until = -math.inf
             if other := self._observed.others.get(call.instance_id):
                 other.cleared(now)
-                self._observed.not_holding(call.instance_id)
+                self._observed.forget_departed()
         details = {**call.details, "duration": now - called, "since": now - self.since}
         return [Event(name, now, call.instance_id, call.why, details)]
 

@@ -42,6 +42,9 @@ class InstanceState:
     read_at: float = -math.inf  # when the last good read of it began
     read_end: float = -math.inf  # when that read ended
     changed_at: float = -math.inf  # when a mutation of it by this node last ended
+    master_until: float = -math.inf  # when it last was the master, since this node was one
+    predecessor: bool = False  # known or assumed to hold when this node attached, and since
+    successor: bool = False  # it was the master while this node still held, and holds as far as known
 
     @property
     def holding(self) -> bool:
@@ -72,6 +75,7 @@ class InstanceState:
     def cleared(self, now: float) -> None:
         """Record that its detach is done."""
         self.holds, self.presumed, self.since, self.changed_at = False, False, math.inf, now
+        self.predecessor = self.successor = False
 
 
 @dataclass(slots=True)
@@ -156,9 +160,6 @@ class Observed:
         self.own_id = own_id
         self.own = OwnState()
         self.others: dict[str, InstanceState] = {}
-        self.holders_at_attach: set[str] = set()  # known or assumed to hold when this node attached, and since
-        self.successors_while_holding: set[str] = set()  # masters while this node still held
-        self.masters: dict[str, float] = {}  # the masters since this node was one, until when; the last one last
 
     def set_members(self, instance_ids: frozenset[str]) -> None:
         """Set the members. One that has left stays until a read shows that it does not hold."""
@@ -173,15 +174,10 @@ class Observed:
         for instance in list(self.others.values()):
             if not instance.listed and instance.holds is False and not instance.presumed:
                 del self.others[instance.instance_id]
-                self.holders_at_attach.discard(instance.instance_id)
 
     def holders(self) -> list[InstanceState]:
         """Return the others that are known or assumed to hold, by id."""
         return sorted((other for other in self.others.values() if other.holding), key=lambda other: other.instance_id)
-
-    def predecessor(self, other: InstanceState) -> bool:
-        """Return whether it was known or assumed to hold when this node attached."""
-        return other.instance_id in self.holders_at_attach
 
     def turn(self, other: InstanceState, attached_at: float, now: float) -> float:
         """Return when this node, which attached then, may begin to clear it; see `mutations`.
@@ -190,28 +186,21 @@ class Observed:
         """
         if not other.holds or now - other.read_at > UNSEEN:
             return math.inf
-        before = self.predecessor(other)
-        late = other.late and not before
-        began = self.own.attach_called if before else max(other.since, self.own.attach_called)
+        late = other.late and not other.predecessor
+        began = self.own.attach_called if other.predecessor else max(other.since, self.own.attach_called)
         first = THIRD_TURN if late or now > began + FIRST_TURN_ENDS else FIRST_TURN
         turn = first if self.own_id < other.instance_id else SECOND_TURN
         return max(other.since, attached_at) + turn
 
     def uncleared(self, other: InstanceState, attached_at: float, now: float) -> bool:
         """Return whether it should have been cleared: it is due, or held before and is unread."""
-        before = self.predecessor(other) and (other.holding or other.read_at < attached_at)
+        before = other.predecessor and (other.holding or other.read_at < attached_at)
         return before or self.turn(other, attached_at, now) <= now
 
     def why_clear(self, other: InstanceState, *, heard: bool) -> tuple[str, dict[str, object]]:
         """Return why it is cleared, for people and for programs."""
         if heard:
             return "it is alive and has not detached itself", {"cause": Cause.HEARD}
-        if self.predecessor(other):
+        if other.predecessor:
             return "it is silent and held the Elastic IP", {"cause": Cause.SILENT}
         return "it is silent and attached the Elastic IP later", {"cause": Cause.SILENT_RIVAL}
-
-    def not_holding(self, instance_id: str) -> None:
-        """Record that an instance does not hold: if it holds later, it attached after this node."""
-        self.holders_at_attach.discard(instance_id)
-        self.successors_while_holding.discard(instance_id)
-        self.forget_departed()

@@ -41,7 +41,7 @@ from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Pace, Trouble
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.mutations import HOLD_TIME, Mutations
-from exoip.core.observed import UNSEEN, Observed
+from exoip.core.observed import UNSEEN, InstanceState, Observed
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, LocalState, Role
 from exoip.core.reads import Reads
 from exoip.core.split_brain import StandBack
@@ -97,7 +97,7 @@ class Ownership:
         if event.name is EventName.PEER_ALIVE:
             self.observed.own.doubted(now, heard=True)
             if event.instance_id != self._election.master:
-                self.observed.masters.pop(event.instance_id, None)
+                self.observed.others[event.instance_id].master_until = -math.inf
             events = self.stand_back.heard(event.instance_id, now)
         self.reads.schedule.verify_again(now)
         return events
@@ -121,8 +121,7 @@ class Ownership:
     def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
         (_, old_master, _), self._decision = self._decision, decision
         if (self._master_known or self.observed.own.held) and old_master in self.observed.others:
-            self.observed.masters.pop(old_master, None)
-            self.observed.masters[old_master] = now
+            self.observed.others[old_master].master_until = now
         self.mutations.since = self.mutations.release_reads_since = now
         self.reads.schedule.release_read_at = now
         for backoff in (self.mutations.attach_backoff, self.mutations.release_backoff, self.mutations.clear_backoff):
@@ -134,26 +133,24 @@ class Ownership:
             self.mutations.attach_paused = False
 
     def _became_master(self, now: float) -> None:
-        observed = self.observed
-        known, peers, masters = observed.masters, self._election.peers, list[str]()
-        for master, until in known.items():
-            if master in observed.others and not (master in peers and peers[master].released_since(until)):
-                masters.append(master)
-        known.clear()
-        self.stand_back.became_master(now)
-        if masters:
-            peer = peers.get(masters[-1])
+        own, others, peers = self.observed.own, self.observed.others.values(), self._election.peers
+        masters = [other for other in others if other.master_until > -math.inf and not self._released(other)]
+        if last := max(masters, key=lambda other: other.master_until, default=None):
+            peer = peers.get(last.instance_id)
             if peer is None or not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING):
-                observed.others[masters[-1]].presume(now)
-        members = set(masters)
-        if observed.own.held:
-            observed.successors_while_holding |= members
-        else:
-            observed.holders_at_attach = members | (observed.holders_at_attach if observed.own.may_hold else set())
-            observed.successors_while_holding.clear()
+                last.presume(now)
+        for other in others:
+            other.predecessor = (other.predecessor and own.may_hold) or (other in masters and not own.held)
+            other.successor = (other.successor or other in masters) and own.held
+            other.master_until = -math.inf
+        self.stand_back.became_master(now)
         self.mutations.attach_breaker.forget_tries()
         self.mutations.clear_breaker.forget_tries()
         self.reads.schedule.verify_again(now)
+
+    def _released(self, master: InstanceState) -> bool:
+        peer = self._election.peers.get(master.instance_id)
+        return peer is not None and peer.released_since(master.master_until)
 
     # -- outputs ------------------------------------------------------------------------------------------------------
 
@@ -196,8 +193,9 @@ class Ownership:
             content = at == math.inf and mutations.idle and not observed.own.doubt and not waits
             return None, at, self._recovered(MUTATIONS, "it is no longer wanted", now) if content else []
         if call.kind is Kind.ATTACH and not observed.own.holds:
-            holders = {o.instance_id for o in observed.holders() if o.presumed or now - o.read_at <= UNSEEN}
-            observed.holders_at_attach |= holders | observed.successors_while_holding
+            for other in observed.others.values():
+                known = other.presumed or (other.holding and now - other.read_at <= UNSEEN)
+                other.predecessor = other.predecessor or known or other.successor
             self.stand_back.attaching()
         return replace(call, timeout=self.pace.timeout(call.kind)), at, mutations.began(call, now)
 
@@ -234,7 +232,8 @@ class Ownership:
             if event.name is EventName.HOLDS:
                 self.mutations.attached_at = now
             if event.name is EventName.ATTACHED:
-                self.observed.successors_while_holding = set()
+                for other in self.observed.others.values():
+                    other.successor = False
                 self.reads.try_again()
             if event.name is EventName.LOST and self._election.role is Role.MASTER:
                 self._lost(now)

@@ -179,9 +179,10 @@ class Reads:
     def _queue_members(self, listed: tuple[str, ...]) -> None:
         """Queue the members to read in this round, given who holds according to a list."""
         observed, trusted = self._observed, self._observed.own_id in listed
-        suspects = {*observed.holders_at_attach, *observed.successors_while_holding}
-        suspects |= {
-            o.instance_id for o in observed.others.values() if o.holding or not self._election.alive(o.instance_id)
+        suspects = {
+            o.instance_id
+            for o in observed.others.values()
+            if o.holding or o.predecessor or o.successor or not self._election.alive(o.instance_id)
         }
         others = [
             (other.instance_id not in suspects, other.instance_id not in listed, other.read_at, other.instance_id)
@@ -255,7 +256,8 @@ class Reads:
             if fresh and other.read_at < other.changed_at <= outcome.began and other.holds is False:
                 self._confirm_clear(other, outcome)
             if fresh and other.seen(holds, outcome.running, outcome.began, now) and not holds:
-                self._observed.not_holding(instance_id)
+                other.predecessor = other.successor = False  # if it holds later, it attached after this node
+                self._observed.forget_departed()
                 waits = self._election.role is Role.BACKUP and other is self._master()
                 if waits and other.lacks_since == outcome.began > self._election.master_since + HOLD_TIME:
                     self.schedule.verify_at = now
@@ -271,7 +273,7 @@ class Reads:
         if not outcome.holds:
             self._mutations.clear_breaker.succeeded()
         elif outcome.began < other.changed_at + CLEAR_SHOWS:
-            self._observed.holders_at_attach.add(other.instance_id)
+            other.predecessor = True
             self._mutations.clear_breaker.failed(Failure.OPERATION, outcome.ended)
             self._mutations.clear_backoff.wait_longer(outcome.ended)
 

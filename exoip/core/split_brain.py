@@ -121,11 +121,11 @@ class StandBack:
     def _lost_to(self, holder: str | None, _certain: bool, now: float) -> list[Event]:
         """Stand back from the holder, or attach if there is none, or none that is known."""
         self._mutations.attach_paused = False
-        observed = self._observed
-        dead = observed.successors_while_holding
-        if now < observed.own.attach_called + NEWCOMER_TIME:  # too soon for one that held before to have cleared it
-            dead = dead | observed.holders_at_attach
-        if holder is None or holder in dead or self._election.role is not Role.MASTER:
+        if holder is None or self._election.role is not Role.MASTER:
+            return []
+        recent = now < self._observed.own.attach_called + NEWCOMER_TIME  # too soon to have cleared this node
+        other = self._observed.others.get(holder)
+        if other and (other.successor or (recent and other.predecessor)):
             return []
         if holder in self.rivals:
             self._double()

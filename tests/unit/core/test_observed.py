@@ -134,7 +134,7 @@ class TestObserved:
         observed.forget_departed()
         assert [other.instance_id for other in observed.holders()] == ["a"]
         observed.others["a"].seen(False, True, 3.0, 3.1)
-        observed.not_holding("a")
+        observed.forget_departed()
         assert sorted(observed.others) == ["b"]
 
     def test_a_presumed_holder_stays_too(self):
@@ -162,11 +162,9 @@ class TestObserved:
         assert observed.others["a"].holding
 
     def test_a_baseline_holder_seen_not_to_hold_is_none_any_more(self):
-        observed = Observed("m")
-        observed.set_members(frozenset("a"))
-        observed.holders_at_attach.add("a")
-        observed.not_holding("a")
-        assert observed.holders_at_attach == set()
+        a = InstanceState("a", predecessor=True)
+        a.cleared(1.0)
+        assert not a.predecessor
 
 
 @settings(max_examples=300, deadline=None)
