@@ -77,7 +77,6 @@ class Election:
         self.master: str | None = None  # the id of the best node alive, perhaps our own
         self.reason = "start"
         self.since = self._decided_at = now
-        self.master_since = now  # when `master` last changed
         self.advertised = config.priority
         self.damping = Damping()
         self.listen_until = now + config.dead_time  # before, silence says nothing of a peer
@@ -182,8 +181,6 @@ class Election:
             details = {"role": role, "old_role": self.role, "master": master or "", "old_master": self.master or ""}
             details |= {"cause": cause} | ({"peer": peer} if peer else {})
             events.append(Event(EventName.ROLE, now, master or "", reason, details))
-            if master != self.master:
-                self.master_since = now
             if role is not self.role:
                 self.since = now
                 events += self._dampen(role, now)

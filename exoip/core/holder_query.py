@@ -48,6 +48,11 @@ class HolderQuery:
         self._answered, self._candidates, self._failures, self.deadline = None, None, 0, math.inf
 
     @property
+    def open(self) -> bool:
+        """Whether the question is asked and not yet answered; a master does not attach meanwhile."""
+        return self._answered is not None
+
+    @property
     def wants_list(self) -> bool:
         """Whether the next call lists the instances that may hold."""
         return self._answered is not None and self._candidates is None

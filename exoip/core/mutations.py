@@ -45,6 +45,7 @@ from exoip.core.backoff import LONGEST_ATTACH_RETRY, Backoff, CircuitBreaker
 from exoip.core.calls import NO_EFFECT, POLL, Call, Failure, Kind, Operation, Outcome, Pace, Purpose
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
+from exoip.core.holder_query import HolderQuery
 from exoip.core.observed import FIRST_TURN, InstanceState, Observed
 from exoip.core.peers import LEAVING, UNFIT, Role
 
@@ -63,13 +64,13 @@ class Mutations:
 
     def __init__(self, election: Election, observed: Observed, rng: random.Random, pace: Pace) -> None:
         self._election, self._observed, self.pace = election, observed, pace
+        self.query = HolderQuery(election, observed, pace)  # no attach while it is open
         self.attach_backoff = Backoff(rng, LONGEST_ATTACH_RETRY, LONGEST_ATTACH_RETRY)
         self.clear_backoff, self.release_backoff = (Backoff(rng, most=LONGEST_ATTACH_RETRY) for _ in range(2))
         self.attach_breaker, self.clear_breaker = CircuitBreaker(HOLD_TIME), CircuitBreaker(CLEAR_TIME)
         self.attached_at = -math.inf  # since when it holds
         self.attach_works = True  # the last attach is done; a read has to show that it holds
         self.again_at = math.inf  # when a holder that cannot read itself attaches again
-        self.attach_paused = False  # no attach before it is known who holds
         self.leaving = False
         self.since = -math.inf  # since when this node is master, or backup to this master
         self.release_reads_since = -math.inf  # only reads begun since then let a backup release
@@ -107,7 +108,7 @@ class Mutations:
     def _attach_at(self) -> float:
         """Return when this node is to attach, perhaps again; inf if it is not."""
         own = self._observed.own
-        if self._election.role is not Role.MASTER or self.attach_paused:
+        if self._election.role is not Role.MASTER or self.query.open:
             return math.inf
         since = -math.inf if not own.held or own.doubt_since is None else own.doubt_since + DOUBT_TIME + self.pace.slack
         return self.again_at if own.holds else max(since, self.attach_backoff.at)
@@ -127,8 +128,7 @@ class Mutations:
     def _stale(self, due: float, other: InstanceState, now: float) -> str:
         if self._election.alive(other.instance_id) and other.read_at < due:
             return other.instance_id
-        since = self.attached_at if self._election.alive(other.instance_id) else due
-        oldest = max(due, since, now - OWN_STATE_MAX_AGE - self.pace.slack / 2)
+        oldest = max(due, now - OWN_STATE_MAX_AGE - self.pace.slack / 2)
         return self._observed.own_id if self._observed.own.known_at < oldest else ""
 
     def clear_at(self, now: float) -> float:

@@ -75,7 +75,7 @@ class Ownership:
         self.pace = Pace()
         self.mutations = Mutations(election, self.observed, rng, self.pace)
         self.reads = Reads(election, self.observed, self.mutations, rng, now, verify_interval, refresh_in)
-        self.stand_back = StandBack(election, self.observed, self.mutations, self.reads.query)
+        self.stand_back = StandBack(election, self.observed, self.mutations.query)
         self._breakers = {"attach": self.mutations.attach_breaker, "detach": self.mutations.clear_breaker}
         self.unfit_reasons = UnfitReasons(self.observed.own_id, self._breakers)
         self._started = -math.inf if known else now
@@ -130,7 +130,6 @@ class Ownership:
             self._became_master(now)
         elif not self.stand_back.active:
             self.reads.query.drop()
-            self.mutations.attach_paused = False
 
     def _became_master(self, now: float) -> None:
         own, others, peers = self.observed.own, self.observed.others.values(), self._election.peers
@@ -254,7 +253,7 @@ class Ownership:
             peer.relieved = peer.relieved and peer.alive and others[peer.instance_id].holds is not True
         if self._relieved or election.role is not Role.BACKUP or self.stand_back.active or self.mutations.leaving:
             return
-        master, since = others.get(election.master or ""), election.master_since
+        master, since = others.get(election.master or ""), self.mutations.since
         if master is None or self.observed.own.may_hold:
             return
         held = master.held_at >= since  # then it was detached, and has to find out

@@ -37,7 +37,6 @@ from exoip.core.backoff import Backoff
 from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
-from exoip.core.holder_query import HolderQuery
 from exoip.core.mutations import BLIND_TIME, HOLD_TIME, Mutations
 from exoip.core.observed import InstanceState, Observed
 from exoip.core.peers import Role
@@ -72,7 +71,7 @@ class Reads:
         self.backoff = Backoff(rng)  # of reads of one instance
         self.list_backoff = Backoff(rng)  # of lists of holders, and of the group
         self.schedule = ReadSchedule(now, refresh_in)
-        self.query = HolderQuery(election, observed, mutations.pace)
+        self.query = mutations.query
         self._busy = False
         self._last = Purpose.VERIFY  # the purpose of the last read
         self.outsiders: set[str] = set()  # the instances that are not members and held when last read
@@ -104,7 +103,7 @@ class Reads:
 
     def _urgent(self, now: float) -> Call | None:
         own, own_id, mutations = self._observed.own, self._observed.own_id, self._mutations
-        if self.query.wants_list and (mutations.attach_paused or self._may(Kind.HOLDERS, now)):
+        if self.query.wants_list and (self._election.role is Role.MASTER or self._may(Kind.HOLDERS, now)):
             return Call(Kind.HOLDERS, purpose=Purpose.HOLDER)
         if not self._may(Kind.READ, now):
             return None
@@ -259,7 +258,7 @@ class Reads:
                 other.predecessor = other.successor = False  # if it holds later, it attached after this node
                 self._observed.forget_departed()
                 waits = self._election.role is Role.BACKUP and other is self._master()
-                if waits and other.lacks_since == outcome.began > self._election.master_since + HOLD_TIME:
+                if waits and other.lacks_since == outcome.began > self._mutations.since + HOLD_TIME:
                     self.schedule.verify_at = now
         elif not holds:
             self.outsiders.discard(instance_id)

@@ -103,7 +103,7 @@ def take_snapshot(
 ) -> Snapshot:
     """Return a snapshot. The caller holds the node's lock."""
     own, damping = ownership.observed.own, election.damping
-    fresh = max(election.since, election.master_since, now - READS_COUNT * ownership.reads.verify_interval)
+    fresh = max(ownership.mutations.since, now - READS_COUNT * ownership.reads.verify_interval)
     return Snapshot(
         at=now,
         role=election.role,

@@ -29,7 +29,7 @@ import math
 from exoip.core.election import Election
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.holder_query import HolderQuery
-from exoip.core.mutations import NEWCOMER_TIME, Mutations
+from exoip.core.mutations import NEWCOMER_TIME
 from exoip.core.observed import Observed
 from exoip.core.peers import Role
 
@@ -46,8 +46,8 @@ class StandBack:
     could be sent, or "".
     """
 
-    def __init__(self, election: Election, observed: Observed, mutations: Mutations, query: HolderQuery) -> None:
-        self._election, self._observed, self._mutations, self._query = election, observed, mutations, query
+    def __init__(self, election: Election, observed: Observed, query: HolderQuery) -> None:
+        self._election, self._observed, self._query = election, observed, query
         self.length = FIRST_STAND_BACK
         self.rivals: set[str] = set()
         self.until = -math.inf
@@ -62,7 +62,6 @@ class StandBack:
     def became_master(self, now: float) -> None:
         """If mute, ask who holds before any attach."""
         if self.mute and not self._observed.own.held:
-            self._mutations.attach_paused = True
             self._query.ask(self._held_by_while_mute, now)
 
     def set_mute(self, why: str, now: float) -> None:
@@ -73,7 +72,6 @@ class StandBack:
 
     def lost(self, now: float) -> None:
         """Ask who holds before any attach, because this master has lost the EIP."""
-        self._mutations.attach_paused = True
         self._query.ask(self._lost_to, now)
 
     def attaching(self) -> None:
@@ -120,7 +118,6 @@ class StandBack:
 
     def _lost_to(self, holder: str | None, _certain: bool, now: float) -> list[Event]:
         """Stand back from the holder, or attach if there is none, or none that is known."""
-        self._mutations.attach_paused = False
         if holder is None or self._election.role is not Role.MASTER:
             return []
         recent = now < self._observed.own.attach_called + NEWCOMER_TIME  # too soon to have cleared this node
@@ -133,7 +130,6 @@ class StandBack:
         return self._begin(holder, length, f"it is not heard; standing back for {length:.0f} s", now)
 
     def _held_by_while_mute(self, holder: str | None, _certain: bool, now: float) -> list[Event]:
-        self._mutations.attach_paused = False
         if holder is None or self._election.role is not Role.MASTER:
             return []
         why = f"this node cannot send any heartbeat ({self.mute}): the fault is here, check its address and routes"

@@ -66,7 +66,7 @@ MUTANTS = (
            "            if cause := self.admission.judge("),
     # attach
     Mutant("reads itself before it attaches", "core/mutations", "36 19e",
-           "is not Role.MASTER or self.attach_paused:", "is not Role.MASTER or self.attach_paused or own.doubt and not own.held:"),
+           "is not Role.MASTER or self.query.open:", "is not Role.MASTER or self.query.open or own.doubt and not own.held:"),
     Mutant("waits 30 s for an API that is away though nobody may hold", "core/backoff", "19f",
            "\nLONGEST_ATTACH_RETRY = 5.0 ", "\nLONGEST_ATTACH_RETRY = 30.0 "),
     Mutant("no backoff reset on a new decision", "core/ownership", "34 17 02",
@@ -115,7 +115,7 @@ MUTANTS = (
     Mutant("a newcomer waits though it hears a deaf holder", "core/mutations", "12b",
            "            if other.holds and (at :=", "            if False and (at :="),
     Mutant("clears by knowledge of itself from before it was due", "core/mutations", "44",
-           "oldest = max(due, since, now - OWN", "oldest = max(-math.inf, now - OWN"),
+           "oldest = max(due, now - OWN", "oldest = max(-math.inf, now - OWN"),
     Mutant("clears by old knowledge of itself", "core/mutations", "45",
            "self._observed.own_id if self._observed.own.known_at < oldest else", "self._observed.own_id if False else"),
     Mutant("releases without hearing the master after the read", "core/mutations", "16c 22a",
@@ -251,7 +251,7 @@ MUTANTS = (
     Mutant("the question who holds needs a list", "core/holder_query", "49",
            "            return self.listed([], now)\n", "            return []\n"),
     Mutant("the question who holds waits for the next list", "core/reads", "49",
-           "(mutations.attach_paused or self._may(Kind.HOLDERS, now))", "self._may(Kind.HOLDERS, now)"),
+           "(self._election.role is Role.MASTER or self._may(Kind.HOLDERS, now))", "self._may(Kind.HOLDERS, now)"),
     Mutant("a leaver believes at once that nobody is there", "core/mutations", "51",
            "self._election.listen_until if alone else -math.inf", "-math.inf"),
 )
