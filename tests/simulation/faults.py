@@ -1,6 +1,7 @@
 """The single faults of `single`: what is done, and what is expected of it.
 
-H is the present holder, N the node that is to take over, W the worst one. SHORT, MOST and LONG are
+H is the present holder, N the node that is to take over, W the worst one, M the one in the middle
+(of three others the second). SHORT, MOST and LONG are
 times of a part, of most, and of more than a dead time; UPTO60 is any time up to 60 s. The names in formulas are those of
 the protocol document; T is the rounding of a measurement. `flap` stands for a service that fails
 again and again, `join 5` for a new node of that priority.
@@ -12,9 +13,11 @@ from dataclasses import dataclass
 
 T = "0.02"
 TAKEN = f"expect hole <= D + d + A + {T}"
+CUT_UP = "drop *->*"  # each node hears nobody
 ALONE = f"expect within D + d + A + S + A + {T}: holders N"  # … and the dead one is cleared
 CUT = "drop H->* *->H"
 QUIET = ("advance 240s", "expect no hole")  # both may hold for a while
+TWO, THREE, FOUR, MORE = (2,), (3,), (4,), (3, 4)
 NOTHING = ("advance 40s", "expect mutations == 0", "expect no hole")
 
 
@@ -22,12 +25,13 @@ NOTHING = ("advance 40s", "expect mutations == 0", "expect no hole")
 class Fault:
     """One fault, from the commands that make it to what is expected.
 
-    `nodes`: it takes so many. `needs`: terms of the nodes, or commands of the world, that it takes.
+    `nodes`: the numbers of nodes of a world in which it can happen. `needs`: terms of the nodes, or
+    of the world, that it takes.
     """
 
     name: str
     commands: tuple[str, ...]
-    nodes: int = 2
+    nodes: tuple[int, ...] = (2, 3, 4)
     needs: tuple[str, ...] = ()
 
     @property
@@ -35,16 +39,21 @@ class Fault:
         """Whether answers take so long that for ten minutes all jobs have more time."""
         return any("takes=" in command for command in self.commands)
 
-    def fits(self, world: tuple[str, ...]) -> bool:
-        """Whether it can happen in a world made by these commands."""
-        nodes = [command for command in world if command.startswith("node ")]
-        return len(nodes) >= self.nodes and {*self.needs} <= {*nodes[0].split(), *world}
+    @property
+    def terms(self) -> dict[str, str]:
+        """The needs by name."""
+        return dict(need.split("=") for need in self.needs)
+
+    def fits(self, other: Fault) -> bool:
+        """Whether both can happen in the same world."""
+        agree = all(other.terms.get(name, value) == value for name, value in self.terms.items())
+        return agree and not {*self.nodes}.isdisjoint(other.nodes)
 
 
 def _unable(name: str, how: str, costs: str) -> Fault:
     """The next best node cannot attach when the holder dies; it costs so much."""
     within = f"expect hole <= D + d + A + {costs} + {T}"
-    return Fault(name, (*(f"api N {each}" for each in how.split(" + ")), "kill H", "advance 60s", within), 3)
+    return Fault(name, (*(f"api N {each}" for each in how.split(" + ")), "kill H", "advance 60s", within), MORE)
 
 
 FAULTS = (
@@ -123,10 +132,10 @@ FAULTS = (
     _unable("the next one is told to wait", "attach effect=no failure=unavailable retry=300s", "L + d"),
     _unable("the next one's operation never ends", "attach operation=never + read hang + poll hang", "12 + d"),
     Fault("the master cannot clear", ("api N detach hang", "kill H", "expect within D + d + A + 20 + 15 + 12 + 2*S: settled-but H",
-                                      TAKEN), 3),
+                                      TAKEN), MORE),
     Fault("the new holder dies soon", (
         "kill H", ALONE, "advance UPTO5s", "measure", "kill N",
-        f"expect within D + d + A + S + 0.8 + L + A + {T}: settled-but N", TAKEN), 3),
+        f"expect within D + d + A + S + 0.8 + L + A + {T}: settled-but N", TAKEN), MORE),
     Fault("a cut, and the clear is late", (
         "api N detach fail", CUT, "advance LONGs", "advance UPTO40s", "api N detach operation=9s", *QUIET)),
     Fault("a cut, and reads are late", (
@@ -149,41 +158,42 @@ FAULTS = (
     Fault("a cut, and somebody detaches one as it ends", (
         "api N detach fail", CUT, "advance LONGs", "advance UPTO6s", "detach-by-hand H", "api N ok", "heal", "advance 30s",
         "expect no hole")),
-    Fault("a node hears nobody", ("drop *->W", "advance 600s", "expect no hole", "expect moves <= 2*(2 + log2(1 + 600/60))"), 3),
+    Fault("a node hears nobody", ("drop *->W", "advance 600s", "expect no hole", "expect moves <= 2*(2 + log2(1 + 600/60))"), MORE),
     Fault("the release ends after a restart", (
         "api H detach operation=5s once", "health H bad", "advance UPTO6s", "health H ok", "restart H 400ms", "advance 40s",
         "expect no hole")),
     Fault("the taker dies as it takes", ("health H bad", "advance UPTO3s", "kill N", "advance 130s", f"expect hole <= D + d + A + {T}")),
     Fault("the taker dies as the holder leaves", (
-        "leave H", "advance UPTO1s", "kill N", "advance 60s", f"expect hole <= D + d + A + {T}"), 3),
+        "leave H", "advance UPTO1s", "kill N", "advance 60s", f"expect hole <= D + d + A + {T}"), MORE),
     Fault("a node cannot send", (
         "address N lost", "advance 120s", "expect mutations == 0", "expect events N yielded <= 1", "address N back", *NOTHING)),
     Fault("a stand-back whose checks fail", (
         CUT, "expect within 90: yielded H", "api H read fail", "api H holders fail", "advance UPTO40s", "expect yielded H")),
     Fault("the taker's instance is stopped", (
         CUT, "expect within 90: yielded H", "advance UPTO20s", "measure", "instance N stopped", "advance 40s",
-        f"expect hole <= 5 + 3*L + A + {T}"), 2),
+        f"expect hole <= 5 + 3*L + A + {T}")),
     Fault("a frozen machine", ("freeze H LONGs", "advance 90s", "expect hole <= D + d + A + 0.1")),
     Fault("a better node joins", ("join 5", "expect within 32: moves == 1", "expect no hole"),
-          needs=("group refreshed", "delay=0", "damping=no")),
+          needs=("group=refreshed", "delay=0", "damping=no")),
     Fault("the holder is taken out of the group", (
         "remove H", "forge from=x to=all as=x prio=1", "advance 90s", "expect events N role >= 1", "expect no hole"),
-        needs=("group refreshed",)),
+        needs=("group=refreshed",)),
     Fault("a member is out of the group for a moment", (
-        "remove W", "forge from=x to=all as=x prio=1", "advance UPTO20s", "insert W", *NOTHING), needs=("group refreshed",)),
+        "remove W", "forge from=x to=all as=x prio=1", "advance UPTO20s", "insert W", *NOTHING), needs=("group=refreshed",)),
     Fault("a node joins that the holder does not know", (
-        "api H refresh takes=1.9s lists=0% once", "join 200", *NOTHING), needs=("group refreshed",)),
+        "api all refresh takes=1.9s lists=0% once", "join 200", *NOTHING), needs=("group=refreshed",)),
     Fault("a member sends with the id of a node that starts", (
         "crash N", "advance 10ms", "start N", *("forge from=W to=N as=N prio=20", "advance SHORTs") * 60,
-        "expect role N LISTENING", *NOTHING), 3),
+        "expect role N LISTENING", *NOTHING), MORE),
     Fault("a stranger sends with the id of a node that starts", (
         "kill H", "crash N", "advance 10ms", "start N", *("forge from=x to=N as=N prio=20", "advance SHORTs") * 60,
         "expect hole <= max(10 + h, 2*D) + d + A + 0.02")),
     Fault("a daemon restarts, and its reads are slow", (
-        "kill W", "advance 60s", "measure", "api H read takes=4s", "restart H 300ms", "advance 60s", "expect moves == 0"), 3, ("delay=0",)),
+        "kill W", "advance 60s", "measure", "api H read takes=4s", "restart H 300ms", "advance 60s",
+        "expect moves == 0"), MORE, ("delay=0",)),
     Fault("detached by hand, after one failed read", (
         "kill W", "advance UPTO8s", "api H read effect=no failure=unavailable retry=300s once", "advance UPTO8s", "measure",
-        "detach-by-hand H", "advance 60s", f"expect hole <= 30 + 2.5*L + A + {T}"), 3),
+        "detach-by-hand H", "advance 60s", f"expect hole <= 30 + 2.5*L + A + {T}"), MORE),
     Fault("detached by hand, while lists fail", (
         "api H holders fail", "advance UPTO60s", "measure", "detach-by-hand H", "advance 60s",
         f"expect hole <= 30 + 2.5*L + A + {T}")),
@@ -194,15 +204,15 @@ FAULTS = (
         "api H all fail", "advance 90s", "measure", "detach-by-hand H", "advance 90s",
         f"expect hole <= 36 + 36 + 8*L + A + {T}")),
     Fault("an attach without effect", (
-        "api N attach effect=no", "kill H", "advance 60s", f"expect hole <= D + d + 20 + {T}"), 3),
+        "api N attach effect=no", "kill H", "advance 60s", f"expect hole <= D + d + 20 + {T}"), MORE),
     Fault("a clear without effect", (
-        "api N detach effect=no", "kill H", "expect within 30 + D: settled-but H", TAKEN), 3),
+        "api N detach effect=no", "kill H", "expect within 30 + D: settled-but H", TAKEN), MORE),
     Fault("a clear is told to wait", (
         "api N detach effect=no failure=unavailable retry=300s once", "kill H",
         f"expect within D + d + A + S + 6 + 3*L + A + {T}: holders N", TAKEN)),
     Fault("the master cannot read itself before a clear", (
         "api N attach late once", "api N read hang", "kill H",
-        "expect within D + d + A + 10 + 15 + 12 + 2*S + 2*A: settled-but H"), 3),
+        "expect within D + d + A + 10 + 15 + 12 + 2*S + 2*A: settled-but H"), MORE),
     Fault("a taker dies while its clear is pending", (
         "api N detach operation=9s once", "suspend H LONGs", "advance LONGs", "kill N", "advance 120s",
         "expect hole <= 10 + S + D + A")),
@@ -210,13 +220,58 @@ FAULTS = (
         "api H all hang", CUT, "advance LONGs", "advance UPTO20s", "heal", "advance 30s", "expect no hole")),
     Fault("a stray holder dies", (
         "api W all late", "drop W->* *->W", "advance LONGs", "advance UPTO20s", "kill W", "heal",
-        "expect within 30 + 10 + 2*L + A + 130: settled-but W", "expect no hole"), 3),
+        "expect within 30 + 10 + 2*L + A + 130: settled-but W", "expect no hole"), MORE),
     Fault("attached by hand to one that cannot let go", (
-        "api W all fail", "attach-by-hand W", "expect within 30 + 130 + 4*L + A: settled-but W", "expect no hole"), 3),
+        "api W all fail", "attach-by-hand W", "expect within 30 + 130 + 4*L + A: settled-but W", "expect no hole"), MORE),
     Fault("an API that needs three seconds", (
         "api all all takes=3s", "advance 120s", "measure", "health H bad", "expect within 2*h + 4 + 9 + 2*A: holders N",
         "expect no hole", "advance 120s", "expect mutations == 2")),
     Fault("an API that needs eight seconds", (
         "api all all takes=8s", "advance 180s", "measure", "health H bad", "expect within 2*h + 8 + 24 + 2*A: holders N",
         "expect no hole", "advance 180s", "expect mutations == 2")),
+    Fault("a cut while all start", (
+        "crash all", "advance 1s", "detach-holders-by-hand", "start all", "advance SHORTs", CUT, "advance 15s", "measure", *QUIET)),
+    Fault("a former master that released, and cuts", (
+        "health H bad", "advance 2s", "advance UPTO8s", "drop H->N N->H", "advance LONGs", CUT_UP, *QUIET), MORE),
+    Fault("a former master that came back as the worst, and cuts", (
+        "crash H", "advance LONGs", "reload H prio=200", "start H", "advance 6s", "advance UPTO30s", "drop H->N N->H",
+        "advance LONGs", CUT_UP, *QUIET), MORE),
+    Fault("all are cut off from each other", (CUT_UP, *QUIET), MORE),
+    Fault("the holder moves, and long after all are cut off", (
+        "health H bad", "advance 30s", "health H ok", "advance 120s", "advance UPTO120s", "measure", CUT_UP, *QUIET), MORE),
+    Fault("another node is cut off", (
+        "drop W->* *->W", "advance 300s", "expect no hole", "expect calls N attach N == 0",
+        "expect moves <= 1 + log2(1 + 300/60)"), MORE),
+    Fault("a cut that grows during a stand-back", (
+        "drop N->* *->N", "expect within 90: yielded H", "advance 50s", "advance UPTO10s", CUT_UP, *QUIET), MORE),
+    Fault("a cut right after a move", (
+        "health H bad", "advance UPTO2s", CUT, *QUIET), MORE),
+    Fault("the taker dies during a cut", (
+        CUT, "expect within 90: yielded H", "advance UPTO20s", "measure", "kill N", "advance 70s", f"expect hole <= 60 + A + {T}")),
+    Fault("the one that relieved the master dies", (
+        "api H all fail", "advance 30s", "detach-by-hand H", "expect within 36 + 36 + 8*L + A: holders N", "advance 200s",
+        "measure", "kill N", "expect within D + 36 + 12 + 8*L + A: holders W N"), THREE),
+    Fault("detached by hand every two minutes", (
+        *("detach-by-hand H", "advance 100s", "advance UPTO30s") * 4, f"expect hole <= 30 + 2.5*L + A + {T}", "expect moves == 4")),
+    Fault("a clear fails, and the master cannot read itself", (
+        "api N read hang", "api N detach effect=no failure=unavailable retry=5s once", "kill H", TAKEN,
+        f"expect within D + d + A + 15 + 3*A + 2*S + {T}: holders N W"), THREE),
+    Fault("two masters die, the first one unread", (
+        "api N all hang", "kill H", "advance 5s", "kill N", f"expect within D + d + A + S + {T}: calls M detach * >= 1",
+        "api M read hang", "expect within 60: settled-but H"), FOUR),
+    Fault("attached by hand to the third best", (
+        "attach-by-hand W", "expect within 30 + 1 + 4*L + A: settled", "expect calls H detach W == 0", "expect no hole"), THREE,
+        ("group=fixed",)),
+    Fault("nobody else, and its attaches are not sent", (
+        "api N all unreachable", "kill H", "advance 45s", "api N ok", "expect within 6 + 2*L + A: holders H N",
+        f"expect within S + 2*L + A + {T}: holders N"), TWO),
+    Fault("a holder waits for one that cannot hold, and is detached", (
+        "latency H 2s", "api N attach effect=no", "api N read refuse", "reload H prio=250", "advance 240s", "expect holders H",
+        "measure", "detach-by-hand H", "advance 240s", "expect hole <= 2*30 + 30 + 12 + 8*2 + A + 2"), TWO, ("delay=0",)),
+    Fault("reads that are a little old, and the holder dies", (
+        "api all read lag=300ms", "api all holders lag=300ms", "advance 60s", "measure", "kill H", TAKEN, "advance 60s",
+        "expect events N lost == 0", "expect holders N")),
+    Fault("slow attaches and old reads", (
+        "api all read lag=500ms", "api all holders lag=500ms", "operation all 6s", "advance 60s", "measure", "kill H",
+        "advance 120s", "expect events N yielded == 0", "expect holders N"), TWO),
 )  # fmt: skip
