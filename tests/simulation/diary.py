@@ -64,6 +64,7 @@ class Diary:
     asks: bool = False  # it has lost the EIP and asks who holds
     stand_back: float = 0.0  # seconds of the last stand-back in this split
     standing_since: float = math.inf
+    stands_until: float = math.inf  # when its time is over
 
     def called(self, call: Call, now: float, own: str) -> None:
         """Take note of a call."""

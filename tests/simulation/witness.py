@@ -152,12 +152,13 @@ class Witness(CallWitness):
         if host.name not in self.world.mute:
             longer = long >= min(2 * diary.stand_back, LONGEST_STAND_BACK)
             self._must(longer, host, f"stands back for {long:.0f} s, after {diary.stand_back:.0f} s")
-            diary.stand_back = long
+            diary.stand_back, diary.stands_until = long, event.at + long
         diary.standing_since = event.at
 
     def _stand_back_over(self, host: Host, diary: Diary, event: Event) -> None:
         """It ends when its time is over, the rival is heard, or nobody holds any more."""
         stood, diary.standing_since = event.at - diary.standing_since, math.inf
+        diary.stands_until = math.inf
         if event.details["cause"] != Cause.TIME:
             diary.stand_back = 0.0
         if event.details["cause"] == Cause.NOBODY_HOLDS and not self._deceived(host):
@@ -190,6 +191,11 @@ class Witness(CallWitness):
             if now > diary.attach_due:
                 self._must(False, host, "became master and did not attach at once")
                 diary.attach_due = math.inf
+            if host.leaving or host.name in self.world.mute:
+                diary.stands_until = math.inf
+            if now > diary.stands_until + TINY:
+                self._must(False, host, "stands back, though its time is over")
+                diary.stands_until = math.inf
             calm = not diary.damped or now < diary.changes[-1] + WINDOW + TINY
             self._must(calm, host, "is damped without end")
             if diary.attaches_failed >= TRIES and not diary.unfit:

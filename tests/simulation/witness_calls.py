@@ -121,6 +121,8 @@ class CallWitness:
         self._must(
             now >= since + turn - TINY, host, f"clears {other.name} {now - since:.1f} s after both held, not {turn:.0f}"
         )
+        fresh = not heard or read.began >= since + turn - TINY
+        self._must(fresh, host, f"clears {other.name}, which it hears, by an old read")
 
     # -- what is so ---------------------------------------------------------------------------------------------------
 
