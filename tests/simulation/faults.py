@@ -18,6 +18,7 @@ ALONE = f"expect within D + d + A + S + A + {T}: holders N"  # … and the dead 
 CUT = "drop H->* *->H"
 QUIET = ("advance 240s", "expect no hole")  # both may hold for a while
 TWO, THREE, FOUR, MORE = (2,), (3,), (4,), (3, 4)
+FAST = ("interval=500ms",)  # nodes that are cut off notice it at nearly the same time
 NOTHING = ("advance 40s", "expect mutations == 0", "expect no hole")
 
 
@@ -232,18 +233,18 @@ FAULTS = (
     Fault("a cut while all start", (
         "crash all", "advance 1s", "detach-holders-by-hand", "start all", "advance SHORTs", CUT, "advance 15s", "measure", *QUIET)),
     Fault("a former master that released, and cuts", (
-        "health H bad", "advance 2s", "advance UPTO8s", "drop H->N N->H", "advance LONGs", CUT_UP, *QUIET), MORE),
+        "health H bad", "advance 2s", "advance UPTO8s", "drop H->N N->H", "advance LONGs", CUT_UP, *QUIET), MORE, FAST),
     Fault("a former master that came back as the worst, and cuts", (
         "crash H", "advance LONGs", "reload H prio=200", "start H", "advance 6s", "advance UPTO30s", "drop H->N N->H",
-        "advance LONGs", CUT_UP, *QUIET), MORE),
-    Fault("all are cut off from each other", (CUT_UP, *QUIET), MORE),
+        "advance LONGs", CUT_UP, *QUIET), MORE, FAST),
+    Fault("all are cut off from each other", (CUT_UP, *QUIET), MORE, FAST),
     Fault("the holder moves, and long after all are cut off", (
-        "health H bad", "advance 30s", "health H ok", "advance 120s", "advance UPTO120s", "measure", CUT_UP, *QUIET), MORE),
+        "health H bad", "advance 30s", "health H ok", "advance 120s", "advance UPTO120s", "measure", CUT_UP, *QUIET), MORE, FAST),
     Fault("another node is cut off", (
         "drop W->* *->W", "advance 300s", "expect no hole", "expect calls N attach N == 0",
         "expect moves <= 1 + log2(1 + 300/60)"), MORE),
     Fault("a cut that grows during a stand-back", (
-        "drop N->* *->N", "expect within 90: yielded H", "advance 50s", "advance UPTO10s", CUT_UP, *QUIET), MORE),
+        "drop N->* *->N", "expect within 90: yielded H", "advance 50s", "advance UPTO10s", CUT_UP, *QUIET), MORE, FAST),
     Fault("a cut right after a move", (
         "health H bad", "advance UPTO2s", CUT, *QUIET), MORE),
     Fault("the taker dies during a cut", (

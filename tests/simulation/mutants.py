@@ -216,6 +216,8 @@ MUTANTS = (
            "self._election.role is not Role.LISTENING and not yielded", "self._election.role is not Role.LISTENING"),
     Mutant("a former master that released counts as one that holds", "core/ownership", "52h",
            "if other.master_until > -math.inf and not self._released(other)]", "if other.master_until > -math.inf]"),
+    Mutant("a former master that came back counts as one that holds", "core/ownership", "52k",
+           "                self.observed.others[event.instance_id].master_until = -math.inf\n", "                pass\n"),
     Mutant("who reads that it holds clears a heard holder at once", "core/ownership", "12d",
            "                self.mutations.attached_at = now\n", "                pass\n"),
     Mutant("who was seen to hold long ago counts as a predecessor", "core/ownership", "09b",

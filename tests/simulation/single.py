@@ -64,7 +64,7 @@ def commands_of_world(rng: random.Random, faults: tuple[Fault, ...]) -> Iterator
     yield f"group {pick('group', 'refreshed', 'fixed')}"
     delay = rng.choice((1, 1, 20))
     yield f"delay {delay / 2}ms {delay}ms"
-    interval, ratio = rng.choice(("500ms", "1s", "1s", "2s")), pick("ratio", "2", "3", "3", "5")
+    interval, ratio = pick("interval", "500ms", "1s", "1s", "2s"), pick("ratio", "2", "3", "3", "5")
     preempt, damping = pick("delay", "0", "0", "0", "5s", "never"), pick("damping", "yes", "yes", "no")
     equal = rng.random() < 0.25
     for number, name in enumerate(rng.sample(names, len(names))):
