@@ -155,7 +155,8 @@ class Config:
         "a peer is dead after this many advertisement intervals without a heartbeat; 1 to 255",
         default="3", unit="intervals", status=True)
     advertisement_interval: float = seconds(
-        "advertisement-interval", "t", 0.05, 255, "time between two heartbeats", "1", status=True)
+        "advertisement-interval", "t", 0.05, 255,
+        "the unit of the dead time; the time between two heartbeats is a tenth less", "1", status=True)
     instance_id: str | None = option(
         "exoscale-instance-id", "i", values.instance_id, "UUID", "the UUID of this instance",
         otherwise="from the metadata service", reload=False, discovery=True)

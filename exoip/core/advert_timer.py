@@ -1,4 +1,7 @@
-"""Time the heartbeats: one each interval, one when the priority changes, three when leaving.
+"""Time the heartbeats: one every 0.9 intervals, one when the priority changes, three when leaving.
+
+So n heartbeats are due well before the end of a dead time of n intervals: a live peer seems dead
+only if n in a row are lost, even if the network delays some. Shown by 71.
 
 The timer also notices a stall: a node that is half a dead time or more late did not run meanwhile.
 Shown by 21a, 26c, 26d.
@@ -42,20 +45,20 @@ class AdvertTimer:
         late = now - self.next_at
         return late if late >= config.dead_time / 2 else 0.0
 
-    def sooner(self, interval: float, now: float) -> None:
-        """Do not wait longer than the new interval."""
-        self.next_at = min(self.next_at, now + interval)
+    def sooner(self, spacing: float, now: float) -> None:
+        """Do not wait longer than the new spacing."""
+        self.next_at = min(self.next_at, now + spacing)
 
-    def due(self, advertised: int, interval: float, now: float) -> bool:
+    def due(self, advertised: int, spacing: float, now: float) -> bool:
         """Return whether to send a heartbeat now; if so, count it as sent."""
         past_due = now >= self.next_at
         if not past_due and advertised == self._sent:
             return False
         if past_due:
-            following = self.next_at + interval
-            self.next_at = following if now < following else now + interval
+            following = self.next_at + spacing
+            self.next_at = following if now < following else now + spacing
         self._sent = advertised
         if advertised == LEAVING and self._farewells:
             self._farewells -= 1
-            self.next_at = now + (FAREWELL_SPACING if self._farewells else interval)
+            self.next_at = now + (FAREWELL_SPACING if self._farewells else spacing)
         return True

@@ -164,7 +164,7 @@ class Node:
         """Replace the configuration of the election (a reload)."""
         with self._wake:
             self._ownership.reads.verify_interval = verify_interval
-            self._advert_timer.sooner(config.interval, now)
+            self._advert_timer.sooner(config.spacing, now)
             self._run_to_fixpoint(self._election.set_config(config, now), now)
 
     def set_priority(self, priority: int, now: float) -> int:
@@ -228,7 +228,7 @@ class Node:
     def _next_advert(self, now: float) -> tuple[Advert | None, float]:
         self._advance(now, socket_drained=False)
         election, timer, advert = self._election, self._advert_timer, None
-        if timer.due(election.advertised, election.config.interval, now):
+        if timer.due(election.advertised, election.config.spacing, now):
             heartbeat = Heartbeat(election.advertised, self._eip, election.config.instance_id)
             advert = Advert(heartbeat, tuple(self.admission.members.values()))
         return advert, min(timer.next_at, self._deadline)

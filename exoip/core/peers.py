@@ -13,6 +13,7 @@ PROTECTED = 0  # known to hold, within the preemption delay
 HOLDING_UNFIT = 253  # unfit, and last known to hold
 UNFIT = 254  # unfit, or releasing the EIP
 LEAVING = 255  # stopping
+SPACING = 0.9  # intervals between two heartbeats; below 1, so that the last one in a dead time is in time
 _MEANINGS = {
     PROTECTED: "at priority 0 (protected)",
     HOLDING_UNFIT: "stepping aside while holding",
@@ -60,6 +61,11 @@ class ElectionConfig:
     def dead_time(self) -> float:
         """The seconds of silence after which a peer is dead."""
         return self.interval * self.dead_ratio
+
+    @property
+    def spacing(self) -> float:
+        """The seconds between two heartbeats, if the priority does not change."""
+        return SPACING * self.interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ MUTANTS = (
            "slept := self._advert_timer.slept(self._election.config, now)", "slept := 0.0"),
     Mutant("acts from its first moment, without listening", "core/election", "04 39",
            "        self.listen_until = now + config.dead_time  # before", "        self.listen_until = now  # before"),
+    Mutant("the last heartbeat is due at the end of the dead time", "core/peers", "71", "SPACING = 0.9", "SPACING = 1.0"),
     Mutant("255 for unfit", "core/election", "21c 20",
            "return HOLDING_UNFIT if own.last_held else UNFIT", "return LEAVING"),
     Mutant("an unfit holder counts no better than any unfit node", "core/election", "20",

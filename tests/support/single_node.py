@@ -29,7 +29,7 @@ from exoip.core.snapshot import Snapshot
 from exoip.heartbeat.wire import Heartbeat
 from tests.simulation.world import EIP, instance_id
 
-INTERVAL, DEAD = 1.0, 3.0
+INTERVAL, PERIOD, DEAD = 1.0, 0.9, 3.0
 MUTATIONS = (Kind.ATTACH, Kind.DETACH)
 
 
