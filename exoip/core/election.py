@@ -120,14 +120,8 @@ class Election:
         return events + self.decide(now, *cause)
 
     def stalled(self, now: float, slept: float) -> list[Event]:
-        """Listen again after not running for `slept` seconds; every peer has a whole dead time to
-        be heard.
-        """
-        self.listen_until = now + self.config.dead_time
-        for peer in self.peers.values():
-            if peer.alive:
-                peer.last_seen = now
-        self.next_death = now + self.config.dead_time if self.peers else math.inf
+        """Listen again after not running for `slept` seconds."""
+        self._listen(now, again=True)
         event = Event(EventName.STALLED, now, self.config.instance_id, f"paused for {slept:.2f} s", {"slept": slept})
         return [event, *self.decide(now, EventName.STALLED)]
 
@@ -142,14 +136,9 @@ class Election:
         """Replace the configuration (a reload). Raises ValueError for another instance id."""
         if config.instance_id != self.config.instance_id:
             raise ValueError("a node's instance id does not change while it runs")
-        listened = max(0.0, now - (self.listen_until - self.config.dead_time))
-        shorter = max(0.0, self.config.dead_time - config.dead_time)
-        for peer in self.peers.values():  # it has a whole new dead time to be heard
-            peer.last_seen = max(peer.last_seen, min(now, peer.last_seen + shorter))
-        self.config = config
-        if self.role is Role.LISTENING:
-            self.listen_until = now - listened + config.dead_time
-        self.next_death = -math.inf  # look at every peer again
+        before, self.config = self.config, config
+        if config.dead_time != before.dead_time:  # a new one begins, also for a node that listens
+            self._listen(now, again=self.role is Role.LISTENING)
         for peer in self.peers.values():
             self._compare(peer, now)
         return self.decide(now, Cause.CONFIGURATION)
@@ -215,7 +204,7 @@ class Election:
     def place(self) -> int:
         """Return how many peers that are alive have a better rank than this node."""
         own = (self.advertised, self.config.instance_id)
-        return sum(peer.alive and peer.rank < own for peer in self.peers.values())
+        return sum(peer.alive and self._rank(peer) < own for peer in self.peers.values())
 
     def alive(self, instance_id: str) -> bool:
         """Return whether the instance is a peer that is alive."""
@@ -223,6 +212,14 @@ class Election:
         return peer is not None and peer.alive
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _listen(self, now: float, *, again: bool) -> None:
+        """Give every peer a whole dead time to be heard; do nothing meanwhile, if `again`."""
+        deadline = now + self.config.dead_time
+        self.listen_until = deadline if again else self.listen_until
+        self.next_death = deadline if self.peers else math.inf
+        for peer in self.peers.values():
+            peer.last_seen = now if peer.alive else peer.last_seen
 
     def _expire_peers(self, now: float) -> list[Event]:
         events, self.next_death = [], math.inf
@@ -270,13 +267,17 @@ class Election:
             return PROTECTED
         return self.config.priority
 
+    def _rank(self, peer: Peer) -> tuple[int, str]:
+        relieved = peer.instance_id == self.local_state.relieved
+        return LEAVING if relieved else peer.effective_priority, peer.instance_id
+
     def _best_peer(self) -> Peer | None:
-        return min((peer for peer in self.peers.values() if peer.alive), key=lambda peer: peer.rank, default=None)
+        return min((peer for peer in self.peers.values() if peer.alive), key=self._rank, default=None)
 
     def _waits_to_be_known(self) -> bool:
         best, own = self._best_peer(), (self.config.priority, self.config.instance_id)
         waits = self.role is Role.LISTENING and self.local_state.waits_to_be_known
-        return waits and (best is None or own < best.rank)
+        return waits and (best is None or own < self._rank(best))
 
     def _elect(self, now: float) -> tuple[Role, str | None, str]:
         best = self._best_peer()
@@ -289,9 +290,10 @@ class Election:
         if self._waits_to_be_known():
             return Role.LISTENING, peer_id, "a member that may hold has not been heard yet, and may not know this node"
         own = (self.advertised, self.config.instance_id)
-        own_is, best_is = describe(own[0]), describe(best.effective_priority) if best else ""
         if best is None:
             return Role.MASTER, self.config.instance_id, "no peer is alive"
-        if own < best.rank:
+        rank = self._rank(best)
+        own_is, best_is = describe(own[0]), describe(rank[0])
+        if own < rank:
             return Role.MASTER, self.config.instance_id, f"this node is {own_is}, the best peer {best_is}"
         return Role.BACKUP, peer_id, f"{peer_id} is {best_is}, this node {own_is}"

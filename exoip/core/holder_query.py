@@ -1,9 +1,9 @@
 """Ask who holds: a list from the API names candidates, and a read confirms each.
 
 The answer is a silent, running instance that holds, or none. Silent members are read even if the
-list does not name them, those that it names first; if the list fails, only they are read. If reads
-fail three times, or there is no answer within 8 s, the answer is "none", but not certain. A failure
-that will not pass (401, 403, 404) is not tried again. Shown by 07a, 14d, 32a, 49, TestHolderQuery.
+list does not name them, those that it names first; if the list fails, only they are read. If there
+is no answer within 8 s, because reads fail, it is "none", but not certain. Shown by 07a, 14d, 32a,
+49, TestHolderQuery.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-from exoip.core.calls import Failure, Outcome, Pace
+from exoip.core.calls import Outcome, Pace
 from exoip.core.election import Election
 from exoip.core.events import Event
 from exoip.core.observed import Observed
 
-TRIES = 3  # failed reads after which the question is given up
-TIME = 8.0  # seconds after which it is given up
-LASTING = (Failure.FORBIDDEN, Failure.INVALID, Failure.NOT_SO)  # failures that are not tried again
+TIME = 8.0  # seconds after which the question is given up
 
 Answered = Callable[[str | None, bool, float], list[Event]]  # holder, certain, now
 
@@ -31,7 +29,6 @@ class HolderQuery:
         self._election, self._observed, self._pace = election, observed, pace
         self._answered: Answered | None = None
         self._candidates: deque[str] | None = None  # still to be read; None before the list
-        self._failures = 0
         self.deadline = math.inf  # when the open question is given up
 
     def ask(self, answered: Answered, now: float) -> None:
@@ -45,11 +42,11 @@ class HolderQuery:
 
     def drop(self) -> None:
         """Drop the question."""
-        self._answered, self._candidates, self._failures, self.deadline = None, None, 0, math.inf
+        self._answered, self._candidates, self.deadline = None, None, math.inf
 
     @property
     def open(self) -> bool:
-        """Whether the question is asked and not yet answered; a master does not attach meanwhile."""
+        """Whether it is asked and not yet answered; a master does not attach meanwhile."""
         return self._answered is not None
 
     @property
@@ -77,14 +74,9 @@ class HolderQuery:
             return self._answer(instance_id, outcome.ended)
         return [] if self._candidates else self._answer(None, outcome.ended)
 
-    def failed(self, failure: Failure, now: float) -> list[Event]:
-        """Count a failed call of this question; give up a list or read that cannot be had."""
-        if self._answered is None:
-            return []
-        if self._candidates is None:
-            return self.listed([], now)
-        self._failures += 1
-        return self._answer(None, now, certain=False) if self._failures >= TRIES or failure in LASTING else []
+    def list_failed(self, now: float) -> list[Event]:
+        """Do without the list."""
+        return self.listed([], now) if self.wants_list else []
 
     def _answer(self, holder: str | None, now: float, *, certain: bool = True) -> list[Event]:
         answered = self._answered

@@ -81,6 +81,7 @@ class Ownership:
         self._started = -math.inf if known else now
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
         self._master_known = False  # else the election's master may only be the best that is heard
+        self._relieved = ""  # the master in whose place this node is one
         self.trouble: dict[Kind, Trouble] = {}
         self.answered_at = -math.inf
 
@@ -96,8 +97,6 @@ class Ownership:
         now, events = event.at, list[Event]()
         if event.name is EventName.PEER_ALIVE:
             self.observed.own.doubted(now, heard=True)
-            if event.instance_id != self._election.master:
-                self.observed.others[event.instance_id].master_until = -math.inf
             events = self.stand_back.heard(event.instance_id, now)
         self.reads.schedule.verify_again(now)
         return events
@@ -241,16 +240,11 @@ class Ownership:
         self._relieve()
         return self.unfit_reasons.report_change(now)
 
-    @property
-    def _relieved(self) -> str:
-        """The master in whose place this node is one, or ""."""
-        return next((peer.instance_id for peer in self._election.peers.values() if peer.relieved), "")
-
     def _relieve(self) -> None:
         """Take the place of a heard master that does not come to hold, if nobody else holds."""
         others, election = self.observed.others, self._election
-        for peer in election.peers.values():
-            peer.relieved = peer.relieved and peer.alive and others[peer.instance_id].holds is not True
+        if not election.alive(self._relieved) or others[self._relieved].holds:
+            self._relieved = ""
         if self._relieved or election.role is not Role.BACKUP or self.stand_back.active or self.mutations.leaving:
             return
         master, since = others.get(election.master or ""), self.mutations.since
@@ -261,7 +255,7 @@ class Ownership:
         # if it held, a silent holder may have taken it; else that one is dead, as to any new master
         count = [o for o in others.values() if election.alive(o.instance_id) or (held and o.running)]
         if all(o.read_at >= max(o.lacks_since, since) + time for o in count):
-            election.peers[master.instance_id].relieved = True
+            self._relieved = master.instance_id
 
     def _lost(self, now: float) -> None:
         if now - self.mutations.attached_at < ATTACH_LASTS:

@@ -78,7 +78,7 @@ class LocalState:
     releasing: bool = False
     yielded: bool = False
     leaving: bool = False
-    relieved: str = ""  # a better peer that does not hold, nor does anybody else: this node takes its place
+    relieved: str = ""  # a better peer that does not hold, nor does anybody else: it counts as leaving
     waits_to_be_known: bool = False  # starts, and may not be known to a member that may hold
 
     def trigger(self, before: LocalState) -> EventName | Cause:
@@ -108,21 +108,13 @@ class Peer:
     priority: int = UNFIT
     last_unfit_advert: float = -math.inf  # when it last advertised 254 or 255
     rise_effective_at: float | None = None  # when a rise from 0 takes effect
-    relieved: bool = False  # it does not hold, nor does anybody else: to this node it counts as leaving
     better_since: float | None = None  # since when it is fit and better than our configured rank
 
     @property
     def effective_priority(self) -> int:
         """The priority that the election uses."""
-        if self.relieved:
-            return LEAVING
         return self.priority if self.rise_effective_at is None else PROTECTED
 
     def released_since(self, when: float) -> bool:
         """Whether it advertised 254 since then, so that it may have attached again meanwhile."""
         return when <= self.last_unfit_advert and self.priority < LEAVING
-
-    @property
-    def rank(self) -> tuple[int, str]:
-        """The effective priority, then the id; the lowest rank is the master."""
-        return (self.effective_priority, self.instance_id)

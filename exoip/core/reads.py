@@ -239,10 +239,8 @@ class Reads:
             return []
         self._mutations.again_at = math.inf
         if held == own.held:
-            if held and outcome.ended >= self._mutations.attach_breaker.until:
+            if held and (self._mutations.attach_works or outcome.ended >= self._mutations.attach_breaker.until):
                 self._mutations.attach_breaker.succeeded()
-            elif held and self._mutations.attach_works:
-                self._mutations.attach_breaker.until = -math.inf  # fit again, but not for longer than last time
             return []
         state = "running" if outcome.running else "not running"
         name = EventName.HOLDS if own.held else EventName.LOST
@@ -281,6 +279,8 @@ class Reads:
         if call.kind is Kind.READ and mutations.again_at == math.inf:
             mutations.again_at = max(now, self._observed.own.known_at + BLIND_TIME + mutations.pace.slack)
         self._backoff(call.kind).failed(failure, outcome.retry_after, now)
-        if call.kind is Kind.HOLDERS and call.purpose is not Purpose.HOLDER:
+        if call.kind is Kind.HOLDERS and call.purpose is Purpose.HOLDER:
+            return self.query.list_failed(now)
+        if call.kind is Kind.HOLDERS:
             self._queue_members(())
-        return self.query.failed(failure, now) if call.purpose is Purpose.HOLDER else []
+        return []

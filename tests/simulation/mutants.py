@@ -22,7 +22,7 @@ class Mutant:
 MUTANTS = (
     # who should hold
     Mutant("equal priorities make two masters", "core/election", "39",
-           "if own < best.rank:", "if own[0] <= best.rank[0]:"),
+           "if own < rank:", "if own[0] <= rank[0]:"),
     Mutant("no stall guard", "core/node", "26c 26d",
            "slept := self._advert_timer.slept(self._election.config, now)", "slept := 0.0"),
     Mutant("acts from its first moment, without listening", "core/election", "04 39",
@@ -204,7 +204,7 @@ MUTANTS = (
     Mutant("an attach without effect is no failure", "core/ownership", "57",
            "            self.mutations.attach_breaker.failed(Failure.OPERATION, now)\n", ""),
     Mutant("nobody takes the place of a master that does not hold", "core/ownership", "58a 58b",
-           "            election.peers[master.instance_id].relieved = True\n", "            pass\n"),
+           "            self._relieved = master.instance_id\n", "            pass\n"),
     Mutant("a master is relieved at the first look", "core/ownership", "08a",
            "max(o.lacks_since, since) + time for o", "max(o.lacks_since, since) for o"),
     Mutant("a master is relieved though another may be alive and hold", "core/ownership", "08a 08b",
@@ -252,7 +252,7 @@ MUTANTS = (
     Mutant("a long Retry-After counts as one failure of three", "core/mutations", "47a",
            "Failure.TIMEOUT if asks_too_much else failure", "failure"),
     Mutant("the question who holds needs a list", "core/holder_query", "49",
-           "            return self.listed([], now)\n", "            return []\n"),
+           "return self.listed([], now) if self.wants_list else []", "return []"),
     Mutant("the question who holds waits for the next list", "core/reads", "49",
            "(self._election.role is Role.MASTER or self._may(Kind.HOLDERS, now))", "self._may(Kind.HOLDERS, now)"),
     Mutant("a leaver believes at once that nobody is there", "core/mutations", "51",
