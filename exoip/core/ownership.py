@@ -97,6 +97,8 @@ class Ownership:
         now, events = event.at, list[Event]()
         if event.name is EventName.PEER_ALIVE:
             self.observed.own.doubted(now, heard=True)
+            if event.instance_id != self._election.master:
+                self.observed.others[event.instance_id].master_until = -math.inf
             events = self.stand_back.heard(event.instance_id, now)
         self.reads.schedule.verify_again(now)
         return events
