@@ -46,7 +46,7 @@ LONGER = 60.0  # seconds that a start which waits may go on, as systemd hears ag
 
 
 class StoppedEarly(Exception):
-    """SIGTERM or SIGINT came before there was anything to hand over."""
+    """A signal to stop came before there was anything to hand over."""
 
 
 class Daemon:
@@ -87,13 +87,14 @@ class Daemon:
                 code = self._serve(verdict, stack)
             except StoppedEarly:
                 code = 0
-        if code == 0:  # a planned stop is no crash
+        if code != 1:  # a planned stop is no crash
             self._starts.forget()
+        if code == 0:  # else it is about to be started again
             self._cache.forget()
-        return code
+        return code or 0
 
-    def _serve(self, verdict: StartVerdict, stack: contextlib.ExitStack) -> int:
-        """Discover the topology, start the node, and supervise it until it ends."""
+    def _serve(self, verdict: StartVerdict, stack: contextlib.ExitStack) -> int | None:
+        """Discover the topology, start the node, and supervise it; return as `Supervisor.run`."""
         self._pause(verdict.pause_until)
         channel = self._bind(stack)
         stack.callback(channel.close)

@@ -1,6 +1,7 @@
 """Catch the signals that the daemon obeys, from the first moment of the process on.
 
     SIGTERM, SIGINT   hand over and stop
+    SIGQUIT           stop at once, without handing over: the daemon is about to be started again
     SIGHUP            read the configuration again
     SIGUSR1, SIGUSR2  improve or worsen the priority by one, until the next reload or restart
 
@@ -8,7 +9,7 @@ Most of a start is loading modules, and the default action of the last three end
 `__main__` catches these before it loads anything else. They wait in the mailbox until the main loop
 reads it.
 
-Until the daemon catches them, SIGTERM and SIGINT end the process, as they do in -A and -D. Process
+Until the daemon catches them, the first three end the process, as they do in -A and -D. Process
 1 has no default action, so there `__main__` does it. Shown by tests/process/test_start.py.
 """
 
@@ -19,7 +20,7 @@ import signal
 from collections.abc import Callable, Iterable
 from typing import Any
 
-STOP = (signal.SIGTERM, signal.SIGINT)
+STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 CAUGHT_EARLY = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 Mailbox = queue.SimpleQueue[Any]  # what signals and all threads send to the main thread, see `supervisor`

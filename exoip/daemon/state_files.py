@@ -1,9 +1,9 @@
 """The files that outlive a restart: recent starts, the discovered topology, and `drained`.
 
 Starts and topology are in $RUNTIME_DIRECTORY, which the unit preserves over a restart. A planned
-stop removes both. `drained` is in $STATE_DIRECTORY and also outlives a boot. Without these
-variables nothing is kept. A file that is missing or damaged never stops a start. Shown by
-tests/unit/daemon/test_state_files.py.
+stop removes both, a planned restart (SIGQUIT) only the starts. `drained` is in $STATE_DIRECTORY and
+also outlives a boot. Without these variables nothing is kept. A file that is missing or damaged
+never stops a start. Shown by tests/unit/daemon/test_state_files.py.
 """
 
 from __future__ import annotations

@@ -61,8 +61,8 @@ class Supervisor:
         self._reloading = self._reload_again = False
         self._leave_by: float | None = None
 
-    def run(self) -> int:
-        """Loop until the node has left (return 0) or a thread failed (1)."""
+    def run(self) -> int | None:
+        """Loop until the node has left (0), a restart begins (None), or a thread failed (1)."""
         ping_at = clock()
         while True:
             now = clock()
@@ -81,6 +81,9 @@ class Supervisor:
                 continue
             if isinstance(message, BaseException):
                 return self._fail("a thread failed", message)
+            if message is signal.SIGQUIT:
+                self._end_for_restart()
+                return None
             self._handle(message)
 
     def _fail(self, what: str, why: BaseException | None = None) -> int:
@@ -168,6 +171,13 @@ class Supervisor:
         timeout = self._running.config.leave_timeout
         self._leave_by = clock() + max(timeout, FAREWELL_TIME)
         self._systemd.notify("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int((timeout + ROUND_TIME) * 1e6)}")
+
+    def _end_for_restart(self) -> None:
+        """End like a crash, but say so: what a restart within the dead time needs is kept."""
+        self._systemd.notify("STOPPING=1")
+        self._log_rest()
+        text = "stopping for a restart: nothing moves if that takes less than the dead time, %g s"
+        log(logging.INFO, text, self._node.config().dead_time)
 
     def _has_left(self) -> bool:
         return self._node.finished() and self._mailbox.empty() and not self._running.busy

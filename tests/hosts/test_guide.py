@@ -89,7 +89,9 @@ def test_move_it_now(cluster: Cluster) -> None:
 def test_why_did_it_move_last_night(cluster: Cluster) -> None:
     own, _, explained = lines("Why did it move last night?")
     b, since = cluster.hosts["b"], now()
-    cluster.hosts["a"].run("systemctl", "restart", UNIT)
+    cluster.hosts["a"].run("systemctl", "stop", UNIT)
+    cluster.settled("b", "bc")
+    cluster.hosts["a"].run("systemctl", "start", UNIT)
     cluster.settled("a")
     table, timeline = b.sh(own).split("\n\n")
     there, home = table.splitlines()[-2:]

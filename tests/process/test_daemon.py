@@ -238,6 +238,28 @@ def test_after_a_crash_it_is_there_at_once_even_without_the_api(cluster, notifie
     assert list(runtime.iterdir()) == [], "a planned stop leaves something behind"
 
 
+def test_a_restart_of_all_nodes_at_once_moves_nothing(tmp_path):
+    """As an upgrade of all hosts does: SIGQUIT, and a start within the dead time."""
+    with Cluster(nodes=2, interval=0.6) as cluster:
+        nodes = [cluster["n1"], cluster["n2"]]
+        for node in nodes:
+            node.env["RUNTIME_DIRECTORY"] = str(tmp_path / node.name)
+            (tmp_path / node.name).mkdir()
+        cluster.start()
+        cluster.settle("n1")
+        before = cluster.mark
+        for node in nodes:
+            node.send(signal.SIGQUIT)
+        for node in nodes:
+            assert node.wait() == 0
+            assert any("stopping for a restart" in line for line in node.lines)
+            assert [path.name for path in (tmp_path / node.name).iterdir()] == ["topology.json"], "it counts as a crash"
+            node.start()
+        cluster.settle("n1")
+        assert not cluster.mutations(before)
+        assert not [entry for node in nodes for entry in node.entries if entry.get("EXOIP_EVENT") == "peer-dead"]
+
+
 class TestCrashLoop:
     """The fifth start within a minute."""
 

@@ -7,7 +7,7 @@ import queue
 import socket
 import threading
 from collections.abc import Iterator
-from signal import SIGHUP, SIGUSR1, SIGUSR2
+from signal import SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2
 from types import SimpleNamespace
 
 import pytest
@@ -113,6 +113,20 @@ def test_an_event_that_cannot_be_logged_does_not_hide_why_it_ends(systemd, caplo
     running = SimpleNamespace(node=None, threads=[])  # it has no `on_event`
     assert Supervisor(running, mailbox, systemd, lambda: None).run() == 1  # type: ignore[arg-type,return-value]
     assert caplog.messages[0] == "a thread failed: ValueError('it broke'); stopping"
+
+
+def test_a_restart_ends_at_once_after_the_events_that_wait_and_leaves_nothing(systemd, listener, caplog):
+    caplog.set_level("INFO", "exoip")
+    mailbox: Mailbox = queue.SimpleQueue()
+    events: list[Event] = []
+    for message in (SIGQUIT, Event(EventName.ADVERTISED, 0.0)):
+        mailbox.put(message)
+    node = SimpleNamespace(config=lambda: SimpleNamespace(dead_time=3.0))  # it has no `leave`
+    running = SimpleNamespace(node=node, threads=[], on_event=events.append)
+    assert Supervisor(running, mailbox, systemd, lambda: None).run() is None  # type: ignore[arg-type,return-value]
+    assert [event.name for event in events] == [EventName.ADVERTISED]
+    assert received(listener)[-1] == "STOPPING=1"
+    assert caplog.messages == ["stopping for a restart: nothing moves if that takes less than the dead time, 3 s"]
 
 
 def test_a_reload_that_ends_after_a_stop_began_changes_nothing(systemd, listener):
