@@ -20,6 +20,7 @@ NO_EFFECT = (Failure.FORBIDDEN, Failure.INVALID, Failure.UNREACHABLE)  # failure
 class Reads:
     """What the reads of one instance showed. `since`: the first of those that showed it holding one
     after the other, none later than UNSEEN after the one before; `late`: there was one before that.
+    `lacks`: as `since`, of those that showed that it does not hold.
     """
 
     began: float = -math.inf
@@ -27,10 +28,12 @@ class Reads:
     holds: bool = False
     since: float = math.inf
     late: bool = False
+    lacks: float = math.inf
 
     def note(self, outcome: Outcome) -> None:
         """Take note of a read."""
         gap = outcome.began - self.began
+        self.lacks = math.inf if outcome.holds else outcome.began if gap > UNSEEN else min(self.lacks, outcome.began)
         if not outcome.holds:
             self.since = math.inf
         elif not self.holds or gap > UNSEEN:
@@ -47,6 +50,8 @@ class Diary:
     role_since: float = -math.inf
     decided_at: float = -math.inf  # when role, master or leaving last changed
     masters: set[str] = field(default_factory=set)  # whoever was its master
+    relieves: str = ""  # the master whose place it takes, by what it has just read
+    relieves_since: float = -math.inf  # since when that one was its master
     unfit: bool = False
     attach_due: float = math.inf  # when an attach was due, which has not been called since
     attach_called: float = math.inf  # the first attach call that may have made it hold

@@ -95,6 +95,10 @@ class Witness(CallWitness):
             case EventName.UNFIT if event.details["cause"] in ("attach", "detach"):
                 long = float(str(event.details["for"]))
                 self._must(long <= LONGEST_UNFIT + TINY, host, f"is unfit for {long} s")
+            case EventName.ROLE if event.details["cause"] == Cause.NOBODY_HOLDS:
+                takes = diary.role is Role.BACKUP and event.details["role"] == Role.MASTER
+                diary.relieves = str(event.details["old_master"]) if takes else ""
+                diary.relieves_since = diary.decided_at
             case EventName.HOLDS:
                 self._must(self._held(host, diary.own_read) or self._deceived(host), host, "says that it holds")
             case _:

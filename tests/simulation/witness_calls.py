@@ -13,6 +13,7 @@ from tests.simulation.world import World
 
 DETACH_SETTLES = stated("core.mutations.DETACH_SETTLES")
 OWN_STATE_MAX_AGE = stated("core.mutations.OWN_STATE_MAX_AGE")
+HOLD_TIME = stated("core.mutations.HOLD_TIME")
 NEWCOMER_TIME = stated("core.mutations.NEWCOMER_TIME")
 FIRST_TURN = stated("core.observed.FIRST_TURN")
 FIRST_TURN_ENDS = stated("core.observed.FIRST_TURN_ENDS")
@@ -51,6 +52,7 @@ class CallWitness:
         if call.kind is Kind.ATTACH:
             self._must(diary.role is Role.MASTER, host, f"attaches as {diary.role}")
             self._must(host.now >= diary.pause, host, "attaches again at once what somebody undoes")
+            self._relieves(host, diary)
         elif call.kind is Kind.DETACH and call.instance_id == own:
             self._releases(host, diary, call)
         elif call.kind is Kind.DETACH:
@@ -59,6 +61,14 @@ class CallWitness:
 
     def _answered(self, host: Host, call: Call, outcome: Outcome) -> None:
         self._of(host).answered(call, outcome, host.config.instance_id)
+
+    def _relieves(self, host: Host, diary: Diary) -> None:
+        """Two reads show that a heard master does not hold before another takes its place."""
+        if diary.relieves:
+            read = diary.reads.get(diary.relieves)
+            twice = read is not None and read.began >= max(read.lacks, diary.relieves_since) + HOLD_TIME - TINY
+            self._must(twice, host, f"takes the place of {self.world.plain(diary.relieves)} without two reads of it")
+            diary.relieves = ""
 
     def _releases(self, host: Host, diary: Diary, call: Call) -> None:
         """A holder lets go only to one that it has read to hold, and heard after that; or to nobody,
@@ -121,7 +131,7 @@ class CallWitness:
         self._must(
             now >= since + turn - TINY, host, f"clears {other.name} {now - since:.1f} s after both held, not {turn:.0f}"
         )
-        fresh = not heard or read.began >= since + turn - TINY
+        fresh = not heard or read.began >= since + turn - age
         self._must(fresh, host, f"clears {other.name}, which it hears, by an old read")
 
     # -- what is so ---------------------------------------------------------------------------------------------------
