@@ -231,7 +231,8 @@ FAULTS = (
         "api all all takes=8s", "advance 180s", "measure", "health H bad", "expect within 2*h + 8 + 24 + 2*A: holders N",
         "expect no hole", "advance 180s", "expect mutations == 2")),
     Fault("a cut while all start", (
-        "crash all", "advance 1s", "detach-holders-by-hand", "start all", "advance 50ms", CUT, "expect within D + 5: holders H N", "measure", *QUIET)),
+        "crash all", "advance 1s", "detach-holders-by-hand", "start all", "advance 50ms", CUT,
+        "expect within D + 5: holders H N", "measure", *QUIET)),
     Fault("a former master that released, and cuts", (
         "health H bad", "advance 2s", "advance UPTO8s", "drop H->N N->H", "advance LONGs", CUT_UP, *QUIET), MORE, FAST),
     Fault("a former master that came back as the worst, and cuts", (
