@@ -139,8 +139,9 @@ class Ownership:
             peer = peers.get(last.instance_id)
             if peer is None or not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING):
                 last.presume(now)
+        may_hold = own.may_hold or self.mutations.touching(self.observed.own_id)
         for other in others:
-            other.predecessor = (other.predecessor and own.may_hold) or (other in masters and not own.held)
+            other.predecessor = (other.predecessor and may_hold) or (other in masters and not own.held)
             other.successor = (other.successor or other in masters) and own.held
             other.master_until = -math.inf
         self.stand_back.became_master(now)

@@ -224,7 +224,7 @@ MUTANTS = (
     Mutant("who was seen to hold long ago counts as a predecessor", "core/ownership", "09b",
            "(other.holding and now - other.read_at <= UNSEEN)", "other.holding"),
     Mutant("a predecessor of an earlier time as master stays one", "core/ownership", "09b",
-           "(other.predecessor and own.may_hold) or", "other.predecessor or"),
+           "(other.predecessor and may_hold) or", "other.predecessor or"),
     Mutant("a read right after an attach is believed, however old it is", "core/reads", "57b",
            "\nATTACH_SHOWS = 2.0 ", "\nATTACH_SHOWS = 0.0 "),
     Mutant("yields to a dead predecessor right after its own attach", "core/split_brain", "57c",

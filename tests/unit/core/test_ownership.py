@@ -96,6 +96,23 @@ class TestPredecessor:
         assert bench.moves() == [*before, ("attach", "m"), ("detach", "z")]
         assert bench.holding == {"a", "m"}
 
+    def test_one_stays_one_if_a_better_peer_comes_and_goes_while_this_node_attaches(self):
+        bench = SingleNode(priority=50)
+        bench.beating["a"] = 5
+        bench.holding.add("a")
+        bench.advance(DEAD + 5)
+        bench.manual.add(Kind.ATTACH)
+        del bench.beating["a"]
+        bench.until(lambda: bench.role is Role.MASTER)
+        bench.heard("z", 6)
+        assert bench.role is Role.BACKUP
+        bench.heard("z", UNFIT)
+        assert bench.role is Role.MASTER
+        bench.holding.add("m")
+        bench.answer(Lane.MUTATIONS)
+        bench.advance(3)
+        assert bench.holding == {"m"}
+
 
 class TestStandBack:
     def yielded(self, **options) -> SingleNode:
