@@ -16,7 +16,7 @@ from exoip.config.help import describe
 from exoip.config.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, Mode
 from exoip.config.options import OPTIONS, Config, Kind, Option
 from exoip.config.sources import COMMAND_LINE, DEFAULT, Collected, Setting, collect, error_for
-from exoip.config.values import Secret, quote
+from exoip.config.values import CUT, Secret, quote
 from exoip.errors import ConfigError, UsageError
 from exoip.heartbeat.authentication import AuthMode
 
@@ -42,9 +42,12 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
 
 
 def _hide(message: str, secrets: set[str]) -> str:
+    """Star out each secret, and what is left of it where `quote` cut it off."""
     for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_TO_HIDE:
-            message = message.replace(secret, "****").replace(repr(secret)[1:-1], "****")
+        for shown in (secret, repr(secret)[1:-1]):
+            for length in range(len(shown), _SHORTEST_TO_HIDE - 1, -1):
+                cut = CUT if length < len(shown) else ""
+                message = message.replace(shown[:length] + cut, "****" + cut)
     return message
 
 

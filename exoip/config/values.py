@@ -22,6 +22,7 @@ E = TypeVar("E", bound=StrEnum)
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
 _QUOTES = ("'", '"')
 _BEFORE_COMMENT = re.compile(r"""(?>"[^"]*"|'[^']*'|(?!(?:^|(?<=\s))\#).)*""")
+CUT = "..."  # ends what is too long to quote
 _YES = ("yes", "true", "on", "1", "t")  # Go's flags write true and t
 _NO = ("no", "false", "off", "0", "f")
 # What examples write where a value belongs. No real key has three dots in a row, or is a word.
@@ -54,7 +55,7 @@ def quote(text: str, longest: int = 80) -> str:
     and password.
     """
     text = re.sub(r"//[^/]*@", "//****@", text)
-    return repr(text if len(text) <= longest else text[: longest - 3] + "...")
+    return repr(text if len(text) <= longest else text[: longest - len(CUT)] + CUT)
 
 
 def unquoted(text: str) -> str:

@@ -11,7 +11,6 @@ it. Shown by tests/process/test_daemon.py and tests/process/test_start.py.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import logging
 import math
 import queue
@@ -76,7 +75,6 @@ class Daemon:
 
         Raises ConfigError and ApiForbidden.
         """
-        faulthandler.enable()
         signals.catch(self._mailbox)
         threading.excepthook = lambda died: self._mailbox.put(died.exc_value or RuntimeError("no reason given"))
         verdict = self._starts.record(clock())

@@ -1,5 +1,6 @@
 """Catch the signals that the daemon obeys, from the first moment of the process on.
 
+    SIGABRT           the watchdog's: write the stacks of all threads to stderr, and end
     SIGTERM, SIGINT   hand over and stop
     SIGQUIT           stop at once, without handing over: the daemon is about to be started again
     SIGHUP            read the configuration again
@@ -9,8 +10,9 @@ Most of a start is loading modules, and the default action of the last three end
 `__main__` catches these before it loads anything else. They wait in the mailbox until the main loop
 reads it.
 
-Until the daemon catches them, the first three end the process, as they do in -A and -D. Process
-1 has no default action, so there `__main__` does it. Shown by tests/process/test_start.py.
+Until the daemon catches them, SIGTERM, SIGINT and SIGQUIT end the process, as they do in -A and
+-D. Process 1 has no default action, so there `__main__` does it. It does what SIGABRT asks for,
+too. Shown by tests/process/test_start.py.
 """
 
 from __future__ import annotations

@@ -122,6 +122,8 @@ def test_a_library_that_loads_missing_certificates_ends_it_with_the_cure(tmp_pat
 
 def test_a_reload_without_a_thread_fails_and_the_next_one_works(cluster) -> None:
     node = cluster["n1"]
+    # So large that the C library keeps none of a thread that has ended for the next one.
+    node.program = ["sh", "-c", 'ulimit -s 65536 && exec "$@"', "sh", *node.program]
     cluster.start()
     cluster.settle("n1")
     size = int(Path(f"/proc/{node.pid}/statm").read_text().split()[0]) * resource.getpagesize()

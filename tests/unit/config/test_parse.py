@@ -790,6 +790,12 @@ def test_no_error_shows_the_secret(argv: list[str]) -> None:
     refused(WATCH + [word.replace("SECRET", SECRET) for word in argv], without("IF_EXOSCALE_API_SECRET"))
 
 
+def test_nor_the_part_of_it_that_a_cut_leaves() -> None:
+    for before in range(80):
+        message = str(refused([*WATCH, "-p", "x" * before + SECRET + "x" * 80], ENV))
+        assert SECRET[:5] not in message, before
+
+
 def test_a_secret_that_does_not_win_is_not_shown_either(conf) -> None:
     winner, loser = [*WATCH, "-xs=winner"], without("IF_EXOSCALE_API_SECRET")
     path = conf(f"exoscale-api-secret = {SECRET}")
