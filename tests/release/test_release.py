@@ -136,7 +136,7 @@ def apt(work: Path, repository: Path, *words: str, code: int = 0) -> str:
     """Run apt-get with this repository and nothing else."""
     for name in ("lists/partial", "cache/archives/partial"):
         (work / name).mkdir(parents=True, exist_ok=True)
-    (work / "list").write_text(f"deb [signed-by={work}/exoip.asc] copy:{repository} ./\n")
+    (work / "list").write_text(f"deb [signed-by={work}/exoip.asc] file:{repository} ./\n")
     folders = {"Etc::sourcelist": work / "list", "Etc::sourceparts": "-", "State::lists": work / "lists"}
     folders["Cache"] = work / "cache"
     options = [f"-oDir::{name}={value}" for name, value in folders.items()]
