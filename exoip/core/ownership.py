@@ -202,8 +202,11 @@ class Ownership:
 
     def done(self, lane: Lane, call: Call, outcome: Outcome) -> list[Event]:
         """Record the outcome of a call of `next_call`."""
-        held = self.observed.own.held
+        held, own_id = self.observed.own.held, self.observed.own_id
         self.pace.note(call.kind, outcome)
+        exists = call.instance_id == own_id or self._election.alive(call.instance_id)  # whatever the API says
+        if call.kind is Kind.READ and outcome.failure is Failure.NOT_SO and not exists:
+            outcome = replace(outcome, failure=None)  # an instance that is gone holds nothing
         events = (self.mutations if lane is Lane.MUTATIONS else self.reads).done(call, outcome)
         return self._note_api_edge(call, outcome) + events + self._apply_effects(events, held, outcome.ended)
 

@@ -132,10 +132,7 @@ class ApiCaller:
         return Outcome(began, self._clock(), operation_id="" if operation.succeeded else operation.id)
 
     def _read(self, client: Client, instance_id: str, began: float) -> Outcome:
-        try:
-            instance = client.instance(instance_id)
-        except ApiNotFound:
-            return Outcome(began, self._clock())  # an instance that is gone holds nothing
+        instance = client.instance(instance_id)
         holds = instance.holds(self._eip_id)
         return Outcome(began, self._clock(), holds=holds, running=instance.running, name=instance.name)
 

@@ -146,7 +146,7 @@ def newer(deb: Path, work: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["b", "a"])
-def test_an_upgrade_costs_no_more_than_a_planned_hand_over(three: Cluster, newer: Path, name: str) -> None:
+def test_an_upgrade_moves_nothing(three: Cluster, newer: Path, name: str) -> None:
     host = three.hosts[name]
     since, kept = now(), (host.path(FILE).read_bytes(), host.run("stat", "-c", "%a %U %G", FILE))
     main = host.show("MainPID", UNIT)
@@ -156,11 +156,7 @@ def test_an_upgrade_costs_no_more_than_a_planned_hand_over(three: Cluster, newer
     assert "1000" in host.run("exoip", "--version")
     assert host.show("MainPID", UNIT) not in (main, "0")
     assert (host.path(FILE).read_bytes(), host.run("stat", "-c", "%a %U %G", FILE)) == kept
-    if name == "b":
-        three.moves(since)
-    else:
-        back = [("ab", "this node is at priority 10, the best peer at priority 11"), ("a", "holds and is heard")]
-        three.moves(since, ("ab", "a .* is now stopping, was at priority 10"), ("b", "holds and is heard"), *back)
+    three.moves(since)
 
 
 def test_the_journals_alone_give_the_history(three: Cluster) -> None:

@@ -28,6 +28,8 @@ MUTANTS = (
     Mutant("acts from its first moment, without listening", "core/election", "04 39",
            "        self.listen_until = now + config.dead_time  # before", "        self.listen_until = now  # before"),
     Mutant("the last heartbeat is due at the end of the dead time", "core/peers", "71", "SPACING = 0.9", "SPACING = 1.0"),
+    Mutant("a 404 is believed of an instance that is heard", "core/ownership", "72",
+           "outcome.failure is Failure.NOT_SO and not exists", "outcome.failure is Failure.NOT_SO"),
     Mutant("255 for unfit", "core/election", "21c 20",
            "return HOLDING_UNFIT if own.last_held else UNFIT", "return LEAVING"),
     Mutant("an unfit holder counts no better than any unfit node", "core/election", "20",

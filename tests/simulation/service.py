@@ -46,8 +46,6 @@ def serve(world: World, host: Host, call: Call, began: float, reply: Reply) -> O
             case Kind.REFRESH:
                 return group.refresh(world, host, reply, began)
     except ZoneError as error:
-        if call.kind is Kind.READ:
-            return Outcome(began, began)
         return Outcome(began, began, Failure.NOT_SO, detail=str(error))
 
 
