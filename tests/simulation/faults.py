@@ -136,7 +136,7 @@ FAULTS = (
                                       TAKEN), MORE),
     Fault("the new holder dies soon", (
         "kill H", ALONE, "advance UPTO5s", "measure", "kill N",
-        f"expect within D + d + A + S + 0.8 + L + A + {T}: settled-but N", TAKEN), MORE),
+        f"expect within D + d + A + S + 0.6 + 3*L + A + {T}: settled-but N", TAKEN), MORE),
     Fault("a cut, and the clear is late", (
         "api N detach fail", CUT, "advance LONGs", "advance UPTO40s", "api N detach operation=9s", *QUIET)),
     Fault("a cut, and reads are late", (

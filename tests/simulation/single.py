@@ -62,8 +62,8 @@ def commands_of_world(rng: random.Random, faults: tuple[Fault, ...]) -> Iterator
 
     names = "abcd"[: rng.choice([number for number in (2, 3, 3, 3, 4) if all(number in one.nodes for one in faults)])]
     yield f"group {pick('group', 'refreshed', 'fixed')}"
-    delay = rng.choice((1, 1, 20))
-    yield f"delay {delay / 2}ms {delay}ms"
+    delay = rng.choice((1, 20, 90))
+    yield f"delay 0.2ms {delay}ms"
     interval, ratio = pick("interval", "500ms", "1s", "1s", "2s"), pick("ratio", "2", "3", "3", "5")
     preempt, damping = pick("delay", "0", "0", "0", "5s", "never"), pick("damping", "yes", "yes", "no")
     equal = rng.random() < 0.25
