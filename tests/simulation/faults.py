@@ -261,7 +261,11 @@ FAULTS = (
         f"expect within D + d + A + 15 + 3*A + 2*S + {T}: settled-but H"), MORE),
     Fault("two masters die, the first one unread", (
         "api N all hang", "kill H", "advance 5s", "kill N", f"expect within D + d + A + S + {T}: calls M detach * >= 1",
-        "api M read hang", "expect within 60: settled-but H"), FOUR),
+        "expect within 10: events M failed >= 1", "api M read hang", "expect within 60: settled-but H"), FOUR,
+        ("interval=1s", "ratio=5")),  # so that all listen when H first attaches, and read that it does not hold
+    Fault("an API that answers 404", (
+        "api all read effect=no failure=not-so", "api all holders effect=no", "api all refresh fail", "advance 150s",
+        "expect no hole", "expect moves == 0", "expect events * lost == 0")),
     Fault("attached by hand to the third best", (
         "attach-by-hand W", "expect within 30 + 1 + 4*L + A: settled", "expect calls H detach W == 0", "expect no hole"), THREE,
         ("group=fixed",)),
