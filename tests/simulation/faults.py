@@ -263,6 +263,9 @@ FAULTS = (
         "api N all hang", "kill H", "advance 5s", "kill N", f"expect within D + d + A + S + {T}: calls M detach * >= 1",
         "expect within 10: events M failed >= 1", "api M read hang", "expect within 60: settled-but H"), FOUR,
         ("interval=1s", "ratio=5")),  # so that all listen when H first attaches, and read that it does not hold
+    Fault("the last one is stopped", (
+        "leave N", "expect within 12: exited N", "expect no hole", "advance 15s", "leave H", "expect within 10: holders nobody",
+        "expect within 2: exited H"), TWO),
     Fault("an API that answers 404", (
         "api all read effect=no failure=not-so", "api all holders effect=no", "api all refresh fail", "advance 150s",
         "expect no hole", "expect moves == 0", "expect events * lost == 0")),
