@@ -14,6 +14,7 @@ Answers come after `latency`; an operation is done `operation` seconds after its
 
 from __future__ import annotations
 
+import functools
 import heapq
 import math
 import random
@@ -31,6 +32,11 @@ from tests.simulation.world import EIP, instance_id
 
 INTERVAL, PERIOD, DEAD = 1.0, 0.9, 3.0
 MUTATIONS = (Kind.ATTACH, Kind.DETACH)
+
+
+@functools.cache
+def _heartbeat(priority: int, name: str) -> Heartbeat:
+    return Heartbeat(priority, EIP, instance_id(name))
 
 
 class SingleNode:
@@ -124,7 +130,7 @@ class SingleNode:
 
     def heard(self, name: str, priority: int) -> None:
         """One heartbeat of a peer."""
-        self.node.heard(Heartbeat(priority, EIP, instance_id(name)), f"host-{name}", self.now)
+        self.node.heard(_heartbeat(priority, name), f"host-{name}", self.now)
 
     def _beat_peers(self) -> None:
         for name, priority in sorted(self.beating.items()):
