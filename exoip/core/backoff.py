@@ -1,10 +1,10 @@
 """Decide when to try a failed job again, and when this node is unfit for it.
 
 Backoff         After a failure wait 0.5 s, doubling to 30 s, with up to 20 % of jitter (within the
-                30 s). Retry-After is honored up to 5 minutes for reads, and up to 5 s for attach
-                and detach. A master that has to attach also waits 5 s at most for an API that is
-                away, because nobody may hold meanwhile. A forbidden call (401, 403) is tried again
-                every 30 s. Shown by 02b, 19b, 19f, 34a, 47a, 56.
+                30 s). Retry-After is honored up to 5 minutes for reads. An attach or detach waits
+                5 s at most for an API that is away or asks to wait, because nobody may hold
+                meanwhile. A forbidden call (401, 403) is tried again every 30 s. Shown by 02b, 19b,
+                19f, 34a, 47a, 56.
 CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s, doubling to 10 min.
                 One success closes the breaker; an attach has succeeded when a read shows it (57). A
                 time-out or a forbidden call counts as three failures. So does a job that is owed
@@ -22,7 +22,7 @@ from exoip.core.calls import Failure
 FIRST_RETRY = 0.5  # seconds
 LONGEST_RETRY = 30.0  # seconds; also between two tries of a forbidden call
 LONGEST_RETRY_AFTER = 300.0  # seconds; a longer Retry-After is cut to this
-LONGEST_ATTACH_RETRY = 5.0  # seconds; for a master that has to attach, if the API is away
+LONGEST_MOVE_RETRY = 5.0  # seconds; of an attach or a detach, if the API is away or asks to wait
 API_AWAY = (Failure.TIMEOUT, Failure.UNREACHABLE, Failure.UNAVAILABLE)  # the API does not answer
 JITTER = 0.2  # of the wait
 FIRST_UNFIT = 10.0  # seconds
@@ -33,15 +33,12 @@ TRIES = 3  # failures in a row that make unfit
 class Backoff:
     """When one job may be tried again.
 
-    `at`: not before this second. `longest_away`: the longest wait for an API that is away, and
-    `most`: the longest Retry-After that is honored, in seconds.
+    `at`: not before this second. `longest`: the longest wait for an API that is away, or that asks
+    to wait, in seconds.
     """
 
-    def __init__(
-        self, rng: random.Random, longest_away: float = LONGEST_RETRY, most: float = LONGEST_RETRY_AFTER
-    ) -> None:
-        self._rng = rng
-        self._longest_away, self._most = longest_away, most
+    def __init__(self, rng: random.Random, longest: float = LONGEST_RETRY_AFTER) -> None:
+        self._rng, self._longest = rng, longest
         self._wait = FIRST_RETRY
         self.at = -math.inf
 
@@ -50,9 +47,9 @@ class Backoff:
         wait = LONGEST_RETRY if failure is Failure.FORBIDDEN else self._wait
         self._wait = min(2 * self._wait, LONGEST_RETRY)
         jitter = JITTER * self._rng.random()
-        longest = self._longest_away if failure in API_AWAY else LONGEST_RETRY
+        longest = min(self._longest, LONGEST_RETRY) if failure in API_AWAY else LONGEST_RETRY
         wait = min(wait * (1 + jitter), longest * (1 - jitter))
-        self.at = now + max(wait, min(retry_after, self._most))
+        self.at = now + max(wait, min(retry_after, self._longest))
 
     def wait_longer(self, now: float) -> None:
         """Wait longer than the last time, although no call failed."""

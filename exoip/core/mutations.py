@@ -41,7 +41,7 @@ import math
 import random
 from dataclasses import replace
 
-from exoip.core.backoff import LONGEST_ATTACH_RETRY, Backoff, CircuitBreaker
+from exoip.core.backoff import LONGEST_MOVE_RETRY, Backoff, CircuitBreaker
 from exoip.core.calls import NO_EFFECT, POLL, Call, Failure, Kind, Operation, Outcome, Pace, Purpose
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
@@ -65,8 +65,7 @@ class Mutations:
     def __init__(self, election: Election, observed: Observed, rng: random.Random, pace: Pace) -> None:
         self._election, self._observed, self.pace = election, observed, pace
         self.query = HolderQuery(election, observed, pace)  # no attach while it is open
-        self.attach_backoff = Backoff(rng, LONGEST_ATTACH_RETRY, LONGEST_ATTACH_RETRY)
-        self.clear_backoff, self.release_backoff = (Backoff(rng, most=LONGEST_ATTACH_RETRY) for _ in range(2))
+        self.attach_backoff, self.detach_backoff = (Backoff(rng, LONGEST_MOVE_RETRY) for _ in range(2))
         self.attach_breaker, self.clear_breaker = CircuitBreaker(HOLD_TIME), CircuitBreaker(CLEAR_TIME)
         self.attached_at = -math.inf  # since when it holds
         self.attach_works = True  # the last attach is done; a read has to show that it holds
@@ -168,7 +167,7 @@ class Mutations:
             return Call(Kind.DETACH, other.instance_id, "", Purpose.CLEAR, *why), now
         if self.wants_release:
             alone = self.leaving and not self.successors()  # which counts only after listening for one dead time
-            at = max(self.release_backoff.at, self._election.listen_until if alone else -math.inf)
+            at = max(self.detach_backoff.at, self._election.listen_until if alone else -math.inf)
             if now < at:
                 return None, at
             if reason := self._release_reason():
@@ -179,7 +178,7 @@ class Mutations:
         """Return when the next holder is to be cleared, and which."""
         due = [(self._clear_due(other, now), other.instance_id, other) for other in self._observed.holders()]
         at, _, other = min(due, default=(math.inf, "", None))
-        return max(at, self.clear_backoff.at), other
+        return max(at, self.detach_backoff.at), other
 
     def _clear_due(self, other: InstanceState, now: float) -> float:
         """Return since when, or from when on, this holder may be cleared."""
@@ -265,10 +264,10 @@ class Mutations:
         elif call.instance_id == self._observed.own_id:
             name = EventName.LET_GO
             own.detached(called, now)
-            self.release_backoff.reset()
+            self.detach_backoff.reset()
         else:
             name = EventName.CLEARED
-            self.clear_backoff.reset()
+            self.detach_backoff.reset()
             self.clear_breaker.until = -math.inf
             if other := self._observed.others.get(call.instance_id):
                 other.cleared(now)
@@ -278,19 +277,18 @@ class Mutations:
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
         now, own = outcome.ended, self._observed.own
+        backoff = self.attach_backoff if call.kind is Kind.ATTACH else self.detach_backoff
         if call.kind is Kind.ATTACH and own.holds:
-            backoff = self.attach_backoff  # it cannot read itself, and goes on to hold as far as it knows
+            pass  # it cannot read itself, and goes on to hold as far as it knows
         elif call.instance_id == self._observed.own_id:
             own.changed_at = now
-            if failure not in (Failure.FORBIDDEN, Failure.INVALID):
-                own.doubted(now, attach_may_land=failure not in NO_EFFECT)
+            if failure not in NO_EFFECT:
+                own.doubted(now, attach_may_land=True)
             self.attach_works = self.attach_works and call.kind is not Kind.ATTACH
-            backoff = self.attach_backoff if call.kind is Kind.ATTACH else self.release_backoff
             if call.kind is Kind.ATTACH and not outcome.operation_id:  # else it may be done: HOLD_TIME decides
-                asks_too_much = outcome.retry_after > LONGEST_ATTACH_RETRY
+                asks_too_much = outcome.retry_after > LONGEST_MOVE_RETRY
                 self.attach_breaker.failed(Failure.TIMEOUT if asks_too_much else failure, now)
         else:
-            backoff = self.clear_backoff
             if other := self._observed.others.get(call.instance_id):
                 other.changed_at = now
             if failure is not Failure.NOT_SO:

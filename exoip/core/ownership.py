@@ -125,8 +125,8 @@ class Ownership:
             self.observed.others[old_master].master_until = now
         self.mutations.since = self.mutations.release_reads_since = now
         self.reads.schedule.release_read_at = now
-        for backoff in (self.mutations.attach_backoff, self.mutations.release_backoff, self.mutations.clear_backoff):
-            backoff.reset()
+        self.mutations.attach_backoff.reset()
+        self.mutations.detach_backoff.reset()
         if self._election.role is Role.MASTER:
             self._became_master(now)
         elif not self.stand_back.active:

@@ -272,7 +272,7 @@ class Reads:
         elif outcome.began < other.changed_at + CLEAR_SHOWS:
             other.predecessor = True
             self._mutations.clear_breaker.failed(Failure.OPERATION, outcome.ended)
-            self._mutations.clear_backoff.wait_longer(outcome.ended)
+            self._mutations.detach_backoff.wait_longer(outcome.ended)
 
     def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
         now, mutations = outcome.ended, self._mutations

@@ -128,19 +128,18 @@ def take_snapshot(
         preempt_delay=election.preempt_delay,
         flapping=Flapping(damping.changes, damping.delay, damping.until),
         trouble={str(kind): trouble for kind, trouble in ownership.trouble.items()},
-        again=_again(ownership, now),
+        again=_again(ownership, election.role, now),
         answered_at=ownership.answered_at,
         outsiders=tuple(sorted(ownership.reads.outsiders)),
         same_id=_elsewhere(admission, admission.own_id, now - election.config.dead_time),
     )
 
 
-def _again(ownership: Ownership, now: float) -> dict[str, float]:
+def _again(ownership: Ownership, role: Role, now: float) -> dict[str, float]:
     mutations, reads = ownership.mutations, ownership.reads
     jobs = (
         ("attach", mutations.attach_backoff),
-        ("detach of another", mutations.clear_backoff),
-        ("detach of this instance", mutations.release_backoff),
+        ("detach of another" if role is Role.MASTER else "detach of this instance", mutations.detach_backoff),
         ("read", reads.backoff),
         ("list", reads.list_backoff),
     )

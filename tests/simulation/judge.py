@@ -8,7 +8,7 @@ holder stays beside a live one for longer than `Bounds.dead`; and moves are boun
 The bounds follow from the protocol document (its names in capitals, D is the dead time):
 
     hole    D to notice, D for a node that starts meanwhile, for each other node HOLD_TIME or an attach
-            of its own, LONGEST_ATTACH_RETRY with jitter, and an attach. Where reads may show what is
+            of its own, LONGEST_MOVE_RETRY with jitter, and an attach. Where reads may show what is
             not so, or an outsider detaches: the verify interval and a read more, and three tries of
             each. LEARN_TIME and an interval, if the able node has just started. A slow API gives each
             more time: two or three times what its slowest answer took beyond a second.
@@ -34,7 +34,7 @@ from tests.simulation.stated import stated
 from tests.simulation.world import World
 
 JITTER = stated("core.backoff.JITTER")
-LONGEST_ATTACH_RETRY = stated("core.backoff.LONGEST_ATTACH_RETRY")
+LONGEST_MOVE_RETRY = stated("core.backoff.LONGEST_MOVE_RETRY")
 LEARN_TIME = stated("core.ownership.LEARN_TIME")
 FIRST_STAND_BACK = stated("core.split_brain.FIRST_STAND_BACK")
 LONGEST_STAND_BACK = stated("core.split_brain.LONGEST_STAND_BACK")
@@ -57,7 +57,7 @@ class Bounds:
 
     def hole(self, able: Host, others: Iterable[tuple[Host, bool]]) -> float:
         """Seconds without a live holder at most while `able` is able; the others, and whether each is."""
-        retry = LONGEST_ATTACH_RETRY * (1 + JITTER)
+        retry = LONGEST_MOVE_RETRY * (1 + JITTER)
         tries = sum(
             min(HOLD_TIME, self._attach(host)) if so else HOLD_TIME + 0.5 + 1.5 * _slack(host) for host, so in others
         )

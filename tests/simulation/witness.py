@@ -21,7 +21,7 @@ from tests.simulation.world import World
 
 FIRST_RETRY = stated("core.backoff.FIRST_RETRY")
 LONGEST_RETRY = stated("core.backoff.LONGEST_RETRY")
-LONGEST_ATTACH_RETRY = stated("core.backoff.LONGEST_ATTACH_RETRY")
+LONGEST_MOVE_RETRY = stated("core.backoff.LONGEST_MOVE_RETRY")
 LONGEST_UNFIT = stated("core.backoff.LONGEST_UNFIT")
 CHANGES = stated("core.flap_damping.CHANGES")
 WINDOW = stated("core.flap_damping.WINDOW")
@@ -134,7 +134,7 @@ class Witness(CallWitness):
         """A failed attach or detach is tried again soon; three failed attaches make a node unfit."""
         failure, again = event.details["failure"], float(str(event.details["again"]))
         soon = failure in AWAY and event.details["call"] == Kind.ATTACH
-        most = LONGEST_ATTACH_RETRY if soon else LONGEST_RETRY
+        most = LONGEST_MOVE_RETRY if soon else LONGEST_RETRY
         self._must(again <= most + TINY, host, f"waits {again:.1f} s after {failure}")
         if (
             event.details["call"] == Kind.ATTACH

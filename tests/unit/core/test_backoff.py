@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exoip.core.backoff import LONGEST_ATTACH_RETRY, Backoff, CircuitBreaker
+from exoip.core.backoff import LONGEST_MOVE_RETRY, Backoff, CircuitBreaker
 from exoip.core.calls import Failure
 
 ORDINARY = [failure for failure in Failure if failure not in (Failure.TIMEOUT, Failure.FORBIDDEN)]
@@ -46,9 +46,9 @@ class TestBackoff:
         assert waits([Failure.UNAVAILABLE], retry_after=1e9)[0] <= 300.0
 
     def test_for_a_mutation_with_a_near_end(self):
-        backoff = Backoff(random.Random(0), most=LONGEST_ATTACH_RETRY)
+        backoff = Backoff(random.Random(0), LONGEST_MOVE_RETRY)
         backoff.failed(Failure.UNAVAILABLE, 300.0, 0.0)
-        assert backoff.at == LONGEST_ATTACH_RETRY
+        assert backoff.at == LONGEST_MOVE_RETRY
 
     def test_done_begins_again(self):
         backoff = Backoff(random.Random(0))
