@@ -33,20 +33,17 @@ class ReadSchedule:
         self.release_read_at = -math.inf
         self.refresh_at = now + refresh_in
         self.queue: deque[Call] = deque()
-        self.refreshed_since = False  # the group was read since this node last read itself in an idle round
         self.idle_rounds = 0  # since a change
-        self._wanted_at = -math.inf  # the group is to be read by a call that begins no sooner
         self._read_at: dict[str, float] = {}  # when each successor was last read
 
     def verify_again(self, now: float) -> None:
         """Verify now, and often at first, because something changed."""
         self.verify_at, self.verify_step = now, FIRST_VERIFY
-        self.refreshed_since = False
         self.queue.clear()
 
     def round_begins(self, now: float, longest: float) -> None:
         """Begin a round of a master that holds."""
-        self.refreshed_since, self.idle_rounds = False, 0
+        self.idle_rounds = 0
         self.verify_at = now + min(self.verify_step, longest)
         self.verify_step = min(2 * self.verify_step, longest)
 
@@ -70,12 +67,5 @@ class ReadSchedule:
         A read that is under way does not count. A group that never changes is not read.
         """
         sooner = at < self.refresh_at < math.inf
-        if self.refresh_at < math.inf:
-            self._wanted_at, self.refresh_at = at, min(at, self.refresh_at)
+        self.refresh_at = at if sooner else self.refresh_at
         return sooner
-
-    def refreshed(self, began: float, ended: float) -> None:
-        """Record a read of the group. It also takes the place of the next idle read of itself."""
-        self.refreshed_since = True
-        wanted = self._wanted_at if self._wanted_at > began else math.inf
-        self.refresh_at = min(wanted, ended + REFRESH_INTERVAL)

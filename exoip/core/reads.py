@@ -14,11 +14,11 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
             most 8 members are read in a round, those read longest ago first. A node that starts
             does the same, once. Any other node reads itself: so it finds an EIP that was attached
             to it unseen. The two next best ones keep their connections to the API open: the next
-            best one reads the master, and itself in every eighth round; the other reads itself. The
-            rest read themselves at an eighth of the pace. A read of the group takes the place of
-            such a read of itself. Who was cleared is read before the round: later, it may have
-            attached again, which would look like a clear without effect (52j). The calls of an hour
-            do not grow with the cluster. Shown by 27a, 27d, 32a, TestVerify, TestCallsOfAnHour.
+            best one reads the master, and itself in every tenth round; the other reads itself. The
+            rest do so every tenth interval. Who was cleared is read before the round: later, it may
+            have attached again, which would look like a clear without effect (52j). The calls of an
+            hour do not grow with the cluster. Shown by 27a, 27d, 32a, TestVerify,
+            TestCallsOfAnHour.
 Refresh     Read the group, see `read_schedule`; before any routine read, or a slow API would never
             let it have its turn.
 
@@ -40,7 +40,7 @@ from exoip.core.events import Event, EventName
 from exoip.core.mutations import BLIND_TIME, HOLD_TIME, Mutations
 from exoip.core.observed import InstanceState, Observed
 from exoip.core.peers import Role
-from exoip.core.read_schedule import ReadSchedule
+from exoip.core.read_schedule import REFRESH_INTERVAL, ReadSchedule
 
 MOST_CANDIDATES = 100  # read of one list: an old API ignores the filter and lists every instance
 MOST_MEMBERS = 8  # read in a round of verification
@@ -48,8 +48,8 @@ CLEAR_SHOWS = 2.0  # seconds after a clear; one that a read then shows to hold w
 ATTACH_SHOWS = 2.0  # seconds after an attach is done; a read that does not show it sooner may be older
 MOST_OUTSIDERS = 8  # read in a round; if a list has more, none is read
 NEXT_BEST = 2  # so many nodes after the master keep their connections open: the next attach is theirs
-IDLE_INTERVALS = 8  # verify intervals between two reads of itself by a node after those, and rounds of the next best
-MASTER_READ_INTERVALS = 1.2  # verify intervals between two reads of the master by the next best: 130 calls an hour
+IDLE_INTERVALS = 10  # verify intervals between two reads of itself by a node after those, and rounds of the next best
+NEXT_BEST_INTERVALS = 1.2  # verify intervals between two rounds of each of these: 130 calls an hour
 RIVAL_READ_INTERVAL = 30.0  # seconds between two rounds of a master beside which another holds
 
 
@@ -121,6 +121,7 @@ class Reads:
     def _routine(self, now: float) -> Call | None:
         queue, may_read = self.schedule.queue, self._may(Kind.READ, now)
         if now >= self.schedule.refresh_at and self._may(Kind.REFRESH, now):
+            self.schedule.refresh_at = now + REFRESH_INTERVAL
             return Call(Kind.REFRESH, purpose=Purpose.REFRESH)
         uncertain = self._observed.own.held and self._mutations.touching(self._observed.own_id)
         if now >= self.schedule.verify_at and not queue and not uncertain:
@@ -152,15 +153,13 @@ class Reads:
         """Queue the reads of any other node; return whether it starts, which is no idle round."""
         schedule, place = self.schedule, self._election.place()
         master = self._master() if self._next_best() else None
-        pace = MASTER_READ_INTERVALS if master else 1 if place <= NEXT_BEST else IDLE_INTERVALS
+        pace = NEXT_BEST_INTERVALS if place <= NEXT_BEST else IDLE_INTERVALS
         first = schedule.idle_round_begins(now, self.verify_interval * pace)
         if first and self._election.role is Role.LISTENING:
             return True
         lacks = master is not None and master.holds is False and master.read_at >= self._mutations.since
         if master is None or lacks or schedule.idle_rounds % IDLE_INTERVALS == 0:
-            if not schedule.refreshed_since:
-                schedule.queue.append(Call(Kind.READ, self._observed.own_id))
-            schedule.refreshed_since = False
+            schedule.queue.append(Call(Kind.READ, self._observed.own_id))
         if master is not None:
             others = sorted(self._observed.others.values(), key=lambda other: (other is not master, other.read_at))
             schedule.queue.extend(Call(Kind.READ, o.instance_id) for o in others[: MOST_MEMBERS if lacks else 1])
@@ -209,7 +208,6 @@ class Reads:
             return self._failed(call, outcome.failure, outcome)
         self._backoff(call.kind).reset()
         if call.kind is Kind.REFRESH:
-            self.schedule.refreshed(outcome.began, outcome.ended)
             return []
         if call.kind is Kind.HOLDERS:
             return self._listed(outcome)
@@ -279,6 +277,8 @@ class Reads:
         if call.kind is Kind.READ and mutations.again_at == math.inf:
             mutations.again_at = max(now, self._observed.own.known_at + BLIND_TIME + mutations.pace.slack)
         self._backoff(call.kind).failed(failure, outcome.retry_after, now)
+        if call.kind is Kind.REFRESH:
+            self.schedule.refresh_by(now)
         if call.kind is Kind.HOLDERS and call.purpose is Purpose.HOLDER:
             return self.query.list_failed(now)
         if call.kind is Kind.HOLDERS:
