@@ -12,6 +12,7 @@ from exoip.core.peers import Role
 from tests.simulation.host import Host
 from tests.simulation.stated import stated
 
+ATTACH_SHOWS = stated("core.reads.ATTACH_SHOWS")
 UNSEEN = stated("core.observed.UNSEEN")
 NO_EFFECT = (Failure.FORBIDDEN, Failure.INVALID, Failure.UNREACHABLE)  # failures of calls that did nothing
 
@@ -97,7 +98,8 @@ class Diary:
         if outcome.failure is not None:
             return
         self.reads.setdefault(call.instance_id, Reads()).note(outcome)
-        lacks = call.instance_id == own and not outcome.holds
+        old = self.holds and outcome.began < self.attached_at + ATTACH_SHOWS
+        lacks = call.instance_id == own and not outcome.holds and not old
         if lacks and not self.releasing and self.last_attach < outcome.began:
             self.attach_called = math.inf
 

@@ -266,6 +266,9 @@ FAULTS = (
     Fault("the last one is stopped", (
         "leave N", "expect within 12: exited N", "expect no hole", "advance 15s", "leave H", "expect within 10: holders nobody",
         "expect within 2: exited H"), TWO),
+    Fault("all heartbeats of a dead time but one are lost, again and again", (
+        *("drop H->*", "advance 1.75s", "heal", "advance 4s", "advance UPTO2s") * 12, "expect events * peer-dead == 0",
+        "expect mutations == 0"), needs=("interval=1s", "ratio=3")),
     Fault("an API that answers 404", (
         "api all read effect=no failure=not-so", "api all holders effect=no", "api all refresh fail", "advance 150s",
         "expect no hole", "expect moves == 0", "expect events * lost == 0")),
