@@ -20,7 +20,9 @@ def main() -> None:
     mailbox = signals.catch_early(_end if os.getpid() == 1 else signal.SIG_DFL)
     try:
         from exoip.daemon.command import run  # only now: this takes a quarter of a second
-    except FileNotFoundError:  # requests since 2.32 loads the certificates while it is imported
+    except FileNotFoundError as error:  # requests since 2.32 loads the certificates while it is imported
+        if error.filename is not None:  # OpenSSL, which reads them, names no file
+            raise
         sys.stderr.write("exoip: this host has no certificates: install the package ca-certificates\n")
         sys.exit(78)
 

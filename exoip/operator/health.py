@@ -9,6 +9,8 @@ replaces an earlier one (a reload, a daemon that crashed) starts as passing or f
 
 Nothing blocks on these threads. A check that hangs has failed at its timeout, and that is reported
 first; then its processes are killed, however long that takes, and it runs again only after that.
+One that cannot be started has failed too: a machine without memory, processes or descriptors for it
+has none for the service either.
 Shown by tests/unit/operator/test_health.py and tests/process/test_addons.py.
 """
 

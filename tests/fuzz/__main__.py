@@ -31,6 +31,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -369,8 +370,22 @@ def guided(name: str, seconds: float, inputs: int, seed: int) -> None:
         atheris.Fuzz()
 
 
+def search(name: str, options: argparse.Namespace) -> int:
+    """Search one target, guided, in a process of its own; return its exit code."""
+    print(f"{name}: instruments the code, which takes up to a minute, then searches", flush=True)
+    words = [f"--seconds={options.seconds}", f"--inputs={options.inputs}", f"--seed={options.seed}", "--guided"]
+    command = [sys.executable, "-m", "tests.fuzz", *words, name]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    if done.returncode:
+        print(f"{name}:\n{done.stderr[-4000:]}", file=sys.stderr)
+        return 1
+    figures = [line for line in done.stderr.splitlines() if "number_of_executed_units" in line or "DONE" in line]
+    print(f"{name}, guided by coverage: {' '.join(' '.join(figures).split())}, seed {options.seed}", flush=True)
+    return 0
+
+
 def main(argv: Sequence[str]) -> int:
-    """The command. Each guided search needs a process of its own."""
+    """The command. As many guided searches as there are processors run at a time."""
     parser = argparse.ArgumentParser(
         prog="script/fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -384,37 +399,22 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     if wrong := set(options.targets) - set(TARGETS):
         parser.error(f"there is no target {', '.join(sorted(wrong))}")
-    for name in options.targets or TARGETS:
-        if options.hex is not None:
+    names = options.targets or list(TARGETS)
+    if options.hex is not None:
+        for name in names:
             TARGETS[name][0]()(bytes.fromhex(options.hex))
-        elif options.guided:
+    elif options.guided:
+        for name in names:
             guided(name, options.seconds, options.inputs, options.seed)
-        elif options.plain or importlib.util.find_spec("atheris") is None:
+    elif options.plain or importlib.util.find_spec("atheris") is None:
+        for name in names:
             began = time.monotonic()
             tried = plain(name, options.seconds, options.inputs, options.seed)
-            print(
-                f"{name}: {tried} inputs, {tried / (time.monotonic() - began):.0f} a second, seed {options.seed}",
-                flush=True,
-            )
-        else:
-            words = [
-                f"--seconds={options.seconds}",
-                f"--inputs={options.inputs}",
-                f"--seed={options.seed}",
-                "--guided",
-                name,
-            ]
-            print(f"{name}: instruments the code, which takes up to a minute, then searches", flush=True)
-            done = subprocess.run(
-                [sys.executable, "-m", "tests.fuzz", *words], capture_output=True, text=True, env=os.environ
-            )
-            if done.returncode:
-                print(done.stderr[-4000:], file=sys.stderr)
-                return 1
-            figures = [
-                line for line in done.stderr.splitlines() if "number_of_executed_units" in line or "DONE" in line
-            ]
-            print(f"{name}, guided by coverage: {' '.join(' '.join(figures).split())}, seed {options.seed}", flush=True)
+            rate = tried / (time.monotonic() - began)
+            print(f"{name}: {tried} inputs, {rate:.0f} a second, seed {options.seed}", flush=True)
+    else:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return max(pool.map(lambda name: search(name, options), names))
     return 0
 
 

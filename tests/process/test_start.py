@@ -120,6 +120,15 @@ def test_a_library_that_loads_missing_certificates_ends_it_with_the_cure(tmp_pat
     assert done.stderr == "exoip: this host has no certificates: install the package ca-certificates\n"
 
 
+def test_but_not_one_that_misses_a_file_of_its_own(tmp_path) -> None:
+    (tmp_path / "requests.py").write_text("open('/nowhere/at/all')")
+    command, env = [sys.executable, "-m", "exoip", "--version"], environment(PYTHONPATH=str(tmp_path))
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert "/nowhere/at/all" in done.stderr
+    assert "certificates" not in done.stderr.splitlines()[-1]
+
+
 def test_a_reload_without_a_thread_fails_and_the_next_one_works(cluster) -> None:
     node = cluster["n1"]
     # So large that the C library keeps none of a thread that has ended for the next one.
