@@ -9,11 +9,11 @@ Attach   A master that does not hold attaches itself, with no read before it. An
          take effect after it (50, 66). A master that does not come to hold within 12 s steps aside
          for a fit peer; at once, if the API asks it to wait for more than 5 s. Shown by 01, 19e,
          36, 47a, 47b, 54a, 54c, TestAttach.
-Clear    A master known to hold detaches the others that hold. Its knowledge of itself must be at
-         most 2 s old, and newer than the moment from which the clear is due. It never clears beside
-         its attach: if that failed, nobody would hold. Whoever is silent may be alive, cut off, and
-         about to clear this node. If both cleared at once nobody would hold, so their times are
-         apart by more than a clear takes (10 s, and 2 s of old knowledge):
+Clear    A master known to hold detaches the others that hold, the one that came to hold last first
+         (16e). Its knowledge of itself must be at most 2 s old and newer than the time of the
+         clear; and a read, if no read showed an attach that was said to be done (57d). It never
+         clears beside its attach, which may yet fail. A silent one may be alive, cut off, and about
+         to clear this node, so their times are apart by more than a clear takes (12 s):
          - A node that has just attached clears at once who held before, until 17 s after the first
            attach call that may have had an effect (70b, 70c): if it is silent (01) and has not
            advertised 254 since (52f), or is heard and has kept it for 30 s of this node's time as
@@ -26,13 +26,12 @@ Clear    A master known to hold detaches the others that hold. Its knowledge of 
          One that is heard must be read to hold after that. A master that has not cleared a silent
          one 15 s after it was due steps aside for a fit peer. Shown by 10, 44, 48a, 48b, 48c.
 Release  A backup that holds detaches itself after a read, begun since it is a backup to this
-         master, shows that the master holds, and the master is heard after that read. (The holder
-         detaches itself, because a master that detaches a holder which is just attaching again
-         leaves nobody.) A leaver does the same with any heard peer; if no heard peer is below 255
-         it detaches itself, once it has listened for one dead time. To a backup, a read within 6 s
-         of the master's advertising 254 or 255 shows nothing: the master may have been releasing
-         the EIP and have crashed and restarted, so its detach may yet take effect. Two live holders
-         meanwhile do no harm. Shown by 16b, 16c, 21a, 21c, 22a, 27b, 43, 46, 51, TestRelease.
+         master, shows that the master holds, and the master is heard after that read. (A master
+         that detached a holder which is just attaching again would leave nobody.) A leaver does the
+         same with any heard peer; if no heard peer is below 255 it detaches itself, once it has
+         listened for one dead time. To a backup, a read within 6 s of the master's advertising 254
+         or 255, or of its own failed clear of the master (66b), shows nothing: a detach may yet
+         take effect. Shown by 16b, 16c, 21a, 21c, 22a, 27b, 43, 46, 51, TestRelease.
 """
 
 from __future__ import annotations
@@ -176,8 +175,8 @@ class Mutations:
 
     def _next_clear(self, now: float) -> tuple[float, InstanceState | None]:
         """Return when the next holder is to be cleared, and which."""
-        due = [(self._clear_due(other, now), other.instance_id, other) for other in self._observed.holders()]
-        at, _, other = min(due, default=(math.inf, "", None))
+        due = [(self._clear_due(o, now), -o.since, o.instance_id, o) for o in self._observed.holders()]
+        at, *_, other = min(due, default=(math.inf, None))  # of those that are due, who came to hold last
         return max(at, self.detach_backoff.at), other
 
     def _clear_due(self, other: InstanceState, now: float) -> float:
@@ -203,7 +202,7 @@ class Mutations:
         other, peer = self._observed.others.get(instance_id), self._election.peers.get(instance_id)
         if other is None or peer is None or other.holds is not True or other.read_at < self.release_reads_since:
             return False
-        if not self.leaving and other.read_at < peer.last_unfit_advert + DETACH_SETTLES:
+        if not self.leaving and other.read_at < max(peer.last_unfit_advert, other.clear_failed_at) + DETACH_SETTLES:
             return False
         return peer.alive and peer.last_seen > other.read_end and peer.priority < UNFIT
 
@@ -291,6 +290,7 @@ class Mutations:
         else:
             if other := self._observed.others.get(call.instance_id):
                 other.changed_at = now
+                other.clear_failed_at = other.clear_failed_at if failure in NO_EFFECT else now
             if failure is not Failure.NOT_SO:
                 self.clear_breaker.failed(failure, now)
         backoff.failed(failure, outcome.retry_after, now)

@@ -42,6 +42,7 @@ class InstanceState:
     read_at: float = -math.inf  # when the last good read of it began
     read_end: float = -math.inf  # when that read ended
     changed_at: float = -math.inf  # when a mutation of it by this node last ended
+    clear_failed_at: float = -math.inf  # when a clear that may yet take effect last failed
     master_until: float = -math.inf  # when it last was the master, since this node was one
     predecessor: bool = False  # known or assumed to hold when this node attached, and since
     successor: bool = False  # it was the master while this node still held, and holds as far as known
@@ -89,6 +90,7 @@ class OwnState:
     attach_may_land: bool = True  # an attach may have taken effect unseen, or still may
     changed_at: float = -math.inf  # when a mutation of itself last ended
     attach_called: float = -math.inf  # the first attach call that may have made it hold
+    misled: bool = False  # an attach was said to be done, but no read shows it: it counts once one does
 
     @property
     def doubt(self) -> bool:
@@ -126,7 +128,8 @@ class OwnState:
 
         If it took longer than `trusted_for` seconds, the doubt begins now.
         """
-        self.held, self.attach_may_land, self.changed_at, self.known_at = True, False, now, looked
+        self.held, self.attach_may_land, self.changed_at = True, False, now
+        self.known_at = -math.inf if self.misled else looked
         if now - called > trusted_for:
             self.doubt_since = now
         else:
@@ -141,6 +144,7 @@ class OwnState:
         """Record a read; return False if it began too early to show anything."""
         if began < self.changed_at or began < self.known_at:
             return False
+        self.misled = not holds and (self.misled or (self.held and self.known_at < self.changed_at))
         self.held, self.known_at = holds, began
         self._end_doubt(began)
         return True

@@ -15,10 +15,10 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
             does the same, once. Any other node reads itself: so it finds an EIP that was attached
             to it unseen. The two next best ones keep their connections to the API open: the next
             best one reads the master, and itself in every tenth round; the other reads itself. The
-            rest do so every tenth interval. Who was cleared is read before the round: later, it may
-            have attached again, which would look like a clear without effect (52j). The calls of an
-            hour do not grow with the cluster. Shown by 27a, 27d, 32a, TestVerify,
-            TestCallsOfAnHour.
+            rest do so every tenth interval. If its place changes, a node has its new pace at once
+            (58h). Who was cleared is read before the round: later, it may have attached again,
+            which would look like a clear without effect (52j). The calls of an hour do not grow
+            with the cluster. Shown by 27a, 27d, 32a, TestVerify, TestCallsOfAnHour.
 Refresh     Read the group, see `read_schedule`; before any routine read, or a slow API would never
             let it have its turn.
 
@@ -123,6 +123,7 @@ class Reads:
         if now >= self.schedule.refresh_at and self._may(Kind.REFRESH, now):
             self.schedule.refresh_at = now + REFRESH_INTERVAL
             return Call(Kind.REFRESH, purpose=Purpose.REFRESH)
+        self.schedule.verify_at = min(self.schedule.verify_at, now + self._longest())  # its place may have changed
         uncertain = self._observed.own.held and self._mutations.touching(self._observed.own_id)
         if now >= self.schedule.verify_at and not queue and not uncertain:
             self._plan_round(now)
@@ -139,8 +140,7 @@ class Reads:
         """Queue a round of verification, and set when the next one is due."""
         role, schedule, starting = self._election.role, self.schedule, False
         if holds := role is Role.MASTER and self._observed.own.held:
-            every = min(self.verify_interval, RIVAL_READ_INTERVAL if self._observed.holders() else math.inf)
-            schedule.round_begins(now, every)
+            schedule.round_begins(now, self._longest())
             schedule.queue.append(Call(Kind.READ, self._observed.own_id))
         else:
             starting = self._plan_idle_round(now)
@@ -151,10 +151,8 @@ class Reads:
 
     def _plan_idle_round(self, now: float) -> bool:
         """Queue the reads of any other node; return whether it starts, which is no idle round."""
-        schedule, place = self.schedule, self._election.place()
-        master = self._master() if self._next_best() else None
-        pace = NEXT_BEST_INTERVALS if place <= NEXT_BEST else IDLE_INTERVALS
-        first = schedule.idle_round_begins(now, self.verify_interval * pace)
+        schedule, master = self.schedule, self._master() if self._next_best() else None
+        first = schedule.idle_round_begins(now, self._longest())
         if first and self._election.role is Role.LISTENING:
             return True
         lacks = master is not None and master.holds is False and master.read_at >= self._mutations.since
@@ -166,6 +164,12 @@ class Reads:
             again_at = now + HOLD_TIME + self._mutations.pace.slack if lacks else math.inf
             schedule.verify_at = min(schedule.verify_at, again_at)
         return False
+
+    def _longest(self) -> float:
+        """Return the most seconds between two rounds, by what this node is at present."""
+        if self._election.role is Role.MASTER and self._observed.own.held:
+            return min(self.verify_interval, RIVAL_READ_INTERVAL if self._observed.holders() else math.inf)
+        return self.verify_interval * (NEXT_BEST_INTERVALS if self._election.place() <= NEXT_BEST else IDLE_INTERVALS)
 
     def _next_best(self) -> bool:
         backup = self._election.role is Role.BACKUP and not self._observed.own.held

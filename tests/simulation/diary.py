@@ -53,9 +53,11 @@ class Diary:
     masters: set[str] = field(default_factory=set)  # whoever was its master
     relieves: str = ""  # the master whose place it takes, by what it has just read
     relieves_since: float = -math.inf  # since when that one was its master
+    leaving: bool = False
     unfit: bool = False
     attach_due: float = math.inf  # when an attach was due, which has not been called since
-    attach_called: float = math.inf  # the first attach call that may have made it hold
+    attach_called: float = math.inf  # the first attach call that may have made it hold …
+    attach_over: bool = False  # … unless it attaches anew, because it has seen since that it does not hold
     attached_at: float = -math.inf  # when it came to know that it holds
     holds: bool = False
     last_attach: float = -math.inf  # the last attach call
@@ -77,7 +79,7 @@ class Diary:
         if call.kind is Kind.ATTACH:
             self.attach_due, self.last_attach = math.inf, now
             self.nobody_holds()
-            self.attach_called = min(self.attach_called, now)
+            self.attach_called, self.attach_over = now if self.attach_over else min(self.attach_called, now), False
         elif call.kind is Kind.DETACH and call.instance_id == own:
             self.releasing = True
         elif call.kind is Kind.READ and call.instance_id == own:
@@ -101,7 +103,7 @@ class Diary:
         old = self.holds and outcome.began < self.attached_at + ATTACH_SHOWS
         lacks = call.instance_id == own and not outcome.holds and not old
         if lacks and not self.releasing and self.last_attach < outcome.began:
-            self.attach_called = math.inf
+            self.attach_over = True
 
     def told(self, host: Host, event: Event) -> None:
         """Take note of an event."""
@@ -119,7 +121,7 @@ class Diary:
                 self.masters.add(str(event.details["old_master"]))
                 self.decided_at, self.attaches_failed, self.pause, self.undone = now, 0, 0.0, 0
             case EventName.LEAVING:
-                self.decided_at = now
+                self.decided_at, self.leaving = self.decided_at if self.leaving else now, True
             case EventName.UNFIT | EventName.FIT:
                 self.unfit, self.attaches_failed = event.name is EventName.UNFIT, 0
             case EventName.FLAPPING | EventName.CALM:
@@ -137,7 +139,7 @@ class Diary:
             case EventName.CLEARED if event.instance_id in self.reads:
                 self.reads[event.instance_id].holds, self.reads[event.instance_id].since = False, math.inf
             case EventName.LET_GO:
-                self.attach_called, self.releasing, self.holds = math.inf, False, False
+                self.attach_over, self.releasing, self.holds = True, False, False
             case EventName.FAILED if event.instance_id == host.config.instance_id:
                 self.releasing = False
                 if event.details["failure"] in NO_EFFECT:

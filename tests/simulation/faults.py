@@ -1,10 +1,11 @@
 """The single faults of `single`: what is done, and what is expected of it.
 
 H is the present holder, N the node that is to take over, W the worst one, M the one in the middle
-(of three others the second). SHORT, MOST and LONG are
-times of a part, of most, and of more than a dead time; UPTO60 is any time up to 60 s. The names in formulas are those of
-the protocol document; T is the rounding of a measurement. `flap` stands for a service that fails
-again and again, `join 5` for a new node of that priority.
+(of three others the second). SHORT, MOST and LONG are times of a part, of most, and of more than a
+dead time; UPTO60 is any time up to 60 s; RISE is a dead time if a preemption delay protects H,
+otherwise 0. The names in formulas are those of the protocol document; T is the rounding of a
+measurement. `flap` stands for a service that fails again and again, `join 5` for a new node of that
+priority.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ FAULTS = (
     Fault("a one-way cut", ("drop N->H", "advance 120s", "expect no hole", "expect moves <= 1")),
     Fault("the other one-way cut", ("drop H->N", "advance 120s", "expect no hole", "expect moves <= 6")),
     Fault("attached by hand", ("attach-by-hand W", "expect within 130 + 4*L: settled-but x", "expect no hole")),
-    Fault("detached by hand", ("detach-by-hand H", "advance 60s", f"expect hole <= 30 + 2.5*L + A + {T}", "expect moves == 1")),
+    Fault("detached by hand", ("detach-by-hand H", "advance 60s", f"expect hole <= 30 + RISE + 2.5*L + A + {T}", "expect moves == 1")),
     Fault("detached by hand again and again", ("detach-by-hand H", "advance 40s", "detach-by-hand H", "advance 40s",
                                                "detach-by-hand H", "advance 40s", "expect mutations <= 8")),
     Fault("a holder may not release", ("api H detach refuse", "health H bad", "advance 20s", "expect calls N detach H == 0",
@@ -194,13 +195,13 @@ FAULTS = (
         "expect moves == 0"), MORE, ("delay=0",)),
     Fault("detached by hand, after one failed read", (
         "kill W", "advance UPTO8s", "api H read effect=no failure=unavailable retry=300s once", "advance UPTO8s", "measure",
-        "detach-by-hand H", "advance 60s", f"expect hole <= 30 + 2.5*L + A + {T}"), MORE),
+        "detach-by-hand H", "advance 60s", f"expect hole <= 30 + RISE + 2.5*L + A + {T}"), MORE),
     Fault("detached by hand, while lists fail", (
         "api H holders fail", "advance UPTO60s", "measure", "detach-by-hand H", "advance 60s",
-        f"expect hole <= 30 + 2.5*L + A + {T}")),
+        f"expect hole <= 30 + RISE + 2.5*L + A + {T}")),
     Fault("detached by hand, while reads fail", (
         "api H read fail", "advance UPTO60s", "measure", "detach-by-hand H", "advance 60s",
-        f"expect hole <= 30 + 2.5*L + A + {T}")),
+        f"expect hole <= 30 + RISE + 2.5*L + A + {T}")),
     Fault("detached by hand, while the API fails", (
         "api H all fail", "advance 90s", "measure", "detach-by-hand H", "advance 90s",
         f"expect hole <= 36 + 36 + 8*L + A + {T}")),

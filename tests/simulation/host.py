@@ -110,6 +110,7 @@ class Host:
             self.quarantine = CRASH_WINDOW if len(self.starts) >= CRASHES else 0.0
         self.leaving, self.stalled_until = False, -math.inf
         self.inbox.clear()
+        self.heard_unfit.clear()  # what an earlier daemon heard, this one does not know
         self.node = Node(
             self.config,
             self.world.eip,
@@ -148,10 +149,14 @@ class Host:
         """Stop the daemon as SIGTERM does; after 10 s it exits whatever happened."""
         if self.node is None:
             return
-        self.leaving = True
         generation = self.generation
-        self.run(lambda: self.node and self.node.leave(self.now))
+        self.run(self._leave)
         self.world.after(LEAVE_TIMEOUT, lambda: generation == self.generation and self.exit())
+
+    def _leave(self) -> None:
+        assert self.node is not None
+        self.leaving = True
+        self.node.leave(self.now)
 
     def exit(self) -> None:
         """The leaver's process ends."""

@@ -3,7 +3,8 @@
 A node is *able* while its daemon runs and may be fit (healthy, not leaving, asleep or in a crash
 loop), and its attach path works (attach and poll are not meddled with). While an able node lives,
 no time without a live holder is longer than `Bounds.hole`, counted from when both are so; no dead
-holder stays beside a live one for longer than `Bounds.dead`; and moves are bounded.
+holder stays beside a live one for longer than `Bounds.dead`; and moves are bounded. One limit is
+known: a live holder that was told what is not so, and cannot read, may not know of a dead one.
 
 The bounds follow from the protocol document (its names in capitals, D is the dead time):
 
@@ -136,7 +137,8 @@ class Judge:
         elif self._hole_since == math.inf:
             self._hole_since = now
             self._own_hole = not self._excuse and bool(self._holds.at)
-        self._dead_since = min(self._dead_since, now) if serving and dead else math.inf
+        counts = serving and dead and not any(self._misled(world.hosts[name]) for name in serving)
+        self._dead_since = min(self._dead_since, now) if counts else math.inf
         self._excuse = False
         for since in (self._holds, self._clears):
             for name, host in world.hosts.items():
@@ -148,6 +150,10 @@ class Judge:
     def finish(self) -> None:
         """Judge what is still open."""
         self.look()
+
+    def _misled(self, host: Host) -> bool:
+        """Whether it may believe that it has cleared a holder, and cannot read that it has not (a known limit)."""
+        return bool(host.deceived_at > -math.inf and host.api.modes.keys() & {"read", "all"})
 
     def _counts(self, name: str) -> bool:
         """Whether a dead holder is in the group of all others, so that they can know of it."""

@@ -85,8 +85,9 @@ def masters(world: World) -> list[str]:
 def unsettled(world: World) -> str:
     """What is not as it should be in quiet times; nothing when all is well.
 
-    Well: exactly one holder, it is the one master, nobody is unfit or stands back, and where a
-    holder is not protected for ever it is the best of the nodes whose daemon runs.
+    Well: exactly one holder, it is the one master, all know of each other, nobody is unfit or
+    stands back, and where a holder is not protected for ever it is the best of the nodes whose
+    daemon runs.
     """
     found = masters(world)
     if len(found) != 1:
@@ -95,6 +96,10 @@ def unsettled(world: World) -> str:
         return f"the master is {found[0]}, but held by {sorted(world.holders) or 'nobody'}"
     running = [host for host in world.hosts.values() if host.node is not None]
     for host in running:
+        known = host.node.admission.members if host.node else {}
+        unknown = [one.name for one in running if one.id not in (host.id, *known) and world.in_group(host, one)]
+        if unknown:  # a stranger that is heard has the group read, ever more rarely
+            return f"{host.name} does not know {unknown[0]}"
         ownership = host.node._ownership  # a snapshot would take a tenth of the time of all runs
         states = {
             "unfit": ownership.unfit_reasons.unfit(host.now),

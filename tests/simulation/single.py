@@ -16,6 +16,7 @@ import string
 import traceback
 from collections.abc import Iterator
 
+from exoip.core.peers import PROTECTED
 from tests.simulation.coverage import Coverage
 from tests.simulation.expectations import Unmet
 from tests.simulation.faults import FAULTS, Fault
@@ -128,7 +129,16 @@ class Single:
             key=lambda host: (host.config.priority, host.id),
         )
         dead = self.world.hosts[holder].config.dead_time
-        names = {"H": holder, "N": others[0].name, "M": others[len(others) // 2].name, "W": others[-1].name}
+        node = self.world.hosts[holder].node
+        protected = node is not None and node.snapshot(self.world.now).advertised == PROTECTED
+        rise = str(dead if protected else 0.0)  # seconds until others count its priority, when it no longer holds
+        names = {
+            "H": holder,
+            "N": others[0].name,
+            "M": others[len(others) // 2].name,
+            "W": others[-1].name,
+            "RISE": rise,
+        }
         times = {
             "SHORT": (0.1 * dead, 0.3 * dead),
             "MOST": (0.6 * dead, 0.95 * dead),
@@ -138,7 +148,7 @@ class Single:
         for command in fault.commands:
             text = re.sub("SHORT|MOST|LONG", lambda found: drawn[found[0]], command)
             text = re.sub(r"UPTO(\d+)", lambda found: f"{self.rng.uniform(0, float(found[1])):.2f}", text)
-            yield re.sub(r"\b[HNMW]\b", lambda found: names[found[0]], text)
+            yield re.sub(r"\b([HNMW]|RISE)\b", lambda found: names[found[0]], text)
 
     def _in_full(self, command: str) -> Iterator[str]:
         """Yield the commands that one word of a fault stands for."""

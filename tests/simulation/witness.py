@@ -13,6 +13,7 @@ from exoip.core.advert_timer import Advert
 from exoip.core.calls import Failure, Kind
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, Role
+from tests.simulation import group
 from tests.simulation.diary import Diary
 from tests.simulation.host import CRASH_WINDOW, Host
 from tests.simulation.stated import stated
@@ -56,7 +57,8 @@ class Witness(CallWitness):
         if diary.releasing:
             self._must(priority == UNFIT, host, f"advertises {priority} while it releases")
         elif diary.unfit and priority != UNFIT:
-            self._must(priority == HOLDING_UNFIT, host, f"advertises {priority}, unfit")
+            awoke = host.resumed_at == host.now  # perhaps it became fit meanwhile, which it reports a moment later
+            self._must(priority == HOLDING_UNFIT or awoke, host, f"advertises {priority}, unfit")
         elif diary.unfit and host.name in self.world.holders:
             self._must(not holds or diary.role is Role.LISTENING, host, "advertises 254, unfit and holding")
         self._must(priority != PROTECTED or holds, host, "advertises 0 and does not hold")
@@ -168,7 +170,7 @@ class Witness(CallWitness):
         if event.details["cause"] == Cause.NOBODY_HOLDS and not self._deceived(host):
             since = self.world.now - 10.0 - 2 * host.slowest
             members = host.node.admission.members if host.node else {}
-            living = [one.name for one in self.world.hosts.values() if one.up and one.id in members]
+            living = [one.name for one in self.world.hosts.values() if self._runs(one) and one.id in members]
             living = [
                 one for one in living if self._silent(host, one) and self.world.held(self.world.hosts[one].id, since)[1]
             ]
@@ -205,6 +207,15 @@ class Witness(CallWitness):
             if diary.attaches_failed >= TRIES and not diary.unfit:
                 self._must(host.leaving, host, f"failed {diary.attaches_failed} times to attach and is not unfit")
                 diary.attaches_failed = 0
+
+    def _runs(self, host: Host) -> bool:
+        """Whether an instance runs, also by what the API shows of it."""
+        now = self.world.now
+        return (
+            host.up
+            and self.world.exists(host)
+            and group.read(self.world.zone.instance(host.id, now), False, now).running
+        )
 
     def _silent(self, host: Host, other: str) -> bool:
         at, _ = host.heard.get(self.world.hosts[other].id, (-math.inf, 0))
