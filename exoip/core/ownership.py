@@ -15,7 +15,7 @@ Make before break  While a live node can serve, the EIP is never without a holde
 Predecessor        When a node becomes master, the master before it is assumed to hold, without a
                    read, if it is dead, leaving, or unfit and holding (253). One that has advertised
                    254 since, or is heard again as a backup, has released it, and the best that
-                   is heard at a start was no master. Shown by 01, 52g, 52h, 52k, TestPredecessor.
+                   is heard at a start was no master. Shown by 01, 52g, 52h, 52k, 52l, TestPredecessor.
 Lost               A master that reads itself detached asks who holds before it attaches again. If
                    the attach lasted less than 60 s, each further attach waits longer. Shown by 07a,
                    32b.
@@ -134,7 +134,7 @@ class Ownership:
 
     def _became_master(self, now: float) -> None:
         own, others, peers = self.observed.own, self.observed.others.values(), self._election.peers
-        masters = [other for other in others if other.master_until > -math.inf and not self._released(other)]
+        masters = [o for o in others if o.master_until > -math.inf and not self._released(o, o.master_until)]
         if last := max(masters, key=lambda other: other.master_until, default=None):
             peer = peers.get(last.instance_id)
             if peer is None or not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING):
@@ -149,9 +149,9 @@ class Ownership:
         self.mutations.clear_breaker.forget_tries()
         self.reads.schedule.verify_again(now)
 
-    def _released(self, master: InstanceState) -> bool:
-        peer = self._election.peers.get(master.instance_id)
-        return peer is not None and peer.released_since(master.master_until)
+    def _released(self, other: InstanceState, since: float) -> bool:
+        peer = self._election.peers.get(other.instance_id)
+        return peer is not None and peer.released_since(since)
 
     # -- outputs ------------------------------------------------------------------------------------------------------
 
@@ -195,7 +195,8 @@ class Ownership:
             return None, at, self._recovered(MUTATIONS, "it is no longer wanted", now) if content else []
         if call.kind is Kind.ATTACH and not observed.own.holds:
             for other in observed.others.values():
-                known = other.presumed or (other.holding and now - other.read_at <= UNSEEN)
+                known = other.holding and (other.presumed or now - other.read_at <= UNSEEN)
+                known = known and not self._released(other, max(other.read_at, other.since))
                 other.predecessor = other.predecessor or known or other.successor
             self.stand_back.attaching()
         return replace(call, timeout=self.pace.timeout(call.kind)), at, mutations.began(call, now)
