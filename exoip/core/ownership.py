@@ -14,8 +14,8 @@ Make before break  While a live node can serve, the EIP is never without a holde
                    TestRelease.
 Predecessor        When a node becomes master, the master before it is assumed to hold, without a
                    read, if it is dead, leaving, or unfit and holding (253). One that has advertised
-                   254 since, or is heard again as a backup, has released it, and the best that
-                   is heard at a start was no master. Shown by 01, 52g, 52h, 52k, 52l, TestPredecessor.
+                   254 since, or is heard again as a backup, has released it, and the best that is
+                   heard at a start was no master. Shown by 01, 52g, 52h, 52k, 52l, TestPredecessor.
 Lost               A master that reads itself detached asks who holds before it attaches again. If
                    the attach lasted less than 60 s, each further attach waits longer. Shown by 07a,
                    32b.
