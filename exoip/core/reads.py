@@ -39,7 +39,7 @@ from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.mutations import BLIND_TIME, HOLD_TIME, Mutations
 from exoip.core.observed import InstanceState, Observed
-from exoip.core.peers import Role
+from exoip.core.peers import UNFIT, Role
 from exoip.core.read_schedule import REFRESH_INTERVAL, ReadSchedule
 
 MOST_CANDIDATES = 100  # read of one list: an old API ignores the filter and lists every instance
@@ -127,14 +127,21 @@ class Reads:
         uncertain = self._observed.own.held and self._mutations.touching(self._observed.own_id)
         if now >= self.schedule.verify_at and not queue and not uncertain:
             self._plan_round(now)
+        clears = self._election.role is Role.MASTER and self._observed.own.held
         for other in self._observed.others.values() if may_read else ():
-            if other.changed_at > other.read_at and not self._mutations.touching(other.instance_id):
+            wanted = other.changed_at > other.read_at or (clears and self._may_have_released(other))
+            if wanted and not self._mutations.touching(other.instance_id):
                 return Call(Kind.READ, other.instance_id)
         while queue and (may_read or queue[0].kind is not Kind.READ):
             call = queue.popleft()
             if self._may(call.kind, now) and not self._mutations.touching(call.instance_id):
                 return call
         return None
+
+    def _may_have_released(self, other: InstanceState) -> bool:
+        """Return whether one that held has advertised 254 since it was read, and no longer does."""
+        peer = self._election.peers.get(other.instance_id)
+        return bool(peer and other.holds and other.read_at <= peer.last_unfit_advert and peer.priority < UNFIT)
 
     def _plan_round(self, now: float) -> None:
         """Queue a round of verification, and set when the next one is due."""
