@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
@@ -89,11 +90,12 @@ class Diary:
         """Take note that it asked who holds, and does not stand back: the next time is short again."""
         self.stand_back, self.asks = 0.0 if self.asks else self.stand_back, False
 
-    def answered(self, call: Call, outcome: Outcome, own: str) -> None:
+    def answered(self, call: Call, outcome: Outcome, own: str, members: Iterable[str]) -> None:
         """Take note of an answer."""
         if call.kind is Kind.HOLDERS and outcome.failure is None and own in outcome.candidates:
-            for name, read in self.reads.items():
-                if name not in outcome.candidates and not read.holds and call.purpose is Purpose.VERIFY:
+            for name in {*self.reads, *members} - {*outcome.candidates}:
+                read = self.reads.setdefault(name, Reads())
+                if not read.holds and call.purpose is Purpose.VERIFY:
                     read.note(outcome)
         if call.kind is not Kind.READ:
             return

@@ -60,7 +60,8 @@ class CallWitness:
         diary.called(call, host.now, own)
 
     def _answered(self, host: Host, call: Call, outcome: Outcome) -> None:
-        self._of(host).answered(call, outcome, host.config.instance_id)
+        members = host.node.admission.members if host.node else ()
+        self._of(host).answered(call, outcome, host.config.instance_id, members)
 
     def _relieves(self, host: Host, diary: Diary) -> None:
         """Two reads show that a heard master does not hold before another takes its place."""
