@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import random
 
-from exoip.core.calls import Failure
+from exoip.core.calls import Failure, Pace
 
 FIRST_RETRY = 0.5  # seconds
 LONGEST_RETRY = 30.0  # seconds; also between two tries of a forbidden call
@@ -63,28 +63,24 @@ class Backoff:
 class CircuitBreaker:
     """Decides whether this node is unfit for one job: it is until `until`, in seconds.
 
-    `time`: seconds within which the job, once owed, must be done.
+    `time`: seconds within which the job, once owed, must be done; more, if the API is slow.
     """
 
-    def __init__(self, time: float) -> None:
+    def __init__(self, time: float, pace: Pace) -> None:
+        self._time, self._pace = time, pace
         self.until = -math.inf
         self._owed_at = math.inf
-        self._time = time
         self._tries = 0
-        self._more = 0.0
         self._length = FIRST_UNFIT
 
     @property
     def deadline(self) -> float:
         """When the job that is owed must be done, in seconds."""
-        return self._owed_at + self._time + self._more
+        return self._owed_at + self._time + 1.5 * self._pace.slack
 
-    def owe(self, owed: bool, now: float, more: float = 0.0) -> None:
-        """Start the time of the job when it is first owed, and stop it when it no longer is.
-
-        `more`: seconds that it has in addition, because the API is slow.
-        """
-        self._owed_at, self._more = min(self._owed_at, max(now, self.until)) if owed else math.inf, more
+    def owe(self, owed: bool, now: float) -> None:
+        """Start the time of the job when it is first owed, and stop it when it no longer is."""
+        self._owed_at = min(self._owed_at, max(now, self.until)) if owed else math.inf
 
     def expire(self, now: float) -> None:
         """Count a time-out if the job is still owed at its deadline."""
@@ -105,7 +101,3 @@ class CircuitBreaker:
     def succeeded(self) -> None:
         """Close the breaker: the node is fit, and the next unfit time is short again."""
         self.until, self._tries, self._length = -math.inf, 0, FIRST_UNFIT
-
-    def forget_tries(self) -> None:
-        """Count from zero after a change of role. The next unfit time keeps its length."""
-        self._tries = 0

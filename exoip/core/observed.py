@@ -197,9 +197,8 @@ class Observed:
         return max(other.since, attached_at) + turn
 
     def uncleared(self, other: InstanceState, attached_at: float, now: float) -> bool:
-        """Return whether it should have been cleared: it is due, or held before and is unread."""
-        before = other.predecessor and (other.holding or other.read_at < attached_at)
-        return before or self.turn(other, attached_at, now) <= now
+        """Return whether it should have been cleared: it is due, or held before."""
+        return other.predecessor or self.turn(other, attached_at, now) <= now
 
     def why_clear(self, other: InstanceState, *, heard: bool) -> tuple[str, dict[str, object]]:
         """Return why it is cleared, for people and for programs."""

@@ -116,8 +116,8 @@ class Ownership:
         yielded = self._election.local_state.yielded  # then that one may take this node for the master
         self._master_known = self._election.role is not Role.LISTENING and not yielded
         able = self._election.role is Role.MASTER and self._election.fit_peer_alive()
-        self.mutations.attach_breaker.owe(able and not self.observed.own.holds, now, 1.5 * self.pace.slack)
-        self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now, 1.5 * self.pace.slack)
+        self.mutations.attach_breaker.owe(able and not self.observed.own.holds, now)
+        self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now)
 
     def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
         (_, old_master, _), self._decision = self._decision, decision
@@ -145,8 +145,6 @@ class Ownership:
             other.successor = (other.successor or other in masters) and own.held
             other.master_until = -math.inf
         self.stand_back.became_master(now)
-        self.mutations.attach_breaker.forget_tries()
-        self.mutations.clear_breaker.forget_tries()
         self.reads.schedule.verify_again(now)
 
     def _released(self, other: InstanceState, since: float) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exoip.core.backoff import LONGEST_MOVE_RETRY, Backoff, CircuitBreaker
-from exoip.core.calls import Failure
+from exoip.core.calls import Failure, Pace
 
 ORDINARY = [failure for failure in Failure if failure not in (Failure.TIMEOUT, Failure.FORBIDDEN)]
 
@@ -70,7 +70,7 @@ class TestBackoff:
 class TestCircuitBreaker:
     @pytest.mark.parametrize("failure", ORDINARY)
     def test_three_tries(self, failure):
-        job = CircuitBreaker(10.0)
+        job = CircuitBreaker(10.0, Pace())
         job.failed(failure, 1.0)
         job.failed(failure, 2.0)
         assert job.until == -math.inf
@@ -79,12 +79,12 @@ class TestCircuitBreaker:
 
     @pytest.mark.parametrize("failure", [Failure.TIMEOUT, Failure.FORBIDDEN])
     def test_a_time_out_or_a_refusal_counts_as_three(self, failure):
-        job = CircuitBreaker(10.0)
+        job = CircuitBreaker(10.0, Pace())
         job.failed(failure, 1.0)
         assert job.until == 11.0
 
     def test_twice_as_long_each_time_to_ten_minutes(self):
-        job, now, lengths = CircuitBreaker(10.0), 0.0, []
+        job, now, lengths = CircuitBreaker(10.0, Pace()), 0.0, []
         for _ in range(8):
             job.failed(Failure.FORBIDDEN, now)
             lengths.append(job.until - now)
@@ -92,7 +92,7 @@ class TestCircuitBreaker:
         assert lengths == [10, 20, 40, 80, 160, 320, 600, 600]
 
     def test_while_unfit_nothing_is_counted(self):
-        job = CircuitBreaker(10.0)
+        job = CircuitBreaker(10.0, Pace())
         job.failed(Failure.FORBIDDEN, 0.0)
         for now in (1.0, 5.0, 9.999):
             job.failed(Failure.FORBIDDEN, now)
@@ -104,7 +104,7 @@ class TestCircuitBreaker:
         assert job.until == 30.0
 
     def test_done_once_is_fit_and_the_next_time_is_short(self):
-        job = CircuitBreaker(10.0)
+        job = CircuitBreaker(10.0, Pace())
         for now in (0.0, 10.0, 30.0):
             job.failed(Failure.FORBIDDEN, now)
         job.succeeded()
@@ -113,28 +113,17 @@ class TestCircuitBreaker:
         assert job.until == 60.0
 
     def test_done_forgets_the_tries(self):
-        job = CircuitBreaker(10.0)
+        job = CircuitBreaker(10.0, Pace())
         job.failed(Failure.UNAVAILABLE, 0.0)
         job.failed(Failure.UNAVAILABLE, 0.0)
         job.succeeded()
         job.failed(Failure.UNAVAILABLE, 0.0)
         assert job.until == -math.inf
 
-    def test_a_new_decision_forgets_the_tries_but_not_the_length(self):
-        job = CircuitBreaker(10.0)
-        job.failed(Failure.FORBIDDEN, 0.0)
-        job.failed(Failure.UNAVAILABLE, 20.0)
-        job.failed(Failure.UNAVAILABLE, 20.0)
-        job.forget_tries()
-        job.failed(Failure.UNAVAILABLE, 20.0)
-        assert job.until == 10.0
-        job.failed(Failure.FORBIDDEN, 20.0)
-        assert job.until == 40.0
-
 
 class TestDeadline:
     def test_a_job_that_is_owed_for_too_long_counts_as_a_time_out(self):
-        job = CircuitBreaker(5.0)
+        job = CircuitBreaker(5.0, Pace())
         job.owe(True, 1.0)
         job.owe(True, 4.0)
         assert job.deadline == 6.0
@@ -144,7 +133,7 @@ class TestDeadline:
         assert job.until == 16.0
 
     def test_a_job_that_is_no_longer_owed_starts_again(self):
-        job = CircuitBreaker(5.0)
+        job = CircuitBreaker(5.0, Pace())
         job.owe(True, 1.0)
         job.owe(False, 5.0)
         assert job.deadline == math.inf
@@ -154,7 +143,7 @@ class TestDeadline:
         assert job.deadline == 10.5
 
     def test_while_unfit_its_time_does_not_run(self):
-        job = CircuitBreaker(5.0)
+        job = CircuitBreaker(5.0, Pace())
         job.failed(Failure.FORBIDDEN, 0.0)
         job.owe(True, 1.0)
         assert job.deadline == 15.0

@@ -328,17 +328,6 @@ class TestFailures:
         bench.advance(600)
         assert 10 < len(bench.asked(Kind.ATTACH, since=began)) < 40
 
-    def test_failures_of_an_earlier_decision_do_not_count(self):
-        bench = failing(Failure.UNAVAILABLE)
-        bench.until(lambda: len(bench.said(EventName.FAILED)) == 2)
-        appears(bench, "z", 5)
-        bench.advance(1)
-        appears(bench, "z", LEAVING)
-        bench.until(lambda: len(bench.said(EventName.FAILED)) == 4)
-        assert not bench.view.unfit
-        bench.until(lambda: len(bench.said(EventName.FAILED)) == 5)
-        assert bench.view.unfit
-
     @pytest.mark.parametrize("failure", [Failure.UNAVAILABLE, Failure.NOT_SO])
     def test_a_lost_reply_is_found_out_by_a_read(self, failure):
         """The attach took effect, but its reply is lost or says that it was already so: it is not
@@ -441,18 +430,6 @@ class TestClear:
         bench.failing[Kind.DETACH] = Failure.NOT_SO
         bench.advance(60)
         assert len(bench.asked(Kind.DETACH)) >= 4
-        assert bench.said(EventName.UNFIT) == []
-
-    def test_failures_of_an_earlier_decision_do_not_count(self):
-        bench = backup()
-        bench.failing[Kind.DETACH] = Failure.UNAVAILABLE
-        for _ in range(2):
-            bench.beating.pop("a", None)
-            count = len(bench.asked(Kind.DETACH))
-            bench.until(lambda count=count: len(bench.asked(Kind.DETACH, "a")) == count + 2)
-            bench.advance(0.2)
-            appears(bench, "a", 5)
-            bench.advance(0.7)
         assert bench.said(EventName.UNFIT) == []
 
     def test_a_detach_that_succeeds_forgets_the_failed_ones(self):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 from exoip.core.backoff import FIRST_UNFIT, CircuitBreaker
-from exoip.core.calls import Failure
+from exoip.core.calls import Failure, Pace
 from exoip.core.events import EventName
 from exoip.core.unfit import UnfitReason, UnfitReasons
 
 
 def test_nothing_said_is_fit():
-    unfit_reasons = UnfitReasons("me", {"attach": CircuitBreaker(10.0)})
+    unfit_reasons = UnfitReasons("me", {"attach": CircuitBreaker(10.0, Pace())})
     assert not unfit_reasons.unfit(0.0)
     assert unfit_reasons.next_deadline(0.0) == math.inf
     assert unfit_reasons.report_change(0.0) == []
@@ -38,7 +38,7 @@ def test_a_reason_with_an_end_ends():
 
 
 def test_failed_jobs_count_too():
-    breaker = CircuitBreaker(10.0)
+    breaker = CircuitBreaker(10.0, Pace())
     unfit_reasons = UnfitReasons("me", {"attach": breaker})
     breaker.failed(Failure.FORBIDDEN, 1.0)
     assert unfit_reasons.reasons(2.0) == (UnfitReason("attach", "attach failed", 1.0 + FIRST_UNFIT),)
