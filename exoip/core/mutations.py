@@ -118,20 +118,13 @@ class Mutations:
 
     def wants_fresh(self, now: float) -> str:
         """Return the instance that is to be read before a due clear: another, this one, or ""."""
-        if self._election.role is not Role.MASTER or not self._observed.own.holds or not self.idle:
+        own, (due, other) = self._observed.own, self.next_clear(now)
+        if self._election.role is not Role.MASTER or not own.holds or not self.idle or other is None or now < due:
             return ""
-        due, other = self._next_clear(now)
-        return self._stale(due, other, now) if other is not None and now >= due else ""
-
-    def _stale(self, due: float, other: InstanceState, now: float) -> str:
         if self._election.alive(other.instance_id) and other.read_at < due:
             return other.instance_id
         oldest = max(due, now - OWN_STATE_MAX_AGE - self.pace.slack / 2)
-        return self._observed.own_id if self._observed.own.known_at < oldest else ""
-
-    def clear_at(self, now: float) -> float:
-        """Return when the next clear is due; inf if nobody is to be cleared."""
-        return self._next_clear(now)[0]
+        return self._observed.own_id if own.known_at < oldest else ""
 
     def successors(self) -> list[str]:
         """Return the peers that may take over from this holder."""
@@ -159,8 +152,8 @@ class Mutations:
             call = Call(Kind.ATTACH, own_id, purpose=Purpose.ATTACH, why=self._election.reason)
             return call if now >= (at := self._attach_at()) else None, at
         if role is Role.MASTER:
-            due, other = self._next_clear(now)
-            if other is None or now < due or self._stale(due, other, now):
+            due, other = self.next_clear(now)
+            if other is None or now < due or self.wants_fresh(now):
                 return None, min(due if now < due else math.inf, self.again_at)
             why = self._observed.why_clear(other, heard=self._election.alive(other.instance_id))
             return Call(Kind.DETACH, other.instance_id, "", Purpose.CLEAR, *why), now
@@ -173,8 +166,8 @@ class Mutations:
                 return Call(Kind.DETACH, own_id, "", Purpose.RELEASE, *reason), now
         return None, math.inf
 
-    def _next_clear(self, now: float) -> tuple[float, InstanceState | None]:
-        """Return when the next holder is to be cleared, and which."""
+    def next_clear(self, now: float) -> tuple[float, InstanceState | None]:
+        """Return when the next holder is to be cleared, and which; inf if there is none."""
         due = [(self._clear_due(o, now), -o.since, o.instance_id, o) for o in self._observed.holders()]
         at, *_, other = min(due, default=(math.inf, None))  # of those that are due, who came to hold last
         return max(at, self.detach_backoff.at), other
@@ -267,7 +260,6 @@ class Mutations:
         else:
             name = EventName.CLEARED
             self.detach_backoff.reset()
-            self.clear_breaker.until = -math.inf
             if other := self._observed.others.get(call.instance_id):
                 other.cleared(now)
                 self._observed.forget_departed()

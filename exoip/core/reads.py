@@ -207,7 +207,7 @@ class Reads:
         if mutations.wants_release and mutations.successors():
             times.append(schedule.release_read_at)
         if self._election.role is Role.MASTER and self._observed.own.holds and mutations.idle:
-            times.append(mutations.clear_at(now))
+            times.append(mutations.next_clear(now)[0])
         return min((at for at in times if at > now), default=math.inf)
 
     # -- outcomes -----------------------------------------------------------------------------------------------------

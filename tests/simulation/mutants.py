@@ -81,7 +81,7 @@ MUTANTS = (
     # clear, release
     Mutant("detaches while the attach is pending", "core/mutations", "10",
            "        if role is Role.MASTER and (not own.holds or",
-           "        if role is Role.MASTER and not own.held and (other := self._next_clear(now)[1]) and now >= self._next_clear(now)[0]:\n"
+           "        if role is Role.MASTER and not own.held and (other := self.next_clear(now)[1]) and now >= self.next_clear(now)[0]:\n"
            "            return Call(Kind.DETACH, other.instance_id, why='beside the attach'), now\n"
            "        if role is Role.MASTER and (not own.holds or"),
     Mutant("the taker clears a heard holder at once", "core/mutations", "06 07",
@@ -120,7 +120,7 @@ MUTANTS = (
     Mutant("clears by knowledge of itself from before it was due", "core/mutations", "44",
            "oldest = max(due, now - OWN", "oldest = max(-math.inf, now - OWN"),
     Mutant("clears by old knowledge of itself", "core/mutations", "45",
-           "self._observed.own_id if self._observed.own.known_at < oldest else", "self._observed.own_id if False else"),
+           "return self._observed.own_id if own.known_at < oldest else", "return self._observed.own_id if False else"),
     Mutant("releases without hearing the master after the read", "core/mutations", "16c 22a",
            "return peer.alive and peer.last_seen > other.read_end and", "return peer.alive and"),
     Mutant("releases without a read", "core/mutations", "27b",
