@@ -1,11 +1,10 @@
 """The single faults of `single`: what is done, and what is expected of it.
 
-H is the present holder, N the node that is to take over, W the worst one, M the one in the middle
-(of three others the second). SHORT, MOST and LONG are times of a part, of most, and of more than a
-dead time; UPTO60 is any time up to 60 s; RISE is a dead time if a preemption delay protects H,
-otherwise 0. The names in formulas are those of the protocol document; T is the rounding of a
-measurement. `flap` stands for a service that fails again and again, `join 5` for a new node of that
-priority.
+H is the present holder, N the node that is to take over, W the worst one, M the one after N. SHORT,
+MOST and LONG are times of a part, of most, and of more than a dead time; UPTO60 is any time up to
+60 s; RISE is a dead time if a preemption delay protects H, otherwise 0. The names in formulas are
+those of the protocol document; T is the rounding of a measurement. `flap` stands for a service that
+fails again and again, `join 5` for a new node of that priority.
 """
 
 from __future__ import annotations

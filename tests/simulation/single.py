@@ -135,7 +135,7 @@ class Single:
         names = {
             "H": holder,
             "N": others[0].name,
-            "M": others[len(others) // 2].name,
+            "M": others[min(1, len(others) - 1)].name,
             "W": others[-1].name,
             "RISE": rise,
         }

@@ -14,7 +14,7 @@ from tests.simulation.run import Run
 
 FORMED = ("node a prio=10", "node b prio=20", "node c prio=30", "start all", "advance 60s")
 FLAPS = ("health a bad", "advance 8s", "health a ok", "advance 8s") * 8
-CUT = ("api b detach fail", "split ac b", "advance 15s", "api b ok", "advance 120s")
+CUT = ("api b detach fail", "split ac b", "advance 25s", "api b ok", "advance 120s")
 
 
 def seen(*commands: str) -> str:
