@@ -8,7 +8,6 @@ the program's start itself, or of the memory that it takes, has to execute it.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import fcntl
 import functools
 import json
@@ -25,7 +24,6 @@ from tests.support import node
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE
 
-NICE = -15  # as in systemd/exoip@.service
 _LONGEST = 1 << 17  # bytes of a request
 _launching = threading.Lock()  # some tests start daemons in a thread
 
@@ -86,15 +84,6 @@ def _launcher() -> socket.socket:
     return ours
 
 
-def prefer(pid: int) -> None:
-    """Give a daemon that has just started the priority that the unit gives it, if that is allowed.
-
-    Without it a busy machine would make it miss a dead time, which no test is about.
-    """
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, pid, NICE)
-
-
 def _serve(channel: socket.socket) -> None:
     """Fork what is asked for until nobody is there to ask; return in each child."""
     waking, woken = os.pipe()
@@ -141,7 +130,6 @@ def _become(request: bytes, *descriptors: int) -> None:
     for number, descriptor in enumerate(above, start=1):
         os.dup2(descriptor, number)
     os.closerange(1 + len(descriptors), os.sysconf("SC_OPEN_MAX"))
-    prefer(os.getpid())
     words, env = json.loads(request)
     os.environ.clear()
     os.environ.update(env | ({node.ENTRIES: "3"} if len(descriptors) == 3 else {}))

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 
 from exoip.sandbox.model import Instance
-from tests.support.launcher import Child, launch, prefer
+from tests.support.launcher import Child, launch
 from tests.support.node import ENTRIES
 from tests.support.node_state import Entry, NodeState
 from tests.support.paths import ROOT
@@ -170,7 +170,6 @@ class Process:
         self._process = subprocess.Popen([*self.program, *self.words], stdin=subprocess.DEVNULL, stdout=self._output,
                                          stderr=subprocess.STDOUT, env=env, cwd=ROOT,
                                          pass_fds=[self._recorded.fileno()])  # fmt: skip
-        prefer(self._process.pid)
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
