@@ -74,6 +74,8 @@ class Diary:
     stand_back: float = 0.0  # seconds of the last stand-back in this split
     standing_since: float = math.inf
     stands_until: float = math.inf  # when its time is over
+    forgot: bool = False  # it has found that nobody holds: the next stand-back is short
+    known_at: float = -math.inf  # when the last call began, or answer came, that showed whether it holds
 
     def called(self, call: Call, now: float, own: str) -> None:
         """Take note of a call."""
@@ -104,6 +106,7 @@ class Diary:
         self.reads.setdefault(call.instance_id, Reads()).note(outcome)
         old = self.holds and outcome.began < self.attached_at + ATTACH_SHOWS
         lacks = call.instance_id == own and not outcome.holds and not old
+        self.known_at = outcome.began if call.instance_id == own else self.known_at
         if lacks and not self.releasing and self.last_attach < outcome.began:
             self.attach_over = True
 
@@ -129,6 +132,7 @@ class Diary:
             case EventName.FLAPPING | EventName.CALM:
                 self.damped = event.name is EventName.FLAPPING
             case EventName.ATTACHED:
+                self.known_at = now
                 self.attached_at = self.attached_at if self.holds else now
                 self.holds, self.attaches_failed = True, 0
             case EventName.HOLDS | EventName.LOST:

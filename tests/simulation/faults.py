@@ -9,7 +9,7 @@ fails again and again, `join 5` for a new node of that priority.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tests.simulation.fault import Fault
 
 T = "0.02"
 TAKEN = f"expect hole <= D + d + A + {T}"
@@ -20,35 +20,6 @@ QUIET = ("advance 240s", "expect no hole")  # both may hold for a while
 TWO, THREE, FOUR, MORE = (2,), (3,), (4,), (3, 4)
 FAST = ("interval=500ms",)  # nodes that are cut off notice it at nearly the same time
 NOTHING = ("advance 40s", "expect mutations == 0", "expect no hole")
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One fault, from the commands that make it to what is expected.
-
-    `nodes`: the numbers of nodes of a world in which it can happen. `needs`: terms of the nodes, or
-    of the world, that it takes.
-    """
-
-    name: str
-    commands: tuple[str, ...]
-    nodes: tuple[int, ...] = (2, 3, 4)
-    needs: tuple[str, ...] = ()
-
-    @property
-    def slow(self) -> bool:
-        """Whether answers take so long that for ten minutes all jobs have more time."""
-        return any("takes=" in command for command in self.commands)
-
-    @property
-    def terms(self) -> dict[str, str]:
-        """The needs by name."""
-        return dict(need.split("=") for need in self.needs)
-
-    def fits(self, other: Fault) -> bool:
-        """Whether both can happen in the same world."""
-        agree = all(other.terms.get(name, value) == value for name, value in self.terms.items())
-        return agree and not {*self.nodes}.isdisjoint(other.nodes)
 
 
 def _unable(name: str, how: str, costs: str) -> Fault:
@@ -269,6 +240,18 @@ FAULTS = (
     Fault("all heartbeats of a dead time but one are lost, again and again", (
         *("drop H->*", "advance 1.75s", "heal", "advance 4s", "advance UPTO2s") * 12, "expect events * peer-dead == 0",
         "expect mutations == 0"), needs=("interval=1s", "ratio=3")),
+    Fault("cut off with hanging reads, and the other dies after the heal", (
+        "api H read hang", "api H holders hang", CUT, "advance LONGs", "heal", "advance 2.1s", "advance UPTO2s", "measure",
+        "kill N", "advance 40s", f"expect hole <= max(D + d, h + 2.5) + 2*A + {T}"), needs=("delay=0", "damping=no")),
+    Fault("moved by hand to one that is heard", (
+        "detach-by-hand H", "attach-by-hand W", "expect within 160 + 4*L: settled-but W", "expect events H yielded == 0",
+        "expect no hole"), needs=("delay=0", "damping=no")),
+    Fault("attached by hand to the next best, and the holder is blind", (
+        "api H read hang", "api H holders hang", "attach-by-hand N", "expect within 400: holders H", "expect no hole"), MORE,
+        ("delay=0", "damping=no")),
+    Fault("a rival is stopped, and later another cut", (
+        CUT, "expect within 90: yielded H", "expect within 70: not yielded H", "expect within 300: yielded H",
+        "advance UPTO20s", "instance N stopped", "advance 20s", "heal", "advance 60s", CUT, "advance 60s"), MORE),
     Fault("an API that answers 404", (
         "api all read effect=no failure=not-so", "api all holders effect=no", "api all refresh fail", "advance 150s",
         "expect no hole", "expect moves == 0", "expect events * lost == 0")),

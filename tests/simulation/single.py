@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from exoip.core.peers import PROTECTED
 from tests.simulation.coverage import Coverage
 from tests.simulation.expectations import Unmet
-from tests.simulation.faults import FAULTS, Fault
+from tests.simulation.fault import Fault
+from tests.simulation.faults import FAULTS
 from tests.simulation.language import Commands
 from tests.simulation.meter import masters, unsettled
 from tests.simulation.plan import Plan

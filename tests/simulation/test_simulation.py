@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation import simulate
-from tests.simulation.faults import FAULTS, Fault
+from tests.simulation.fault import Fault
+from tests.simulation.faults import FAULTS
 from tests.simulation.single import Single
 
 SEEDS = range(16, 32)

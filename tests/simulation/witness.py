@@ -27,6 +27,7 @@ LONGEST_UNFIT = stated("core.backoff.LONGEST_UNFIT")
 CHANGES = stated("core.flap_damping.CHANGES")
 WINDOW = stated("core.flap_damping.WINDOW")
 ATTACH_LASTS = stated("core.ownership.ATTACH_LASTS")
+FIRST_STAND_BACK = stated("core.split_brain.FIRST_STAND_BACK")
 LONGEST_STAND_BACK = stated("core.split_brain.LONGEST_STAND_BACK")
 TRIES = 3  # failures that make a node unfit
 SETTLED = 60.0  # seconds of silence after which a stand-back is not over because of a look that came early
@@ -158,7 +159,9 @@ class Witness(CallWitness):
         if host.name not in self.world.mute:
             longer = long >= min(2 * diary.stand_back, LONGEST_STAND_BACK)
             self._must(longer, host, f"stands back for {long:.0f} s, after {diary.stand_back:.0f} s")
-            diary.stand_back, diary.stands_until = long, event.at + long
+            short = long <= 2 * FIRST_STAND_BACK or not diary.forgot
+            self._must(short, host, f"stands back for {long:.0f} s, though nobody held")
+            diary.stand_back, diary.stands_until, diary.forgot = long, event.at + long, False
         diary.standing_since = event.at
 
     def _stand_back_over(self, host: Host, diary: Diary, event: Event) -> None:
@@ -167,7 +170,8 @@ class Witness(CallWitness):
         diary.stands_until = math.inf
         if event.details["cause"] != Cause.TIME:
             diary.stand_back = 0.0
-        if event.details["cause"] == Cause.NOBODY_HOLDS and not self._deceived(host):
+        diary.forgot = event.details["cause"] == Cause.NOBODY_HOLDS
+        if diary.forgot and not self._deceived(host):
             since = self.world.now - 10.0 - 2 * host.slowest
             members = host.node.admission.members if host.node else {}
             living = [one.name for one in self.world.hosts.values() if self._runs(one) and one.id in members]

@@ -101,6 +101,7 @@ class CallWitness:
         age = OWN_STATE_MAX_AGE + max(0.0, host.slowest - 1.0) + TINY
         holds = self._held(host, self.world.now - age) or self._deceived(host)
         self._must(holds, host, "clears another and does not hold")
+        self._must(diary.known_at >= now - age, host, "clears another by old knowledge of itself")
         if other is None or not other.up or host.clock_behind or self._deceived(host):
             return
         at, _ = host.heard.get(other.id, (-math.inf, 0))

@@ -1,0 +1,34 @@
+"""What one row of `faults` is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault, from the commands that make it to what is expected.
+
+    `nodes`: the numbers of nodes of a world in which it can happen. `needs`: terms of the nodes, or
+    of the world, that it takes.
+    """
+
+    name: str
+    commands: tuple[str, ...]
+    nodes: tuple[int, ...] = (2, 3, 4)
+    needs: tuple[str, ...] = ()
+
+    @property
+    def slow(self) -> bool:
+        """Whether answers take so long that for ten minutes all jobs have more time."""
+        return any("takes=" in command for command in self.commands)
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """The needs by name."""
+        return dict(need.split("=") for need in self.needs)
+
+    def fits(self, other: Fault) -> bool:
+        """Whether both can happen in the same world."""
+        agree = all(other.terms.get(name, value) == value for name, value in self.terms.items())
+        return agree and not {*self.nodes}.isdisjoint(other.nodes)
