@@ -24,7 +24,7 @@ from tests.support.paths import ROOT
 RELEASES = ("bookworm", "trixie")
 TREES = Path(os.environ.get("EXOIP_HOSTS_CACHE", "/var/cache/exoip-hosts"))
 LONGEST = 1500  # seconds that one command may take, what it installs included
-TAIL = 25  # lines of a failed command's output that are shown
+TAIL = 25  # last lines of a failed command's output that are shown, and four times as many of pytest's failures
 CANNOT = 3  # a command says that this machine cannot run it, and why
 
 # Every script once, with arguments that keep it short.
@@ -89,7 +89,10 @@ def run(tree: Path, command: str) -> tuple[str, float]:
     if done.returncode == CANNOT:
         reasons = [line for line in lines if line.startswith("script/")]
         return f"cannot run here: {reasons[-1] if reasons else 'no reason given'}", took
-    print("\n".join(lines[-TAIL:]), flush=True)
+    failures = next(
+        (number for number, line in enumerate(lines) if " FAILURES " in line or " ERRORS " in line), len(lines)
+    )
+    print("\n".join([*lines[failures : failures + 4 * TAIL], *lines[-TAIL:]]), flush=True)
     return f"FAIL: exit {done.returncode}", took
 
 
