@@ -252,6 +252,15 @@ FAULTS = (
     Fault("a rival is stopped, and later another cut", (
         CUT, "expect within 90: yielded H", "expect within 70: not yielded H", "expect within 300: yielded H",
         "advance UPTO20s", "instance N stopped", "advance 20s", "heal", "advance 60s", CUT, "advance 60s"), MORE),
+    Fault("a better node joins as the holder dies", (
+        "join 5", "advance SHORTs", "kill H", "advance 60s", f"expect hole <= 2*D + d + A + {T}"),
+        needs=("group=refreshed", "delay=0", "damping=no")),
+    Fault("a member is migrating while the group is read", (
+        "instance H migrating", "instance W starting", "forge from=x to=all as=x prio=1", "advance 60s", *NOTHING),
+        needs=("group=refreshed",)),
+    Fault("lists of the group that lack everybody", (
+        "api all refresh lists=0%", "forge from=x to=all as=x prio=1", "advance 40s", "forge from=y to=all as=y prio=1", *NOTHING),
+        needs=("group=refreshed",)),
     Fault("an API that answers 404", (
         "api all read effect=no failure=not-so", "api all holders effect=no", "api all refresh fail", "advance 150s",
         "expect no hole", "expect moves == 0", "expect events * lost == 0")),
