@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from exoip.config.model import HealthCheck, Hook
 from exoip.config.options import Config
-from exoip.core.events import Event
+from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.daemon.clock import clock, wall
+from exoip.daemon.state_files import UnhealthyChecks
 from exoip.daemon.systemd import starts_at_boot
 from exoip.errors import OutOfThreads
 from exoip.exoscale.topology import Topology
@@ -57,9 +58,9 @@ class Addons:
     `environ` is the daemon's own; children get it without secrets. `page` returns the metrics.
     Raises ConfigError if the metrics port cannot be bound.
 
-    A check is pending at a start, which makes the node unfit. After a crash it begins as passing
-    and needs `--check-fall` bad results: a daemon that is back within the dead time must not move
-    the EIP.
+    A check is pending at a start, which makes the node unfit. After a crash or a restart one that
+    passed before begins as passing and needs `--check-fall` bad results: a daemon that is back
+    within the dead time must not move the EIP.
     """
 
     def __init__(
@@ -82,8 +83,13 @@ class Addons:
             from exoip.telemetry.exporter import MetricsServer  # only here, to save its memory without the option
 
             self._server = MetricsServer(*config.metrics_listen, page, early=starts_at_boot(environ))
-        health = Health.PASSING if after_crash else Health.PENDING
-        self.checkers = [self._checker(check, health) for check in config.health_checks]
+        self._unhealthy = UnhealthyChecks(environ)
+        pending = self._unhealthy.load() if after_crash else [check.name for check in config.health_checks]
+        self.checkers = [
+            self._checker(check, Health.PENDING if check.name in pending else Health.PASSING)
+            for check in config.health_checks
+        ]
+        self._keep_unhealthy()
         self._state = HookState(at=clock())
         self.hook_caller = self._hook_caller(config.hook)
 
@@ -103,7 +109,9 @@ class Addons:
             thread.start()
 
     def on_event(self, event: Event, explain: Callable[[Event], str]) -> None:
-        """Queue a call of the notify program, with the reason, if role or holding changed."""
+        """Keep which checks fail. Queue a call of the notify program if role or holding changed."""
+        if event.name in (EventName.CHECK_FAILING, EventName.CHECK_PASSING):
+            self._keep_unhealthy()
         if (state := self._state.after(event)) is not None:
             self._state = replace(state, reason=explain(event))
             if self.hook_caller is not None:
@@ -135,6 +143,7 @@ class Addons:
         if self.hook_caller is not None and self.hook_caller is not caller:
             self.hook_caller.stop()
         self.checkers, self.hook_caller = [*kept, *new], caller
+        self._keep_unhealthy()
 
     def stop(self) -> None:
         """Stop all threads and their children, within STOP_TIME."""
@@ -150,6 +159,11 @@ class Addons:
         for thread in self.supervised:
             if thread.ident is not None:
                 thread.join(max(0.0, until - clock()))
+
+    def _keep_unhealthy(self) -> None:
+        """Keep for the next start what must not count as passing there."""
+        views = [checker.view for checker in self.checkers]
+        self._unhealthy.save(view.name for view in views if view.health is not Health.PASSING)
 
     def _checker(self, check: HealthCheck, health: Health) -> Checker:
         return Checker(check, health, self._environ, self._node.set_unfit, self._emit, clock)

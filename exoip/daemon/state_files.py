@@ -1,7 +1,7 @@
-"""The files that outlive a restart: recent starts, the discovered topology, and `drained`.
+"""The files that outlive a restart: starts, topology, checks that do not pass, and `drained`.
 
-Starts and topology are in $RUNTIME_DIRECTORY, which the unit preserves over a restart. A planned
-stop removes both, a planned restart (SIGQUIT) only the starts. `drained` is in $STATE_DIRECTORY and
+The first three are in $RUNTIME_DIRECTORY, which the unit preserves over a restart. A planned stop
+removes them, a planned restart (SIGQUIT) only the starts. `drained` is in $STATE_DIRECTORY and
 also outlives a boot. Without these variables nothing is kept. A file that is missing or damaged
 never stops a start. Shown by tests/unit/daemon/test_state_files.py.
 """
@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,6 +158,27 @@ class TopologyCache(StateFile):
         text = json.dumps({"for": _fingerprint(config, self._boot), "topology": dataclasses.asdict(topology)})
         if (problem := self.write(text)) and self.path is not None:
             log(logging.WARNING, "the topology is not kept: %s", problem)
+
+
+class UnhealthyChecks(StateFile):
+    """The names of the health checks that do not pass, one a line."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ, "RUNTIME_DIRECTORY", "unhealthy")
+
+    def load(self) -> list[str]:
+        """Return the names; none if the file cannot be read."""
+        try:
+            return (self.read() or "").splitlines()
+        except OSError as error:
+            log(logging.WARNING, "%s is ignored: %s", self.path, error.strerror)
+            return []
+
+    def save(self, names: Iterable[str]) -> None:
+        """Keep the names; no file if there are none."""
+        text = "".join(f"{name}\n" for name in names)
+        if (problem := self.write(text) if text else self.forget()) and self.path is not None:
+            log(logging.WARNING, "which health checks fail is not kept: %s", problem)
 
 
 class DrainedFile(StateFile):

@@ -122,6 +122,25 @@ def test_a_holder_that_crashed_and_is_back_in_time_moves_nothing_for_lack_of_a_r
         assert not cluster["n2"].logged("role MASTER (was")
 
 
+def test_a_node_whose_service_fails_and_that_is_restarted_takes_nothing() -> None:
+    run = tempfile.TemporaryDirectory(prefix="exoip-run-")
+    with Cluster(2, interval=0.2) as cluster, Services(cluster) as services, run as folder:
+        broken = cluster["n1"]
+        broken.env["RUNTIME_DIRECTORY"] = folder
+        cluster.start()
+        cluster.settle("n1")
+        services.break_("n1")
+        cluster.settle("n2")
+        mark = cluster.mark
+        broken.words += ["--check-fall", "100"]  # if it began as passing, it would take the EIP for seconds
+        broken.send(signal.SIGQUIT)
+        assert broken.wait() == 0
+        broken.start()
+        cluster.until(lambda: broken.role == "BACKUP", "it has listened")
+        cluster.until(lambda: broken.logged("health check command fails: exit status 1"), "it has a result")
+        assert cluster.moves(mark) == []
+
+
 def with_file(node: Process, folder: str, text: str) -> Path:
     path = Path(folder, "exoip.conf")
     path.write_text(text)

@@ -22,6 +22,7 @@ from exoip.daemon.state_files import (
     StartHistory,
     StateFile,
     TopologyCache,
+    UnhealthyChecks,
 )
 from exoip.exoscale.topology import Member, Topology
 
@@ -53,6 +54,28 @@ def drained(folder: Path) -> DrainedFile:
 def unfit(folder: Path, *times: float) -> list[bool]:
     """Record these starts; return for each whether it makes the node unfit."""
     return [starts(folder).record(now).unfit_until > now for now in times]
+
+
+class TestUnhealthyChecks:
+    def test_what_was_saved_is_loaded_and_no_name_leaves_no_file(self, tmp_path):
+        kept = UnhealthyChecks({"RUNTIME_DIRECTORY": str(tmp_path)})
+        assert kept.load() == []
+        kept.save(["http://localhost/", "tcp :80"])
+        assert kept.load() == ["http://localhost/", "tcp :80"]
+        kept.save([])
+        assert list(tmp_path.iterdir()) == []
+
+    def test_damage_is_reported_and_stops_nothing(self, tmp_path, caplog):
+        (tmp_path / "unhealthy").mkdir()
+        kept = UnhealthyChecks({"RUNTIME_DIRECTORY": str(tmp_path)})
+        assert kept.load() == []
+        kept.save(["command"])
+        assert len(caplog.messages) == 2
+
+    def test_without_a_directory_nothing_is_kept(self, caplog):
+        kept = UnhealthyChecks({})
+        kept.save(["command"])
+        assert (kept.load(), caplog.messages) == ([], [])
 
 
 class TestStateFile:
