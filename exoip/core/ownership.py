@@ -250,7 +250,8 @@ class Ownership:
         others, election = self.observed.others, self._election
         if not election.alive(self._relieved) or others[self._relieved].holds:
             self._relieved = ""
-        if self._relieved or election.role is not Role.BACKUP or self.stand_back.active or self.mutations.leaving:
+        backup = self._decision == (Role.BACKUP, election.master, False)  # and `since` is that of this master
+        if self._relieved or not backup or self.stand_back.active:
             return
         master, since = others.get(election.master or ""), self.mutations.since
         if master is None or self.observed.own.may_hold:

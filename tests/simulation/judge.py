@@ -29,6 +29,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from exoip.core.calls import Kind
 from exoip.core.events import Event, EventName
 from tests.simulation.host import CRASH_WINDOW, Host
 from tests.simulation.stated import stated
@@ -117,12 +118,16 @@ class Judge:
         self._own_hole = False
         self._standing_back: dict[str, float] = {}
         self._excuse = False
+        self._died_at = -math.inf  # when a host was killed
         world.watchers.append(self.look)
         world.listeners.append(self._heard)
 
-    def faulted(self) -> None:
-        """Take note that a fault is being made: what it breaks by itself is not the nodes' fault."""
+    def faulted(self, *, kills: bool) -> None:
+        """Take note that a fault is being made: what it breaks by itself is not the nodes' fault, nor
+        is a detach that was called before it killed the other holder.
+        """
         self._excuse = True
+        self._died_at = self.world.now if kills else self._died_at
 
     def look(self) -> None:
         """Take note of who holds, who serves and who is able; wanted whenever any of it changes."""
@@ -136,7 +141,8 @@ class Judge:
             self._hole_since, self._own_hole = math.inf, False
         elif self._hole_since == math.inf:
             self._hole_since = now
-            self._own_hole = not self._excuse and bool(self._holds.at)
+            detached = [at for at, _, kind, target in world.mutations[-20:] if kind is Kind.DETACH]
+            self._own_hole = not self._excuse and bool(self._holds.at) and max(detached, default=now) >= self._died_at
         counts = serving and dead and not any(self._misled(world.hosts[name]) for name in serving)
         self._dead_since = min(self._dead_since, now) if counts else math.inf
         self._excuse = False
