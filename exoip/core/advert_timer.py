@@ -45,10 +45,6 @@ class AdvertTimer:
         late = now - self.next_at
         return late if late >= config.dead_time / 2 else 0.0
 
-    def sooner(self, spacing: float, now: float) -> None:
-        """Do not wait longer than the new spacing."""
-        self.next_at = min(self.next_at, now + spacing)
-
     def due(self, advertised: int, spacing: float, now: float) -> bool:
         """Return whether to send a heartbeat now; if so, count it as sent."""
         past_due = now >= self.next_at

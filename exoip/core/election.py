@@ -52,9 +52,7 @@ been heard for that long without a break. Then preemption is granted to that pee
 peer advertises 0 itself once it holds, the old holder is not protected again until it has released
 the EIP, or the peer is dead or unfit. A cold start, a death and a leave never wait for the delay.
 Shown by 13b, 30a, 30b, 30c.
-
-Flap damping: a node whose role has changed often lately keeps a preemption delay even if none is
-configured, see `flap_damping`.
+A node whose role has changed often lately keeps such a delay in any case, see `flap_damping`.
 """
 
 from __future__ import annotations
@@ -206,10 +204,13 @@ class Election:
         own = (self.advertised, self.config.instance_id)
         return sum(peer.alive and self._rank(peer) < own for peer in self.peers.values())
 
+    def peer(self, instance_id: str) -> Peer:
+        """Return a peer; one that is no member was never heard."""
+        return self.peers.get(instance_id) or Peer(instance_id)
+
     def alive(self, instance_id: str) -> bool:
         """Return whether the instance is a peer that is alive."""
-        peer = self.peers.get(instance_id)
-        return peer is not None and peer.alive
+        return self.peer(instance_id).alive
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -248,8 +249,8 @@ class Election:
         return {p.instance_id: p.better_since for p in self.peers.values() if p.better_since is not None}
 
     def _grant_preemption(self, now: float) -> None:
-        peer = self.peers.get(self._preempted_by or "")
-        if not self.local_state.last_held or peer is None or not peer.alive or peer.priority >= HOLDING_UNFIT:
+        peer = self.peer(self._preempted_by or "")
+        if not self.local_state.last_held or not peer.alive or peer.priority >= HOLDING_UNFIT:
             self._preempted_by = None
         if self._preempted_by is None and self.local_state.holds:
             over = [rival for rival, since in self._rivals().items() if now >= since + self.preempt_delay]

@@ -175,8 +175,8 @@ class Mutations:
     def _clear_due(self, other: InstanceState, now: float) -> float:
         """Return since when, or from when on, this holder may be cleared."""
         if other.predecessor and now < (ends := self._observed.own.attach_called + NEWCOMER_TIME):
-            peer = self._election.peers.get(other.instance_id)
-            if peer is None or (not peer.alive and not peer.released_since(self._observed.own.attach_called)):
+            peer = self._election.peer(other.instance_id)
+            if not peer.alive and not peer.released_since(self._observed.own.attach_called):
                 return -math.inf
             if other.holds and (at := max(other.since, self.since) + FIRST_TURN) < ends:
                 return at
@@ -192,8 +192,8 @@ class Mutations:
         return (f"{stopping}{successor} holds and is heard", {"successor": successor}) if successor else None
 
     def _holds_and_heard(self, instance_id: str) -> bool:
-        other, peer = self._observed.others.get(instance_id), self._election.peers.get(instance_id)
-        if other is None or peer is None or other.holds is not True or other.read_at < self.release_reads_since:
+        other, peer = self._observed.others[instance_id], self._election.peer(instance_id)
+        if other.holds is not True or other.read_at < self.release_reads_since:
             return False
         if not self.leaving and other.read_at < max(peer.last_unfit_advert, other.clear_failed_at) + DETACH_SETTLES:
             return False

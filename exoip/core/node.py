@@ -164,7 +164,7 @@ class Node:
         """Replace the configuration of the election (a reload)."""
         with self._wake:
             self._ownership.reads.verify_interval = verify_interval
-            self._advert_timer.sooner(config.spacing, now)
+            self._advert_timer.next_at = min(self._advert_timer.next_at, now + config.spacing)
             self._run_to_fixpoint(self._election.set_config(config, now), now)
 
     def set_priority(self, priority: int, now: float) -> int:

@@ -133,11 +133,11 @@ class Ownership:
             self.reads.query.drop()
 
     def _became_master(self, now: float) -> None:
-        own, others, peers = self.observed.own, self.observed.others.values(), self._election.peers
+        own, others = self.observed.own, self.observed.others.values()
         masters = [o for o in others if o.master_until > -math.inf and not self._released(o, o.master_until)]
         if last := max(masters, key=lambda other: other.master_until, default=None):
-            peer = peers.get(last.instance_id)
-            if peer is None or not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING):
+            peer = self._election.peer(last.instance_id)
+            if not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING):
                 last.presume(now)
         may_hold = own.may_hold or self.mutations.touching(self.observed.own_id)
         for other in others:
@@ -148,8 +148,7 @@ class Ownership:
         self.reads.schedule.verify_again(now)
 
     def _released(self, other: InstanceState, since: float) -> bool:
-        peer = self._election.peers.get(other.instance_id)
-        return peer is not None and peer.released_since(since)
+        return self._election.peer(other.instance_id).released_since(since)
 
     # -- outputs ------------------------------------------------------------------------------------------------------
 

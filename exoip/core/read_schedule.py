@@ -29,30 +29,22 @@ class ReadSchedule:
 
     def __init__(self, now: float, refresh_in: float) -> None:
         self.verify_at = now
-        self.verify_step = FIRST_VERIFY
         self.release_read_at = -math.inf
         self.refresh_at = now + refresh_in
         self.queue: deque[Call] = deque()
-        self.idle_rounds = 0  # since a change
+        self.rounds = 0  # of verification since a change
         self._read_at: dict[str, float] = {}  # when each successor was last read
 
     def verify_again(self, now: float) -> None:
         """Verify now, and often at first, because something changed."""
-        self.verify_at, self.verify_step = now, FIRST_VERIFY
+        self.verify_at, self.rounds = now, 0
         self.queue.clear()
 
-    def round_begins(self, now: float, longest: float) -> None:
-        """Begin a round of a master that holds."""
-        self.idle_rounds = 0
-        self.verify_at = now + min(self.verify_step, longest)
-        self.verify_step = min(2 * self.verify_step, longest)
-
-    def idle_round_begins(self, now: float, every: float) -> bool:
-        """Begin a round of any other node; return whether it is the first since a change."""
-        first = self.verify_step == FIRST_VERIFY
-        self.verify_step, self.verify_at = 2 * FIRST_VERIFY, now + every
-        self.idle_rounds = 0 if first else self.idle_rounds + 1
-        return first
+    def begin_round(self, now: float, longest: float, *, soon: bool) -> int:
+        """Begin a round; return how many there were since a change. `soon`: the next ones are."""
+        before, self.rounds = self.rounds, self.rounds + 1
+        self.verify_at = now + (min(FIRST_VERIFY * (1 << min(before, 20)), longest) if soon else longest)
+        return before
 
     def next_release_read(self, successors: list[str], leaving: bool, now: float) -> str:
         """Return which successor to read now, and set when the next one is due."""

@@ -140,37 +140,34 @@ class Reads:
 
     def _may_have_released(self, other: InstanceState) -> bool:
         """Return whether one that held has advertised 254 since it was read, and no longer does."""
-        peer = self._election.peers.get(other.instance_id)
-        return bool(peer and other.holds and other.read_at <= peer.last_unfit_advert and peer.priority < UNFIT)
+        peer = self._election.peer(other.instance_id)
+        return other.holds is True and peer.released_since(other.read_at) and peer.priority < UNFIT
 
     def _plan_round(self, now: float) -> None:
         """Queue a round of verification, and set when the next one is due."""
-        role, schedule, starting = self._election.role, self.schedule, False
-        if holds := role is Role.MASTER and self._observed.own.held:
-            schedule.round_begins(now, self._longest())
+        schedule, holder = self.schedule, self._election.role is Role.MASTER and self._observed.own.held
+        rounds = schedule.begin_round(now, self._longest(), soon=holder)
+        if holder:
             schedule.queue.append(Call(Kind.READ, self._observed.own_id))
-        else:
-            starting = self._plan_idle_round(now)
-        if (holds or starting) and self._may(Kind.HOLDERS, now):
+        elif rounds or self._election.role is not Role.LISTENING:
+            self._plan_idle_round(rounds, now)
+            return
+        if self._may(Kind.HOLDERS, now):
             schedule.queue.append(Call(Kind.HOLDERS))
-        elif holds or starting:
+        else:
             self._queue_members(())
 
-    def _plan_idle_round(self, now: float) -> bool:
-        """Queue the reads of any other node; return whether it starts, which is no idle round."""
+    def _plan_idle_round(self, rounds: int, now: float) -> None:
+        """Queue the reads of a node that is no master and has had so many rounds since a change."""
         schedule, master = self.schedule, self._master() if self._next_best() else None
-        first = schedule.idle_round_begins(now, self._longest())
-        if first and self._election.role is Role.LISTENING:
-            return True
         lacks = master is not None and master.holds is False and master.read_at >= self._mutations.since
-        if master is None or lacks or schedule.idle_rounds % IDLE_INTERVALS == 0:
+        if master is None or lacks or rounds % IDLE_INTERVALS == 0:
             schedule.queue.append(Call(Kind.READ, self._observed.own_id))
         if master is not None:
             others = sorted(self._observed.others.values(), key=lambda other: (other is not master, other.read_at))
             schedule.queue.extend(Call(Kind.READ, o.instance_id) for o in others[: MOST_MEMBERS if lacks else 1])
             again_at = now + HOLD_TIME + self._mutations.pace.slack if lacks else math.inf
             schedule.verify_at = min(schedule.verify_at, again_at)
-        return False
 
     def _longest(self) -> float:
         """Return the most seconds between two rounds, by what this node is at present."""

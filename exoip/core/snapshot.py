@@ -117,7 +117,7 @@ def take_snapshot(
         yielded=ownership.stand_back.active,
         leaving=ownership.mutations.leaving,
         peers=tuple(
-            _peer_view(other, election.peers.get(name) or Peer(name), admission, fresh, now - election.config.dead_time)
+            _peer_view(other, election.peer(name), admission, fresh, now - election.config.dead_time)
             for name, other in sorted(ownership.observed.others.items())
         ),
         dropped=dict(dropped),

@@ -142,13 +142,10 @@ class StandBack:
 
     def _still_held_by(self, holder: str | None, certain: bool, now: float) -> list[Event]:
         """End the stand-back if it is certain that nobody holds."""
-        if not self.active or not (holder or certain):
+        if not self.active or holder or not certain:
             return []
-        if holder is None:
-            self._forget()
-            return self._end(now, "no silent running instance holds the Elastic IP", Cause.NOBODY_HOLDS)
-        self.rivals.add(holder)
-        return []
+        self._forget()
+        return self._end(now, "no silent running instance holds the Elastic IP", Cause.NOBODY_HOLDS)
 
     def _forget(self) -> None:
         self.rivals.clear()

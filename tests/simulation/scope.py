@@ -26,7 +26,7 @@ FORGOTTEN = 100.0  # seconds; what is longer ago does not differ any more
 PORT = 12345
 MOVES = (Kind.ATTACH, Kind.DETACH)
 # Attributes that hold no time, though they are floats, and those that decide nothing.
-_LENGTHS = frozenset(("_wait", "_longest", "_time", "_length", "wait", "verify_step", "delay", "length"))
+_LENGTHS = frozenset(("_wait", "_longest", "_time", "_length", "wait", "delay", "length"))
 _IGNORED = frozenset(
     ("_rng", "_wake", "_emit", "config", "reason", "why", "details", "trouble", "answered_at", "admission", "_dropped",
      "_eip", "_reported", "_ownership_rng", "verify_interval", "_changes")

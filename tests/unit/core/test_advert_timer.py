@@ -44,14 +44,6 @@ class TestDue:
         assert [later - sent[0] for later in sent[:3]] == pytest.approx([0.0, FAREWELL_SPACING, 2 * FAREWELL_SPACING])
         assert sent[3] - sent[2] >= 1.0 - 1e-9
 
-    def test_another_interval(self):
-        timer = AdvertTimer(0.0)
-        timer.due(10, 10.0, 0.0)
-        timer.sooner(1.0, 2.0)
-        assert timer.next_at == 3.0
-        timer.sooner(30.0, 2.0)
-        assert timer.next_at == 3.0
-
 
 class TestSlept:
     def test_half_a_dead_time_late(self):
