@@ -27,7 +27,7 @@ def main() -> int:
     options = parser.parse_args()
     simulate.make_heartbeats_once()
     skipped = {int(seed) for seed in options.skip.split(",") if seed}
-    seeds = [seed for seed in range(options.seeds) if seed not in skipped]
+    seeds = sorted({*range(options.seeds)} - skipped, key=lambda seed: seed % 3 != 0)  # single faults kill most
     for found in at_random(seeds) if options.random else hunt(options.first, seeds):
         print(f"{KILLED}{found}")
         return 1

@@ -22,6 +22,8 @@ from tests.support.paths import ROOT
 
 LONGEST = 300.0  # seconds for one mutant
 KILLED = "KILLED BY "  # what `hunt` prints
+SEEDS = 200  # random runs that a mutant has to survive
+SEEDS_ALONE = 300  # … if nothing else is tried: each single fault has five turns
 MOST_SURVIVORS = 10  # random runs alone have to kill all but one in this many
 
 
@@ -66,7 +68,7 @@ def kill(mutant: Mutant, seeds: int, *, at_random: bool = False, skipped: Sequen
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return 1 when a mutant survives; with --random, when more than one of ten do."""
     parser = argparse.ArgumentParser(prog="script/mutants", description=__doc__.split("\n\n", 1)[0])
-    parser.add_argument("--seeds", type=int, default=200, help="random runs that a mutant has to survive")
+    parser.add_argument("--seeds", type=int, help="random runs that a mutant has to survive: 200, or 300 with --random")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
     parser.add_argument("--random", action="store_true", help="try random runs alone")
     parser.add_argument("--every", type=int, default=1, help="one mutant of so many")
@@ -74,11 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     chosen = [m for m in MUTANTS if not options.words or any(word in m.name for word in options.words)]
     chosen = chosen[:: options.every]
-    began, skipped = time.monotonic(), _wrong_already(options.seeds) if options.random else []
+    seeds = options.seeds or (SEEDS_ALONE if options.random else SEEDS)
+    began, skipped = time.monotonic(), _wrong_already(seeds) if options.random else []
     with ThreadPoolExecutor(options.jobs) as pool:
         killers = list(
             pool.map(
-                lambda mutant: _told(mutant, kill(mutant, options.seeds, at_random=options.random, skipped=skipped)),
+                lambda mutant: _told(mutant, kill(mutant, seeds, at_random=options.random, skipped=skipped)),
                 chosen,
             )
         )
