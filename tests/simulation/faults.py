@@ -264,9 +264,6 @@ FAULTS = (
     Fault("an API that answers 404", (
         "api all read effect=no failure=not-so", "api all holders effect=no", "api all refresh fail", "advance 150s",
         "expect no hole", "expect moves == 0", "expect events * lost == 0")),
-    Fault("attached by hand to the third best", (
-        "attach-by-hand W", "expect within 30 + 1 + 4*L + A: settled", "expect calls H detach W == 0", "expect no hole"), THREE,
-        ("group=fixed",)),
     Fault("nobody else, and its attaches are not sent", (
         "api N all unreachable", "kill H", "advance 45s", "api N ok", "expect within 6 + 2*L + A: holders H N",
         f"expect within S + 2*L + A + {T}: holders N"), TWO),

@@ -135,6 +135,8 @@ class CallWitness:
         )
         fresh = not heard or read.began >= since + turn - age
         self._must(fresh, host, f"clears {other.name}, which it hears, by an old read")
+        newer = diary.known_at >= since + turn - host.slowest - TINY
+        self._must(newer, host, f"clears {other.name} by what it knew of itself before the time of that")
 
     # -- what is so ---------------------------------------------------------------------------------------------------
 
