@@ -1,15 +1,18 @@
 """Run one of the operator's programs as a child process and end everything that it started.
 
 The child gets a session and a process group of its own, nothing to read, and nothing that is the
-daemon's: no credential, no variable of exoip or systemd, no open file. Every program starts through
-/bin/sh: the daemon's threads stand still while a program is loaded, so the program that is loaded
-then must be a small local file, even if the operator's own is on a disk that hangs.
+daemon's: no credential, no variable of exoip or systemd, no open file.
+
+It starts with fork: vfork would let every thread of the daemon stand still, and miss heartbeats,
+until the child gets a processor and its program is loaded. The program that is loaded is /bin/sh,
+which executes the operator's own. So a disk that hangs holds up that child alone.
 
 When a program ends, the rest of its process group is killed. A process that left the group
 (setsid) is out of reach; under systemd the unit's TasksMax bounds these, and they end with the
 service. In a container the daemon may be process 1, which inherits what children leave behind:
 `reap_orphans` keeps these from staying as zombies. Shown by
-tests/unit/operator/test_child_process.py and tests/process/test_start.py.
+tests/unit/operator/test_child_process.py, tests/unit/operator/test_held_program.py and
+tests/process/test_start.py.
 """
 
 from __future__ import annotations
@@ -83,6 +86,7 @@ class Child:
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
         import subprocess  # here, to save memory in daemons that start no program
 
+        subprocess._USE_VFORK = False  # type: ignore[misc]  # documented as safe
         with _starting:
             self._process = subprocess.Popen(  # noqa: S603  the operator's own command
                 [SHELL, "-c", _LAUNCHER, "exoip", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
