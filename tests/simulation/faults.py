@@ -214,7 +214,7 @@ FAULTS = (
         "health H bad", "advance 30s", "health H ok", "advance 120s", "advance UPTO120s", "measure", CUT_UP, *QUIET), MORE, FAST),
     Fault("another node is cut off", (
         "drop W->* *->W", "advance 300s", "expect no hole", "expect calls N attach N == 0",
-        "expect moves <= 1 + log2(1 + 300/60)"), MORE),
+        "expect moves <= 1 + log2(1 + 300/60)"), MORE, ("delay=0", "damping=no")),
     Fault("a cut that grows during a stand-back", (
         "drop N->* *->N", "expect within 90: yielded H", "advance 50s", "advance UPTO10s", CUT_UP, *QUIET), MORE, FAST),
     Fault("a cut right after a move", (
