@@ -86,7 +86,7 @@ class OwnState:
     held: bool = False  # last known to hold
     known_at: float = -math.inf  # when the call that showed it began
     doubt_since: float | None = -math.inf  # since when it is in doubt; None if it is not
-    heard_only: bool = False  # the only cause of the doubt is a peer that was heard first or again
+    unsure_since: float = -math.inf  # since when for another cause than a peer that was heard first or again
     attach_may_land: bool = True  # an attach may have taken effect unseen, or still may
     changed_at: float = -math.inf  # when a mutation of itself last ended
     attach_called: float = -math.inf  # the first attach call that may have made it hold
@@ -110,12 +110,12 @@ class OwnState:
     @property
     def protected(self) -> bool:
         """Whether the preemption delay goes on: any doubt is only due to a heard peer."""
-        return self.held and (self.doubt_since is None or self.heard_only)
+        return self.held and self.known_at >= self.unsure_since
 
     def doubted(self, now: float, *, attach_may_land: bool = False, heard: bool = False) -> None:
         """Begin to doubt whether this node holds."""
-        self.heard_only = heard and (self.doubt_since is None or self.heard_only)
         self.doubt_since = now
+        self.unsure_since = self.unsure_since if heard else now
         self.attach_may_land = self.attach_may_land or attach_may_land
 
     def attaching(self, now: float) -> None:
@@ -131,7 +131,7 @@ class OwnState:
         self.held, self.attach_may_land, self.changed_at = True, False, now
         self.known_at = -math.inf if self.misled else looked
         if now - called > trusted_for:
-            self.doubt_since = now
+            self.doubt_since = self.unsure_since = now
         else:
             self._end_doubt(called)
 

@@ -176,8 +176,8 @@ class Supervisor:
         """End like a crash, but say so: what a restart within the dead time needs is kept."""
         self._systemd.notify("STOPPING=1")
         self._log_rest()
-        text = "stopping for a restart: nothing moves if that takes less than the dead time, %g s"
-        log(logging.INFO, text, self._node.config().dead_time)
+        config = self._node.config()
+        log(logging.INFO, "stopping for a restart: within %g s it moves nothing", config.dead_time - config.interval)
 
     def _has_left(self) -> bool:
         return self._node.finished() and self._mailbox.empty() and not self._running.busy

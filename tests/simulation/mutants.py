@@ -39,7 +39,7 @@ MUTANTS = (
     Mutant("a rise from 0 counts at once", "core/election", "05",
            "peer.rise_effective_at = now + self.config.dead_time", "peer.rise_effective_at = None"),
     Mutant("the preemption delay is not kept through a doubt", "core/observed", "13b",
-           "return self.held and (self.doubt_since is None or self.heard_only)",
+           "return self.held and self.known_at >= self.unsure_since",
            "return self.held and self.doubt_since is None"),
     Mutant("a death does not end the preemption delay's count", "core/election", "30",
            "peer.alive, peer.rise_effective_at, peer.better_since = False, None, None",

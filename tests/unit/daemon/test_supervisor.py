@@ -121,12 +121,12 @@ def test_a_restart_ends_at_once_after_the_events_that_wait_and_leaves_nothing(sy
     events: list[Event] = []
     for message in (SIGQUIT, Event(EventName.ADVERTISED, 0.0)):
         mailbox.put(message)
-    node = SimpleNamespace(config=lambda: SimpleNamespace(dead_time=3.0))  # it has no `leave`
+    node = SimpleNamespace(config=lambda: SimpleNamespace(dead_time=3.0, interval=1.0))  # it has no `leave`
     running = SimpleNamespace(node=node, threads=[], on_event=events.append)
     assert Supervisor(running, mailbox, systemd, lambda: None).run() is None  # type: ignore[arg-type,return-value]
     assert [event.name for event in events] == [EventName.ADVERTISED]
     assert received(listener)[-1] == "STOPPING=1"
-    assert caplog.messages == ["stopping for a restart: nothing moves if that takes less than the dead time, 3 s"]
+    assert caplog.messages == ["stopping for a restart: within 2 s it moves nothing"]
 
 
 def test_a_reload_that_ends_after_a_stop_began_changes_nothing(systemd, listener):
