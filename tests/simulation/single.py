@@ -35,7 +35,9 @@ MOST_FAULTS = 6  # of one run
 
 @functools.cache
 def one_round(number: int) -> tuple[tuple[Fault, ...], ...]:
-    """Return all faults in random order, in runs of those that fit into the same world."""
+    """Return all faults in random order, in runs of those that fit into the same world. What is slow
+    is remembered, so it comes last; what takes so many nodes comes before another one joins.
+    """
     waiting, runs = random.Random(number).sample(FAULTS, len(FAULTS)), []
     while waiting:
         chosen: list[Fault] = []
@@ -43,7 +45,7 @@ def one_round(number: int) -> tuple[tuple[Fault, ...], ...]:
             if len(chosen) < MOST_FAULTS and all(fault.fits(other) for other in chosen):
                 chosen.append(fault)
         waiting = [fault for fault in waiting if fault not in chosen]
-        runs.append(tuple(sorted(chosen, key=lambda fault: fault.slow)))  # what is slow is remembered
+        runs.append(tuple(sorted(chosen, key=lambda fault: (fault.slow, len(fault.nodes) > 1))))
     return tuple(runs)
 
 
