@@ -143,7 +143,7 @@ FAULTS = (
         CUT, "expect within 90: yielded H", "api H read fail", "api H holders fail", "advance UPTO40s", "expect yielded H")),
     Fault("the taker's instance is stopped", (
         CUT, "expect within 90: yielded H", "advance UPTO20s", "measure", "instance N stopped", "advance 40s",
-        f"expect hole <= 5 + 3*L + A + {T}")),
+        f"expect hole <= 5 + 3*L + A + {T}"), TWO),
     Fault("a frozen machine", ("freeze H LONGs", "advance 90s", "expect hole <= D + d + A + 0.1")),
     Fault("a better node joins", ("join 5", "expect within 32: moves == 1", "expect no hole"),
           needs=("group=refreshed", "delay=0", "damping=no")),
