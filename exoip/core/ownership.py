@@ -247,10 +247,10 @@ class Ownership:
     def _relieve(self) -> None:
         """Take the place of a heard master that does not come to hold, if nobody else holds."""
         others, election = self.observed.others, self._election
-        if not election.alive(self._relieved) or others[self._relieved].holds:
-            self._relieved = ""
         backup = self._decision == (Role.BACKUP, election.master, False)  # and `since` is that of this master
-        if self._relieved or not backup or self.stand_back.active:
+        if backup or not election.alive(self._relieved) or others[self._relieved].holds:
+            self._relieved = ""
+        if not backup or election.place() > 1 or self.stand_back.active:
             return
         master, since = others.get(election.master or ""), self.mutations.since
         if master is None or self.observed.own.may_hold:

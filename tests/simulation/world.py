@@ -212,7 +212,8 @@ class World:
         host.slowest = max(host.slowest, 0.0 if late else takes)
         untrue = reply.effect and reply.failure in NO_EFFECT and call.kind in (Kind.ATTACH, Kind.DETACH)
         failure = Failure.TIMEOUT if late else Failure.UNAVAILABLE if untrue else reply.failure
-        if failure is None and reply.untrue(lands > takes):
+        gone = failure is Failure.NOT_SO and call.kind is Kind.READ  # a 404 for one that there is
+        if gone or (failure is None and reply.untrue(lands > takes)):
             host.deceived_at = began
         self.after(timeout if late else takes, lambda: host.answer(lane, call, generation, lambda: made(failure)))
 
