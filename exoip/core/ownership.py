@@ -24,9 +24,10 @@ Leave              A leaver advertises 255, a peer takes over at once, and the l
                    TestFinished.
 Relieve            If a heard master does not come to hold, nor does any other member that is heard,
                    by two rounds of reads at least 12 s apart, the next best node takes its place
-                   until it holds again (15, 58b, 58c, 58e). A master that did hold has a verify
-                   interval more to find out that it was detached (58a), and nobody takes its place
-                   if a silent, running member holds: it stands back from that one (08a).
+                   until it holds again, or a better node is heard (15, 58b, 58c, 58e, 58i, 58j). A
+                   master that did hold has a verify interval more to find out that it was detached
+                   (58a), and nobody takes its place if a silent, running member holds: it stands
+                   back from that one (08a).
 New decision       After a change of role, master or leaving, each job is tried at once. Shown by
 17, 34a.
 """

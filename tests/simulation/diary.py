@@ -63,6 +63,7 @@ class Diary:
     holds: bool = False
     last_attach: float = -math.inf  # the last attach call
     releasing: bool = False
+    members: set[str] = field(default_factory=set)  # whoever was one
     reads: dict[str, Reads] = field(default_factory=dict)
     own_read: float = -math.inf  # when the last read of itself began, well or not
     attaches_failed: int = 0  # in a row, as the circuit breaker counts
@@ -142,6 +143,9 @@ class Diary:
                 self.attached_at = now if self.holds else self.attached_at
             case EventName.PEER_ALIVE:
                 self.stand_back = 0.0
+            case EventName.PEER_ADDED if event.instance_id not in self.members:
+                self.members.add(event.instance_id)
+                self.reads.pop(event.instance_id, None)  # what it read of an outsider does not count
             case EventName.CLEARED if event.instance_id in self.reads:
                 self.reads[event.instance_id].holds, self.reads[event.instance_id].since = False, math.inf
             case EventName.LET_GO:
