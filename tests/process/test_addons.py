@@ -206,7 +206,7 @@ class Calls:
 
 
 def test_each_change_is_reported_in_order_with_the_last_one_of_a_stop() -> None:
-    with Cluster(2) as cluster, Calls(cluster) as calls:
+    with Cluster(2, ratio=15) as cluster, Calls(cluster) as calls:
         cluster.start()
         cluster.settle("n1")
         cluster.until(lambda: len(calls.of("n1")) == 2 and calls.of("n2"), "both are told")

@@ -164,7 +164,8 @@ def test_a_full_or_read_only_file_system_keeps_it_from_nothing_else(tmp_path, ho
 
 
 def test_without_descriptors_it_goes_on_and_recovers() -> None:
-    with Cluster(nodes=2, options=("-v", "--check-command", "true", "--check-interval", "0.2")) as cluster:
+    options = ("-v", "--check-command", "true", "--check-interval", "0.2")
+    with Cluster(nodes=2, ratio=15, options=options) as cluster:
         cluster.start()
         cluster.settle("n1")
         node = cluster["n1"]

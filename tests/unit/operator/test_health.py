@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -73,10 +72,9 @@ class TestCommand:
     @pytest.mark.slow
     def test_a_timeout_is_reported_before_the_kill(self):
         probe = CommandProbe(f"echo deaf; {DEAF}", PATH)
-        began = time.monotonic()
         assert probe.ask(0.5, NEVER) == "no end within 0.5 s: deaf"
-        assert time.monotonic() - began < 0.5 + 0.5, "it waited for the kill"
-        assert probe.clean_up(NEVER)
+        assert not probe._child.ended, "it waited for the kill"
+        until(lambda: probe.clean_up(NEVER), "it is killed")
 
     def test_a_line_that_cannot_be_started_is_bad(self, monkeypatch):
         monkeypatch.setattr("exoip.operator.child_process.SHELL", "/no/such/shell")
