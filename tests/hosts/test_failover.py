@@ -4,6 +4,8 @@ by the journal.
 
 from __future__ import annotations
 
+import re
+
 from exoip.core.events import EventName
 from tests.hosts import history
 from tests.hosts.cluster import DEAD, UNIT, Cluster, at
@@ -75,11 +77,8 @@ def test_a_frozen_daemon_is_replaced_then_killed_by_the_watchdog_and_takes_back(
     cluster.moves(since, ("ab", DIES), ("b", CLEARS), ("ab", RETURNS), ("a", LET_GO))
     dead = cluster.event("b", EventName.PEER_DEAD, since)
     assert dead["EXOIP_PEER_INSTANCE"] == cluster.zone.ids["a"]
-    # The stacks, for those who ask why it hung. Python writes them one by one while the other threads
-    # run on, and can crash over one of them before it comes to the thread that got the signal.
-    stacks = "\n".join(str(entry["MESSAGE"]) for entry in cluster.lines("a", since))
-    assert "Fatal Python error: Aborted" in stacks
-    assert "(most recent call first):" in stacks
+    stacks = [str(entry["MESSAGE"]) for entry in cluster.lines("a", since)]  # for those who ask why it hung
+    assert len([line for line in stacks if re.search("hread 0x[0-9a-f]+ .most recent call first", line)]) > 5
 
 
 def test_power_loss_moves_it_and_the_host_takes_it_back_when_it_boots(cluster: Cluster) -> None:
