@@ -11,9 +11,9 @@ Attach   A master that does not hold attaches itself, with no read before it. An
          36, 47a, 47b, 54a, 54c, TestAttach.
 Clear    A master known to hold detaches the others that hold, the one that came to hold last first
          (16e). Its knowledge of itself must be at most 2 s old and newer than the time of the
-         clear; and a read, if no read showed an attach that was said to be done (57d). It never
-         clears beside its attach, which may yet fail. A silent one may be alive, cut off, and about
-         to clear this node, so their times are apart by more than a clear takes (12 s):
+         clear; and a read, if no read showed the last attach (57d), or it stood back (57e). It
+         never clears beside its attach, which may yet fail. A silent one may be alive, cut off, and
+         about to clear this node, so their times are apart by more than a clear takes (12 s):
          - A node that has just attached clears at once who held before, until 17 s after the first
            attach call that may have had an effect (70b, 70c): if it is silent (01) and has not
            advertised 254 since (52f), or is heard and has kept it for 30 s of this node's time as

@@ -90,7 +90,7 @@ class OwnState:
     attach_may_land: bool = True  # an attach may have taken effect unseen, or still may
     changed_at: float = -math.inf  # when a mutation of itself last ended
     attach_called: float = -math.inf  # the first attach call that may have made it hold
-    misled: bool = False  # an attach was said to be done, but no read shows it: it counts once one does
+    wants_proof: bool = False  # an attach counts once a read shows it: the last one was none, or a rival lives
 
     @property
     def doubt(self) -> bool:
@@ -129,7 +129,7 @@ class OwnState:
         If it took longer than `trusted_for` seconds, the doubt begins now.
         """
         self.held, self.attach_may_land, self.changed_at = True, False, now
-        self.known_at = -math.inf if self.misled else looked
+        self.known_at = -math.inf if self.wants_proof else looked
         if now - called > trusted_for:
             self.doubt_since = self.unsure_since = now
         else:
@@ -144,7 +144,7 @@ class OwnState:
         """Record a read; return False if it began too early to show anything."""
         if began < self.changed_at or began < self.known_at:
             return False
-        self.misled = not holds and (self.misled or (self.held and self.known_at < self.changed_at))
+        self.wants_proof = not holds and (self.wants_proof or (self.held and self.known_at < self.changed_at))
         self.held, self.known_at = holds, began
         self._end_doubt(began)
         return True

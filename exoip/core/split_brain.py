@@ -137,6 +137,7 @@ class StandBack:
 
     def _begin(self, holder: str, length: float, why: str, now: float) -> list[Event]:
         self.rivals.add(holder)
+        self._observed.own.wants_proof = True  # it lives, and is not to be cleared by a mistake
         self.until, self._check_at = now + length, now + HOLDER_CHECK_INTERVAL
         return [Event(EventName.YIELDED, now, holder, f"it holds the Elastic IP; {why}", {"for": length})]
 
