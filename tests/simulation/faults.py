@@ -216,8 +216,11 @@ FAULTS = (
         "drop W->* *->W", "advance 300s", "expect no hole", "expect calls N attach N == 0",
         "expect moves <= 1 + log2(1 + 300/60)"), MORE, ("delay=0", "damping=no")),
     Fault("a cut that grows during a stand-back", (
-        "drop N->* *->N", "expect within 90: yielded H", "advance 50s", "advance UPTO10s", CUT_UP, *QUIET), MORE,
-        (*FAST, "delay=0", "damping=no")),
+        "drop N->* *->N", "expect within 90: yielded H", "advance 58s", "advance UPTO1s", CUT_UP, *QUIET), MORE,
+        (*FAST, "ratio=3", "delay=0", "damping=no")),
+    Fault("one that was read to hold and released, and cuts", (
+        "health all bad", "health W ok", "advance 30s", "health H ok", "advance 12s", "health N ok", "advance 7s", "health H bad",
+        "advance 6s", "drop H->N N->H", "advance 4s", CUT_UP, *QUIET), THREE, (*FAST, "ratio=3", "delay=0", "damping=no")),
     Fault("a cut right after a move", (
         "health H bad", "advance UPTO2s", CUT, *QUIET), MORE),
     Fault("the taker dies during a cut", (
