@@ -98,8 +98,9 @@ class Witness(CallWitness):
             case EventName.UNFIT if event.details["cause"] in ("attach", "detach"):
                 long = float(str(event.details["for"]))
                 self._must(long <= LONGEST_UNFIT + TINY, host, f"is unfit for {long} s")
-            case EventName.ROLE if event.details["cause"] == Cause.NOBODY_HOLDS:
-                takes = diary.role is Role.BACKUP and event.details["role"] == Role.MASTER
+            case EventName.ROLE:
+                takes = event.details["cause"] == Cause.NOBODY_HOLDS and event.details["role"] == Role.MASTER
+                takes = takes and diary.role is Role.BACKUP
                 diary.relieves = str(event.details["old_master"]) if takes else ""
                 diary.relieves_since = diary.decided_at
             case EventName.HOLDS:
