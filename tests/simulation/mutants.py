@@ -165,7 +165,7 @@ MUTANTS = (
     Mutant("a holder never checks whether it still holds", "core/reads", "32",
            "schedule.queue.append(Call(Kind.READ, self._observed.own_id))\n        elif", "pass\n        elif"),
     Mutant("a backup never checks whether it holds", "core/reads", "27a",
-           "or rounds % IDLE_INTERVALS == 0:", "and False:"),
+           "if master is None or lacks or rounds % IDLE_INTERVALS == 0:", "if False:"),
     Mutant("a heard holder is cleared by what was read half a minute ago", "core/mutations", "27a 34a",
            "and other.read_at < due", "and other.read_at < 0"),
     Mutant("a verification reads nobody that the list names", "core/reads", "27d 28a 34a",
