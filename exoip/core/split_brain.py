@@ -150,6 +150,7 @@ class StandBack:
 
     def _forget(self) -> None:
         self.rivals.clear()
+        self._observed.own.wants_proof = False
         self.length = FIRST_STAND_BACK
 
     def _end(self, now: float, why: str, cause: EventName | Cause, peer: str = "") -> list[Event]:

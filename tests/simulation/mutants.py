@@ -243,6 +243,8 @@ MUTANTS = (
            "(self._clear_due(o, now), -o.since,", "(self._clear_due(o, now), o.since,"),
     Mutant("clears by an attach that is said to be done, although the last one was not", "core/observed", "57d",
            "self.known_at = -math.inf if self.wants_proof else looked", "self.known_at = looked"),
+    Mutant("clears nobody without a read, long after a stand-back", "core/split_brain", "57f",
+           "self._observed.own.wants_proof = False", "pass"),
     Mutant("clears a rival by an attach that no read shows", "core/split_brain", "57e",
            "self._observed.own.wants_proof = True", "pass"),
     Mutant("lets go to one that its own detach may yet clear", "core/mutations", "66b",
