@@ -20,8 +20,10 @@ class Fault:
 
     @property
     def slow(self) -> bool:
-        """Whether answers take so long that for ten minutes all jobs have more time."""
-        return any("takes=" in command for command in self.commands)
+        """Whether answers take so long that for ten minutes all jobs have more time, or whether an
+        attach has no effect, so that a node reads itself before its next clear.
+        """
+        return any("takes=" in command or "attach effect=no" in command for command in self.commands)
 
     @property
     def terms(self) -> dict[str, str]:
