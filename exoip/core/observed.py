@@ -63,7 +63,7 @@ class InstanceState:
         if began < self.changed_at or began < self.read_at:
             return False
         unseen = began - self.read_at > UNSEEN
-        if holds and (not self.holding or unseen):
+        if holds and (not self.holds or unseen):
             self.since, self.late = began, unseen and self.read_at > -math.inf
         elif not holds:
             self.since = math.inf
