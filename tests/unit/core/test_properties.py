@@ -177,12 +177,13 @@ class Cluster(RuleBasedStateMachine):
         for host in world.hosts.values():
             host.api.modes.clear()
             host.set_health("")
+        world.advance(41.0)  # the longest sleep, after which a node obeys that it is to leave
+        for host in world.hosts.values():
             if host.leaving:
                 host.crash()
             host.up = True
             if host.node is None:
                 host.start()
-        world.advance(41.0)  # the longest sleep
         end = world.now + CONVERGED
         while (why := unsettled(world)) and world.now < end:
             world.advance(1.0)
