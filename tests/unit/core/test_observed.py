@@ -109,6 +109,13 @@ class TestInstanceState:
         assert other.seen(False, True, 6.0, 6.1)
         assert not other.holding
 
+    def test_one_that_was_presumed_counts_from_the_read_that_shows_it(self):
+        other = InstanceState("x")
+        other.seen(False, True, 2.0, 2.1)
+        other.presume(3.0)
+        other.seen(True, True, 4.0, 4.1)
+        assert other.since == 4.0
+
     def test_a_read_from_before_its_detach_ended_is_ignored(self):
         other = InstanceState("x")
         other.seen(True, True, 1.0, 1.1)
