@@ -145,7 +145,7 @@ FAULTS = (
         CUT, "expect within 90: yielded H", "advance UPTO20s", "measure", "instance N stopped", "advance 40s",
         f"expect hole <= 5 + 3*L + A + {T}"), TWO),
     Fault("a frozen machine", ("freeze H LONGs", "advance 90s", "expect hole <= D + d + A + 0.1")),
-    Fault("a better node joins", ("join 5", "expect within 32: moves == 1", "expect no hole"),
+    Fault("a better node joins", ("join better", "expect within 32: moves == 1", "expect no hole"),
           needs=("group=refreshed", "delay=0", "damping=no")),
     Fault("the holder is taken out of the group", (
         "remove H", "forge from=x to=all as=x prio=1", "advance 90s", "expect events N role >= 1", "expect no hole"),
@@ -153,7 +153,7 @@ FAULTS = (
     Fault("a member is out of the group for a moment", (
         "remove W", "forge from=x to=all as=x prio=1", "advance UPTO20s", "insert W", *NOTHING), needs=("group=refreshed",)),
     Fault("a node joins that the holder does not know", (
-        "api all refresh takes=1.9s lists=0% once", "join 200", *NOTHING), needs=("group=refreshed",)),
+        "api all refresh takes=1.9s lists=0% once", "join worse", *NOTHING), needs=("group=refreshed",)),
     Fault("a member sends with the id of a node that starts", (
         "crash N", "advance 10ms", "start N", *("forge from=W to=N as=N prio=20", "advance SHORTs") * 60,
         "expect role N LISTENING", *NOTHING), MORE),
@@ -257,7 +257,7 @@ FAULTS = (
         CUT, "expect within 90: yielded H", "expect within 70: not yielded H", "expect within 300: yielded H",
         "advance UPTO20s", "instance N stopped", "advance 20s", "heal", "advance 60s", CUT, "advance 60s"), MORE),
     Fault("a better node joins as the holder dies", (
-        "join 5", "advance SHORTs", "kill H", "advance 60s", f"expect hole <= 2*D + d + A + {T}"),
+        "join better", "advance SHORTs", "kill H", "advance 60s", f"expect hole <= 2*D + d + A + {T}"),
         needs=("group=refreshed", "delay=0", "damping=no")),
     Fault("a member is migrating while the group is read", (
         "instance H migrating", "instance W starting", "forge from=x to=all as=x prio=1", "advance 60s", *NOTHING),

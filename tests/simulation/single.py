@@ -161,11 +161,13 @@ class Single:
         if command == "flap":
             yield from self._flaps()
         elif command.startswith("join "):
-            yield from self._joins(int(command.split()[1]))
+            yield from self._joins(better=command == "join better")
         else:
             yield command
 
-    def _joins(self, priority: int) -> Iterator[str]:
+    def _joins(self, *, better: bool) -> Iterator[str]:
+        priorities = [host.config.priority for host in self.world.hosts.values()]
+        priority = min(priorities) - 1 if better else max(priorities) + 1
         like = next(iter(self.world.hosts.values())).config
         name = next(one for one in string.ascii_lowercase if one not in self.world.hosts)
         delay = "never" if like.preempt_delay == math.inf else f"{like.preempt_delay}s"
