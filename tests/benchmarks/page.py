@@ -66,7 +66,7 @@ LINES: tuple[tuple[str, str, str], ...] = (  # (part, the figure's name, the tab
     ("beats", "a heartbeat sent, 3 nodes: processor", "one heartbeat sent"),
     ("deaths-idle", f"{_LONG}idle: false deaths", "false deaths in 10 minutes at 0.05 s x 3, processors idle"),
     ("deaths-busy", f"{_LONG}busy: false deaths", "… all processors busy"),
-    ("deaths-busy", f"{_LONG}busy: time between two heartbeats beyond the interval", "… heartbeats late by, meanwhile"),
+    ("deaths-busy", f"{_LONG}busy: heartbeats late by", "… heartbeats late by, meanwhile"),
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from exoip.core.peers import SPACING
 from exoip.heartbeat.wire import SIZE, Heartbeat, encode
 from tests.benchmarks.cluster import LATENCY, RATIO, BenchCluster, as_unit
 from tests.benchmarks.figures import Figure, at_most, exactly
@@ -153,11 +154,11 @@ def deaths(seconds: float, *, busy: bool) -> list[Figure]:
             label = f"0.05 s x 3 for {seconds:g} s, processors {load}{words}"
             buried = exactly(f"{label}: false deaths", "count")
             buried.must = False
-            late = Figure(f"{label}: time between two heartbeats beyond the interval", "ms")
+            late = Figure(f"{label}: heartbeats late by", "ms")
             for node in cluster.nodes.values():
                 buried.samples.append(len(node.events("peer-dead")))
                 moments = [heard.at for heard in cluster.observer.of(node) if began <= heard.at <= ended]
-                late.samples += [later - one - cluster.interval for one, later in pairwise(moments)]
+                late.samples += [later - one - SPACING * cluster.interval for one, later in pairwise(moments)]
             figures += [buried, late]
     return [*figures, noise.figure]
 
@@ -178,7 +179,7 @@ def unreachable(seconds: float, dead: int = 100) -> list[Figure]:
         buried.samples = [float(len(node.events("peer-dead"))) for node in segment.nodes.values()]
         buried.must = False
         late = Figure(f"{label}: heartbeats late by", "ms")
-        late.samples = [later - one - segment.interval for one, later in pairwise(moments)]
+        late.samples = [later - one - SPACING * segment.interval for one, later in pairwise(moments)]
     return [buried, late, noise.figure]
 
 
