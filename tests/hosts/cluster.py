@@ -4,6 +4,7 @@ every scenario plays on.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from collections.abc import Callable, Iterable
@@ -49,11 +50,10 @@ class Cluster:
         self.beats = Beats()
 
     def close(self) -> None:
-        """End everything."""
-        self.beats.close()
-        for host in self.hosts.values():
-            host.close()
-        self.zone.close()
+        """End everything, each whatever becomes of the others."""
+        with contextlib.ExitStack() as everything:
+            for part in (self.zone, *self.hosts.values(), self.beats):
+                everything.callback(part.close)
 
     def each(self, do: Callable[[Host], object], names: Iterable[str] = ADDRESSES) -> None:
         """Do it on several hosts at once."""

@@ -29,7 +29,7 @@ ENVIRONMENT = {
     "HOME": "/root",
     "DEBIAN_FRONTEND": "noninteractive",
 }
-BOOTS, COMMAND, ENDS = 30.0, 60.0, 10.0  # seconds, at most
+BOOTS, COMMAND, ENDS = 30.0, 60.0, 30.0  # seconds, at most
 JOURNAL_DISK = "128M"
 # Moves itself into the groups named, one a line, and becomes the container's manager.
 STARTER = 'for group in $1; do echo $$ >"$group/cgroup.procs"; done; shift; exec systemd-nspawn "$@"'
@@ -136,16 +136,27 @@ class Host:
         self._nspawn.wait(ENDS)
         self._nspawn, self._leader = None, 0
         forget(self.name)
-        for group in self._groups():
-            for folder in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
-                folder.rmdir()
+        until(self._left_groups, f"the processes of {self.name} are gone", ENDS)
 
     def close(self) -> None:
         """Switch it off for good."""
         self.lose_power()
-        command("umount", str(self.root))
-        command("umount", str(self.journal_disk))
-        shutil.rmtree(self._layers)
+        # The kernel lets go of what the machine had mounted only a moment after its last process.
+        command("umount", "--lazy", str(self.root), str(self.journal_disk))
+        until(self._removed, f"the disks of {self.name} are removed", ENDS)
+
+    def _left_groups(self) -> bool:
+        """Remove the control groups that it made; false while one still has a dying process."""
+        folders = [path for group in self._groups() for path in group.rglob("*") if path.is_dir()]
+        for folder in sorted(folders, reverse=True):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        return not folders
+
+    def _removed(self) -> bool:
+        """Remove its disks; false while something in them is still being removed by the kernel."""
+        shutil.rmtree(self._layers, ignore_errors=True)
+        return not self._layers.exists()
 
     def _booted(self) -> bool:
         assert self._nspawn is not None
