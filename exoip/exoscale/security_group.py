@@ -5,8 +5,7 @@ being moved may send heartbeats. A list may be incomplete, so a member that it l
 its id.
 
 A list may also leave out the groups. Then a start and a reload ask for each instance by its id, and
-a refresh for MOST_LOOK_UPS at most: this one, those that are new, then the one asked longest ago.
-In between an instance counts as what it was, a member or none, so a change of its groups is found
+a refresh for MOST_LOOK_UPS at most: those that are new, then the one asked longest ago. In between an instance counts as what it was, a member or none, so a change of its groups is found
 when its turn comes. Shown by tests/unit/exoscale/test_discovery.py, TestSecurityGroup, TestRefresh
 and TestListsWithoutGroups.
 """
@@ -25,7 +24,8 @@ from exoip.exoscale.models import InstanceRecord, SecurityGroup, one_line
 from exoip.exoscale.topology import Member
 
 MOST_LOOK_UPS = 4  # instances asked for by their ids in one refresh: the reads of a node wait meanwhile
-LOOK_UP_TIME = 30.0  # seconds after which a start or refresh asks for no further instance
+START_TIME = 30.0  # seconds after which a start or a reload asks for no further instance
+REFRESH_TIME = 5.0  # seconds after which a refresh asks for no second instance: a death may need a read
 
 
 class SecurityGroupMembers:
@@ -52,13 +52,13 @@ class SecurityGroupMembers:
         asked: Sequence[str] | None = None,
     ) -> tuple[list[Member], list[str]]:
         """Return the other instances of the group, and warnings, with two calls or more."""
-        until = time.monotonic() + LOOK_UP_TIME
+        until = time.monotonic() + (START_TIME if asked is None else REFRESH_TIME)
         group_id = self._group_id(client, where)
         instances = {instance.id: instance for instance in client.instances(needed=own.id)}
         if own.id not in instances:
             raise ApiUnavailable("GET /instance: the answer lacks this instance, so it is not trusted")
         missing = {member.instance_id: member for member in known if member.instance_id not in instances}
-        silent = _in_turn([one.id for one in instances.values() if one.security_group_ids is None], own.id, asked or ())
+        silent = _in_turn([one.id for one in instances.values() if one.security_group_ids is None], asked or ())
         found = _look_up(list(missing), silent, client, until, everyone=asked is None)
         instances |= {one: record for one, record in found.items() if record and one in missing}
         before = {own.id, *(member.instance_id for member in known)}
@@ -111,10 +111,10 @@ class SecurityGroupMembers:
         raise ConfigError(f"-G {self._group}: no such security group in {where}; there are: {listed}")
 
 
-def _in_turn(instance_ids: list[str], own_id: str, asked: Sequence[str]) -> list[str]:
-    """Return them in the order in which to ask for them: this one, new ones, the longest ago."""
+def _in_turn(instance_ids: list[str], asked: Sequence[str]) -> list[str]:
+    """Return them in the order in which to ask for them: new ones, then the longest ago."""
     last = {instance_id: number for number, instance_id in enumerate(asked)}
-    return sorted(instance_ids, key=lambda one: (one != own_id, last.get(one, -1), one))
+    return sorted(instance_ids, key=lambda one: (last.get(one, -1), one))
 
 
 def _look_up(
@@ -127,7 +127,7 @@ def _look_up(
     """
     found: dict[str, InstanceRecord | None] = {}
     for one in [*silent, *missing] if everyone else [*missing, *silent][:MOST_LOOK_UPS]:
-        if time.monotonic() >= until:
+        if found and time.monotonic() >= until:
             break
         try:
             found[one] = client.instance(one)
