@@ -5,9 +5,10 @@ being moved may send heartbeats. A list may be incomplete, so a member that it l
 its id.
 
 A list may also leave out the groups. Then a start and a reload ask for each instance by its id, and
-a refresh for MOST_LOOK_UPS at most: those that are new, then the one asked longest ago. In between an instance counts as what it was, a member or none, so a change of its groups is found
-when its turn comes. Shown by tests/unit/exoscale/test_discovery.py, TestSecurityGroup, TestRefresh
-and TestListsWithoutGroups.
+a refresh for MOST_LOOK_UPS at most: those that are new, then the one asked longest ago. In between
+an instance counts as what it was, a member or none, so a change of its groups is found when its
+turn comes. Shown by tests/unit/exoscale/test_discovery.py, TestSecurityGroup, TestRefresh and
+TestListsWithoutGroups.
 """
 
 from __future__ import annotations
