@@ -22,8 +22,7 @@ Shown by 20, 21c, 25, 31, 39.
 
 A peer is *alive* while `now < last_seen + dead time`; the dead time is interval x dead ratio. A
 peer that is heard is alive at once. Only `tick(now, socket_drained=True)` lets peers die: the
-caller states that no datagram which came before `now` still waits in the socket. Shown by 01, 26f,
-TestLifeAndDeath.
+caller states that no earlier datagram waits in the socket. Shown by 01, 26f, TestLifeAndDeath.
 
 A peer's new priority takes effect at once, except a rise from 0 to 1..252. That takes effect after
 one dead time, because a holder that is restarted advertises its configured priority until it has
@@ -102,6 +101,7 @@ class Election:
             change = f"{describe(priority)}, was {describe(old)}"
             event = Event(EventName.PEER_PRIORITY, now, instance_id, change, {"priority": priority, "old": old})
         else:
+            peer.alive_since = now
             event = Event(EventName.PEER_ALIVE, now, instance_id, describe(priority), {"priority": priority})
             self.next_death = min(self.next_death, now + self.config.dead_time)
         return [event, *self.decide(now, event.name, instance_id)]

@@ -15,9 +15,9 @@ Clear    A master known to hold detaches the others that hold, the one that came
          never clears beside its attach, which may yet fail. A silent one may be alive, cut off, and
          about to clear this node, so their times are apart by more than a clear takes (12 s):
          - A node that has just attached clears at once who held before, until 17 s after the first
-           attach call that may have had an effect (70b, 70c): if it is silent (01) and has not
-           advertised 254 since (52f), or is heard and has kept it for 30 s of this node's time as
-           master (12b).
+           attach call that may have had an effect (70b, 70c): if it is silent (01) and has neither
+           advertised 254 since (52f) nor been heard again, or is heard and has kept it for 30 s of
+           this node's time as master (12b).
          - Later, and if the other attached later, the lower instance id clears 30 s after it has
            seen that both hold, the higher one after 80 s (09, 28a, 34a, 52a, 52b). A node that has
            not read the other for 45 s counts anew, for both may come back from an outage (52c), and

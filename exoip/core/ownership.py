@@ -13,9 +13,10 @@ Make before break  While a live node can serve, the EIP is never without a holde
                    attaches before the old one detaches itself. Shown by 04, 07a, 20, 21a,
                    TestRelease.
 Predecessor        When a node becomes master, the master before it is assumed to hold, without a
-                   read, if it is dead, leaving, or unfit and holding (253). One that has advertised
-                   254 since, or is heard again as a backup, has released it, and the best that is
-                   heard at a start was no master. Shown by 01, 52g, 52h, 52k, 52l, TestPredecessor.
+                   read, if it is dead, leaving, or unfit and holding (253). What is known of a node
+                   does not count once it has advertised 254 or is heard again. The best that is
+                   heard at a start was no master. Shown by 01, 52g, 52h, 52k, 52l, 52m,
+                   TestPredecessor.
 Lost               A master that reads itself detached asks who holds before it attaches again. If
                    the attach lasted less than 60 s, each further attach waits longer. Shown by 07a,
                    32b.
@@ -98,8 +99,6 @@ class Ownership:
         now, events = event.at, list[Event]()
         if event.name is EventName.PEER_ALIVE:
             self.observed.own.doubted(now, heard=True)
-            if event.instance_id != self._election.master:
-                self.observed.others[event.instance_id].master_until = -math.inf
             events = self.stand_back.heard(event.instance_id, now)
         self.reads.schedule.verify_again(now)
         return events

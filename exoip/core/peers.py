@@ -104,6 +104,7 @@ class Peer:
 
     instance_id: str
     alive: bool = False
+    alive_since: float = -math.inf  # when it was last heard first or again
     last_seen: float = -math.inf
     priority: int = UNFIT
     last_unfit_advert: float = -math.inf  # when it last advertised 254 or 255
@@ -116,5 +117,5 @@ class Peer:
         return self.priority if self.rise_effective_at is None else PROTECTED
 
     def released_since(self, when: float) -> bool:
-        """Whether it advertised 254 since then, so that it may have attached again meanwhile."""
-        return when <= self.last_unfit_advert and self.priority < LEAVING
+        """Whether it advertised 254 or was heard again since then: it may have released the EIP."""
+        return when <= max(self.last_unfit_advert, self.alive_since) and self.priority < LEAVING

@@ -139,7 +139,7 @@ class Reads:
         return None
 
     def _may_have_released(self, other: InstanceState) -> bool:
-        """Return whether one that held has advertised 254 since it was read, and no longer does."""
+        """Return whether one that held may have released the EIP since it was read."""
         peer = self._election.peer(other.instance_id)
         return other.holds is True and peer.released_since(other.read_at) and peer.priority < UNFIT
 
