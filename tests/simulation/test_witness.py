@@ -7,6 +7,7 @@ import pytest
 from exoip.core import mutations
 from exoip.core.election import Election
 from exoip.core.flap_damping import Damping
+from exoip.core.holder_query import HolderQuery
 from exoip.core.mutations import Mutations
 from exoip.core.node import Node
 from tests.simulation.plan import Plan
@@ -24,6 +25,7 @@ def seen(*commands: str) -> str:
 
 def test_nothing_in_runs_without_a_fault_of_the_code() -> None:
     assert seen(*FLAPS) == seen(*CUT) == seen("leave a", "advance 20s") == ""
+    assert seen("member a unknown-to b", "member b unknown-to a", "able c", "advance 20s") == ""
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,13 @@ def test_nothing_in_runs_without_a_fault_of_the_code() -> None:
         (Damping, "changed", lambda self, now: False, FLAPS, "is not damped"),
         (Mutations, "_holds_and_heard", lambda self, instance_id: True, ("health a bad", "advance 5s"), "lets go"),
         (mutations, "NEWCOMER_TIME", 90.0, CUT, "after both held"),
+        (
+            HolderQuery,
+            "seen",
+            lambda self, instance_id, outcome: self._answer(instance_id, outcome.ended) if outcome.holds else [],
+            ("drop a->b a->c", "advance 20s"),
+            "which it hears",
+        ),
         (Node, "_look_for_stall", lambda self, now: None, ("suspend b 9s", "advance 9s"), "takes one for dead"),
     ],
 )

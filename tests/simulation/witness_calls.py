@@ -104,9 +104,7 @@ class CallWitness:
         self._must(diary.known_at >= now - age, host, "clears another by old knowledge of itself")
         if other is None or not other.up or host.clock_behind or self._deceived(host):
             return
-        at, _ = host.heard.get(other.id, (-math.inf, 0))
-        member = host.node is not None and other.id in host.node.admission.members
-        heard = member and now - at < host.config.dead_time - TINY
+        heard = self._hears(host, other.id)
         attached = diary.attach_called < math.inf
         read = diary.reads.get(other.id)
         known = read is not None and read.holds and read.since < diary.attach_called
@@ -143,6 +141,12 @@ class CallWitness:
     def _held(self, host: Host, since: float) -> bool:
         """Whether the host has held at any time since then."""
         return self.world.held(host.id, since)[0]
+
+    def _hears(self, host: Host, instance_id: str) -> bool:
+        """Whether it heard a member within its dead time; one that is no member any more is not heard."""
+        at, _ = host.heard.get(instance_id, (-math.inf, 0))
+        member = host.node is not None and instance_id in host.node.admission.members
+        return member and host.now - at < host.config.dead_time - TINY
 
     def _deceived(self, host: Host) -> bool:
         return host.now < host.deceived_at + DECEIVED
