@@ -3,16 +3,18 @@
 A node is *able* while its daemon runs and may be fit (healthy, not leaving, asleep or in a crash
 loop), and its attach path works (attach and poll are not meddled with). While an able node lives,
 no time without a live holder is longer than `Bounds.hole`, counted from when both are so; no dead
-holder stays beside a live one for longer than `Bounds.dead`; and moves are bounded. One limit is
-known: a live holder that was told what is not so, and cannot read, may not know of a dead one.
+holder stays beside a live one for longer than `Bounds.dead`; and moves are bounded. Two limits are
+known. A live holder that was told what is not so, and cannot read, may not know of a dead one. And
+one that was detached and cannot attach stays, if the next best node cannot read and attach (bound 6).
 
 The bounds follow from the protocol document (its names in capitals, D is the dead time):
 
     hole    D to notice, D for a node that starts meanwhile, for each other node HOLD_TIME or an attach
             of its own, LONGEST_MOVE_RETRY with jitter, and an attach. Where reads may show what is
             not so, or an outsider detaches: the verify interval and a read more, and three tries of
-            each. LEARN_TIME and an interval, if the able node has just started. A slow API gives each
-            more time: two or three times what its slowest answer took beyond a second.
+            each; for one that cannot read what it was told, the time until the next best node takes
+            its place. LEARN_TIME and an interval, if the able node has just started. A slow API gives
+            each more time: two or three times what its slowest answer took beyond a second.
     dead    twice D; THIRD_TURN, for a silent rival that died; CLEAR_TIME for each node that
             cannot do it, and HOLD_TIME for the next one; a verify interval; a clear.
     moves   MOVES for each fault
@@ -40,6 +42,8 @@ LONGEST_MOVE_RETRY = stated("core.backoff.LONGEST_MOVE_RETRY")
 LEARN_TIME = stated("core.ownership.LEARN_TIME")
 FIRST_STAND_BACK = stated("core.split_brain.FIRST_STAND_BACK")
 LONGEST_STAND_BACK = stated("core.split_brain.LONGEST_STAND_BACK")
+COME_BACK = stated("core.ownership.COME_BACK")
+NEXT_BEST_INTERVALS = stated("core.reads.NEXT_BEST_INTERVALS")
 HOLD_TIME = stated("core.mutations.HOLD_TIME")
 CLEAR_TIME = stated("core.mutations.CLEAR_TIME")
 THIRD_TURN = stated("core.observed.THIRD_TURN")
@@ -67,6 +71,8 @@ class Bounds:
         if self.lies:
             slow = sum(host.api.latency[1] for host in self.world.hosts.values())
             found += self.world.verify_interval + 2.5 * able.api.latency[1] + 3 * 4 * slow
+            relieve = self._relieve(able)
+            found += sum(misled(host) and host.now < host.deceived_at + relieve for host, _ in others) * relieve
         known = LEARN_TIME + able.config.interval + 1.5 * _slack(able)  # by then, the others know of a node that starts
         return found + (known if self.world.now < able.started + known + found else 0.0)
 
@@ -85,9 +91,24 @@ class Bounds:
     def _dead_time(self) -> float:
         return max(host.config.dead_time for host in self.world.hosts.values()) + self.world.delay[1]
 
+    def _relieve(self, host: Host) -> float:
+        """Seconds until it takes the place of a master that does not hold, without its attach."""
+        reads = (1 + NEXT_BEST_INTERVALS) * self.world.verify_interval + COME_BACK
+        return reads + 8 * host.api.latency[1] + _slack(host)
+
     @staticmethod
     def _attach(host: Host) -> float:
         return 4 * host.api.latency[1] + host.api.operation[1] + 0.5 + _slack(host)
+
+
+def misled(host: Host) -> bool:
+    """Whether it may believe that a call took effect, and cannot read that it did not."""
+    return bool(host.deceived_at > -math.inf and host.api.modes.keys() & {"read", "all"})
+
+
+def broken(host: Host, *kinds: str) -> bool:
+    """Whether all its calls of one of these kinds may fail, for good."""
+    return any(host.api.rate.get(kind, 1.0) >= 1.0 for kind in host.api.modes.keys() & {*kinds, "all"})
 
 
 def _slack(host: Host) -> float:
@@ -143,7 +164,7 @@ class Judge:
             self._hole_since = now
             detached = [at for at, _, kind, target in world.mutations[-20:] if kind is Kind.DETACH]
             self._own_hole = not self._excuse and bool(self._holds.at) and max(detached, default=now) >= self._died_at
-        counts = serving and dead and not any(self._misled(world.hosts[name]) for name in serving)
+        counts = serving and dead and not any(misled(world.hosts[name]) for name in serving)
         self._dead_since = min(self._dead_since, now) if counts else math.inf
         self._excuse = False
         for since in (self._holds, self._clears):
@@ -157,9 +178,20 @@ class Judge:
         """Judge what is still open."""
         self.look()
 
-    def _misled(self, host: Host) -> bool:
-        """Whether it may believe that it has cleared a holder, and cannot read that it has not (a known limit)."""
-        return bool(host.deceived_at > -math.inf and host.api.modes.keys() & {"read", "all"})
+    def _nobody_relieves(self, able: Host) -> bool:
+        """Whether the master that it hears believes that it holds and cannot attach, nor can the next
+        best node read and attach (a known limit).
+        """
+        if able.node is None:
+            return False
+        election = able.node._election
+        ranks = [(peer.effective_priority, peer.instance_id) for peer in election.peers.values() if peer.alive]
+        ranks = sorted([*ranks, (election.advertised, able.id)])[:2]
+        if len(ranks) < 2:
+            return False
+        master, next_best = (self.world.by_id[instance_id] for _, instance_id in ranks)
+        believes = master.node is not None and master.node._ownership.observed.own.held
+        return believes and broken(master, "attach", "poll") and broken(next_best, "attach", "poll", "read")
 
     def _counts(self, name: str) -> bool:
         """Whether a dead holder is in the group of all others, so that they can know of it."""
@@ -172,6 +204,8 @@ class Judge:
         for name in gone:
             self._stands_no_more(name, now)
         hosts = self.world.hosts
+        for name in [name for name in self._holds.at if self._nobody_relieves(hosts[name])]:
+            self._holds.at[name] = now
         for name, since in self._holds.at.items():
             if not self._standing_back and now > self._hole_since:
                 long = now - max(since, self._hole_since)

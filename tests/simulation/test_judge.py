@@ -1,0 +1,43 @@
+"""The judge knows the limits that docs/protocol.md states, and sees a broken rule all the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from exoip.core.ownership import Ownership
+from tests.simulation.plan import Plan
+from tests.simulation.run import Run
+
+FORMED = ("verify 30s", "node a prio=10", "node b prio=20", "node c prio=30", "start all", "advance 60s")
+MISLED = (  # a is told that it holds, and cannot read that it does not
+    "health a bad",
+    "advance 20s",
+    "api a attach effect=no",
+    "api a read effect=no failure=unavailable",
+    "health a ok",
+    "advance 10s",
+    "detach-by-hand b",
+    "advance 300s",
+)
+DETACHED = ("api a attach fail", "api a read fail", "api a holders fail", "able c", "detach-by-hand a")
+UNABLE = ("api b read fail",)
+
+
+def holes(*commands: str) -> str:
+    """Return all that a run violates in which c stays able, in one text."""
+    return "\n".join(Run(Plan(0, (*FORMED, *commands), ("c",), kinds=("api", "hand"))).run().violations)
+
+
+def test_nobody_replaces_a_holder_that_was_detached_if_the_next_best_node_cannot_read() -> None:
+    assert holes(*UNABLE, *DETACHED, "advance 400s") == ""
+
+
+def test_the_next_best_node_finds_out_that_one_was_misled() -> None:
+    assert holes(*MISLED) == ""
+
+
+@pytest.mark.parametrize("commands", [MISLED, (*DETACHED, "advance 400s")], ids=["misled", "detached"])
+def test_a_broken_rule_is_seen_all_the_same(commands: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert holes(*commands) == ""
+    monkeypatch.setattr(Ownership, "_relieve", lambda self: None)
+    assert "no live holder" in holes(*commands)
