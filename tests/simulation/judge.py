@@ -139,16 +139,16 @@ class Judge:
         self._own_hole = False
         self._standing_back: dict[str, float] = {}
         self._excuse = False
-        self._died_at = -math.inf  # when a host was killed
+        self._died_at = -math.inf  # when a host was killed or suspended
         world.watchers.append(self.look)
         world.listeners.append(self._heard)
 
-    def faulted(self, *, kills: bool) -> None:
+    def faulted(self, *, ends_service: bool) -> None:
         """Take note that a fault is being made: what it breaks by itself is not the nodes' fault, nor
-        is a detach that was called before it killed the other holder.
+        is a detach that was called before it killed or suspended the other holder.
         """
         self._excuse = True
-        self._died_at = self.world.now if kills else self._died_at
+        self._died_at = self.world.now if ends_service else self._died_at
 
     def look(self) -> None:
         """Take note of who holds, who serves and who is able; wanted whenever any of it changes."""

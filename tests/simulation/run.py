@@ -93,7 +93,7 @@ class Run:
         word = command.split()[0]
         if word not in SKIPPED:
             self.faults += 1
-            self.judge.faulted(kills=word.startswith("kill"))
+            self.judge.faulted(ends_service=word.startswith(("kill", "suspend", "freeze")))
             cut = word in ("drop", "split", "member", "remove", "loss", "suspend", "freeze", "stall")
             if cut or "lists=" in command:  # whom a list of the group lacks is not heard
                 self.judge.bounds.cut_since = min(self.judge.bounds.cut_since, self.world.now)

@@ -41,3 +41,15 @@ def test_a_broken_rule_is_seen_all_the_same(commands: tuple[str, ...], monkeypat
     assert holes(*commands) == ""
     monkeypatch.setattr(Ownership, "_relieve", lambda self: None)
     assert "no live holder" in holes(*commands)
+
+
+def own(*commands: str) -> float:
+    """Return the longest hole that a detach made, in seconds."""
+    return Run(Plan(0, (*FORMED, *commands), ("all",), kinds=("cut",))).run().own
+
+
+def test_a_hole_is_that_of_a_detach_only_if_no_fault_took_the_other_holder_meanwhile() -> None:
+    assert own("kill c", "split a b", "advance 20s", "leave b", "advance 20s") > 1
+    releases = "operation all 5s", "health a bad", "advance 8s"
+    assert own(*releases, "suspend b 20s", "advance 20s") == 0
+    assert Run(Plan(0, (*FORMED, *releases, "suspend b 20s", "advance 20s"), ("all",), kinds=("cut",))).run().hole > 1
