@@ -66,12 +66,10 @@ class Mutations:
         self.query = HolderQuery(election, observed, pace)  # no attach while it is open
         self.attach_backoff, self.detach_backoff = (Backoff(rng, LONGEST_MOVE_RETRY) for _ in range(2))
         self.attach_breaker, self.clear_breaker = CircuitBreaker(HOLD_TIME, pace), CircuitBreaker(CLEAR_TIME, pace)
-        self.attached_at = -math.inf  # since when it holds
         self.attach_works = True  # the last attach is done; a read has to show that it holds
         self.again_at = math.inf  # when a holder that cannot read itself attaches again
         self.leaving = False
         self.since = -math.inf  # since when this node is master, or backup to this master
-        self.release_reads_since = -math.inf  # only reads begun since then let a backup release
         self._in_flight: Call | None = None  # the HTTP call under way
         self._operation: Operation | None = None
 
@@ -114,7 +112,7 @@ class Mutations:
     def clear_owed(self, now: float) -> bool:
         """Whether a silent holder should have been detached by now."""
         silent = [one for one in self._observed.others.values() if not self._election.alive(one.instance_id)]
-        return any(self._observed.uncleared(one, self.attached_at, now) for one in silent)
+        return any(self._observed.uncleared(one, now) for one in silent)
 
     def wants_fresh(self, now: float) -> str:
         """Return the instance that is to be read before a due clear: another, this one, or ""."""
@@ -180,7 +178,7 @@ class Mutations:
                 return -math.inf
             if other.holds and (at := max(other.since, self.since) + FIRST_TURN) < ends:
                 return at
-        return self._observed.turn(other, self.attached_at, now)
+        return self._observed.turn(other, now)
 
     def _release_reason(self) -> tuple[str, dict[str, object]] | None:
         """Return why this node may release the EIP, with its successor or "", or None."""
@@ -193,7 +191,7 @@ class Mutations:
 
     def _holds_and_heard(self, instance_id: str) -> bool:
         other, peer = self._observed.others[instance_id], self._election.peer(instance_id)
-        if other.holds is not True or other.read_at < self.release_reads_since:
+        if other.holds is not True or other.read_at < max(self.since, self._observed.own.since):
             return False
         if not self.leaving and other.read_at < max(peer.last_unfit_advert, other.clear_failed_at) + DETACH_SETTLES:
             return False
@@ -250,7 +248,6 @@ class Mutations:
         now, own = outcome.ended, self._observed.own
         if call.kind is Kind.ATTACH:
             name = EventName.ATTACHED
-            self.attached_at = self.attached_at if own.holds else now
             self.attach_works = True
             own.attached(called, outcome.began, now, ATTACH_TRUSTED + self.pace.slack)
         elif call.instance_id == self._observed.own_id:

@@ -84,6 +84,7 @@ class OwnState:
     """What a node knows about itself. Times in seconds."""
 
     held: bool = False  # last known to hold
+    since: float = -math.inf  # since when, as far as known; a holder in doubt that attaches counts anew
     known_at: float = -math.inf  # when the call that showed it began
     doubt_since: float | None = -math.inf  # since when it is in doubt; None if it is not
     unsure_since: float = -math.inf  # since when for another cause than a peer that was heard first or again
@@ -128,6 +129,7 @@ class OwnState:
 
         If it took longer than `trusted_for` seconds, the doubt begins now.
         """
+        self.since = self.since if self.holds else now
         self.held, self.attach_may_land, self.changed_at = True, False, now
         self.known_at = -math.inf if self.wants_proof else looked
         if now - called > trusted_for:
@@ -145,6 +147,7 @@ class OwnState:
         if began < self.changed_at or began < self.known_at:
             return False
         self.wants_proof = not holds and (self.wants_proof or (self.held and self.known_at < self.changed_at))
+        self.since = began if holds and not self.held else self.since
         self.held, self.known_at = holds, began
         self._end_doubt(began)
         return True
@@ -183,8 +186,8 @@ class Observed:
         """Return the others that are known or assumed to hold, by id."""
         return sorted((other for other in self.others.values() if other.holding), key=lambda other: other.instance_id)
 
-    def turn(self, other: InstanceState, attached_at: float, now: float) -> float:
-        """Return when this node, which attached then, may begin to clear it; see `mutations`.
+    def turn(self, other: InstanceState, now: float) -> float:
+        """Return when this node may begin to clear it; see `mutations`.
 
         inf if it is only assumed to hold, or was not read for a while: it has to be read first.
         """
@@ -194,11 +197,11 @@ class Observed:
         began = self.own.attach_called if other.predecessor else max(other.since, self.own.attach_called)
         first = THIRD_TURN if late or now > began + FIRST_TURN_ENDS else FIRST_TURN
         turn = first if self.own_id < other.instance_id else SECOND_TURN
-        return max(other.since, attached_at) + turn
+        return max(other.since, self.own.since) + turn
 
-    def uncleared(self, other: InstanceState, attached_at: float, now: float) -> bool:
+    def uncleared(self, other: InstanceState, now: float) -> bool:
         """Return whether it should have been cleared: it is due, or held before."""
-        return other.predecessor or self.turn(other, attached_at, now) <= now
+        return other.predecessor or self.turn(other, now) <= now
 
     def why_clear(self, other: InstanceState, *, heard: bool) -> tuple[str, dict[str, object]]:
         """Return why it is cleared, for people and for programs."""

@@ -123,7 +123,7 @@ class Ownership:
         (_, old_master, _), self._decision = self._decision, decision
         if (self._master_known or self.observed.own.held) and old_master in self.observed.others:
             self.observed.others[old_master].master_until = now
-        self.mutations.since = self.mutations.release_reads_since = now
+        self.mutations.since = now
         self.reads.schedule.release_read_at = now
         self.mutations.attach_backoff.reset()
         self.mutations.detach_backoff.reset()
@@ -200,21 +200,20 @@ class Ownership:
 
     def done(self, lane: Lane, call: Call, outcome: Outcome) -> list[Event]:
         """Record the outcome of a call of `next_call`."""
-        held, own_id = self.observed.own.held, self.observed.own_id
+        own_id = self.observed.own_id
         self.pace.note(call.kind, outcome)
         exists = call.instance_id == own_id or self._election.alive(call.instance_id)  # whatever the API says
         if call.kind is Kind.READ and outcome.failure is Failure.NOT_SO and not exists:
             outcome = replace(outcome, failure=None)  # an instance that is gone holds nothing
         events = (self.mutations if lane is Lane.MUTATIONS else self.reads).done(call, outcome)
-        return self._note_api_edge(call, outcome) + events + self._apply_effects(events, held, outcome.ended)
+        return self._note_api_edge(call, outcome) + events + self._apply_effects(events, outcome.ended)
 
     def tick(self, now: float) -> list[Event]:
         """Do what is due: time out an operation, end a stand-back or an unfit time."""
-        held = self.observed.own.held
         events = self.mutations.tick(now) + self.reads.query.tick(now)
         for breaker in self._breakers.values():
             breaker.expire(now)
-        return events + self._apply_effects(events, held, now) + self.stand_back.tick(now)
+        return events + self._apply_effects(events, now) + self.stand_back.tick(now)
 
     def next_deadline(self, now: float) -> float:
         """Return when `tick` is wanted."""
@@ -225,22 +224,17 @@ class Ownership:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _apply_effects(self, events: list[Event], held: bool, now: float) -> list[Event]:
-        """Do what follows from the events of a call; `held`: whether this node held before it."""
-        own, mutations = self.observed.own, self.mutations
+    def _apply_effects(self, events: list[Event], now: float) -> list[Event]:
+        """Do what follows from the events of a call."""
         for event in events:
             if event.name in (EventName.ATTACHED, EventName.CLEARED, EventName.HOLDS):
                 self.reads.schedule.verify_again(now)
-            if event.name is EventName.HOLDS:
-                self.mutations.attached_at = now
             if event.name is EventName.ATTACHED:
                 for other in self.observed.others.values():
                     other.successor = False
                 self.reads.try_again()
             if event.name is EventName.LOST and self._election.role is Role.MASTER:
                 self._lost(now)
-        if own.held and not held:
-            mutations.release_reads_since = now
         self._relieve()
         return self.unfit_reasons.report_change(now)
 
@@ -263,7 +257,7 @@ class Ownership:
             self._relieved = master.instance_id
 
     def _lost(self, now: float) -> None:
-        if now - self.mutations.attached_at < ATTACH_LASTS:
+        if now - self.observed.own.since < ATTACH_LASTS:
             self.mutations.attach_backoff.wait_longer(now)
             self.mutations.attach_breaker.failed(Failure.OPERATION, now)
         else:

@@ -238,7 +238,7 @@ class Reads:
 
     def _saw_own(self, outcome: Outcome) -> list[Event]:
         own = self._observed.own
-        held, old = own.held, own.holds and outcome.began < self._mutations.attached_at + ATTACH_SHOWS
+        held, old = own.held, own.holds and outcome.began < own.since + ATTACH_SHOWS
         if self._mutations.touching(self._observed.own_id) or (old and not outcome.holds):
             return []
         if not own.seen(outcome.holds, outcome.began):

@@ -140,7 +140,7 @@ class Diary:
                 self.holds = event.name is EventName.HOLDS
                 self.asks = not self.holds
                 self.attaches_failed = 0 if self.holds else self.attaches_failed
-                self.attached_at = now if self.holds else self.attached_at
+                self.attached_at = self.own_read if self.holds else self.attached_at
             case EventName.PEER_ALIVE:
                 self.stand_back = 0.0
             case EventName.PEER_ADDED if event.instance_id not in self.members:
