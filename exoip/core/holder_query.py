@@ -23,18 +23,21 @@ Answered = Callable[[str | None, bool, float], list[Event]]  # holder, certain, 
 
 
 class HolderQuery:
-    """The question who else holds. `reads` makes the calls; one question at a time."""
+    """The question who else holds. `reads` makes the calls; one question at a time.
+
+    `answered` gets the answer and returns events.
+    """
 
     def __init__(self, election: Election, observed: Observed, pace: Pace) -> None:
         self._election, self._observed, self._pace = election, observed, pace
-        self._answered: Answered | None = None
+        self.answered: Answered = lambda _holder, _certain, _now: []
         self._candidates: deque[str] | None = None  # still to be read; None before the list
         self.deadline = math.inf  # when the open question is given up
 
-    def ask(self, answered: Answered, now: float) -> None:
-        """Ask, unless a question is open; `answered` gets the answer and returns events."""
-        if self._answered is None:
-            self._answered, self.deadline = answered, now + TIME + self._pace.slack
+    def ask(self, now: float) -> None:
+        """Ask, unless the question is open."""
+        if not self.open:
+            self.deadline = now + TIME + self._pace.slack
 
     def tick(self, now: float) -> list[Event]:
         """Give up a question that is open for too long."""
@@ -42,17 +45,17 @@ class HolderQuery:
 
     def drop(self) -> None:
         """Drop the question."""
-        self._answered, self._candidates, self.deadline = None, None, math.inf
+        self._candidates, self.deadline = None, math.inf
 
     @property
     def open(self) -> bool:
         """Whether it is asked and not yet answered; a master does not attach meanwhile."""
-        return self._answered is not None
+        return self.deadline < math.inf
 
     @property
     def wants_list(self) -> bool:
         """Whether the next call lists the instances that may hold."""
-        return self._answered is not None and self._candidates is None
+        return self.open and self._candidates is None
 
     @property
     def candidate(self) -> str:
@@ -79,6 +82,5 @@ class HolderQuery:
         return self.listed([], now) if self.wants_list else []
 
     def _answer(self, holder: str | None, now: float, *, certain: bool = True) -> list[Event]:
-        answered = self._answered
         self.drop()
-        return answered(holder, certain, now) if answered is not None else []
+        return self.answered(holder, certain, now)

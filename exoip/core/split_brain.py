@@ -53,6 +53,7 @@ class StandBack:
         self.until = -math.inf
         self._check_at = math.inf
         self.mute = ""
+        query.answered = self._answered
 
     @property
     def active(self) -> bool:
@@ -62,7 +63,7 @@ class StandBack:
     def became_master(self, now: float) -> None:
         """If mute, ask who holds before any attach."""
         if self.mute and not self._observed.own.held:
-            self._query.ask(self._held_by_while_mute, now)
+            self._query.ask(now)
 
     def set_mute(self, why: str, now: float) -> None:
         """Note why no heartbeat can be sent, or "": then one more dead time is enough."""
@@ -72,7 +73,7 @@ class StandBack:
 
     def lost(self, now: float) -> None:
         """Ask who holds before any attach, because this master has lost the EIP."""
-        self._query.ask(self._lost_to, now)
+        self._query.ask(now)
 
     def attaching(self) -> None:
         """Note the silent holders beside which this node attaches."""
@@ -101,7 +102,7 @@ class StandBack:
             return self._end(now, "the time is over", Cause.TIME)
         if now >= self._check_at:
             self._check_at = now + HOLDER_CHECK_INTERVAL
-            self._query.ask(self._still_held_by, now)
+            self._query.ask(now)
         return []
 
     def next_deadline(self) -> float:
@@ -112,41 +113,28 @@ class StandBack:
     def _ends_at(self) -> float:
         return math.inf if self.mute else self.until
 
-    def _double(self) -> float:
-        length, self.length = self.length, min(2 * self.length, LONGEST_STAND_BACK)
-        return length
-
-    def _lost_to(self, holder: str | None, _certain: bool, now: float) -> list[Event]:
-        """Stand back from the holder, or attach if there is none, or none that is known."""
+    def _answered(self, holder: str | None, certain: bool, now: float) -> list[Event]:
+        """Stand back from the holder, or no longer if it is certain that there is none."""
+        if self.active and not holder and certain:
+            self._forget()
+            return self._end(now, "no silent running instance holds the Elastic IP", Cause.NOBODY_HOLDS)
         if holder is None or self._election.role is not Role.MASTER:
             return []
-        recent = now < self._observed.own.attach_called + NEWCOMER_TIME  # too soon to have cleared this node
-        other = self._observed.others.get(holder)
-        if other and (other.successor or (recent and other.predecessor)):
-            return []
-        if holder in self.rivals:
-            self._double()
-        length = self._double()
-        return self._begin(holder, length, f"it is not heard; standing back for {length:.0f} s", now)
-
-    def _held_by_while_mute(self, holder: str | None, _certain: bool, now: float) -> list[Event]:
-        if holder is None or self._election.role is not Role.MASTER:
-            return []
-        why = f"this node cannot send any heartbeat ({self.mute}): the fault is here, check its address and routes"
-        return self._begin(holder, self.length, why, now)
-
-    def _begin(self, holder: str, length: float, why: str, now: float) -> list[Event]:
+        length = self.length
+        if self.mute:
+            why = f"this node cannot send any heartbeat ({self.mute}): the fault is here, check its address and routes"
+        else:
+            recent = now < self._observed.own.attach_called + NEWCOMER_TIME  # too soon to have cleared this node
+            other = self._observed.others.get(holder)
+            if other and (other.successor or (recent and other.predecessor)):
+                return []
+            length = min(length * (2 if holder in self.rivals else 1), LONGEST_STAND_BACK)
+            self.length = min(2 * length, LONGEST_STAND_BACK)
+            why = f"it is not heard; standing back for {length:.0f} s"
         self.rivals.add(holder)
         self._observed.own.wants_proof = True  # it lives, and is not to be cleared by a mistake
         self.until, self._check_at = now + length, now + HOLDER_CHECK_INTERVAL
         return [Event(EventName.YIELDED, now, holder, f"it holds the Elastic IP; {why}", {"for": length})]
-
-    def _still_held_by(self, holder: str | None, certain: bool, now: float) -> list[Event]:
-        """End the stand-back if it is certain that nobody holds."""
-        if not self.active or holder or not certain:
-            return []
-        self._forget()
-        return self._end(now, "no silent running instance holds the Elastic IP", Cause.NOBODY_HOLDS)
 
     def _forget(self) -> None:
         self.rivals.clear()
