@@ -20,9 +20,9 @@ Clear    A master known to hold detaches the others that hold, the one that came
            this node's time as master (12b).
          - Later, and if the other attached later, the lower instance id clears 30 s after it has
            seen that both hold, the higher one after 80 s (09, 28a, 34a, 52a, 52b). A node that has
-           not read the other for 45 s counts anew, for both may come back from an outage (52c), and
-           the lower id after 130 s: it may be late, and the higher one about to clear (52d). So
-           does a lower id that did not begin within 55 s of its attach or of seeing it (52e).
+           not read the other for 45 s counts anew, for both may come back from an outage (52c). The
+           lower id waits for 130 s if the higher one may be about to clear: 55 s after its attach,
+           or after it saw the other come to hold, if it read it within 45 s before (52d, 52e, 52n).
          One that is heard must be read to hold after that. A master that has not cleared a silent
          one 15 s after it was due steps aside for a fit peer. Shown by 10, 44, 48a, 48b, 48c.
 Release  A backup that holds detaches itself after a read, begun since it is a backup to this

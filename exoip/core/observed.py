@@ -21,9 +21,9 @@ from exoip.core.events import Cause
 
 UNSEEN = 45.0  # seconds without a good read after which a holder counts as one that has just come to hold
 FIRST_TURN = 30.0  # seconds after both hold: the lower instance id may begin to clear the other
-FIRST_TURN_ENDS = 55.0  # seconds after both hold at the earliest: then the lower id waits for the third
+FIRST_TURN_ENDS = 55.0  # seconds after both may have come to hold: then the lower id waits for the third
 SECOND_TURN = 80.0  # seconds after both hold: the higher instance id may
-THIRD_TURN = 130.0  # seconds after both hold: the lower id may, if it had not read the other for a while
+THIRD_TURN = 130.0  # seconds after both hold: the lower id may, if it is late
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class InstanceState:
     since: float = math.inf  # since when it holds, as far as known
     held_at: float = -math.inf  # when the last read that showed it holding began
     lacks_since: float = math.inf  # since when each read shows that it does not hold
-    late: bool = False  # it may hold for much longer, unseen: it had not been read for a while
+    late: bool = False  # it may hold for longer than `since`: it had not been read for a while before
     running: bool = True
     read_at: float = -math.inf  # when the last good read of it began
     read_end: float = -math.inf  # when that read ended
@@ -64,7 +64,7 @@ class InstanceState:
             return False
         unseen = began - self.read_at > UNSEEN
         if holds and (not self.holds or unseen):
-            self.since, self.late = began, unseen and self.read_at > -math.inf
+            self.since, self.late = began, unseen
         elif not holds:
             self.since = math.inf
         self.lacks_since = math.inf if holds else began if unseen else min(self.lacks_since, began)
@@ -193,9 +193,8 @@ class Observed:
         """
         if not other.holds or now - other.read_at > UNSEEN:
             return math.inf
-        late = other.late and not other.predecessor
-        began = self.own.attach_called if other.predecessor else max(other.since, self.own.attach_called)
-        first = THIRD_TURN if late or now > began + FIRST_TURN_ENDS else FIRST_TURN
+        began = max(-math.inf if other.predecessor or other.late else other.since, self.own.attach_called)
+        first = THIRD_TURN if now > began + FIRST_TURN_ENDS else FIRST_TURN
         turn = first if self.own_id < other.instance_id else SECOND_TURN
         return max(other.since, self.own.since) + turn
 

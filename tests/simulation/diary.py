@@ -21,8 +21,8 @@ NO_EFFECT = (Failure.FORBIDDEN, Failure.INVALID, Failure.UNREACHABLE)  # failure
 @dataclass(slots=True)
 class Reads:
     """What the reads of one instance showed. `since`: the first of those that showed it holding one
-    after the other, none later than UNSEEN after the one before; `late`: there was one before that.
-    `lacks`: as `since`, of those that showed that it does not hold.
+    after the other, none later than UNSEEN after the one before; `late`: none was read so short before
+    that. `lacks`: as `since`, of those that showed that it does not hold.
     """
 
     began: float = -math.inf
@@ -39,7 +39,7 @@ class Reads:
         if not outcome.holds:
             self.since = math.inf
         elif not self.holds or gap > UNSEEN:
-            self.since, self.late = outcome.began, UNSEEN < gap < math.inf
+            self.since, self.late = outcome.began, gap > UNSEEN
         self.began, self.ended, self.holds = outcome.began, outcome.ended, outcome.holds
 
 

@@ -110,6 +110,8 @@ MUTANTS = (
            "\nUNSEEN = 45.0 ", "\nUNSEEN = math.inf "),
     Mutant("the lower id goes first though it is late", "core/observed", "52d",
            "\nTHIRD_TURN = 130.0 ", "\nTHIRD_TURN = 30.0 "),
+    Mutant("whoever is read for the first time has just come to hold", "core/observed", "52n",
+           "self.since, self.late = began, unseen", "self.since, self.late = began, unseen and self.read_at > -math.inf"),
     Mutant("the first turn has no end", "core/observed", "52e",
            "\nFIRST_TURN_ENDS = 55.0 ", "\nFIRST_TURN_ENDS = math.inf "),
     Mutant("only a late failed read of itself makes a holder attach again", "core/reads", "54c",

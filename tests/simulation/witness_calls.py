@@ -123,9 +123,8 @@ class CallWitness:
             self._must(False, host, f"clears {other.name}, which it has not read")
             return
         turn = FIRST_TURN if host.id < other.id else SECOND_TURN
-        began = max(read.since, diary.attach_called if attached else -math.inf)
-        late = (read.late and not before) or now > began + FIRST_TURN_ENDS + TINY
-        if host.id < other.id and late:
+        began = max(-math.inf if read.late else read.since, diary.attach_called if attached else -math.inf)
+        if host.id < other.id and now > began + FIRST_TURN_ENDS + TINY:
             turn = THIRD_TURN
         since = diary.attached_at if before and not read.late else max(read.since, diary.attached_at)
         self._must(
