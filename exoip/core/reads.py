@@ -44,7 +44,6 @@ from exoip.core.read_schedule import REFRESH_INTERVAL, ReadSchedule
 
 MOST_CANDIDATES = 100  # read of one list: an old API ignores the filter and lists every instance
 MOST_MEMBERS = 8  # read in a round of verification
-CLEAR_SHOWS = 2.0  # seconds after a clear; one that a read then shows to hold was not detached
 ATTACH_SHOWS = 2.0  # seconds after an attach is done; a read that does not show it sooner may be older
 MOST_OUTSIDERS = 8  # read in a round; if a list has more, none is read
 NEXT_BEST = 2  # so many nodes after the master keep their connections open: the next attach is theirs
@@ -275,7 +274,7 @@ class Reads:
         """Count a clear as failed if the read after it shows that it had no effect."""
         if not outcome.holds:
             self._mutations.clear_breaker.succeeded()
-        elif outcome.began < other.changed_at + CLEAR_SHOWS:
+        else:
             other.predecessor = True
             self._mutations.clear_breaker.failed(Failure.OPERATION, outcome.ended)
             self._mutations.detach_backoff.wait_longer(outcome.ended)
