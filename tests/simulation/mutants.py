@@ -264,7 +264,7 @@ MUTANTS = (
     Mutant("who was cleared is read in its turn", "core/reads", "52j",
            "in self._observed.others.values() if may_read else ()", "in self._observed.holders() if may_read else ()"),
     Mutant("a clear is no failure if the read after it is late", "core/reads", "59b",
-           "        else:\n            other.predecessor = True", "        elif outcome.began < other.changed_at + 2.0:\n            other.predecessor = True"),
+           "        else:\n            other.pre", "        elif outcome.began < other.changed_at + 2.0:\n            other.pre"),
     Mutant("a clear without effect is no failure", "core/reads", "59 59b",
            "            self._mutations.clear_breaker.failed(Failure.OPERATION, outcome.ended)\n", ""),
     Mutant("a master waits forever to come to hold", "core/mutations", "47b 48a",
