@@ -128,7 +128,7 @@ FAULTS = (
     Fault("a cut, and somebody detaches one", (
         CUT, "api H detach fail", "advance LONGs", "advance UPTO30s", "detach-by-hand H", "api H ok", *QUIET)),
     Fault("a cut, and somebody detaches one as it ends", (
-        "api N detach fail", CUT, "advance LONGs", "advance UPTO6s", "detach-by-hand H", "api N ok", "heal", "advance 30s",
+        "api all detach fail", CUT, "advance LONGs", "advance UPTO6s", "detach-by-hand H", "api all ok", "heal", "advance 30s",
         "expect no hole")),
     Fault("a node hears nobody", ("drop *->W", "advance 600s", "expect no hole", "expect moves <= 2*(2 + log2(1 + 600/60))"), MORE),
     Fault("the release ends after a restart", (
