@@ -146,7 +146,8 @@ class OwnState:
         """Record a read; return False if it began too early to show anything."""
         if began < self.changed_at or began < self.known_at:
             return False
-        self.wants_proof = not holds and (self.wants_proof or (self.held and self.known_at < self.changed_at))
+        unshown = self.known_at < self.changed_at and not self.attach_may_land  # its attach, which is said to be done
+        self.wants_proof = not holds and (self.wants_proof or (self.held and unshown))
         self.since = began if holds and not self.held else self.since
         self.held, self.known_at = holds, began
         self._end_doubt(began)

@@ -55,6 +55,17 @@ class TestOwnState:
         assert me.seen(False, 6.3)
         assert not me.held
 
+    @pytest.mark.parametrize(("detach_fails", "known_at"), [(False, -math.inf), (True, 22.0)])
+    def test_only_an_attach_without_effect_makes_the_next_one_wait_for_a_read(self, detach_fails, known_at):
+        me = OwnState()
+        me.attached(called=1.0, looked=2.0, now=2.1, trusted_for=5.0)
+        if detach_fails:
+            me.changed_at = 9.0
+            me.doubted(9.0, attach_may_land=True)
+        me.seen(False, 10.0)
+        me.attached(called=21.0, looked=22.0, now=22.1, trusted_for=5.0)
+        assert me.known_at == known_at
+
     def test_a_read_from_before_an_own_mutation_ended_is_ignored(self):
         me = OwnState()
         me.attached(called=1.0, looked=2.0, now=2.1, trusted_for=5.0)
