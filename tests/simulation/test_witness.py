@@ -25,6 +25,7 @@ def seen(*commands: str) -> str:
 
 def test_nothing_in_runs_without_a_fault_of_the_code() -> None:
     assert seen(*FLAPS) == seen(*CUT) == seen("leave a", "advance 20s") == ""
+    assert seen("suspend b 40s", "health b bad", "advance 50s") == ""
     assert seen("member a unknown-to b", "member b unknown-to a", "able c", "advance 20s") == ""
 
 

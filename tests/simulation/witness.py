@@ -55,15 +55,17 @@ class Witness(CallWitness):
         if host.leaving or node is None:
             return
         holds = node._ownership.observed.own.held
+        awoke = host.resumed_at == host.now  # perhaps its fitness changed meanwhile, which it reports a moment later
         if diary.releasing:
             self._must(priority == UNFIT, host, f"advertises {priority} while it releases")
         elif diary.unfit and priority != UNFIT:
-            awoke = host.resumed_at == host.now  # perhaps it became fit meanwhile, which it reports a moment later
             self._must(priority == HOLDING_UNFIT or awoke, host, f"advertises {priority}, unfit")
         elif diary.unfit and host.name in self.world.holders:
             self._must(not holds or diary.role is Role.LISTENING, host, "advertises 254, unfit and holding")
         self._must(priority != PROTECTED or holds, host, "advertises 0 and does not hold")
-        self._must(not ill or priority >= HOLDING_UNFIT, host, f"advertises {priority}, though it is to stand aside")
+        self._must(
+            not ill or priority >= HOLDING_UNFIT or awoke, host, f"advertises {priority}, though it is to stand aside"
+        )
 
     def _heard(self, host: Host, event: Event) -> None:
         """Only a node's own heartbeats make it alive or change its priority; only silence makes it dead."""
