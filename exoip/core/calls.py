@@ -18,9 +18,8 @@ PATIENCE = 3.0  # times as long as the slowest answer, a read may take
 PACE_MEMORY = 600.0  # seconds for which the slowest answer counts
 USUAL_ANSWER = 1.0  # seconds; if answers take longer, all that waits for them has more time
 OPERATION_TIMEOUT = 10.0  # seconds after its call; an operation that is not done by then has failed
-POLL = 0.25  # seconds between two polls of an operation, at first
-POLL_STEADY = 5.0  # seconds after the call; from then on polls become rarer
-LONGEST_POLL = 3.0  # seconds between two polls, at most
+POLL = 0.25  # seconds between two polls of an operation
+LONGEST_POLL = 3.0  # seconds between two polls, if the API asks for more
 
 
 class Lane(StrEnum):
@@ -129,7 +128,6 @@ class Operation:
     operation_id: str
     poll_at: float
     more: float = 0.0  # seconds that it has in addition, because the API is slow
-    wait: float = POLL
 
     @property
     def deadline(self) -> float:
@@ -143,8 +141,7 @@ class Operation:
 
     def polled(self, now: float, retry_after: float) -> None:
         """Set the time of the next poll, because it is pending or could not be read."""
-        self.wait = POLL if now - self.called < POLL_STEADY else min(1.5 * self.wait, LONGEST_POLL)
-        self.poll_at = now + max(self.wait, min(retry_after, LONGEST_POLL))
+        self.poll_at = now + max(POLL, min(retry_after, LONGEST_POLL))
 
 
 _NO_ANSWER = (Failure.TIMEOUT, Failure.UNREACHABLE)

@@ -24,7 +24,7 @@ Clear    A master known to hold detaches the others that hold, the one that came
            lower id waits for 130 s if the higher one may be about to clear: 55 s after its attach,
            or after it saw the other come to hold, if it read it within 45 s before (52d, 52e, 52n).
          One that is heard must be read to hold after that. A master that has not cleared a silent
-         one 15 s after it was due steps aside for a fit peer. Shown by 10, 44, 48a, 48b, 48c.
+         one 12 s after it was due steps aside for a fit peer. Shown by 10, 44, 48a, 48b, 48c.
 Release  A backup that holds detaches itself after a read, begun since it is a backup to this
          master, shows that the master holds, and the master is heard after that read. (A master
          that detached a holder which is just attaching again would leave nobody.) A leaver does the
@@ -50,8 +50,7 @@ from exoip.core.peers import LEAVING, UNFIT, Role
 
 ATTACH_TRUSTED = 5.0  # seconds after its call; an attach done later is read back first
 OWN_STATE_MAX_AGE = 2.0  # seconds: how old knowledge of itself a clear may rely on
-HOLD_TIME = 12.0  # seconds in which a master comes to hold, or steps aside for a fit peer
-CLEAR_TIME = 15.0  # seconds in which a holder that is due is detached, or this node steps aside
+JOB_TIME = 12.0  # seconds in which a master comes to hold, or detaches a holder that is due, or steps aside
 BLIND_TIME = 30.0  # seconds without a read of itself after which a holder attaches again, and again
 DOUBT_TIME = 2.5  # seconds that a master in doubt waits for a read of itself before it attaches again
 NEWCOMER_TIME = 17.0  # seconds after its attach call in which a node clears at once who held before
@@ -65,7 +64,8 @@ class Mutations:
         self._election, self._observed, self.pace = election, observed, pace
         self.query = HolderQuery(election, observed, pace)  # no attach while it is open
         self.attach_backoff, self.detach_backoff = (Backoff(rng, LONGEST_MOVE_RETRY) for _ in range(2))
-        self.attach_breaker, self.clear_breaker = CircuitBreaker(HOLD_TIME, pace), CircuitBreaker(CLEAR_TIME, pace)
+        self.attach_breaker = CircuitBreaker(JOB_TIME, pace)
+        self.clear_breaker = CircuitBreaker(JOB_TIME, pace)
         self.attach_works = True  # the last attach is done; a read has to show that it holds
         self.again_at = math.inf  # when a holder that cannot read itself attaches again
         self.leaving = False
@@ -110,7 +110,9 @@ class Mutations:
         return self.again_at if own.holds else max(since, self.attach_backoff.at)
 
     def clear_owed(self, now: float) -> bool:
-        """Whether a silent holder should have been detached by now."""
+        """Whether this node holds, and should have detached a silent holder by now."""
+        if not self._observed.own.holds:
+            return False
         silent = [one for one in self._observed.others.values() if not self._election.alive(one.instance_id)]
         return any(self._observed.uncleared(one, now) for one in silent)
 
@@ -273,7 +275,7 @@ class Mutations:
             if failure not in NO_EFFECT:
                 own.doubted(now, attach_may_land=True)
             self.attach_works = self.attach_works and call.kind is not Kind.ATTACH
-            if call.kind is Kind.ATTACH and not outcome.operation_id:  # else it may be done: HOLD_TIME decides
+            if call.kind is Kind.ATTACH and not outcome.operation_id:  # else it may be done: JOB_TIME decides
                 asks_too_much = outcome.retry_after > LONGEST_MOVE_RETRY
                 self.attach_breaker.failed(Failure.TIMEOUT if asks_too_much else failure, now)
         else:

@@ -42,7 +42,7 @@ from dataclasses import replace
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Pace, Trouble
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
-from exoip.core.mutations import HOLD_TIME, Mutations
+from exoip.core.mutations import JOB_TIME, Mutations
 from exoip.core.observed import UNSEEN, InstanceState, Observed
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, LocalState, Role
 from exoip.core.reads import Reads
@@ -250,7 +250,7 @@ class Ownership:
         if master is None or self.observed.own.may_hold:
             return
         held = master.held_at >= since  # then it was detached, and has to find out
-        time = self.pace.slack + max(HOLD_TIME, self.reads.verify_interval + COME_BACK if held else 0.0)
+        time = self.pace.slack + max(JOB_TIME, self.reads.verify_interval + COME_BACK if held else 0.0)
         # if it held, a silent holder may have taken it; else that one is dead, as to any new master
         count = [o for o in others.values() if election.alive(o.instance_id) or (held and o.running)]
         if all(o.read_at >= max(o.lacks_since, since) + time for o in count):

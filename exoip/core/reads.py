@@ -37,7 +37,7 @@ from exoip.core.backoff import Backoff
 from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
-from exoip.core.mutations import BLIND_TIME, HOLD_TIME, Mutations
+from exoip.core.mutations import BLIND_TIME, JOB_TIME, Mutations
 from exoip.core.observed import InstanceState, Observed
 from exoip.core.peers import UNFIT, Role
 from exoip.core.read_schedule import REFRESH_INTERVAL, ReadSchedule
@@ -165,7 +165,7 @@ class Reads:
         if master is not None:
             others = sorted(self._observed.others.values(), key=lambda other: (other is not master, other.read_at))
             schedule.queue.extend(Call(Kind.READ, o.instance_id) for o in others[: MOST_MEMBERS if lacks else 1])
-            again_at = now + HOLD_TIME + self._mutations.pace.slack if lacks else math.inf
+            again_at = now + JOB_TIME + self._mutations.pace.slack if lacks else math.inf
             schedule.verify_at = min(schedule.verify_at, again_at)
 
     def _longest(self) -> float:
@@ -261,7 +261,7 @@ class Reads:
                 other.predecessor = other.successor = False  # if it holds later, it attached after this node
                 self._observed.forget_departed()
                 waits = self._election.role is Role.BACKUP and other is self._master()
-                if waits and other.lacks_since == outcome.began > self._mutations.since + HOLD_TIME:
+                if waits and other.lacks_since == outcome.began > self._mutations.since + JOB_TIME:
                     self.schedule.verify_at = now
         elif not holds:
             self.outsiders.discard(instance_id)

@@ -9,14 +9,14 @@ one that was detached and cannot attach stays, if the next best node cannot read
 
 The bounds follow from the protocol document (its names in capitals, D is the dead time):
 
-    hole    D to notice, D for a node that starts meanwhile, for each other node HOLD_TIME or an attach
+    hole    D to notice, D for a node that starts meanwhile, for each other node JOB_TIME or an attach
             of its own, LONGEST_MOVE_RETRY with jitter, and an attach. Where reads may show what is
             not so, or an outsider detaches: the verify interval and a read more, and three tries of
             each; for one that cannot read what it was told, the time until the next best node takes
             its place. LEARN_TIME and an interval, if the able node has just started. A slow API gives
             each more time: two or three times what its slowest answer took beyond a second.
-    dead    twice D; THIRD_TURN, for a silent rival that died; CLEAR_TIME for each node that
-            cannot do it, and HOLD_TIME for the next one; a verify interval; a clear.
+    dead    twice D; THIRD_TURN, for a silent rival that died; JOB_TIME for each node that
+            cannot do it, and for the next one; a verify interval; a clear.
     moves   MOVES for each fault
 
 While a node stands back from one that it cannot hear, nodes that hear it defer to it, so none counts
@@ -44,8 +44,7 @@ FIRST_STAND_BACK = stated("core.split_brain.FIRST_STAND_BACK")
 LONGEST_STAND_BACK = stated("core.split_brain.LONGEST_STAND_BACK")
 COME_BACK = stated("core.ownership.COME_BACK")
 NEXT_BEST_INTERVALS = stated("core.reads.NEXT_BEST_INTERVALS")
-HOLD_TIME = stated("core.mutations.HOLD_TIME")
-CLEAR_TIME = stated("core.mutations.CLEAR_TIME")
+JOB_TIME = stated("core.mutations.JOB_TIME")
 THIRD_TURN = stated("core.observed.THIRD_TURN")
 MOVES = 4  # for each fault, a lasting cut and its heal included
 OWN_HOLE = 0.01  # seconds; a shorter hole is rounding
@@ -65,7 +64,7 @@ class Bounds:
         """Seconds without a live holder at most while `able` is able; the others, and whether each is."""
         retry = LONGEST_MOVE_RETRY * (1 + JITTER)
         tries = sum(
-            min(HOLD_TIME, self._attach(host)) if so else HOLD_TIME + 0.5 + 1.5 * _slack(host) for host, so in others
+            min(JOB_TIME, self._attach(host)) if so else JOB_TIME + 0.5 + 1.5 * _slack(host) for host, so in others
         )
         found = 2 * self._dead_time() + tries + retry + self._attach(able)
         if self.lies:
@@ -78,7 +77,7 @@ class Bounds:
 
     def dead(self, able: Host, unable: int) -> float:
         """Seconds with a dead holder beside a live one at most."""
-        found = 2 * self._dead_time() + THIRD_TURN + unable * (CLEAR_TIME + HOLD_TIME)
+        found = 2 * self._dead_time() + THIRD_TURN + unable * 2 * JOB_TIME
         found += 3 * sum(_slack(host) for host in self.world.hosts.values())
         return found + self.world.verify_interval + 2 * self._attach(able)
 

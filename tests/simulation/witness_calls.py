@@ -13,7 +13,7 @@ from tests.simulation.world import World
 
 DETACH_SETTLES = stated("core.mutations.DETACH_SETTLES")
 OWN_STATE_MAX_AGE = stated("core.mutations.OWN_STATE_MAX_AGE")
-HOLD_TIME = stated("core.mutations.HOLD_TIME")
+JOB_TIME = stated("core.mutations.JOB_TIME")
 NEWCOMER_TIME = stated("core.mutations.NEWCOMER_TIME")
 FIRST_TURN = stated("core.observed.FIRST_TURN")
 FIRST_TURN_ENDS = stated("core.observed.FIRST_TURN_ENDS")
@@ -67,7 +67,7 @@ class CallWitness:
         """Two reads show that a heard master does not hold before another takes its place."""
         if diary.relieves:
             read = diary.reads.get(diary.relieves)
-            twice = read is not None and read.began >= max(read.lacks, diary.relieves_since) + HOLD_TIME - TINY
+            twice = read is not None and read.began >= max(read.lacks, diary.relieves_since) + JOB_TIME - TINY
             self._must(twice, host, f"takes the place of {self.world.plain(diary.relieves)} without two reads of it")
             diary.relieves = ""
 

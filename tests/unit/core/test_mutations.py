@@ -11,7 +11,7 @@ import pytest
 
 from exoip.core.calls import Failure, Kind, Lane
 from exoip.core.events import EventName
-from exoip.core.mutations import DOUBT_TIME, HOLD_TIME, NEWCOMER_TIME, OWN_STATE_MAX_AGE
+from exoip.core.mutations import DOUBT_TIME, JOB_TIME, NEWCOMER_TIME, OWN_STATE_MAX_AGE
 from exoip.core.observed import FIRST_TURN, SECOND_TURN, THIRD_TURN
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from tests.simulation.world import instance_id
@@ -94,7 +94,7 @@ class TestAttach:
         bench.operation = math.inf
         bench.failing[Kind.READ] = Failure.TIMEOUT
         bench.beating["z"] = 20
-        bench.advance(DEAD + HOLD_TIME - 0.01)
+        bench.advance(DEAD + JOB_TIME - 0.01)
         assert not bench.view.unfit
         bench.advance(0.02)
         assert bench.said(EventName.UNFIT)[0].details["cause"] == "attach"
@@ -129,7 +129,7 @@ class TestAttach:
         since = bench.now
         bench.until(lambda: bench.asked(Kind.ATTACH))
         looks = [at for at in bench.asked(Kind.READ, "z", since) if at < bench.now]
-        assert looks[-1] - looks[0] >= HOLD_TIME
+        assert looks[-1] - looks[0] >= JOB_TIME
         bench.holding.add("a")
         bench.until(lambda: bench.role is Role.BACKUP)
         bench.until(lambda: bench.holding == {"a"})
@@ -141,23 +141,13 @@ class TestOperations:
         bench.operation = seconds
         return bench
 
-    def test_polled_every_quarter_of_a_second_at_first(self):
-        bench = self.pending(1.0)
+    def test_polled_every_quarter_of_a_second(self):
+        bench = self.pending(9.0)
         bench.latency = 0.0
-        bench.advance(DEAD + 1.3)
-        assert bench.asked(Kind.POLL) == pytest.approx([DEAD + 0.25, DEAD + 0.5, DEAD + 0.75, DEAD + 1.0])
+        bench.advance(DEAD + 9.3)
+        assert bench.asked(Kind.POLL) == pytest.approx([DEAD + 0.25 * look for look in range(1, 37)])
         assert len(bench.said(EventName.ATTACHED)) == 1
         assert bench.view.holds
-
-    def test_then_ever_more_seldom_until_its_time_is_over(self):
-        bench = self.pending()
-        bench.latency = 0.0
-        bench.advance(DEAD + 15)
-        polls = [at for at in bench.asked(Kind.POLL) if at < DEAD + 10]
-        gaps = [later - earlier for earlier, later in pairwise(polls)]
-        assert all(gap <= 3.0 for gap in gaps)
-        assert all(later >= earlier - 1e-9 for earlier, later in pairwise(gaps))
-        assert gaps[-1] > 2 * gaps[0]
 
     def test_not_seen_done_after_ten_seconds_is_a_time_out(self):
         bench = self.pending()
@@ -182,7 +172,7 @@ class TestOperations:
 
     def test_seen_done_later_it_is_read_back(self):
         bench = self.pending(6.0)
-        bench.until(lambda: bench.asked(Kind.POLL, since=DEAD + 6.0))
+        bench.until(lambda: bench.asked(Kind.POLL, since=DEAD + 5.5))
         bench.manual.add(Kind.READ)
         bench.until(lambda: bench.said(EventName.ATTACHED))
         assert bench.view.in_doubt
@@ -199,7 +189,7 @@ class TestOperations:
     def test_one_that_did_not_last_is_taken_again(self):
         """Seen done late, but somebody cleared it meanwhile."""
         bench = self.pending(6.0)
-        bench.until(lambda: bench.asked(Kind.POLL, since=DEAD + 6.0))
+        bench.until(lambda: "m" in bench.holding)
         bench.holding.discard("m")
         bench.advance(5)
         assert len(bench.said(EventName.LOST)) == 1
