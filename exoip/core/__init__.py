@@ -5,6 +5,5 @@ Pure, apart from the one lock in `node`; times are seconds of one steady clock. 
 who should hold, with `peers` and `flap_damping`; `ownership` makes it true: `observed` is what is
 known, `mutations` attaches and detaches, `reads` and `holder_query` ask the API (when:
 `read_schedule`), `split_brain` stands back, `backoff` and `unfit` decide when to retry and when
-this node is unfit. `admission` drops heartbeats that do not count, and `advert_timer` times our
-own.
+this node is unfit. `advert_timer` times the heartbeats.
 """

@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from exoip.core.admission import ADDRESS, CONFIRM_TIME, NEVER_HEARD, SAME_ID, Admission, DroppedDatagrams
 from exoip.core.advert_timer import Advert, AdvertTimer
 from exoip.core.calls import Call, Lane, Outcome
 from exoip.core.election import Election
@@ -28,6 +27,7 @@ from exoip.core.ownership import Ownership
 from exoip.core.peers import ElectionConfig, Role
 from exoip.core.snapshot import Snapshot, take_snapshot
 from exoip.core.unfit import OPERATOR
+from exoip.heartbeat.admission import ADDRESS, CONFIRM_TIME, NEVER_HEARD, SAME_ID, Admission, DroppedDatagrams
 from exoip.heartbeat.authentication import UNPROVEN, Proof
 from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.wire import Heartbeat
@@ -254,7 +254,9 @@ class Node:
     def _report_unheard(self, now: float) -> list[Event]:
         others = self._ownership.observed.others
         running = {name for name, other in others.items() if other.running and other.read_at > -math.inf}
-        return self.admission.report_unheard(running, self._unheard_time, now)
+        unheard = self.admission.due_unheard(running, self._unheard_time, now)
+        why = f"nothing arrived from it within {self._unheard_time:g} s"
+        return [Event(EventName.NEVER_HEARD, now, name, why) for name in unheard]
 
     def _look_for_stall(self, now: float) -> None:
         if slept := self._advert_timer.slept(self._election.config, now):
@@ -289,6 +291,7 @@ class Node:
             self._wake.notify_all()
 
     def _count(self, address: str, cause: str, now: float, sender: str = "") -> None:
-        member = address in self.admission.addresses
-        if (event := self._dropped.count(address, cause, now, member=member, sender=sender)) is not None:
-            self._emit(event)
+        if self._dropped.count(address, cause, now, member=address in self.admission.addresses):
+            details = {"address": address, "count": self._dropped.counts[cause], "cause": cause}
+            name = EventName.SAME_ID if cause == SAME_ID else EventName.DATAGRAM_DROPPED
+            self._emit(Event(name, now, sender, cause, details))

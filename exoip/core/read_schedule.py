@@ -4,7 +4,7 @@ Verify      At once after a change, again after 1, 2, 4 s… up to the verify in
             interval. Shown by 32a, 45, TestVerify.
 Successors  A backup that holds reads the master every second. A leaver reads every peer that may
             take over every 0.25 s, the one read longest ago first. Shown by 21a, 22a, 37b.
-Refresh     Read the group every 7 minutes, and at once if that is wanted, see `admission`. Shown by
+Refresh     Read the group every 7 minutes, and at once if that is wanted, see `node`. Shown by
             29b, TestRefresh.
 """
 

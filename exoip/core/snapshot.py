@@ -10,13 +10,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from exoip.core.admission import Admission
 from exoip.core.calls import Trouble
 from exoip.core.election import Election
 from exoip.core.observed import InstanceState
 from exoip.core.ownership import Ownership
 from exoip.core.peers import Peer, Role
 from exoip.core.unfit import UnfitReason
+from exoip.heartbeat.admission import Admission
 from exoip.heartbeat.socket_address import SocketAddress
 
 READS_COUNT = 2.0  # verify intervals that a read counts, if neither role nor master has changed since

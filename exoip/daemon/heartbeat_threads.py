@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from exoip.core.admission import REPORT_INTERVAL
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.errors import WireError
+from exoip.heartbeat.admission import REPORT_INTERVAL
 from exoip.heartbeat.authentication import AuthPolicy, StampSource
 from exoip.heartbeat.flood_filter import FLOOD_THRESHOLD, FloodDetector, bpf_program
 from exoip.heartbeat.socket_address import SocketAddress

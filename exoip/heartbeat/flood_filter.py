@@ -8,7 +8,7 @@ written here.
 
 The filter passes what a member may have sent: the right length, protocol and Elastic IP, from the
 address that belongs to the instance id. An attacker who is not on the path cannot know the id, 122
-random bits. What passes is checked as usual. The filter compares only what `core.admission`
+random bits. What passes is checked as usual. The filter compares only what `heartbeat.admission`
 compares, so it never drops a heartbeat that would have been accepted.
 
 It is attached only during a flood, because more is reported without it: a peer that is not in the

@@ -29,9 +29,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from exoip.core.admission import ADDRESS, REPORT_INTERVAL
 from exoip.core.calls import Failure
 from exoip.core.events import Event, EventName
+from exoip.heartbeat.admission import ADDRESS, REPORT_INTERVAL
 from exoip.heartbeat.wire import UUID_PATTERN
 from exoip.telemetry.messages import CURES, MESSAGES, OTHER_ADDRESS, OTHER_MASTER, PROBLEMS, TRIGGERS
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exoip.core.admission import Admission
 from exoip.exoscale import metadata, models
 from exoip.heartbeat import authentication
+from exoip.heartbeat.admission import Admission
 from tests.fuzz.__main__ import TARGETS, mutated, plain
 
 INPUTS = {"receiver": 6000, "http": 2000, "answers": 600, "metadata": 3000, "configuration": 300, "control": 3000}

@@ -28,7 +28,7 @@ SEPARATE = {"sandbox": set(ROOMS) - {"sandbox"}}  # no other room imports the si
 PURE = {f"core/{name}" for name in ("*",)} | {
     f"{room}/{name}"
     for room, names in {
-        "heartbeat": "wire authentication flood_filter",
+        "heartbeat": "wire authentication admission flood_filter",
         "exoscale": "signing",
         "telemetry": "assessment status",
         "operator": "successor control_protocol",

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exoip.core.admission import CONFIRM_TIME, MOST_LOOKS
 from exoip.core.calls import Failure, Kind, Lane, Outcome
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, ElectionConfig, Role
 from exoip.core.unfit import OPERATOR, UnfitReason
+from exoip.heartbeat.admission import CONFIRM_TIME, MOST_LOOKS
 from exoip.heartbeat.authentication import Proof
 from exoip.heartbeat.wire import Heartbeat
 from tests.simulation.world import EIP, instance_id

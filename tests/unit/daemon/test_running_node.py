@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from exoip.config.parse import Config, parse
-from exoip.core.admission import CONFIRM_TIME
 from exoip.daemon.clock import clock
 from exoip.daemon.reload import Reloaded
 from exoip.daemon.running_node import Refreshed, RunningNode
 from exoip.daemon.state_files import TopologyCache
 from exoip.exoscale import discovery
 from exoip.exoscale.topology import Member, Topology
+from exoip.heartbeat.admission import CONFIRM_TIME
 from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.heartbeat.wire import Heartbeat
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exoip.core.admission import Admission
 from exoip.errors import WireError
+from exoip.heartbeat.admission import Admission
 from exoip.heartbeat.authentication import UNPROVEN, AuthPolicy
 from exoip.heartbeat.flood_filter import FILTER_TIME, FLOOD_THRESHOLD, FloodDetector, bpf_program
 from exoip.heartbeat.udp import HeartbeatSocket

@@ -7,8 +7,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exoip.core.admission import Admission
 from exoip.core.events import EventName
+from exoip.heartbeat.admission import Admission
 from exoip.heartbeat.authentication import UNPROVEN, WINDOW, Proof
 from exoip.heartbeat.wire import Heartbeat
 from tests.support.single_node import SingleNode
@@ -74,12 +74,11 @@ class TestMembersThatAreNotHeard:
         one = Admission(EIP)
         one.set_members(MEMBERS, 15.0)
         judge(one, IDS[1], "host-1", Proof("signature"))  # it arrived, so the network is not the fault
-        assert one.report_unheard(IDS, 15.0, 14.9) == []
-        assert one.report_unheard((), 15.0, 15.0) == []
+        assert one.due_unheard(IDS, 15.0, 14.9) == []
+        assert one.due_unheard((), 15.0, 15.0) == []
         assert one.unheard == {IDS[0]: 30.0}
-        (event,) = one.report_unheard(IDS, 15.0, 30.0)
-        assert (event.name, event.instance_id) == (EventName.NEVER_HEARD, IDS[0])
-        assert one.report_unheard(IDS, 15.0, 99.0) == []
+        assert one.due_unheard(IDS, 15.0, 30.0) == [IDS[0]]
+        assert one.due_unheard(IDS, 15.0, 99.0) == []
         judge(one, IDS[0], "host-0")
         assert one.unheard == {}
         one.set_members({**MEMBERS, IDS[2]: ("host-2", 1)}, 99.0)

@@ -5,8 +5,8 @@ A dropped heartbeat changes only counters and what operators see: `denied`, `unh
 because the group may have grown. A member that a list lacks, but that is heard, stays until a
 second list, 30 s later, agrees that it is gone. A heartbeat with this node's own id means that two
 hosts have one id: it is reported as critical. If it is signed, or comes from where the API has this
-instance or a member, a node that starts does not take part. Shown by 42,
-29a, 29b, 29c, 61b, 62a, 63, 63b, TestMembersThatAreNotHeard, TestSameId.
+instance or a member, a node that starts does not take part. `core.node` asks, and holds the lock.
+Shown by 42, 29a, 29b, 29c, 61b, 62a, 63, 63b, TestMembersThatAreNotHeard, TestSameId.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ import math
 from collections import Counter
 from collections.abc import Callable, Container, Hashable, Mapping
 
-from exoip.core.events import Event, EventName
 from exoip.heartbeat.authentication import Proof, ReplayGuard
 from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.wire import Heartbeat
 
-REPORT_INTERVAL = 60.0  # seconds between two events for one address and cause
+REPORT_INTERVAL = 60.0  # seconds between two reports of one address and cause
 NEVER_HEARD = 5.0  # dead times after which a member that was not heard once is reported
 SAME_ID = "same-id"  # the cause for dropping a heartbeat with this node's own id
 ADDRESS = "address"  # the cause for dropping a heartbeat with a member's id from another address
-MAX_STRANGERS = 100  # addresses of non-members for which events are emitted
+MAX_STRANGERS = 100  # addresses of non-members that are reported
 CONFIRM_TIME = 30.0  # seconds until a second list has to agree that a member which is heard is gone
 FIRST_LOOK_AGAIN = 5.0  # seconds in which a sender does not have the group read a second time; then doubled
 LOOK_WINDOW = 300.0  # seconds after which senders are forgotten …
@@ -104,12 +103,11 @@ class Admission:
         self.elsewhere[sender] = address, now
         return ADDRESS
 
-    def report_unheard(self, running: Container[str], wait: float, now: float) -> list[Event]:
-        """Report each running member that is due; look again after `wait` seconds if it is not."""
+    def due_unheard(self, running: Container[str], wait: float, now: float) -> list[str]:
+        """Return each running member to report; look at the others again in `wait` seconds."""
         due = [name for name, at in self.unheard.items() if now >= at]
         self.unheard |= {name: math.inf if name in running else now + wait for name in due}
-        why = f"nothing arrived from it within {wait:g} s"
-        return [Event(EventName.NEVER_HEARD, now, name, why) for name in due if self.unheard[name] == math.inf]
+        return [name for name in due if self.unheard[name] == math.inf]
 
 
 class RateLimit:
@@ -140,7 +138,7 @@ class RateLimit:
 
 
 class DroppedDatagrams:
-    """Counts dropped datagrams by cause, and reports each address and cause at most once a minute.
+    """Counts dropped datagrams by cause; each address and cause is reported once a minute at most.
 
     Members have a limit of their own, so a flood of false senders never hides a member's fault.
     """
@@ -150,13 +148,7 @@ class DroppedDatagrams:
         self._members = RateLimit(REPORT_INTERVAL, REPORT_INTERVAL)
         self._others = RateLimit(REPORT_INTERVAL, REPORT_INTERVAL, MAX_STRANGERS)
 
-    def count(self, address: str, cause: str, now: float, *, member: bool = False, sender: str = "") -> Event | None:
-        """Count one datagram from `address`, of the member `sender` if that is known; return an
-        event if it is time to report it.
-        """
+    def count(self, address: str, cause: str, now: float, *, member: bool = False) -> bool:
+        """Count one datagram from `address`; return whether to report it."""
         self.counts[cause] += 1
-        if not (self._members if member else self._others).passes((address, cause), now):
-            return None
-        details = {"address": address, "count": self.counts[cause], "cause": cause}
-        name = EventName.SAME_ID if cause == SAME_ID else EventName.DATAGRAM_DROPPED
-        return Event(name, now, sender, cause, details)
+        return (self._members if member else self._others).passes((address, cause), now)
