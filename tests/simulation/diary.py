@@ -51,11 +51,14 @@ class Diary:
     role: Role = Role.LISTENING
     role_since: float = -math.inf
     decided_at: float = -math.inf  # when role, master or leaving last changed
-    masters: set[str] = field(default_factory=set)  # whoever was its master
+    masters: set[str] = field(default_factory=set)  # whoever was its master since it was one
+    predecessors: dict[str, float] = field(default_factory=dict)  # those when it became one, and since when they are
     relieves: str = ""  # the master whose place it takes, by what it has just read
     relieves_since: float = -math.inf  # since when that one was its master
     leaving: bool = False
     unfit: bool = False
+    unfit_until: float = -math.inf  # if its attaches failed
+    fit_early: bool = False  # it is fit before that, by the answer that it has just got
     attach_due: float = math.inf  # when an attach was due, which has not been called since
     attach_called: float = math.inf  # the first attach call that may have made it hold …
     attach_over: bool = False  # … unless it attaches anew, because it has seen since that it does not hold
@@ -111,6 +114,19 @@ class Diary:
         if lacks and not self.releasing and self.last_attach < outcome.began:
             self.attach_over = True
 
+    def _succeeds(self, event: Event) -> None:
+        """Take note of whose place it takes; the best that is heard at a start was no master. Those of
+        an earlier time stay until it knows that it does not hold, and has read them.
+        """
+        if event.details["old_role"] != Role.LISTENING:
+            self.masters.add(str(event.details["old_master"]))
+        if event.details["role"] == Role.MASTER:
+            if self.attach_over:
+                old = self.predecessors.items()
+                self.predecessors = {name: at for name, at in old if self.reads.get(name, Reads()).began < at}
+            self.predecessors |= dict.fromkeys(self.masters, event.at)
+            self.masters = set()
+
     def told(self, host: Host, event: Event) -> None:
         """Take note of an event."""
         now = event.at
@@ -120,11 +136,11 @@ class Diary:
             case EventName.ROLE:
                 self.nobody_holds()
                 role = Role(str(event.details["role"]))
+                self._succeeds(event)
                 if Role.MASTER in (role, self.role) and role is not self.role:
                     self.changes.append(now)
                 if role is not self.role:
                     self.role, self.role_since = role, now
-                self.masters.add(str(event.details["old_master"]))
                 self.decided_at, self.attaches_failed, self.pause, self.undone = now, 0, 0.0, 0
             case EventName.LEAVING:
                 self.decided_at, self.leaving = self.decided_at if self.leaving else now, True

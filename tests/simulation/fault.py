@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+T = "0.02"
+TAKEN = f"expect hole <= D + d + A + {T}"
+CUT_UP = "drop *->*"  # each node hears nobody
+ALONE = f"expect within D + d + A + S + A + {T}: holders N"  # … and the dead one is cleared
+CUT = "drop H->* *->H"
+QUIET = ("advance 240s", "expect no hole")  # both may hold for a while
+TWO, THREE, FOUR, MORE = (2,), (3,), (4,), (3, 4)
+FAST = ("interval=500ms",)  # nodes that are cut off notice it at nearly the same time
+NOTHING = ("advance 40s", "expect mutations == 0", "expect no hole")
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:

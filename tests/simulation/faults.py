@@ -9,17 +9,8 @@ fails again and again, `join 5` for a new node of that priority.
 
 from __future__ import annotations
 
-from tests.simulation.fault import Fault
-
-T = "0.02"
-TAKEN = f"expect hole <= D + d + A + {T}"
-CUT_UP = "drop *->*"  # each node hears nobody
-ALONE = f"expect within D + d + A + S + A + {T}: holders N"  # … and the dead one is cleared
-CUT = "drop H->* *->H"
-QUIET = ("advance 240s", "expect no hole")  # both may hold for a while
-TWO, THREE, FOUR, MORE = (2,), (3,), (4,), (3, 4)
-FAST = ("interval=500ms",)  # nodes that are cut off notice it at nearly the same time
-NOTHING = ("advance 40s", "expect mutations == 0", "expect no hole")
+from tests.simulation.fault import ALONE, CUT, CUT_UP, FAST, FOUR, MORE, NOTHING, QUIET, TAKEN, THREE, TWO, Fault, T
+from tests.simulation.histories import HISTORIES
 
 
 def _unable(name: str, how: str, costs: str) -> Fault:
@@ -280,4 +271,5 @@ FAULTS = (
     Fault("slow attaches and old reads", (
         "api all read lag=500ms", "api all holders lag=500ms", "operation all 6s", "advance 60s", "measure", "kill H",
         "advance 120s", "expect events N yielded == 0", "expect holders N"), TWO),
+    *HISTORIES,
 )  # fmt: skip

@@ -100,6 +100,9 @@ class Witness(CallWitness):
             case EventName.UNFIT if event.details["cause"] in ("attach", "detach"):
                 long = float(str(event.details["for"]))
                 self._must(long <= LONGEST_UNFIT + TINY, host, f"is unfit for {long} s")
+                diary.unfit_until = event.at + long if event.details["cause"] == "attach" else -math.inf
+            case EventName.FIT:
+                diary.fit_early, diary.unfit_until = event.at < diary.unfit_until - TINY, -math.inf
             case EventName.ROLE:
                 takes = event.details["cause"] == Cause.NOBODY_HOLDS and event.details["role"] == Role.MASTER
                 takes = takes and diary.role is Role.BACKUP

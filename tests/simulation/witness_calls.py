@@ -6,7 +6,7 @@ import math
 
 from exoip.core.calls import Call, Kind, Lane, Outcome
 from exoip.core.peers import LEAVING, UNFIT, Role
-from tests.simulation.diary import Diary
+from tests.simulation.diary import UNSEEN, Diary
 from tests.simulation.host import Host
 from tests.simulation.stated import stated
 from tests.simulation.world import World
@@ -60,8 +60,12 @@ class CallWitness:
         diary.called(call, host.now, own)
 
     def _answered(self, host: Host, call: Call, outcome: Outcome) -> None:
-        members = host.node.admission.members if host.node else ()
-        self._of(host).answered(call, outcome, host.config.instance_id, members)
+        members, diary, own = host.node.admission.members if host.node else (), self._of(host), host.config.instance_id
+        if diary.fit_early:
+            shown = call.kind is Kind.READ and call.instance_id == own and outcome.holds
+            self._must(shown, host, "is fit to attach again, and no read shows that it holds")
+            diary.fit_early = False
+        diary.answered(call, outcome, own, members)
 
     def _relieves(self, host: Host, diary: Diary) -> None:
         """Two reads show that a heard master does not hold before another takes its place."""
@@ -107,8 +111,8 @@ class CallWitness:
         heard = self._hears(host, other.id)
         attached = diary.attach_called < math.inf
         read = diary.reads.get(other.id)
-        known = read is not None and read.holds and read.since < diary.attach_called
-        held = other.id in {*diary.masters, *self.world.holders_at(diary.attach_called)}
+        known = read is not None and read.holds and read.since < diary.attach_called <= read.began + UNSEEN
+        held = other.id in {*diary.predecessors, *self.world.holders_at(diary.attach_called)}
         before = attached and (known or held)
         if before and now < diary.attach_called + NEWCOMER_TIME + TINY:
             if not heard:
