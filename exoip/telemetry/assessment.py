@@ -2,8 +2,8 @@
 
 healthy    this node takes part and, as far as it knows, the node that should hold the Elastic IP
            holds it, and no other does
-degraded   the Elastic IP is served, but something is wrong: a peer is dead, an API call fails, a
-           node steps aside, ...
+degraded   something is wrong, but this node holds the Elastic IP or is not to hold it: a peer is
+           dead, an API call fails, a node steps aside, the master was read not to hold, ...
 critical   this node should hold the Elastic IP and does not, does not take part yet, or shares its
            instance id with another host
 
@@ -66,6 +66,8 @@ def _role_problem(node: Snapshot, display_name: Callable[[str], str]) -> str:
         return "this node held the Elastic IP when it last looked, and has to look again"
     if node.role is Role.BACKUP and node.holds:
         return f"this node still holds the Elastic IP, until {display_name(node.master or '')} does"
+    if node.role is Role.BACKUP and any(peer.instance_id == node.master and peer.holds is False for peer in node.peers):
+        return f"{display_name(node.master or '')} is the master but did not hold the Elastic IP when it was last read"
     return ""
 
 

@@ -41,6 +41,16 @@ def test_a_backup_of_a_holder_is_healthy():
     assert reasons(bench, Level.HEALTHY) == ""
 
 
+def test_a_backup_that_read_that_its_master_does_not_hold():
+    bench = SingleNode(peers="a")
+    bench.beating["a"] = 5
+    bench.holding.add("a")
+    bench.advance(5.0)
+    bench.holding.clear()
+    bench.until(lambda: any(peer.holds is False for peer in bench.view.peers))
+    assert reasons(bench) == "a is the master but did not hold the Elastic IP when it was last read"
+
+
 def test_a_node_that_just_started():
     assert reasons(SingleNode(peers="z")).startswith("this node is listening")
 
