@@ -110,11 +110,10 @@ class Mutations:
         return self.again_at if own.holds else max(since, self.attach_backoff.at)
 
     def clear_owed(self, now: float) -> bool:
-        """Whether this node holds, and should have detached a silent holder by now."""
-        if not self._observed.own.holds:
-            return False
-        silent = [one for one in self._observed.others.values() if not self._election.alive(one.instance_id)]
-        return any(self._observed.uncleared(one, now) for one in silent)
+        """Whether this node holds, and has to detach a silent holder now, or failed to do so."""
+        own, others = self._observed.own, self._observed.others.values()
+        silent = [o for o in others if (o.holding or o.predecessor) and not self._election.alive(o.instance_id)]
+        return own.holds and any(self._clear_due(o, now) <= now or o.clear_failed_at >= own.since for o in silent)
 
     def wants_fresh(self, now: float) -> str:
         """Return the instance that is to be read before a due clear: another, this one, or ""."""

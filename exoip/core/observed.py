@@ -199,10 +199,6 @@ class Observed:
         turn = first if self.own_id < other.instance_id else SECOND_TURN
         return max(other.since, self.own.since) + turn
 
-    def uncleared(self, other: InstanceState, now: float) -> bool:
-        """Return whether it should have been cleared: it is due, or held before."""
-        return other.predecessor or self.turn(other, now) <= now
-
     def why_clear(self, other: InstanceState, *, heard: bool) -> tuple[str, dict[str, object]]:
         """Return why it is cleared, for people and for programs."""
         if heard:

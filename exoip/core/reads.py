@@ -275,7 +275,7 @@ class Reads:
         if not outcome.holds:
             self._mutations.clear_breaker.succeeded()
         else:
-            other.predecessor = True
+            other.predecessor, other.clear_failed_at = True, outcome.ended
             self._mutations.clear_breaker.failed(Failure.OPERATION, outcome.ended)
             self._mutations.detach_backoff.wait_longer(outcome.ended)
 
