@@ -78,8 +78,7 @@ def refresh(world: World, host: Host, reply: Reply, began: float) -> Outcome:
     members = found(world, host, reply)
     if members is None:
         return Outcome(began, began, Failure.UNAVAILABLE, detail="the list is not believed")
-    if host.node is not None:
-        host.node.set_members(members, host.now, certain=False)
+    host.run(lambda: host.node and host.node.set_members(members, host.now, certain=False))
     return Outcome(began, began)
 
 

@@ -218,7 +218,8 @@ class Host:
         """Let a heartbeat arrive from `address`. A suspended machine misses it."""
         if self.deaf and self.stalled:
             return
-        if not forged and self.node is not None and heartbeat.instance_id in self.node.admission.members:
+        members = self.node.admission.members if self.node is not None else {}
+        if not forged and members.get(heartbeat.instance_id, ("", 0))[0] == address:
             self.heard[heartbeat.instance_id] = self.now, heartbeat.priority
             if heartbeat.priority >= UNFIT:
                 self.heard_unfit[heartbeat.instance_id] = self.now

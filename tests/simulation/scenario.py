@@ -5,7 +5,8 @@ machine checks.
     > node a prio=10            a command
          3.000  a  role …       what happened during it, written by --regenerate, never by hand
 
-A scenario holds when every `expect` is met and when running it gives the very text of the file.
+A scenario holds when every `expect` is met, the witness has nothing to complain of, and running it
+gives the very text of the file.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from tests.simulation.expectations import Unmet
 from tests.simulation.language import Commands
+from tests.simulation.witness import Witness
 from tests.simulation.words import CommandError
 
 FOLDER = Path(__file__).parent.parent / "scenarios"
@@ -39,8 +41,11 @@ def files() -> list[Path]:
 
 
 def run(path: Path) -> Run:
-    """Run a scenario. Raises ScenarioError at the first expectation that is not met."""
+    """Run a scenario. Raises ScenarioError at the first expectation that is not met, or at the end
+    for what the witness has seen.
+    """
     commands, lines = Commands(), []
+    witness = Witness(commands.world)
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if line.startswith(" "):
             continue  # what happened the last time
@@ -56,6 +61,8 @@ def run(path: Path) -> Run:
         lines += _shortened((commands.world.transcript or [])[began:])
         lines += [f"    {text}" for text in said]
     _check_strangers(path, commands)
+    if witness.violations:
+        raise ScenarioError(f"{path.name}: {'; '.join(witness.violations)}")
     return Run("\n".join(lines).rstrip() + "\n", commands.world.now)
 
 

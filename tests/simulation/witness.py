@@ -122,6 +122,7 @@ class Witness(CallWitness):
         flaps = host.config.flap_damping and len(recent) > CHANGES
         self._must(not flaps or diary.damped, host, f"changed its role {len(recent)} times and is not damped")
         node = host.node
+        self._attach_overdue(host, diary)
         if diary.role is not Role.MASTER or node is None:
             diary.attach_due = math.inf
         elif event.details["old_role"] != Role.MASTER and host.name not in self.world.mute:
@@ -204,9 +205,7 @@ class Witness(CallWitness):
             if host.node is None or host.stalled:
                 continue
             diary, now = self._of(host), host.now
-            if now > diary.attach_due:
-                self._must(False, host, "became master and did not attach at once")
-                diary.attach_due = math.inf
+            self._attach_overdue(host, diary)
             if host.leaving or host.name in self.world.mute:
                 diary.stands_until = math.inf
             if now > diary.stands_until + TINY:

@@ -51,6 +51,7 @@ class CallWitness:
         diary, own = self._of(host), host.config.instance_id
         if call.kind is Kind.ATTACH:
             self._must(diary.role is Role.MASTER, host, f"attaches as {diary.role}")
+            self._attach_overdue(host, diary)
             self._must(host.now >= diary.pause, host, "attaches again at once what somebody undoes")
             self._relieves(host, diary)
         elif call.kind is Kind.DETACH and call.instance_id == own:
@@ -66,6 +67,11 @@ class CallWitness:
             self._must(shown, host, "is fit to attach again, and no read shows that it holds")
             diary.fit_early = False
         diary.answered(call, outcome, own, members)
+
+    def _attach_overdue(self, host: Host, diary: Diary) -> None:
+        if host.now > diary.attach_due:
+            self._must(False, host, "became master and did not attach at once")
+            diary.attach_due = math.inf
 
     def _relieves(self, host: Host, diary: Diary) -> None:
         """Two reads show that a heard master does not hold before another takes its place."""
@@ -143,7 +149,7 @@ class CallWitness:
 
     def _held(self, host: Host, since: float) -> bool:
         """Whether the host has held at any time since then."""
-        return self.world.held(host.id, since)[0]
+        return self.world.held(host.config.instance_id, since)[0]
 
     def _hears(self, host: Host, instance_id: str) -> bool:
         """Whether it heard a member within its dead time; one that is no member any more is not heard."""
