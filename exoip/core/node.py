@@ -64,9 +64,8 @@ class Node:
         self._eip, self._emit = eip, emit
         self._wake = threading.Condition(threading.Lock())
         self._election = Election(config, now)
-        self._ownership = Ownership(
-            self._election, rng or random.Random(), now, verify_interval, refresh_in, known=known
-        )
+        rng = rng or random.Random()
+        self._ownership = Ownership(self._election, rng, now, verify_interval, refresh_in, known=known)
         self._ownership.unfit_reasons.set("starts", "started too often", quarantined_until)
         self._ownership.unfit_reasons.set(OPERATOR, drained)
         self.admission = Admission(eip, config.instance_id)
@@ -179,6 +178,11 @@ class Node:
         with self._wake:
             self._ownership.reads.schedule.refresh_at = now + seconds
 
+    def resume(self, known_at: float, now: float) -> None:
+        """Go on to hold, as known before a restart shorter than the dead time; call it first."""
+        with self._wake:
+            self._run_to_fixpoint(self._ownership.resume(known_at, now), now)
+
     def leave(self, now: float) -> None:
         """Begin to leave; `finished` says when this node may exit."""
         with self._wake:
@@ -269,8 +273,7 @@ class Node:
         for _ in range(16):
             for event in events:
                 self._emit(event)
-            peer_events = [event for event in events if event.name in _PEER_EVENTS]
-            follow_up = [more for event in peer_events for more in self._ownership.on_peer_event(event)]
+            follow_up = [more for e in events if e.name in _PEER_EVENTS for more in self._ownership.on_peer_event(e)]
             self._ownership.on_election_change(now)
             if not (events := follow_up + self._election.set_local_state(self._ownership.local_state(now), now)):
                 break

@@ -83,11 +83,18 @@ class Ownership:
         self._started = -math.inf if known else now
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
         self._master_known = False  # else the election's master may only be the best that is heard
+        self._resumed = False  # it goes on to hold after a restart that no peer noticed
         self._relieved = ""  # the master in whose place this node is one
         self.trouble: dict[Kind, Trouble] = {}
         self.answered_at = -math.inf
 
     # -- inputs -------------------------------------------------------------------------------------------------------
+
+    def resume(self, known_at: float, now: float) -> list[Event]:
+        """Go on to hold, as known before a restart that no peer noticed."""
+        self.observed.own.resume(known_at)
+        self._resumed = True
+        return [Event(EventName.HOLDS, now, self.observed.own_id, "as before the restart")]
 
     def leave(self) -> None:
         """Begin to leave; `finished` says when this node may exit."""
@@ -98,7 +105,8 @@ class Ownership:
         """Record that a peer is alive, dead, or no longer a member."""
         now, events = event.at, list[Event]()
         if event.name is EventName.PEER_ALIVE:
-            self.observed.own.doubted(now, heard=True)
+            if not (self._resumed and self._election.role is Role.LISTENING):  # else it was heard before as well
+                self.observed.own.doubted(now, heard=True)
             events = self.stand_back.heard(event.instance_id, now)
         self.reads.schedule.verify_again(now)
         return events

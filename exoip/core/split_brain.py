@@ -76,9 +76,9 @@ class StandBack:
         self._query.ask(now)
 
     def attaching(self) -> None:
-        """Note the silent holders beside which this node attaches."""
-        holders = self._observed.holders()
-        self.rivals |= {x.instance_id for x in holders if x.running and not self._election.alive(x.instance_id)}
+        """Note the silent holders beside which this node attaches: those read lately, and since."""
+        holders = [one for one in self._observed.holders() if one.predecessor and one.running]
+        self.rivals |= {one.instance_id for one in holders if not self._election.alive(one.instance_id)}
 
     def heard(self, instance_id: str, now: float) -> list[Event]:
         """End the split if the peer that is heard, first or again, is a rival."""

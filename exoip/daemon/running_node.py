@@ -18,7 +18,7 @@ from exoip.daemon.api_worker import ApiCaller, ApiWorker, ClientPool
 from exoip.daemon.clock import clock, wall
 from exoip.daemon.heartbeat_threads import HeartbeatLink, Receiver, Sender
 from exoip.daemon.reload import Reloaded
-from exoip.daemon.state_files import TopologyCache
+from exoip.daemon.state_files import HeldFile, TopologyCache
 from exoip.exoscale import discovery
 from exoip.exoscale.client import Client
 from exoip.exoscale.topology import Topology
@@ -71,6 +71,12 @@ class RunningNode:
             refresh_in=_refresh_interval(config, soon=after_crash),
             quarantined_until=unfit_until, drained=drained, known=after_crash,
         )  # fmt: skip
+        self._held = HeldFile(environ)
+        decides = self.node.config()
+        known_at = self._held.take(clock(), decides.dead_time - decides.interval)
+        if after_crash and known_at is not None:
+            self.node.resume(known_at, clock())
+        restarted = after_crash or known_at is not None
         self._clients = ClientPool(*_clients(config, topology))
         self._counters = Counters()
         self._journal = Journal(topology.eip_label, topology.instance_id, self.display_name, wall)
@@ -78,7 +84,7 @@ class RunningNode:
         self._sender, self._receiver = Sender(self._link), Receiver(self._link)
         caller = ApiCaller(topology.eip, topology.eip_id, self._clients, self._read_group, clock)
         self._workers = [ApiWorker(lane, self.node, caller, self._counters.count_call, clock) for lane in Lane]
-        self._addons = Addons(config, topology, self.node, environ, emit, self.metrics, after_crash=after_crash)
+        self._addons = Addons(config, topology, self.node, environ, emit, self.metrics, after_crash=restarted)
 
     @property
     def threads(self) -> list[SupervisedThread]:
@@ -99,6 +105,10 @@ class RunningNode:
     def stop(self) -> None:
         """Stop the addons and their children. The other threads end with the process."""
         self._addons.stop()
+
+    def keep_held(self) -> None:
+        """Keep whether this node holds, for the daemon that is started next."""
+        self._held.save(self.node.snapshot(clock()))
 
     def on_event(self, event: Event) -> None:
         """Log an event, count it, and let the addons know."""

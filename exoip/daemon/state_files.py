@@ -1,9 +1,9 @@
-"""The files that outlive a restart: starts, topology, checks that do not pass, and `drained`.
+"""The files that outlive a restart: starts, topology, failing checks, `held` and `drained`.
 
-The first three are in $RUNTIME_DIRECTORY, which the unit preserves over a restart. A planned stop
-removes them, a planned restart (SIGQUIT) only the starts. `drained` is in $STATE_DIRECTORY and
-also outlives a boot. Without these variables nothing is kept. A file that is missing or damaged
-never stops a start. Shown by tests/unit/daemon/test_state_files.py.
+All but the last are in $RUNTIME_DIRECTORY, which the unit preserves over a restart. A planned stop
+removes them; a planned restart (SIGQUIT) removes the starts, and writes `held`. `drained` is in
+$STATE_DIRECTORY and also outlives a boot. Without these variables nothing is kept. A file that is
+missing or damaged never stops a start. Shown by tests/unit/daemon/test_state_files.py.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exoip.config.options import OPTIONS, Config
+from exoip.core.peers import UNFIT
+from exoip.core.snapshot import Snapshot
 from exoip.exoscale.topology import Member, Topology
 from exoip.telemetry.log import log
 
@@ -179,6 +181,32 @@ class UnhealthyChecks(StateFile):
         text = "".join(f"{name}\n" for name in names)
         if (problem := self.write(text) if text else self.forget()) and self.path is not None:
             log(logging.WARNING, "which health checks fail is not kept: %s", problem)
+
+
+class HeldFile(StateFile):
+    """What a holder that is stopped for a restart knows, for the next daemon: when, and since when.
+
+    Both are seconds on the clock of this boot. The file counts once, and only if no peer can have
+    missed a heartbeat too many.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ, "RUNTIME_DIRECTORY", "held")
+
+    def save(self, node: Snapshot) -> None:
+        """Keep that this node is known to hold; nothing if it is not, or releases the EIP."""
+        if node.holds and not node.in_doubt and node.advertised < UNFIT:
+            self.write(f"{node.at:.3f} {node.known_at:.3f}\n")
+
+    def take(self, now: float, longest: float) -> float | None:
+        """Return when the node was known to hold, if it stopped less than `longest` seconds ago."""
+        try:
+            text = self.read()
+            self.forget()
+            at, known_at = map(float, (text or "").split())
+        except (OSError, ValueError):
+            return None
+        return known_at if known_at <= at <= now < at + longest else None
 
 
 class DrainedFile(StateFile):

@@ -175,6 +175,7 @@ class Supervisor:
     def _end_for_restart(self) -> None:
         """End like a crash, but say so: what a restart within the dead time needs is kept."""
         self._systemd.notify("STOPPING=1")
+        self._running.keep_held()
         self._log_rest()
         config = self._node.config()
         log(logging.INFO, "stopping for a restart: within %g s it moves nothing", config.dead_time - config.interval)

@@ -196,6 +196,26 @@ def test_a_restart_beats_at_once_while_the_api_is_away_and_makes_no_mutation() -
         assert cluster.moves(mark) == []
 
 
+def test_a_holder_that_is_upgraded_during_an_outage_goes_on_to_hold() -> None:
+    with tempfile.TemporaryDirectory() as folder, Cluster(2, ratio=20) as cluster:
+        holder = cluster["n1"]
+        holder.env["RUNTIME_DIRECTORY"] = folder
+        cluster.start()
+        cluster.settle("n1")
+        mark = cluster.mark
+        cluster.fault("status")
+        holder.send(signal.SIGQUIT)
+        assert holder.wait() == 0
+        cluster.start("n1")
+        cluster.until(lambda: holder.events("api-degraded"), "it has asked in vain")
+        cluster.until(lambda: holder.state.role == "MASTER", "n1 is the master")
+        cluster.clear()
+        cluster.settle("n1")
+        assert not cluster["n2"].events("peer-dead"), "the restart took longer than the dead time"
+        assert not holder.events("unfit")
+        assert cluster.moves(mark) == []
+
+
 def test_a_third_start_within_a_minute_stands_aside() -> None:
     with tempfile.TemporaryDirectory() as folder, Cluster(2) as cluster:
         cluster["n1"].env["RUNTIME_DIRECTORY"] = folder

@@ -83,6 +83,7 @@ class Host:
         self.inbox: deque[Callable[[], object]] = deque()
         self.pump_at = math.inf
         self.quarantine = 0.0
+        self.kept: tuple[float, float] | None = None  # when it was stopped for a restart, and knew to hold
         self.clock_behind = 0.0  # seconds for which the clock has stood still
         self.frozen_since = math.inf  # since when it stands still
         self._due: list[float] = []  # when each thread wants to run: receiver, sender, the two lanes
@@ -126,12 +127,21 @@ class Host:
         self.node._wake = self.bell  # type: ignore[assignment]
         if self.unhealthy:
             self.node.set_unfit("health check", self.unhealthy, self.now)
+        if self.kept and self.now < self.kept[0] + self.config.dead_time - self.config.interval:
+            self.node.resume(self.kept[1], self.now)
+        self.kept = None
         self.pump()
 
     def set_health(self, unhealthy: str) -> None:
         """Let the health check fail for this reason, or, with "", pass."""
         self.unhealthy = unhealthy
         self.run(lambda: self.node and self.node.set_unfit("health check", unhealthy, self.now))
+
+    def keep_held(self) -> None:
+        """Keep what the holder knows for the next daemon, as a planned restart does."""
+        state = self.node.snapshot(self.now) if self.node else None
+        if state and state.holds and not state.in_doubt and state.advertised < UNFIT:
+            self.kept = (self.now, state.known_at)
 
     def crash(self) -> None:
         """The daemon is gone from one moment to the next; the host serves on."""

@@ -59,6 +59,11 @@ class Commands(Expectations):
             self.world.note(f"{host.name}  crashes")
             host.crash()
 
+    def do_upgrade(self, name: str, after: str) -> None:
+        """Stop for a restart (SIGQUIT), and be started again after a while."""
+        self.world.hosts[name].keep_held()
+        self.do_restart(name, after)
+
     def do_restart(self, name: str, after: str) -> None:
         """Crash, and be started again after a while."""
         self.do_crash(name)
