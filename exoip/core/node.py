@@ -41,8 +41,8 @@ _PEER_EVENTS = (EventName.PEER_ALIVE, EventName.PEER_DEAD, EventName.PEER_REMOVE
 class Node:
     """One node. Any thread may call its public methods; they take the lock.
 
-    `members`: the addresses of the other nodes by instance id. `verify_interval` and `refresh_in`:
-    seconds. `quarantined_until`: the node is unfit until then, after too many starts. `drained`:
+    `members`: the addresses of the other nodes by instance id. `verify_interval`: seconds.
+    `quarantined_until`: the node is unfit until then, after too many starts. `drained`:
     why an operator drained it, or "". `known`: its peers know it, because it ran before it crashed.
     """
 
@@ -56,7 +56,6 @@ class Node:
         emit: Callable[[Event], None],
         rng: random.Random | None = None,
         verify_interval: float = 30.0,
-        refresh_in: float = math.inf,
         quarantined_until: float = -math.inf,
         drained: str = "",
         known: bool = False,
@@ -64,8 +63,7 @@ class Node:
         self._eip, self._emit = eip, emit
         self._wake = threading.Condition(threading.Lock())
         self._election = Election(config, now)
-        rng = rng or random.Random()
-        self._ownership = Ownership(self._election, rng, now, verify_interval, refresh_in, known=known)
+        self._ownership = Ownership(self._election, rng or random.Random(), now, verify_interval, known=known)
         self._ownership.unfit_reasons.set("starts", "started too often", quarantined_until)
         self._ownership.unfit_reasons.set(OPERATOR, drained)
         self.admission = Admission(eip, config.instance_id)

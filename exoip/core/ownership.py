@@ -63,20 +63,13 @@ class Ownership:
     """
 
     def __init__(
-        self,
-        election: Election,
-        rng: random.Random,
-        now: float,
-        verify_interval: float,
-        refresh_in: float,
-        *,
-        known: bool = False,
+        self, election: Election, rng: random.Random, now: float, verify_interval: float, *, known: bool = False
     ) -> None:
         self._election = election
         self.observed = Observed(election.config.instance_id)
         self.pace = Pace()
         self.mutations = Mutations(election, self.observed, rng, self.pace)
-        self.reads = Reads(election, self.observed, self.mutations, rng, now, verify_interval, refresh_in)
+        self.reads = Reads(election, self.observed, self.mutations, rng, now, verify_interval)
         self.stand_back = StandBack(election, self.observed, self.mutations.query)
         self._breakers = {"attach": self.mutations.attach_breaker, "detach": self.mutations.clear_breaker}
         self.unfit_reasons = UnfitReasons(self.observed.own_id, self._breakers)

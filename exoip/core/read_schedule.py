@@ -27,10 +27,10 @@ class ReadSchedule:
     `queue`: the remaining reads of the round of verification that is under way.
     """
 
-    def __init__(self, now: float, refresh_in: float) -> None:
+    def __init__(self, now: float) -> None:
         self.verify_at = now
         self.release_read_at = -math.inf
-        self.refresh_at = now + refresh_in
+        self.refresh_at = math.inf
         self.queue: deque[Call] = deque()
         self.rounds = 0  # of verification since a change
         self._read_at: dict[str, float] = {}  # when each successor was last read

@@ -53,7 +53,7 @@ RIVAL_READ_INTERVAL = 30.0  # seconds between two rounds of a master beside whic
 
 
 class Reads:
-    """The read lane of one node. `verify_interval` and `refresh_in` in seconds."""
+    """The read lane of one node. `verify_interval` in seconds."""
 
     def __init__(
         self,
@@ -63,13 +63,12 @@ class Reads:
         rng: random.Random,
         now: float,
         verify_interval: float,
-        refresh_in: float,
     ) -> None:
         self._election, self._observed, self._mutations = election, observed, mutations
         self.verify_interval = verify_interval
         self.backoff = Backoff(rng)  # of reads of one instance
         self.list_backoff = Backoff(rng)  # of lists of holders, and of the group
-        self.schedule = ReadSchedule(now, refresh_in)
+        self.schedule = ReadSchedule(now)
         self.query = mutations.query
         self._busy = False
         self._last = Purpose.VERIFY  # the purpose of the last read

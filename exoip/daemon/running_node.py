@@ -68,9 +68,9 @@ class RunningNode:
         self.node = Node(
             _election_config(config, topology), topology.eip, _places(topology), clock(),
             emit=emit, verify_interval=config.verify_interval,
-            refresh_in=_refresh_interval(config, soon=after_crash),
             quarantined_until=unfit_until, drained=drained, known=after_crash,
         )  # fmt: skip
+        self.node.refresh_in(_refresh_interval(config, soon=after_crash), clock())
         self._held = HeldFile(environ)
         decides = self.node.config()
         known_at = self._held.take(clock(), decides.dead_time - decides.interval)

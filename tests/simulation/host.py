@@ -120,10 +120,10 @@ class Host:
             emit=lambda event: self.world.told(self, event),
             rng=self.world.rng,
             verify_interval=self.world.verify_interval,
-            refresh_in=REFRESH_INTERVAL if self.world.refresh else math.inf,
             quarantined_until=self.now + self.quarantine,
             known=self.crashed,
         )
+        self.node.refresh_in(REFRESH_INTERVAL if self.world.refresh else math.inf, self.now)
         self.node._wake = self.bell  # type: ignore[assignment]
         if self.unhealthy:
             self.node.set_unfit("health check", self.unhealthy, self.now)

@@ -50,6 +50,7 @@ class SingleNode:
         *,
         preempt_delay: float = 0.0,
         seed: int = 0,
+        refresh_in: float = math.inf,
         **options: Any,
     ) -> None:
         self.own, self.now = own, 0.0
@@ -71,6 +72,7 @@ class SingleNode:
         self._operations: dict[str, float] = {}
         members = {instance_id(name): (f"host-{name}", 12345) for name in [*peers, own]}
         self.node = Node(self.config, EIP, members, 0.0, emit=self.events.append, rng=random.Random(seed), **options)
+        self.node.refresh_in(refresh_in, 0.0)
         self._beat_peers()
 
     # -- time ---------------------------------------------------------------------------------------------------------
