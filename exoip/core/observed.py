@@ -28,13 +28,12 @@ THIRD_TURN = 130.0  # seconds after both hold: the lower id may, if it is late
 
 @dataclass(slots=True)
 class InstanceState:
-    """What this node knows about another instance. `holds` is None if unknown."""
+    """What this node knows about another instance. `holds` is None until a read shows it."""
 
     instance_id: str
     listed: bool = True  # it is a member at present
     holds: bool | None = None
-    presumed: bool = False  # it was the master before; assumed to hold until a read shows otherwise
-    since: float = math.inf  # since when it holds, as far as known
+    since: float = math.inf  # since when it is known or, after it was the master, assumed to hold; inf if it is not
     held_at: float = -math.inf  # when the last read that showed it holding began
     lacks_since: float = math.inf  # since when each read shows that it does not hold
     late: bool = False  # it may hold for longer than `since`: it had not been read for a while before
@@ -50,13 +49,7 @@ class InstanceState:
     @property
     def holding(self) -> bool:
         """Whether it is known or assumed to hold."""
-        return self.presumed or self.holds is True
-
-    def presume(self, now: float) -> None:
-        """Assume that it holds, because it was the master."""
-        if not self.holding:
-            self.since = now
-        self.presumed = True
+        return self.since < math.inf
 
     def seen(self, holds: bool, running: bool, began: float, ended: float) -> bool:
         """Record a read; return False if it began too early to show anything."""
@@ -69,13 +62,13 @@ class InstanceState:
             self.since = math.inf
         self.lacks_since = math.inf if holds else began if unseen else min(self.lacks_since, began)
         self.held_at = began if holds else self.held_at
-        self.holds, self.presumed, self.running = holds, False, running
+        self.holds, self.running = holds, running
         self.read_at, self.read_end = began, ended
         return True
 
     def cleared(self, now: float) -> None:
         """Record that its detach is done."""
-        self.holds, self.presumed, self.since, self.changed_at = False, False, math.inf, now
+        self.holds, self.since, self.changed_at = False, math.inf, now
         self.predecessor = self.successor = False
 
 
@@ -185,7 +178,7 @@ class Observed:
     def forget_departed(self) -> None:
         """Forget instances that are no longer members and do not hold."""
         for instance in list(self.others.values()):
-            if not instance.listed and instance.holds is False and not instance.presumed:
+            if not instance.listed and instance.holds is False and not instance.holding:
                 del self.others[instance.instance_id]
 
     def holders(self) -> list[InstanceState]:

@@ -139,7 +139,7 @@ class Ownership:
         if last := max(masters, key=lambda other: other.master_until, default=None):
             peer = self._election.peer(last.instance_id)
             if not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING):
-                last.presume(now)
+                last.holds, last.since = None, min(last.since, now)  # it is assumed to hold until it is read
         may_hold = own.may_hold or self.mutations.touching(self.observed.own_id)
         for other in others:
             other.predecessor = (other.predecessor and may_hold) or (other in masters and not own.held)
@@ -193,7 +193,7 @@ class Ownership:
             return None, at, self._recovered(MUTATIONS, "it is no longer wanted", now) if content else []
         if call.kind is Kind.ATTACH and not observed.own.holds:
             for other in observed.others.values():
-                known = other.holding and (other.presumed or now - other.read_at <= UNSEEN)
+                known = other.holding and (other.holds is None or now - other.read_at <= UNSEEN)
                 known = known and not self._released(other, max(other.read_at, other.since))
                 other.predecessor = other.predecessor or known or other.successor
             self.stand_back.attaching()

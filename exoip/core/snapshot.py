@@ -163,7 +163,7 @@ def _peer_view(other: InstanceState, peer: Peer, admission: Admission, fresh: fl
         other.listed,
         admission.denied.get(name, ""),
         port,
-        other.presumed,
+        other.holding and not other.holds,
         other.read_at,
         never_heard=other.running and admission.unheard.get(name) == math.inf,
         elsewhere=_elsewhere(admission, name, recent),

@@ -77,7 +77,7 @@ MUTANTS = (
     Mutant("what an attach that failed left behind is not read back", "core/mutations", "28b",
            "own.doubted(now, attach_may_land=True)\n", "pass\n"),
     Mutant("the dead master is not presumed to hold", "core/ownership", "01",
-           "                last.presume(now)\n", "                pass\n"),
+           "                last.holds, last.since = None,", "                _ = None,"),
     # clear, release
     Mutant("detaches while the attach is pending", "core/mutations", "10",
            "        if role is Role.MASTER and (not own.holds or",
@@ -234,7 +234,7 @@ MUTANTS = (
     Mutant("who reads that it holds clears a heard holder at once", "core/observed", "12d",
            "self.since = began if holds and not self.held else self.since", "pass"),
     Mutant("who was seen to hold long ago counts as a predecessor", "core/ownership", "09b",
-           "known = other.holding and (other.presumed or now - other.read_at <= UNSEEN)", "known = other.holding"),
+           "known = other.holding and (other.holds is None or now - other.read_at <= UNSEEN)", "known = other.holding"),
     Mutant("who was read to hold and released counts as a predecessor", "core/ownership", "52l",
            " and not self._released(other, max(other.read_at, other.since))", ""),
     Mutant("a predecessor of an earlier time as master stays one", "core/ownership", "52m",

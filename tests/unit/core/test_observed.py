@@ -109,23 +109,13 @@ class TestInstanceState:
         assert other.seen(True, True, 80.0 + UNSEEN, 81.0 + UNSEEN)
         assert other.since == 80.0 + UNSEEN
 
-    def test_presumed_until_seen(self):
-        other = InstanceState("x")
-        other.presume(3.0)
-        assert (other.holding, other.holds, other.since) == (True, None, 3.0)
+    def test_assumed_to_hold_until_seen(self):
+        other = InstanceState("x", since=3.0)
+        assert other.holding
         assert other.seen(True, True, 4.0, 4.1)
-        assert (other.presumed, other.since) == (False, 4.0)
-        other.presume(5.0)
-        assert other.since == 4.0
+        assert (other.holds, other.since) == (True, 4.0), "it counts from the read that shows it"
         assert other.seen(False, True, 6.0, 6.1)
         assert not other.holding
-
-    def test_one_that_was_presumed_counts_from_the_read_that_shows_it(self):
-        other = InstanceState("x")
-        other.seen(False, True, 2.0, 2.1)
-        other.presume(3.0)
-        other.seen(True, True, 4.0, 4.1)
-        assert other.since == 4.0
 
     def test_a_read_from_before_its_detach_ended_is_ignored(self):
         other = InstanceState("x")
@@ -155,11 +145,10 @@ class TestObserved:
         observed.forget_departed()
         assert sorted(observed.others) == ["b"]
 
-    def test_a_presumed_holder_stays_too(self):
+    def test_one_that_is_assumed_to_hold_stays_too(self):
         observed = Observed("m")
         observed.set_members(frozenset("a"))
-        observed.others["a"].seen(False, True, 0.5, 0.6)
-        observed.others["a"].presume(1.0)
+        observed.others["a"].since = 1.0
         observed.set_members(frozenset())
         assert sorted(observed.others) == ["a"]
 
