@@ -178,7 +178,7 @@ class Observed:
     def forget_departed(self) -> None:
         """Forget instances that are no longer members and do not hold."""
         for instance in list(self.others.values()):
-            if not instance.listed and instance.holds is False and not instance.holding:
+            if not instance.listed and instance.holds is False:
                 del self.others[instance.instance_id]
 
     def holders(self) -> list[InstanceState]:
