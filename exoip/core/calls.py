@@ -41,16 +41,12 @@ class Kind(StrEnum):
 
 
 class Purpose(StrEnum):
-    """The rule that wants a call; see `mutations` and `reads`."""
+    """The rule that wants a read or a list; see `reads`."""
 
-    ATTACH = "attach"  # a master that does not hold attaches the EIP to itself
-    CLEAR = "clear"  # a master detaches another holder
-    RELEASE = "release"  # a backup or a leaver detaches itself
     OWN_STATE = "own-state"  # a node in doubt, or about to clear, reads itself
     SUCCESSOR = "successor"  # a holder that should not hold reads whether its successor holds
     HOLDER = "holder"  # the question who holds, see `holder_query`
     VERIFY = "verify"  # routine, and reads of what has just changed
-    REFRESH = "refresh"  # read the members of the group
 
 
 class Failure(StrEnum):
@@ -86,10 +82,10 @@ class Call:
 
     kind: Kind
     instance_id: str = ""
-    operation_id: str = ""
-    purpose: Purpose = Purpose.VERIFY
     why: str = ""
     details: Mapping[str, object] = field(default_factory=dict, hash=False)
+    purpose: Purpose = Purpose.VERIFY
+    operation_id: str = ""
     timeout: float = LONGEST_TIMEOUT
 
 

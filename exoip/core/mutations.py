@@ -41,7 +41,7 @@ import random
 from dataclasses import replace
 
 from exoip.core.backoff import LONGEST_MOVE_RETRY, Backoff, CircuitBreaker
-from exoip.core.calls import NO_EFFECT, POLL, Call, Failure, Kind, Operation, Outcome, Pace, Purpose
+from exoip.core.calls import NO_EFFECT, POLL, Call, Failure, Kind, Operation, Outcome, Pace
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.holder_query import HolderQuery
@@ -148,21 +148,21 @@ class Mutations:
     def _wanted(self, now: float) -> tuple[Call | None, float]:
         role, own, own_id = self._election.role, self._observed.own, self._observed.own_id
         if role is Role.MASTER and (not own.holds or now >= self.again_at):
-            call = Call(Kind.ATTACH, own_id, purpose=Purpose.ATTACH, why=self._election.reason)
+            call = Call(Kind.ATTACH, own_id, self._election.reason)
             return call if now >= (at := self._attach_at()) else None, at
         if role is Role.MASTER:
             due, other = self.next_clear(now)
             if other is None or now < due or self.wants_fresh(now):
                 return None, min(due if now < due else math.inf, self.again_at)
             why = self._observed.why_clear(other, heard=self._election.alive(other.instance_id))
-            return Call(Kind.DETACH, other.instance_id, "", Purpose.CLEAR, *why), now
+            return Call(Kind.DETACH, other.instance_id, *why), now
         if self.wants_release:
             alone = self.leaving and not self.successors()  # which counts only after listening for one dead time
             at = max(self.detach_backoff.at, self._election.listen_until if alone else -math.inf)
             if now < at:
                 return None, at
             if reason := self._release_reason():
-                return Call(Kind.DETACH, own_id, "", Purpose.RELEASE, *reason), now
+                return Call(Kind.DETACH, own_id, *reason), now
         return None, math.inf
 
     def next_clear(self, now: float) -> tuple[float, InstanceState | None]:

@@ -120,7 +120,7 @@ class Reads:
         queue, may_read = self.schedule.queue, self._may(Kind.READ, now)
         if now >= self.schedule.refresh_at and self._may(Kind.REFRESH, now):
             self.schedule.refresh_at = now + REFRESH_INTERVAL
-            return Call(Kind.REFRESH, purpose=Purpose.REFRESH)
+            return Call(Kind.REFRESH)
         self.schedule.verify_at = min(self.schedule.verify_at, now + self._longest())  # its place may have changed
         uncertain = self._observed.own.held and self._mutations.touching(self._observed.own_id)
         if now >= self.schedule.verify_at and not queue and not uncertain:

@@ -126,16 +126,16 @@ EVENTS: Mapping[EventName, tuple[tuple[str, Seen], ...]] = {
     EventName.DATAGRAM_DROPPED: (("a heartbeat of no member is dropped", _anything),),
     EventName.API_DEGRADED: (("own health: a kind of call fails", _anything),),
 }
-POLLED, LISTED = "an operation is polled", "verify: the holder lists who else holds"
-# By the purpose and kind of a call: the rule that wants it.
+# By the kind of a call, and else by its purpose: the rule that wants it.
+KINDS: Mapping[Kind, str] = {Kind.POLL: "an operation is polled", Kind.REFRESH: "the group is read"}
+LISTED = "verify: the holder lists who else holds"
 CALLS: Mapping[Purpose, str] = {
     Purpose.OWN_STATE: "own state: a doubt is read",
     Purpose.SUCCESSOR: "release: the successor is read",
     Purpose.HOLDER: "the question who holds",
     Purpose.VERIFY: "verify",
-    Purpose.REFRESH: "the group is read",
 }
-RULES = (*(rule for rows in EVENTS.values() for rule, _ in rows), *CALLS.values(), POLLED, LISTED)
+RULES = (*(rule for rows in EVENTS.values() for rule, _ in rows), *CALLS.values(), *KINDS.values(), LISTED)
 
 
 class Coverage:
@@ -158,11 +158,11 @@ class Coverage:
                 self._counts[rule] += 1
 
     def _called(self, host: Host, lane: Lane, call: Call) -> None:
-        if call.kind is Kind.POLL:
-            self._counts[POLLED] += 1
+        if call.kind in KINDS:
+            self._counts[KINDS[call.kind]] += 1
         elif call.kind is Kind.HOLDERS and call.purpose is Purpose.VERIFY:
             self._counts[LISTED] += 1
-        elif call.purpose in CALLS:
+        elif lane is Lane.READS:
             self._counts[CALLS[call.purpose]] += 1
 
 

@@ -252,7 +252,7 @@ class TestAFailingApi:
         assert bench.role is Role.MASTER
         assert bench.node.next_call(Lane.READS, bench.now)[0] is None
         call, _ = bench.node.next_call(Lane.MUTATIONS, bench.now)
-        assert call == Call(Kind.ATTACH, instance_id("m"), purpose=Purpose.ATTACH, why="no peer is alive")
+        assert call == Call(Kind.ATTACH, instance_id("m"), why="no peer is alive")
 
     def test_a_list_that_fails_delays_no_read(self):
         bench = master()

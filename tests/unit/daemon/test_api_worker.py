@@ -48,7 +48,9 @@ class Bed:
     def perform(self, kind: Kind, name: str = "", operation: str = "", lane: Lane | None = None) -> Outcome:
         if lane is None:
             lane = Lane.MUTATIONS if kind in (Kind.ATTACH, Kind.DETACH, Kind.POLL) else Lane.READS
-        return self.caller.perform(lane, Call(kind, self.ids.get(name, name), operation, timeout=self.timeout))
+        return self.caller.perform(
+            lane, Call(kind, self.ids.get(name, name), operation_id=operation, timeout=self.timeout)
+        )
 
     def give_up_after(self, seconds: float) -> None:
         """Set the time-out of each call from now on."""
