@@ -75,8 +75,8 @@ class Addons:
         after_crash: bool,
     ) -> None:
         secrets = (config.api_key, *(secret.reveal() for secret in (config.api_secret, *config.auth_keys)))
-        names = {"EXOIP_EIP": topology.eip_label, "EXOIP_INSTANCE": topology.instance_id}
-        self._environ = environment(environ, secrets) | names
+        about = {"EXOIP_EIP": topology.eip_label, "EXOIP_INSTANCE": topology.instance_id}
+        self._environ = environment(environ, secrets) | about
         self._node, self._emit = node, emit
         self._server: MetricsServer | None = None
         if config.metrics_listen is not None:
@@ -84,7 +84,10 @@ class Addons:
 
             self._server = MetricsServer(*config.metrics_listen, page, early=starts_at_boot(environ))
         self._unhealthy = UnhealthyChecks(environ)
-        pending = self._unhealthy.load() if after_crash else [check.name for check in config.health_checks]
+        names = [check.name for check in config.health_checks]
+        unhealthy = self._unhealthy.load()
+        # One that is no longer there may go on under a new name.
+        pending = unhealthy if after_crash and set(unhealthy) <= set(names) else names
         self.checkers = [
             self._checker(check, Health.PENDING if check.name in pending else Health.PASSING)
             for check in config.health_checks
@@ -121,13 +124,16 @@ class Addons:
         """Apply a new configuration, or nothing of it.
 
         A check that stays the same is not disturbed. A new one begins as passing, so that the
-        reload moves nothing. Raises OutOfThreads.
+        reload moves nothing; but if a check did not pass, it may be that one under a new name, so
+        it begins as pending. Raises OutOfThreads.
         """
+        well = all(checker.view.health is Health.PASSING for checker in self.checkers)
+        fresh = Health.PASSING if well else Health.PENDING
         wanted = {check.name: check for check in config.health_checks}
         former = {checker.check.name: checker for checker in self.checkers}
         kept = [checker for checker in self.checkers if wanted.get(checker.check.name) == checker.check]
         new = [
-            self._checker(check, former[name].view.health if name in former else Health.PASSING)
+            self._checker(check, former[name].view.health if name in former else fresh)
             for name, check in wanted.items()
             if name not in former or former[name] not in kept
         ]

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Self
 from urllib.request import urlopen
 
+import pytest
+
 from tests.process.test_cluster import never_without_a_holder
 from tests.support.cluster import Cluster
 from tests.support.process import Process
@@ -122,7 +124,9 @@ def test_a_holder_that_crashed_and_is_back_in_time_moves_nothing_for_lack_of_a_r
         assert not cluster["n2"].logged("role MASTER (was")
 
 
-def test_a_node_whose_service_fails_and_that_is_restarted_takes_nothing() -> None:
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_node_whose_service_fails_and_that_is_restarted_takes_nothing(elsewhere: bool) -> None:
+    """Nor does it if the same broken service is looked for elsewhere from then on."""
     run = tempfile.TemporaryDirectory(prefix="exoip-run-")
     with Cluster(2, interval=0.2) as cluster, Services(cluster) as services, run as folder:
         broken = cluster["n1"]
@@ -133,11 +137,14 @@ def test_a_node_whose_service_fails_and_that_is_restarted_takes_nothing() -> Non
         cluster.settle("n2")
         mark = cluster.mark
         broken.words += ["--check-fall", "100"]  # if it began as passing, it would take the EIP for seconds
+        if elsewhere:
+            at = broken.words.index("--check-command")
+            broken.words[at : at + 2] = ["--check-tcp", f"{broken.address}:1"]
         broken.send(signal.SIGQUIT)
         assert broken.wait() == 0
         broken.start()
         cluster.until(lambda: broken.role == "BACKUP", "it has listened")
-        cluster.until(lambda: broken.logged("health check command fails: exit status 1"), "it has a result")
+        cluster.until(lambda: broken.logged(" fails: "), "it has a result")
         assert cluster.moves(mark) == []
 
 
@@ -164,6 +171,12 @@ def test_a_reload_adds_changes_and_removes_a_check() -> None:
         path.write_text(f"check-command = false\n{often}")
         node.send(signal.SIGHUP)
         cluster.settle("n2")
+        mark = cluster.mark
+        # The same broken service, found elsewhere: if the check began as passing, it would fail only in ten seconds.
+        path.write_text(f"check-tcp = {node.address}:1\ncheck-interval = 0.1\ncheck-fall = 100\n")
+        cluster.reload("n1")
+        cluster.until(lambda: node.logged(f"health check tcp {node.address}:1 fails"), "the new one has a result")
+        assert cluster.moves(mark) == []
         path.write_text(often)
         node.send(signal.SIGHUP)
         cluster.until(lambda: "n1" in cluster.holders(), "n1 takes it back")
