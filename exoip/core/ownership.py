@@ -76,7 +76,7 @@ class Ownership:
         self._started = -math.inf if known else now
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
         self._master_known = False  # else the election's master may only be the best that is heard
-        self._resumed = False  # it goes on to hold after a restart that no peer noticed
+        self._resumed = False  # it listens after a restart that no peer noticed, and goes on to hold
         self._relieved = ""  # the master in whose place this node is one
         self.trouble: dict[Kind, Trouble] = {}
         self.answered_at = -math.inf
@@ -98,7 +98,7 @@ class Ownership:
         """Record that a peer is alive, dead, or no longer a member."""
         now, events = event.at, list[Event]()
         if event.name is EventName.PEER_ALIVE:
-            if not (self._resumed and self._election.role is Role.LISTENING):  # else it was heard before as well
+            if not self._resumed:  # else it was heard before as well
                 self.observed.own.doubted(now, heard=True)
             events = self.stand_back.heard(event.instance_id, now)
         self.reads.schedule.verify_again(now)
@@ -122,8 +122,10 @@ class Ownership:
 
     def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
         (_, old_master, _), self._decision = self._decision, decision
-        if (self._master_known or self.observed.own.held) and old_master in self.observed.others:
+        held = self.observed.own.held and not self._resumed
+        if (self._master_known or held) and old_master in self.observed.others:
             self.observed.others[old_master].master_until = now
+        self._resumed = self._resumed and self._election.role is Role.LISTENING
         self.mutations.since = now
         self.reads.schedule.release_read_at = now
         self.mutations.attach_backoff.reset()

@@ -201,7 +201,9 @@ MUTANTS = (
     Mutant("a restart forgets that this node holds", "core/ownership", "73 73b",
            "        self.observed.own.resume(known_at)\n", ""),
     Mutant("who was heard before a restart raises a doubt", "core/ownership", "73 73b",
-           "self._resumed and self._election.role is Role.LISTENING", "False"),
+           "            if not self._resumed:", "            if True:"),
+    Mutant("who is heard first after a restart was the master", "core/ownership", "73d",
+           "self.observed.own.held and not self._resumed", "self.observed.own.held"),
     # jobs have deadlines
     Mutant("a holder waits without end to read itself before a clear", "core/mutations", "48b",
            "clear_breaker = CircuitBreaker(JOB_TIME,", "clear_breaker = CircuitBreaker(math.inf,"),
