@@ -57,4 +57,13 @@ HISTORIES = (
     Fault("detached by hand, while lists are told to wait", (
         "api H holders effect=no failure=unavailable retry=300s", "advance 60s", "advance UPTO60s", "measure",
         "detach-by-hand H", "expect within 30 + 2.5*L: events H lost 1", f"expect within L + A + d + {T}: holders H"), needs=CALM),
+    Fault("a cut just as the predecessor attaches again", (
+        "api H detach operation=8s once", "health H bad", "advance 5s", "health H ok", "advance 2s", "advance UPTO2s", "drop H-N",
+        *QUIET), needs=("interval=1s", "ratio=3", *CALM)),
+    Fault("the taker dies just after the holder wakes, and its clear is pending", (
+        "api N detach operation=9s once", "suspend H 4s", "advance 5s", "kill N", "advance 120s", "expect hole <= 10 + S + D + A"),
+        needs=("interval=1s", "ratio=3", *CALM)),
+    Fault("operations of seven seconds", (
+        "operation all 7s", "kill H", "expect within D + d + A: holders H N", "expect within S + L + A: holders N", "advance 100s",
+        "expect holders N", "expect events N unfit 0"), MORE),
 )  # fmt: skip

@@ -119,7 +119,7 @@ MUTANTS = (
            "if call.instance_id == self._observed.own_id and now >= self._observed.own.known_at + BLIND_TIME:"),
     Mutant("a newcomer waits though it hears a deaf holder", "core/mutations", "52a",
            "            if other.holds and (at :=", "            if False and (at :="),
-    Mutant("clears by knowledge of itself from before it was due", "core/mutations", "44",
+    Mutant("clears by knowledge of itself from before it was due", "core/mutations", "45b",
            "oldest = max(due, now - OWN", "oldest = max(-math.inf, now - OWN"),
     Mutant("clears by old knowledge of itself", "core/mutations", "45",
            "return self._observed.own_id if own.known_at < oldest else", "return self._observed.own_id if False else"),

@@ -23,7 +23,7 @@ from tests.support.paths import ROOT
 LONGEST = 300.0  # seconds for one mutant
 KILLED = "KILLED BY "  # what `hunt` prints
 SEEDS = 200  # random runs that a mutant has to survive
-SEEDS_ALONE = 300  # … if nothing else is tried: each single fault has five turns
+SEEDS_ALONE = 300  # … if nothing else is tried: each single fault has four turns
 MOST_SURVIVORS = 10  # random runs alone have to kill all but one in this many
 
 

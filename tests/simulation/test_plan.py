@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation import coverage, plan_api
+from tests.simulation import coverage, faults, plan_api
 from tests.simulation.plan import CUTS, FAULTS, HARMLESS, KINDS, Plan, plan
 from tests.simulation.run import Run, shrink
 from tests.simulation.scenario import ScenarioError, run
+from tests.simulation.single import one_round
 from tests.support.paths import ROOT
 
 FORMED = ("node a prio=10", "node b prio=20", "node c prio=30", "start a", "start b", "start c", "advance 60s")
@@ -112,3 +113,9 @@ def test_the_table_of_coverage_has_every_rule_and_every_constant_of_the_protocol
         assert f"of 3  {rule}\n" in done.stdout, f"{rule} is not in the table"
     assert "3 of 3  attach\n" in done.stdout
     assert "3 of 3  core.calls.POLL\n" in done.stdout
+
+
+def test_any_150_seeds_in_a_row_contain_each_single_fault() -> None:
+    rounds = [one_round(number) for number in range(20)]
+    assert all({fault for run in one for fault in run} == {*faults.FAULTS} for one in rounds)
+    assert max(map(len, rounds)) * 3 * 2 <= 150  # every third seed, and a whole round in any two
