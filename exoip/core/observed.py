@@ -56,7 +56,7 @@ class InstanceState:
         if began < self.changed_at or began < self.read_at:
             return False
         unseen = began - self.read_at > UNSEEN
-        if holds and (not self.holds or unseen):
+        if holds and (self.held_at < self.since or unseen):
             self.since, self.late = began, unseen
         elif not holds:
             self.since = math.inf
