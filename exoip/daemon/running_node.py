@@ -72,8 +72,7 @@ class RunningNode:
         )  # fmt: skip
         self.node.refresh_in(_refresh_interval(config, soon=after_crash), clock())
         self._held = HeldFile(environ)
-        decides = self.node.config()
-        known_at = self._held.take(clock(), decides.dead_time - decides.interval)
+        known_at = self._held.take(clock())
         if after_crash and known_at is not None:
             self.node.resume(known_at, clock())
         restarted = after_crash or known_at is not None
@@ -106,9 +105,10 @@ class RunningNode:
         """Stop the addons and their children. The other threads end with the process."""
         self._addons.stop()
 
-    def keep_held(self) -> None:
-        """Keep whether this node holds, for the daemon that is started next."""
-        self._held.save(self.node.snapshot(clock()))
+    def keep_held(self, seconds: float) -> None:
+        """Keep whether this node holds, for a daemon that is started within so many seconds."""
+        if self._sender.sent:  # else these seconds would count from an earlier daemon's last heartbeat
+            self._held.save(self.node.snapshot(clock()), seconds)
 
     def on_event(self, event: Event) -> None:
         """Log an event, count it, and let the addons know."""

@@ -184,29 +184,29 @@ class UnhealthyChecks(StateFile):
 
 
 class HeldFile(StateFile):
-    """What a holder that is stopped for a restart knows, for the next daemon: when, and since when.
+    """What a holder that is stopped for a restart knew: from when until when it counts, and since.
 
-    Both are seconds on the clock of this boot. The file counts once, and only if no peer can have
-    missed a heartbeat too many.
+    All are seconds on the clock of this boot. It counts once, and only while no peer, whose dead
+    time is that of the daemon before, can have missed a heartbeat too many.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ, "RUNTIME_DIRECTORY", "held")
 
-    def save(self, node: Snapshot) -> None:
-        """Keep that this node is known to hold; nothing if it is not, or releases the EIP."""
+    def save(self, node: Snapshot, seconds: float) -> None:
+        """Keep for so long that this node is known to hold, if it is, and releases nothing."""
         if node.holds and not node.in_doubt and node.advertised < UNFIT:
-            self.write(f"{node.at:.3f} {node.known_at:.3f}\n")
+            self.write(f"{node.at:.3f} {node.at + seconds:.3f} {node.known_at:.3f}\n")
 
-    def take(self, now: float, longest: float) -> float | None:
-        """Return when the node was known to hold, if it stopped less than `longest` seconds ago."""
+    def take(self, now: float) -> float | None:
+        """Return when the node was known to hold, if that still counts."""
         try:
             text = self.read()
             self.forget()
-            at, known_at = map(float, (text or "").split())
+            at, until, known_at = map(float, (text or "").split())
         except (OSError, ValueError):
             return None
-        return known_at if known_at <= at <= now < at + longest else None
+        return known_at if known_at <= at <= now < until else None
 
 
 class DrainedFile(StateFile):

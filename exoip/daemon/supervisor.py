@@ -175,10 +175,11 @@ class Supervisor:
     def _end_for_restart(self) -> None:
         """End like a crash, but say so: what a restart within the dead time needs is kept."""
         self._systemd.notify("STOPPING=1")
-        self._running.keep_held()
-        self._log_rest()
         config = self._node.config()
-        log(logging.INFO, "stopping for a restart: within %g s it moves nothing", config.dead_time - config.interval)
+        unnoticed = config.dead_time - config.interval
+        self._running.keep_held(unnoticed)
+        self._log_rest()
+        log(logging.INFO, "stopping for a restart: within %g s it moves nothing", unnoticed)
 
     def _has_left(self) -> bool:
         return self._node.finished() and self._mailbox.empty() and not self._running.busy

@@ -87,33 +87,36 @@ class TestHeld:
         bench = SingleNode(peers="z")
         bench.until(lambda: bench.view.holds and not bench.view.in_doubt)
         kept = HeldFile({"RUNTIME_DIRECTORY": str(folder)})
-        kept.save(dataclasses.replace(bench.view, at=100.0, known_at=98.0, **changes))  # type: ignore[arg-type]
+        kept.save(dataclasses.replace(bench.view, at=100.0, known_at=98.0, **changes), 2.0)  # type: ignore[arg-type]
         return kept
 
     def test_it_counts_once_and_within_the_dead_time(self, tmp_path):
         kept = self.saved(tmp_path)
-        assert [kept.take(101.5, 2.0), kept.take(101.5, 2.0)] == [98.0, None]
+        assert [kept.take(101.5), kept.take(101.5)] == [98.0, None]
 
     @pytest.mark.parametrize("now", [99.9, 102.0, 1e6])
     def test_at_another_time_it_does_not(self, tmp_path, now):
-        assert self.saved(tmp_path).take(now, 2.0) is None
+        assert self.saved(tmp_path).take(now) is None
 
     @pytest.mark.parametrize("changes", [{"holds": False}, {"in_doubt": True}, {"advertised": 254}])
     def test_nothing_is_kept_that_is_not_certain(self, tmp_path, changes):
         self.saved(tmp_path, **changes)
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("content", ["", "100", "a b", "nan nan", "100 inf", "inf 98", "1 2 3", "\0"])
+    @pytest.mark.parametrize(
+        "content",
+        ["", "100", "a b c", "100 102", "nan nan nan", "100 nan 98", "100 102 inf", "inf 102 98", "1 2 3 4", "\0"],
+    )
     def test_nonsense_is_ignored(self, tmp_path, content):
         (tmp_path / "held").write_text(content)
-        assert HeldFile({"RUNTIME_DIRECTORY": str(tmp_path)}).take(101.0, 2.0) is None
+        assert HeldFile({"RUNTIME_DIRECTORY": str(tmp_path)}).take(101.0) is None
         assert list(tmp_path.iterdir()) == []
 
     def test_what_cannot_be_read_or_kept_stops_nothing(self, tmp_path):
         (tmp_path / "held").mkdir()
         kept = self.saved(tmp_path)
-        assert kept.take(101.0, 2.0) is None
-        assert self.saved(tmp_path / "missing").take(101.0, 2.0) is None
+        assert kept.take(101.0) is None
+        assert self.saved(tmp_path / "missing").take(101.0) is None
 
 
 class TestStateFile:

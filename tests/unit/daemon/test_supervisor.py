@@ -122,10 +122,10 @@ def test_a_restart_ends_at_once_after_the_events_that_wait_and_leaves_nothing(sy
     for message in (SIGQUIT, Event(EventName.ADVERTISED, 0.0)):
         mailbox.put(message)
     node = SimpleNamespace(config=lambda: SimpleNamespace(dead_time=3.0, interval=1.0))  # it has no `leave`
-    kept: list[bool] = []
-    running = SimpleNamespace(node=node, threads=[], on_event=events.append, keep_held=lambda: kept.append(True))
+    kept: list[float] = []
+    running = SimpleNamespace(node=node, threads=[], on_event=events.append, keep_held=kept.append)
     assert Supervisor(running, mailbox, systemd, lambda: None).run() is None  # type: ignore[arg-type,return-value]
-    assert kept == [True]
+    assert kept == [2.0]
     assert [event.name for event in events] == [EventName.ADVERTISED]
     assert received(listener)[-1] == "STOPPING=1"
     assert caplog.messages == ["stopping for a restart: within 2 s it moves nothing"]
