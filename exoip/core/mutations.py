@@ -110,10 +110,11 @@ class Mutations:
         return self.again_at if own.holds else max(since, self.attach_backoff.at)
 
     def clear_owed(self, now: float) -> bool:
-        """Whether this node holds, and has to detach a silent holder now, or failed to do so."""
+        """Whether this node holds, and has to detach or read a silent holder now, or failed to."""
         own, others = self._observed.own, self._observed.others.values()
         silent = [o for o in others if (o.holding or o.predecessor) and not self._election.alive(o.instance_id)]
-        return own.holds and any(self._clear_due(o, now) <= now or o.clear_failed_at >= own.since for o in silent)
+        owed = (o.clear_failed_at >= own.since or not now < self._clear_due(o, now) < math.inf for o in silent)
+        return own.holds and any(owed)  # one that is not due ever has to be read
 
     def wants_fresh(self, now: float) -> str:
         """Return the instance that is to be read before a due clear: another, this one, or ""."""
