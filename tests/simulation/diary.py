@@ -66,6 +66,8 @@ class Diary:
     holds: bool = False
     last_attach: float = -math.inf  # the last attach call
     releasing: bool = False
+    clearing: str = ""  # whom it detaches at present
+    clear_ended: dict[str, float] = field(default_factory=dict)  # by id: when its last detach of it ended
     members: set[str] = field(default_factory=set)  # whoever was one
     reads: dict[str, Reads] = field(default_factory=dict)
     own_read: float = -math.inf  # when the last read of itself began, well or not
@@ -89,6 +91,8 @@ class Diary:
             self.attach_called, self.attach_over = now if self.attach_over else min(self.attach_called, now), False
         elif call.kind is Kind.DETACH and call.instance_id == own:
             self.releasing = True
+        elif call.kind is Kind.DETACH:
+            self.clearing = call.instance_id
         elif call.kind is Kind.READ and call.instance_id == own:
             self.own_read = now
 
@@ -105,8 +109,9 @@ class Diary:
                     read.note(outcome)
         if call.kind is not Kind.READ:
             return
-        if outcome.failure is not None:
-            return
+        old = outcome.began < self.clear_ended.get(call.instance_id, -math.inf)
+        if outcome.failure is not None or old or call.instance_id == self.clearing:
+            return  # a read that began before its own detach ended shows nothing
         self.reads.setdefault(call.instance_id, Reads()).note(outcome)
         old = self.holds and outcome.began < self.attached_at + ATTACH_SHOWS
         lacks = call.instance_id == own and not outcome.holds and not old
@@ -130,6 +135,8 @@ class Diary:
     def told(self, host: Host, event: Event) -> None:
         """Take note of an event."""
         now = event.at
+        if event.name in (EventName.CLEARED, EventName.FAILED) and event.instance_id == self.clearing:
+            self.clearing, self.clear_ended[event.instance_id] = "", now
         match event.name:
             case EventName.YIELDED:
                 self.asks = False

@@ -76,7 +76,7 @@ FAULTS = (
     Fault("a stall of most of a dead time", (
         *("stall N MOSTs", "advance LONGs") * 6, "expect events N peer-dead == 0", *NOTHING), needs=("ratio=2",)),
     Fault("a service flaps, and stops doing so", ("flap", "advance 30m", "expect events * calm >= 1"), needs=("damping=yes", "delay=0")),
-    Fault("a flapping service", ("flap", "expect moves <= 9", "expect no hole"), needs=("damping=yes",)),
+    Fault("a flapping service", ("flap", "expect moves <= 12", "expect no hole"), needs=("damping=yes",)),
     Fault("the API is away for long, then the holder dies", (
         "api all all unreachable", "advance 90s", "kill H", "advance 45s", "api all ok", "measure", "advance 30s",
         f"expect hole <= 5 + L + A + 1 + {T}")),
