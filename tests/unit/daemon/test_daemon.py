@@ -128,6 +128,7 @@ def test_the_clock_counts_a_suspension():
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sdnotify leaves a socket open
+@pytest.mark.slow
 def test_a_slow_api_gets_more_time_at_each_try():
     """If a list takes 2.6 s, a daemon that always gives up after 2 s would never start."""
     tried: list[float] = []
