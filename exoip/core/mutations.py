@@ -114,7 +114,7 @@ class Mutations:
         own, others = self._observed.own, self._observed.others.values()
         silent = [o for o in others if (o.holding or o.predecessor) and not self._election.alive(o.instance_id)]
         owed = (o.clear_failed_at >= own.since or not now < self._clear_due(o, now) < math.inf for o in silent)
-        return own.holds and any(owed)  # one that is not due ever has to be read
+        return own.holds and any(owed)  # one that is never due has to be read first
 
     def wants_fresh(self, now: float) -> str:
         """Return the instance that is to be read before a due clear: another, this one, or ""."""

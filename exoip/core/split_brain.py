@@ -76,7 +76,7 @@ class StandBack:
         self._query.ask(now)
 
     def attaching(self) -> None:
-        """Note the silent holders beside which this node attaches: those read lately, and since."""
+        """Note the silent holders beside which this node attaches, if they were read lately."""
         holders = [one for one in self._observed.holders() if one.predecessor and one.running]
         self.rivals |= {one.instance_id for one in holders if not self._election.alive(one.instance_id)}
 

@@ -6,7 +6,7 @@ unfit, with the check as the source. Before its first result a check is pending,
 failing: a node that starts with a broken service must not take over from a working one. The first
 result decides alone, good or bad, so that a start costs one result and not several. A check that
 replaces an earlier one in a reload takes over its state; after a crash or a restart one that passed
-starts as passing.
+starts as passing. A check under a new name starts as passing too, unless another did not pass.
 
 Nothing blocks on these threads. A check that hangs has failed at its timeout, and that is reported
 first; then its processes are killed, however long that takes, and it runs again only after that.

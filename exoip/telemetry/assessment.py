@@ -2,8 +2,8 @@
 
 healthy    this node takes part and, as far as it knows, the node that should hold the Elastic IP
            holds it, and no other does
-degraded   something is wrong, but this node holds the Elastic IP or is not to hold it: a peer is
-           dead, an API call fails, a node steps aside, the master was read not to hold, ...
+degraded   something is wrong, but this node holds the Elastic IP, or another node should: a peer is
+           dead, an API call fails, a node steps aside, the master did not hold when last read, ...
 critical   this node should hold the Elastic IP and does not, does not take part yet, or shares its
            instance id with another host
 
