@@ -146,10 +146,14 @@ class Host:
         until(self._removed, f"the disks of {self.name} are removed", ENDS)
 
     def _left_groups(self) -> bool:
-        """Remove the control groups that it made; false while one still has a dying process."""
-        folders = [path for group in self._groups() for path in group.rglob("*") if path.is_dir()]
+        """Remove the control groups that it made, and kill what is left in them: if it had not
+        started yet, its PID 1 outlives its manager. False while one has a process, dying or not.
+        """
+        folders = [path for group in self._groups() for path in (group, *group.rglob("*")) if path.is_dir()]
         for folder in sorted(folders, reverse=True):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # both may be gone meanwhile
+                for process in (folder / "cgroup.procs").read_text().split():
+                    os.kill(int(process), signal.SIGKILL)
                 folder.rmdir()
         return not folders
 
@@ -161,11 +165,14 @@ class Host:
     def _booted(self) -> bool:
         assert self._nspawn is not None
         assert self._nspawn.poll() is None, f"{self.name} does not start: {self._console()}"
-        children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text().split()
-        # First there is a helper, whose child becomes the container's PID 1.
-        if len(children) != 1 or Path(f"/proc/{children[0]}/comm").read_text().strip() != "systemd":
+        try:
+            (child,) = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text().split()
+            name = Path(f"/proc/{child}/comm").read_text().strip()
+        except (ValueError, OSError):  # none yet, two, or it ended while we looked
             return False
-        self._leader = int(children[0])
+        if name != "systemd":  # first there is a helper, whose child becomes the container's PID 1
+            return False
+        self._leader = int(child)
         return self.ask("systemctl", "is-system-running").strip() in ("running", "degraded")
 
     def _console(self) -> str:
