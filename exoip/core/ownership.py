@@ -14,9 +14,10 @@ Make before break  While a live node can serve, the EIP is never without a holde
                    TestRelease.
 Predecessor        When a node becomes master, the master before it is assumed to hold, without a
                    read, if it is dead, leaving, or unfit and holding (253). What is known of a node
-                   does not count once it has advertised 254 or is heard again. The best that is
-                   heard at a start was no master. Shown by 01, 52g, 52h, 52k, 52l, 52m,
-                   TestPredecessor.
+                   does not count once it has advertised 254 or is heard again, and an earlier
+                   master does not count if it was heard beside the next one and is not leaving.
+                   The best that is heard at a start was no master. Shown by 01, 51, 52g, 52h, 52k,
+                   52l, 52m, 52o, TestPredecessor.
 Lost               A master that reads itself detached asks who holds before it attaches again. If
                    the attach lasted less than 60 s, each further attach waits longer. Shown by 07a,
                    32b.
@@ -44,7 +45,7 @@ from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.mutations import JOB_TIME, Mutations
 from exoip.core.observed import UNSEEN, InstanceState, Observed
-from exoip.core.peers import HOLDING_UNFIT, LEAVING, LocalState, Role
+from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, LocalState, Role
 from exoip.core.reads import Reads
 from exoip.core.split_brain import StandBack
 from exoip.core.unfit import UnfitReasons
@@ -137,7 +138,7 @@ class Ownership:
 
     def _became_master(self, now: float) -> None:
         own, others = self.observed.own, self.observed.others.values()
-        masters = [o for o in others if o.master_until > -math.inf and not self._released(o, o.master_until)]
+        masters = [o for o in others if o.master_until > -math.inf and not self._survived(o)]
         if last := max(masters, key=lambda other: other.master_until, default=None):
             peer = self._election.peer(last.instance_id)
             if not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING):
@@ -150,8 +151,10 @@ class Ownership:
         self.stand_back.became_master(now)
         self.reads.schedule.verify_again(now)
 
-    def _released(self, other: InstanceState, since: float) -> bool:
-        return self._election.peer(other.instance_id).released_since(since)
+    def _survived(self, other: InstanceState) -> bool:
+        """Return whether a former master was heard beside the next one, or did not hold."""
+        peer = self._election.peer(other.instance_id)
+        return peer.priority == UNFIT or (other.master_until < peer.last_seen and peer.priority < LEAVING)
 
     # -- outputs ------------------------------------------------------------------------------------------------------
 
@@ -196,7 +199,8 @@ class Ownership:
         if call.kind is Kind.ATTACH and not observed.own.holds:
             for other in observed.others.values():
                 known = other.holding and (other.holds is None or now - other.read_at <= UNSEEN)
-                known = known and not self._released(other, max(other.read_at, other.since))
+                peer = self._election.peer(other.instance_id)
+                known = known and not peer.released_since(max(other.read_at, other.since))
                 other.predecessor = other.predecessor or known or other.successor
             self.stand_back.attaching()
         return replace(call, timeout=self.pace.timeout(call.kind)), at, mutations.began(call, now)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
 from exoip.core.events import Event, EventName
-from exoip.core.peers import Role
+from exoip.core.peers import LEAVING, Role
 from tests.simulation.host import Host
 from tests.simulation.stated import stated
 
@@ -51,7 +51,7 @@ class Diary:
     role: Role = Role.LISTENING
     role_since: float = -math.inf
     decided_at: float = -math.inf  # when role, master or leaving last changed
-    masters: set[str] = field(default_factory=set)  # whoever was its master since it was one
+    masters: dict[str, float] = field(default_factory=dict)  # whoever was its master since it was one, and until when
     predecessors: dict[str, float] = field(default_factory=dict)  # those when it became one, and since when they are
     relieves: str = ""  # the master whose place it takes, by what it has just read
     relieves_since: float = -math.inf  # since when that one was its master
@@ -119,18 +119,21 @@ class Diary:
         if lacks and not self.releasing and self.last_attach < outcome.began:
             self.attach_over = True
 
-    def _succeeds(self, event: Event) -> None:
-        """Take note of whose place it takes; the best that is heard at a start was no master. Those of
-        an earlier time stay until it knows that it does not hold, and has read them.
+    def _succeeds(self, host: Host, event: Event) -> None:
+        """Take note of whose place it takes; the best that is heard at a start was no master, and one
+        that was heard beside the next one has released the EIP or was cleared, unless it leaves. Those
+        of an earlier time stay until it knows that it does not hold, and has read them.
         """
         if event.details["old_role"] != Role.LISTENING:
-            self.masters.add(str(event.details["old_master"]))
+            self.masters[str(event.details["old_master"])] = event.at
         if event.details["role"] == Role.MASTER:
             if self.attach_over:
                 old = self.predecessors.items()
                 self.predecessors = {name: at for name, at in old if self.reads.get(name, Reads()).began < at}
-            self.predecessors |= dict.fromkeys(self.masters, event.at)
-            self.masters = set()
+            heard = {name: host.heard.get(name, (-math.inf, LEAVING)) for name in self.masters}
+            last = [name for name, at in self.masters.items() if heard[name][0] <= at or heard[name][1] == LEAVING]
+            self.predecessors |= dict.fromkeys(last, event.at)
+            self.masters = {}
 
     def told(self, host: Host, event: Event) -> None:
         """Take note of an event."""
@@ -143,7 +146,7 @@ class Diary:
             case EventName.ROLE:
                 self.nobody_holds()
                 role = Role(str(event.details["role"]))
-                self._succeeds(event)
+                self._succeeds(host, event)
                 if Role.MASTER in (role, self.role) and role is not self.role:
                     self.changes.append(now)
                 if role is not self.role:

@@ -197,6 +197,8 @@ FAULTS = (
         "expect within D + 5: holders H N", "measure", *QUIET)),
     Fault("a former master that released, and cuts", (
         "health H bad", "advance 2s", "advance UPTO8s", "drop H->N N->H", "advance LONGs", CUT_UP, *QUIET), MORE, FAST),
+    Fault("an unfit holder is cut off from its successor, then all are", (
+        "health H bad", "advance UPTO1s", "drop H->N N->H", "advance LONGs", CUT_UP, *QUIET), MORE, FAST),
     Fault("a former master that came back as the worst, and cuts", (
         "crash H", "advance LONGs", "reload H prio=200", "start H", "advance 6s", "advance UPTO30s", "drop H->N N->H",
         "advance LONGs", CUT_UP, *QUIET), MORE, FAST),
