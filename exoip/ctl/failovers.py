@@ -7,6 +7,7 @@ gives a history, and those of all nodes the whole one. Shown by tests/unit/ctl/t
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -24,7 +25,8 @@ class Failover:
 
     Empty: nobody.
 
-    `took`: seconds since the cause (for a dead node, since its last heartbeat), None if unknown.
+    `took`: seconds since the cause (for a dead node, since its last heartbeat), None if unknown, 0
+    if `to` held all the time beside the source.
     `reporter`: the node whose journal says so. `seen`: it is a third node, which saw it happen.
     """
 
@@ -59,27 +61,39 @@ def _linked(found: list[Failover]) -> list[Failover]:
 
 
 def _taken(history: History) -> Iterator[Failover]:
-    """Yield the failovers that the new holder reports."""
-    holding: dict[str, set[str]] = {}
+    """Yield the failovers that the new holder reports, and those back to a holder that is left when
+    the new one ends: it need not report that it still holds.
+    """
+    holding: dict[str, list[str]] = defaultdict(list)  # in the order in which they came to hold
+    latest: dict[str, str] = {}
     for change in history.changes:
-        holders = holding.setdefault(change.eip, set())
-        if not change.holds:
-            holders.discard(change.instance)
-            continue
-        others = holders - {change.instance}
-        holders.add(change.instance)
-        source = others or {_master_before(history, change)} - history.nodes - {""}
-        if change.event != "holds" or source:
-            yield _failover(history, change, tuple(sorted(source)))
+        holders = holding[change.eip]
+        if change.instance in holders:
+            holders.remove(change.instance)
+        source = tuple(sorted(holders)) or tuple({_master_before(history, change)} - history.nodes - {""})
+        if change.holds:
+            holders.append(change.instance)
+            if change.event != "holds" or source:
+                latest[change.eip] = change.instance
+                yield _failover(history, change, source)
+        elif holders and latest.get(change.eip) == change.instance:
+            latest[change.eip] = holders[-1]
+            yield replace(_failover(history, change, (change.instance,)), to=holders[-1], took=0.0)
 
 
 def _failover(history: History, change: Change, source: tuple[str, ...]) -> Failover:
     cause, why = change.cause, change.why
     for giver in source:
-        unfit = cause_of(history.journals.get((giver, change.eip), []), to="BACKUP", by=change.at)
+        unfit = _stood_aside(history.journals.get((giver, change.eip), []), change.at)
         if unfit is not None and unfit["EXOIP_EVENT"] in _UNFIT and change.at - time_of(unfit) < UNFIT_BEFORE:
             cause, why = unfit, describe(unfit)
     return Failover(change.at, change.eip, source, change.instance, why, _took(cause, change.at), change.reporter)
+
+
+def _stood_aside(journal: list[Entry], by: float) -> Entry | None:
+    """Return what made a node a BACKUP, if it still is one at `by`."""
+    roles = [entry["EXOIP_ROLE"] for entry in journal if entry["EXOIP_EVENT"] == "role" and time_of(entry) <= by]
+    return cause_of(journal, to="BACKUP", by=by) if roles[-1:] == ["BACKUP"] else None
 
 
 def _master_before(history: History, change: Change) -> str:

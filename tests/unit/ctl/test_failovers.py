@@ -5,6 +5,8 @@ Real nodes, in virtual time, tell what happened to them.
 
 from __future__ import annotations
 
+import functools
+import random
 import re
 
 import pytest
@@ -143,3 +145,49 @@ def test_who_takes_from_whom_in_a_long_life_is_what_the_zone_says(journals: Jour
     assert [who for _, who in several] == [who for _, who in record]
     for (told_at, _), (at, _) in zip(several, record, strict=True):
         assert -4.0 < told_at - at < 1.0, "the new holder holds before the old one is cleared"
+
+
+def test_a_takeover_that_is_not_finished_ends_with_the_holder_that_is_left(journals: Journals) -> None:
+    for host in journals.world.hosts.values():
+        host.api.operation = (3.0, 3.0)
+    gone = journals.step(journals["a"].crash, 3.5)
+    journals.step(journals["a"].start)
+    there, home = (one for one in found(journals, "abc") if one.at >= gone)
+    assert (short(*there.source), short(there.to)) == ("a", "b")
+    assert (short(*home.source), short(home.to), home.took) == ("b", "a", 0.0)
+    assert [who for at, who in journals.moves if at >= gone] == [], "a never ceased to hold"
+
+
+def test_what_was_over_before_does_not_explain_a_death(journals: Journals) -> None:
+    journals.step(lambda: journals.aside("a", "operator", "drained"), 20)
+    journals.step(lambda: journals.aside("a", "operator", ""), 20)
+    died = journals.step(journals["a"].kill)
+    one = only(journals, "abc", died)
+    assert "web-a (192.0.2.1) is dead" in one.why
+    assert one.took is not None and one.took < 5.0
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_whatever_happened_the_last_failover_names_the_holder(journals: Journals, seed: int) -> None:
+    rng = random.Random(seed)
+    for host in journals.world.hosts.values():
+        host.api.operation = (rng.choice((0.3, 1.0, 3.0)),) * 2
+    for _ in range(rng.randint(1, 4)):
+        name, away = rng.choice("aab"), rng.choice((0.5, 3.5, 5.0, 20.0))
+        host = journals[name]
+        match rng.choice(("crash", "aside", "cut", "attach", "detach")):
+            case "crash":
+                journals.step(host.crash, away)
+                host.start()
+            case "aside":
+                journals.step(functools.partial(journals.aside, name, "health check", "it fails"), away)
+                journals.aside(name, "health check", "")
+            case "cut":
+                journals.step(functools.partial(journals.world.split, name, "abc".replace(name, "")), away)
+                journals.world.cut.clear()
+            case by_hand:
+                journals.world.zone.force(host.id, by_hand == "attach", journals.world.now)
+        journals.world.advance(rng.choice((5.0, 20.0, 200.0)))
+    journals.world.advance(200.0)
+    (holder,) = journals.world.holders
+    assert short(found(journals, "abc")[-1].to) == holder
