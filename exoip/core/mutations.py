@@ -24,7 +24,8 @@ Clear    A master known to hold detaches the others that hold, the one that came
            lower id waits for 130 s if the higher one may be about to clear: 55 s after its attach,
            or after it saw the other come to hold, if it read it within 45 s before (52d, 52e, 52n).
          One that is heard must be read to hold after that. A master that has not cleared a silent
-         one 12 s after it was due steps aside for a fit peer. Shown by 10, 45b, 48a, 48b, 48c.
+         one 12 s after it was due, or could not read it that long, steps aside for a fit peer.
+         Shown by 10, 45b, 48a, 48b, 48c, 48f.
 Release  A backup that holds detaches itself after a read, begun since it is a backup to this
          master, shows that the master holds, and the master is heard after that read. (A master
          that detached a holder which is just attaching again would leave nobody.) A leaver does the

@@ -126,6 +126,7 @@ class Expectations:
             "A": latency / 2 + operation,
             "S": POLL + 1.5 * latency,
             "poll": POLL,
+            "n": len(hosts),
             "hole": self.meter.hole,
             "holes": len(self.meter.holes),
             "moves": self.meter.moves,

@@ -38,7 +38,7 @@ HISTORIES = (
     Fault("two blips half a minute apart", (
         "latency all 300ms", "operation all 3s", "restart H 300ms", "advance 27.5s", "drop H->N", "advance 3.6s", "heal",
         "advance 26s", "advance UPTO1s", "drop H->N", "advance 10s", "heal", "advance 40s", "expect no hole", "expect holders H"),
-        TWO, ("interval=1s", "ratio=3", *CALM)),
+        TWO, ("interval=1s", "ratio=3", "equal=yes", *CALM)),  # the lower id may clear first
     Fault("the next best node was unfit, and the holder is detached without any API", (
         "health N bad", "advance 180s", "health N ok", "api H all fail", "advance 10s", "measure", "detach-by-hand H",
         "advance 120s", f"expect hole <= 36 + 36 + 8*L + A + {T}", "expect holders N"), FOUR),
@@ -63,6 +63,11 @@ HISTORIES = (
     Fault("the taker dies just after the holder wakes, and its clear is pending", (
         "api N detach operation=9s once", "suspend H 4s", "advance 5s", "kill N", "advance 120s", "expect hole <= 10 + S + D + A"),
         needs=("interval=1s", "ratio=3", *CALM)),
+    Fault("the holder is upgraded while the API is away", (
+        "api all all fail", "advance 30s", "upgrade H 300ms", "advance 30s", "api all ok", "advance 60s", "expect moves == 0",
+        "expect no hole", "expect events H unfit 0")),
+    Fault("the holder is upgraded while calls hang", (
+        "api all all hang", "advance 30s", "upgrade H 300ms", "advance 30s", "api all ok", "advance 60s", "expect moves == 0")),
     Fault("operations of seven seconds", (
         "operation all 7s", "kill H", "expect within D + d + A: holders H N", "expect within S + L + A: holders N", "advance 100s",
         "expect holders N", "expect events N unfit 0"), MORE),

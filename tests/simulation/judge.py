@@ -4,8 +4,9 @@ A node is *able* while its daemon runs and may be fit (healthy, not leaving, asl
 loop), and its attach path works (attach and poll are not meddled with). While an able node lives,
 no time without a live holder is longer than `Bounds.hole`, counted from when both are so; no dead
 holder stays beside a live one for longer than `Bounds.dead`; and moves are bounded. Two limits are
-known. A live holder that was told what is not so, and cannot read, may not know of a dead one. And
-one that was detached and cannot attach stays, if the next best node cannot read and attach (bound 6).
+known. A live holder or master that was told what is not so, and cannot read, may not know of a dead
+holder. And one that was detached and cannot attach stays, if the next best node cannot read and
+attach (bound 6).
 
 The bounds follow from the protocol document (its names in capitals, D is the dead time):
 
@@ -34,6 +35,7 @@ from dataclasses import dataclass, field
 from exoip.core.calls import Kind
 from exoip.core.events import Event, EventName
 from tests.simulation.host import CRASH_WINDOW, Host
+from tests.simulation.meter import masters
 from tests.simulation.stated import stated
 from tests.simulation.world import World
 
@@ -106,8 +108,8 @@ def misled(host: Host) -> bool:
 
 
 def broken(host: Host, *kinds: str) -> bool:
-    """Whether all its calls of one of these kinds may fail, for good."""
-    return any(host.api.rate.get(kind, 1.0) >= 1.0 for kind in host.api.modes.keys() & {*kinds, "all"})
+    """Whether its calls of one of these kinds may fail, any number of them in a row."""
+    return bool(host.api.modes.keys() & {*kinds, "all"})
 
 
 def _slack(host: Host) -> float:
@@ -163,7 +165,7 @@ class Judge:
             self._hole_since = now
             detached = [at for at, _, kind, target in world.mutations[-20:] if kind is Kind.DETACH]
             self._own_hole = not self._excuse and bool(self._holds.at) and max(detached, default=now) >= self._died_at
-        counts = serving and dead and not any(misled(world.hosts[name]) for name in serving)
+        counts = serving and dead and not any(misled(world.hosts[name]) for name in {*serving, *masters(world)})
         self._dead_since = min(self._dead_since, now) if counts else math.inf
         self._excuse = False
         for since in (self._holds, self._clears):

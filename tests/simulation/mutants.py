@@ -209,6 +209,8 @@ MUTANTS = (
            "clear_breaker = CircuitBreaker(JOB_TIME,", "clear_breaker = CircuitBreaker(math.inf,"),
     Mutant("steps aside although its turn to clear has not come", "core/mutations", "48e",
            "not now < self._clear_due(o, now) < math.inf for", "o.predecessor for"),
+    Mutant("a holder that can no longer be read is nobody's business", "core/mutations", "48f",
+           "not now < self._clear_due(o, now) < math.inf for", "self._clear_due(o, now) <= now for"),
     Mutant("the time to see others cleared begins with the attach", "core/mutations", "48d",
            "return own.holds and any(owed)", "return any(owed)"),
     Mutant("a holder that cannot read itself does not attach again", "core/mutations", "54a 54b",

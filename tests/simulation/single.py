@@ -71,7 +71,7 @@ def commands_of_world(rng: random.Random, faults: tuple[Fault, ...]) -> Iterator
     yield f"delay 0.2ms {delay}ms"
     interval, ratio = pick("interval", "500ms", "1s", "1s", "2s"), pick("ratio", "2", "3", "3", "5")
     preempt, damping = pick("delay", "0", "0", "0", "5s", "never"), pick("damping", "yes", "yes", "no")
-    equal = rng.random() < 0.25
+    equal = pick("equal", "yes", "no", "no", "no") == "yes"
     for number, name in enumerate(rng.sample(names, len(names))):
         priority = 10 if equal else 10 * (number + 1)
         yield f"node {name} prio={priority} interval={interval} ratio={ratio} delay={preempt} damping={damping}"
