@@ -63,6 +63,9 @@ HISTORIES = (
     Fault("the taker dies just after the holder wakes, and its clear is pending", (
         "api N detach operation=9s once", "suspend H 4s", "advance 5s", "kill N", "advance 120s", "expect hole <= 10 + S + D + A"),
         needs=("interval=1s", "ratio=3", *CALM)),
+    Fault("an API too slow to clear at once", (
+        "api all all takes=5s operation=6s", "advance 200s", "measure", "kill H", "expect within D + d + 5 + 6: holders H N",
+        "expect within 30 + 130 + 5 + 8.5: holders N", "expect events N unfit 0"), MORE, CALM),
     Fault("the holder is upgraded while the API is away", (
         "api all all fail", "advance 30s", "upgrade H 300ms", "advance 30s", "api all ok", "advance 60s", "expect moves == 0",
         "expect no hole", "expect events H unfit 0")),
