@@ -42,7 +42,7 @@ import random
 from dataclasses import replace
 
 from exoip.core.backoff import LONGEST_MOVE_RETRY, Backoff, CircuitBreaker
-from exoip.core.calls import NO_EFFECT, POLL, Call, Failure, Kind, Operation, Outcome, Pace
+from exoip.core.calls import NO_EFFECT, Call, Failure, Kind, Operation, Outcome, Pace
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.holder_query import HolderQuery
@@ -215,37 +215,18 @@ class Mutations:
 
     def done(self, call: Call, outcome: Outcome) -> list[Event]:
         """Record the outcome of a call of `next`."""
-        self._in_flight = None
-        now, operation = outcome.ended, self._operation
-        if call.kind is Kind.POLL:
-            if operation is None:
-                return []  # timed out meanwhile
-            if outcome.failure in (Failure.OPERATION, Failure.NOT_SO):
-                self._operation = None
-                return self._failed(operation.call, outcome.failure, outcome)
-            if outcome.failure is not None or outcome.operation_id:
-                operation.polled(now, outcome.retry_after)
-                return self.tick(now)
-            self._operation = None
+        now, failure, polled = outcome.ended, outcome.failure, call.kind is Kind.POLL
+        new = Operation(call, outcome.began, outcome.operation_id, self.pace.slack)
+        operation, self._operation, self._in_flight = self._operation or new, None, None
+        if failure is None and not outcome.operation_id:
             return self._succeeded(operation.call, operation.called, outcome)
-        if outcome.failure is not None:
-            return self._failed(call, outcome.failure, outcome)
-        if outcome.operation_id:
-            self._operation = Operation(call, outcome.began, outcome.operation_id, now + POLL, self.pace.slack)
-            return []
-        return self._succeeded(call, outcome.began, outcome)
-
-    def tick(self, now: float) -> list[Event]:
-        """Fail an operation that is not done in time."""
-        operation = self._operation
-        if operation is None or now < self.next_deadline():
-            return []
-        self._operation = None
-        return self._failed(operation.call, Failure.TIMEOUT, operation.late(now))
-
-    def next_deadline(self) -> float:
-        """Return when `tick` is wanted."""
-        return self._operation.deadline if self._operation and self._in_flight is None else math.inf
+        if failure in (Failure.OPERATION, Failure.NOT_SO) or (failure and not polled):
+            return self._failed(operation.call, failure, outcome)
+        if polled and now >= operation.deadline:
+            return self._failed(operation.call, Failure.TIMEOUT, operation.late(now))
+        operation.wait(now, outcome.retry_after)
+        self._operation = operation
+        return []
 
     def _succeeded(self, call: Call, called: float, outcome: Outcome) -> list[Event]:
         now, own = outcome.ended, self._observed.own

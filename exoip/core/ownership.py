@@ -216,15 +216,15 @@ class Ownership:
         return self._note_api_edge(call, outcome) + events + self._apply_effects(events, outcome.ended)
 
     def tick(self, now: float) -> list[Event]:
-        """Do what is due: time out an operation, end a stand-back or an unfit time."""
-        events = self.mutations.tick(now) + self.reads.query.tick(now)
+        """Do what is due: give up a question or a job, end a stand-back or an unfit time."""
+        events = self.reads.query.tick(now)
         for breaker in self._breakers.values():
             breaker.expire(now)
         return events + self._apply_effects(events, now) + self.stand_back.tick(now)
 
     def next_deadline(self, now: float) -> float:
         """Return when `tick` is wanted."""
-        deadlines = self.mutations.next_deadline(), self.stand_back.next_deadline(), self.reads.query.deadline
+        deadlines = self.stand_back.next_deadline(), self.reads.query.deadline
         jobs = [breaker.deadline for breaker in self._breakers.values()]
         known_at = self._known_at() if now < self._known_at() else math.inf
         return min(*deadlines, *jobs, known_at, self.unfit_reasons.next_deadline(now))

@@ -211,6 +211,8 @@ MUTANTS = (
            "not now < self._clear_due(o, now) < math.inf for", "o.predecessor for"),
     Mutant("a holder that can no longer be read is nobody's business", "core/mutations", "48f",
            "not now < self._clear_due(o, now) < math.inf for", "self._clear_due(o, now) <= now for"),
+    Mutant("the last poll of an operation does not count", "core/mutations", "48g",
+           "if polled and now >= operation.deadline:", "if polled and now >= operation.deadline - 0.5:"),
     Mutant("the time to see others cleared begins with the attach", "core/mutations", "48d",
            "return own.holds and any(owed)", "return any(owed)"),
     Mutant("a holder that cannot read itself does not attach again", "core/mutations", "54a 54b",

@@ -214,6 +214,16 @@ class TestOperations:
         bench.advance(4)
         assert len(bench.said(EventName.ATTACHED)) == 1
 
+    def test_the_last_look_is_at_the_deadline_whatever_the_api_asks(self):
+        bench = self.pending(9.6)
+        bench.latency = 0.0
+        bench.failing[Kind.POLL], bench.retry_after = Failure.UNAVAILABLE, 300.0
+        bench.advance(DEAD + 9.5)
+        bench.failing.clear()
+        bench.advance(1)
+        assert bench.asked(Kind.POLL) == pytest.approx([DEAD + at for at in (0.25, 3.25, 6.25, 9.25, 10.0)])
+        assert len(bench.said(EventName.ATTACHED)) == 1
+
     @pytest.mark.parametrize("failure", [Failure.OPERATION, Failure.NOT_SO])
     def test_one_that_fails_is_tried_again(self, failure):
         bench = self.pending()
