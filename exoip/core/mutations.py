@@ -2,17 +2,17 @@
 
 One mutation at a time, its operation included; with more time if the API is slow, see `calls`:
 
-Attach   A master that does not hold attaches itself, with no read before it. An attach that takes
-         more than 5 s is read back before it counts. A master that held, and cannot find out within
-         2.5 s whether it still does, attaches again, which is harmless; so does one that has not
-         read itself for 30 s, every 30 s. It never attaches beside its own detach, which could
-         take effect after it (50, 66). A master that does not come to hold within 12 s steps aside
-         for a fit peer; at once, if the API asks it to wait for more than 5 s. Shown by 01, 19e,
-         36, 47a, 47b, 54a, 54c, TestAttach.
+Attach   A master that does not hold attaches itself, with no read before it. A master that held,
+         and cannot find out within 2.5 s whether it still does, attaches again, which is harmless;
+         so does one that has not read itself for 30 s, every 30 s. It never attaches beside its own
+         detach, which could take effect after it (50, 66). A master that does not come to hold
+         within 12 s steps aside for a fit peer; at once, if the API asks it to wait for more than
+         5 s. Shown by 01, 19e, 36, 47a, 47b, 54a, 54c, TestAttach.
 Clear    A master known to hold detaches the others that hold, the one that came to hold last first
          (16e). Its knowledge of itself must be at most 2 s old and newer than the time of the
-         clear; and a read, if no read showed the last attach (57d), or it stood back (57e). It
-         never clears beside its attach, which may yet fail. A silent one may be alive, cut off, and
+         clear. An attach that is done is knowledge as old as its call (57g), and none if no read
+         showed the last one (57d), or after a stand-back (57e), until a read shows it. It never
+         clears beside its attach, which may yet fail. A silent one may be alive, cut off, and
          about to clear this node, so their times are apart by more than a clear takes (12 s):
          - A node that has just attached clears at once who held before, until 17 s after the first
            attach call that may have had an effect (70b, 70c): if it is silent (01) and has neither
@@ -49,7 +49,6 @@ from exoip.core.holder_query import HolderQuery
 from exoip.core.observed import FIRST_TURN, InstanceState, Observed
 from exoip.core.peers import LEAVING, UNFIT, Role
 
-ATTACH_TRUSTED = 5.0  # seconds after its call; an attach done later is read back first
 OWN_STATE_MAX_AGE = 2.0  # seconds: how old knowledge of itself a clear may rely on
 JOB_TIME = 12.0  # seconds in which a master comes to hold, or detaches a holder that is due, or steps aside
 BLIND_TIME = 30.0  # seconds without a read of itself after which a holder attaches again, and again
@@ -233,7 +232,7 @@ class Mutations:
         if call.kind is Kind.ATTACH:
             name = EventName.ATTACHED
             self.attach_works = True
-            own.attached(called, outcome.began, now, ATTACH_TRUSTED + self.pace.slack)
+            own.attached(called, min(called + self.pace.slack, outcome.began), now)
         elif call.instance_id == self._observed.own_id:
             name = EventName.LET_GO
             own.detached(called, now)

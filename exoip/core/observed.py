@@ -6,8 +6,8 @@ mutation of the same instance by this node ended shows nothing.
 
 A node doubts whether it holds at start, after a stall, when a peer is heard first or again (that
 peer may have detached it meanwhile), and when an attach or detach of itself failed in a way that
-leaves its effect open. A read of itself that began after the doubt ends it. A node therefore knows
-that it holds from such a read, or from an attach that is done soon after its call.
+leaves its effect open. A read of itself that began after the doubt ends it, and so does an attach
+that was called after it and is done.
 
 Shown by 11a, 28b, 43, 45.
 """
@@ -122,18 +122,12 @@ class OwnState:
         if not self.may_hold or self.attach_called == -math.inf:
             self.attach_called = now
 
-    def attached(self, called: float, looked: float, now: float, trusted_for: float) -> None:
-        """Record that the attach called at `called` is done, by a poll that began at `looked`.
-
-        If it took longer than `trusted_for` seconds, the doubt begins now.
-        """
+    def attached(self, called: float, known_at: float, now: float) -> None:
+        """Record that the attach called at `called` is done, which counts as a read at `known_at`."""
         self.since = self.since if self.holds else now
         self.held, self.attach_may_land, self.changed_at = True, False, now
-        self.known_at = -math.inf if self.wants_proof else looked
-        if now - called > trusted_for:
-            self.doubt_since = self.unsure_since = now
-        else:
-            self._end_doubt(called)
+        self.known_at = -math.inf if self.wants_proof else known_at
+        self._end_doubt(called)
 
     def detached(self, called: float, now: float) -> None:
         """Record that the detach called at `called` is done."""

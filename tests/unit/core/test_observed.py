@@ -33,42 +33,33 @@ class TestOwnState:
         assert me.seen(True, 5.0)
         assert me.holds
 
-    def test_an_attach_seen_done_within_its_time_ends_an_older_doubt(self):
+    def test_an_attach_ends_an_older_doubt(self):
         me = OwnState()
-        me.attached(called=1.0, looked=2.0, now=2.1, trusted_for=5.0)
+        me.attached(called=1.0, known_at=2.0, now=2.1)
         assert (me.holds, me.known_at, me.may_hold) == (True, 2.0, True)
 
     def test_but_not_one_that_came_after_its_call(self):
         me = OwnState()
         me.seen(False, 0.0)
         me.doubted(1.5)
-        me.attached(called=1.0, looked=2.0, now=2.1, trusted_for=5.0)
+        me.attached(called=1.0, known_at=2.0, now=2.1)
         assert me.held
         assert me.doubt
-
-    def test_seen_done_late_it_is_in_doubt(self):
-        me = OwnState()
-        me.seen(False, 0.0)
-        me.attached(called=1.0, looked=6.0, now=6.2, trusted_for=5.0)
-        assert me.held
-        assert me.doubt
-        assert me.seen(False, 6.3)
-        assert not me.held
 
     @pytest.mark.parametrize(("detach_fails", "known_at"), [(False, -math.inf), (True, 22.0)])
     def test_only_an_attach_without_effect_makes_the_next_one_wait_for_a_read(self, detach_fails, known_at):
         me = OwnState()
-        me.attached(called=1.0, looked=2.0, now=2.1, trusted_for=5.0)
+        me.attached(called=1.0, known_at=2.0, now=2.1)
         if detach_fails:
             me.changed_at = 9.0
             me.doubted(9.0, attach_may_land=True)
         me.seen(False, 10.0)
-        me.attached(called=21.0, looked=22.0, now=22.1, trusted_for=5.0)
+        me.attached(called=21.0, known_at=22.0, now=22.1)
         assert me.known_at == known_at
 
     def test_a_read_from_before_an_own_mutation_ended_is_ignored(self):
         me = OwnState()
-        me.attached(called=1.0, looked=2.0, now=2.1, trusted_for=5.0)
+        me.attached(called=1.0, known_at=2.0, now=2.1)
         assert not me.seen(False, 2.05)
         assert me.holds
         me.detached(called=3.0, now=3.5)
