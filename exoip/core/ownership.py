@@ -16,8 +16,9 @@ Predecessor        When a node becomes master, the master before it is assumed t
                    read, if it is dead, leaving, or unfit and holding (253). What is known of a node
                    does not count once it has advertised 254 or is heard again, and an earlier
                    master does not count if it was heard beside the next one and is not leaving.
-                   The best that is heard at a start was no master. Shown by 01, 51, 52g, 52h, 52k,
-                   52l, 52m, 52o, TestPredecessor.
+                   The best that is heard at a start was no master; the best that a node hears that
+                   listens again after a pause was. Shown by 01, 51, 52g, 52h, 52k, 52l, 52m, 52o,
+                   69, 73d, 73e, TestPredecessor.
 Lost               A master that reads itself detached asks who holds before it attaches again. If
                    the attach lasted less than 60 s, each further attach waits longer. Shown by 07a,
                    32b.
@@ -76,8 +77,7 @@ class Ownership:
         self.unfit_reasons = UnfitReasons(self.observed.own_id, self._breakers)
         self._started = -math.inf if known else now
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
-        self._master_known = False  # else the election's master may only be the best that is heard
-        self._resumed = False  # it listens after a restart that no peer noticed, and goes on to hold
+        self._master_known = False  # it has listened: no longer is the master only the best that is heard
         self._relieved = ""  # the master in whose place this node is one
         self.trouble: dict[Kind, Trouble] = {}
         self.answered_at = -math.inf
@@ -87,7 +87,6 @@ class Ownership:
     def resume(self, known_at: float, now: float) -> list[Event]:
         """Go on to hold, as known before a restart that no peer noticed."""
         self.observed.own.resume(known_at)
-        self._resumed = True
         return [Event(EventName.HOLDS, now, self.observed.own_id, "as before the restart")]
 
     def leave(self) -> None:
@@ -99,7 +98,7 @@ class Ownership:
         """Record that a peer is alive, dead, or no longer a member."""
         now, events = event.at, list[Event]()
         if event.name is EventName.PEER_ALIVE:
-            if not self._resumed:  # else it was heard before as well
+            if self._master_known:  # else it was heard before this node started, as far as that matters
                 self.observed.own.doubted(now, heard=True)
             events = self.stand_back.heard(event.instance_id, now)
         self.reads.schedule.verify_again(now)
@@ -115,18 +114,16 @@ class Ownership:
         decision = (self._election.role, self._election.master, self.mutations.leaving)
         if decision != self._decision:
             self._decided(decision, now)
-        yielded = self._election.local_state.yielded  # then that one may take this node for the master
-        self._master_known = self._election.role is not Role.LISTENING and not yielded
+        if self._election.role is not Role.LISTENING:  # whoever is heard after a pause was master meanwhile
+            self._master_known = not self._election.local_state.yielded  # one yielded to may take this node for it
         able = self._election.role is Role.MASTER and self._election.fit_peer_alive()
         self.mutations.attach_breaker.owe(able and not self.observed.own.holds, now)
         self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now)
 
     def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
         (_, old_master, _), self._decision = self._decision, decision
-        held = self.observed.own.held and not self._resumed
-        if (self._master_known or held) and old_master in self.observed.others:
+        if self._master_known and old_master in self.observed.others:
             self.observed.others[old_master].master_until = now
-        self._resumed = self._resumed and self._election.role is Role.LISTENING
         self.mutations.since = now
         self.reads.schedule.release_read_at = now
         self.mutations.attach_backoff.reset()

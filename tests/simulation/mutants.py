@@ -201,9 +201,14 @@ MUTANTS = (
     Mutant("a restart forgets that this node holds", "core/ownership", "73 73b",
            "        self.observed.own.resume(known_at)\n", ""),
     Mutant("who was heard before a restart raises a doubt", "core/ownership", "73 73b",
-           "            if not self._resumed:", "            if True:"),
-    Mutant("who is heard first after a restart was the master", "core/ownership", "73d",
-           "self.observed.own.held and not self._resumed", "self.observed.own.held"),
+           "            if self._master_known:", "            if True:"),
+    Mutant("who is heard first after a restart was the master", "core/ownership", "73d 73e",
+           "if self._election.role is not Role.LISTENING:  #",
+           "if self._election.role is not Role.LISTENING or self.observed.own.held:  #"),
+    Mutant("who is heard first after a pause was no master", "core/ownership", "69",
+           "        if self._election.role is not Role.LISTENING:  # whoever is heard after a pause was master meanwhile\n"
+           "            self._master_known = not self._election.local_state.yielded",
+           "        self._master_known = self._election.role is not Role.LISTENING"),
     # jobs have deadlines
     Mutant("a holder waits without end to read itself before a clear", "core/mutations", "48b",
            "clear_breaker = CircuitBreaker(JOB_TIME,", "clear_breaker = CircuitBreaker(math.inf,"),

@@ -53,14 +53,22 @@ class TestOwnState:
         assert not bench.view.in_doubt
 
     def test_a_read_that_began_before_the_doubt_does_not_end_it(self):
-        bench = SingleNode()
+        bench = backup(peers="abz")
         bench.manual.add(Kind.READ)
-        bench.advance(0.5)
-        bench.heard("a", 5)
+        since = bench.now
+        bench.heard("b", 50)
+        bench.advance(0.1)
+        bench.heard("z", 50)
         bench.answer(Lane.READS, holds=False, running=True)
         assert bench.view.in_doubt
         bench.pump()
-        assert reads(bench) == ["m", "m"]
+        assert reads(bench, since) == ["m", "m"]
+
+    def test_a_peer_that_is_heard_at_the_start_brings_none(self):
+        bench = SingleNode()
+        bench.advance(0.5)
+        bench.heard("a", 5)
+        assert not bench.view.in_doubt
 
     def test_not_while_an_own_mutation_is_under_way(self):
         """What such a read shows may be from before or from after it."""
