@@ -73,7 +73,7 @@ class Election:
         self.role = Role.LISTENING
         self.master: str | None = None  # the id of the best node alive, perhaps our own
         self.reason = "start"
-        self.since = self._decided_at = now
+        self.since = self._decided_at = self._started = now
         self.advertised = config.priority
         self.damping = Damping()
         self.listen_until = now + config.dead_time  # before, silence says nothing of a peer
@@ -148,7 +148,7 @@ class Election:
             del self.peers[gone]
             events.append(Event(EventName.PEER_REMOVED, now, gone, "no longer a member"))
         for new in sorted(instance_ids - self.peers.keys() - {self.config.instance_id}):
-            self.peers[new] = Peer(new)
+            self.peers[new] = Peer(new, last_unfit_advert=self._started)  # as far as known, see `mutations`
             events.append(Event(EventName.PEER_ADDED, now, new, "a member"))
         return events + self.decide(now, Cause.MEMBERS)
 

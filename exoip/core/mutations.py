@@ -31,8 +31,9 @@ Release  A backup that holds detaches itself after a read, begun since it is a b
          that detached a holder which is just attaching again would leave nobody.) A leaver does the
          same with any heard peer; if no heard peer is below 255 it detaches itself, once it has
          listened for one dead time. To a backup, a read within 6 s of the master's advertising 254
-         or 255, or of its own failed clear of the master (66b), shows nothing: a detach may yet
-         take effect. Shown by 16b, 16c, 21a, 21c, 22a, 27b, 43, 46, 51, TestRelease.
+         or 255, of its own failed clear of the master (66b), or of its start, before which it may
+         have called such a clear (66c), shows nothing: a detach may yet take effect. Shown by 16b,
+         16c, 21a, 21c, 22a, 27b, 43, 46, 51, TestRelease.
 """
 
 from __future__ import annotations

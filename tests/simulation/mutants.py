@@ -272,6 +272,8 @@ MUTANTS = (
            "self._observed.own.wants_proof = False", "pass"),
     Mutant("clears a rival by an attach that no read shows", "core/split_brain", "57e",
            "self._observed.own.wants_proof = True", "pass"),
+    Mutant("lets go to one that the detach of the daemon before may yet clear", "core/election", "66c",
+           "Peer(new, last_unfit_advert=self._started)", "Peer(new)"),
     Mutant("lets go to one that its own detach may yet clear", "core/mutations", "66b",
            "max(peer.last_unfit_advert, other.clear_failed_at)", "peer.last_unfit_advert"),
     Mutant("a read right after an attach is believed, however old it is", "core/reads", "57b",

@@ -249,7 +249,7 @@ class TestLifeAndDeath:
     def test_it_remembers_when_a_peer_last_released_or_left(self):
         one = settled()
         one.heard("a", HOLDING_UNFIT, 10.0)
-        assert one.peers["a"].last_unfit_advert == -math.inf
+        assert one.peers["a"].last_unfit_advert == 0.0  # what it was before this node knew it, nobody knows
         one.heard("a", UNFIT, 11.0)
         one.heard("a", UNFIT, 12.0)  # the same again counts too
         one.heard("a", 5, 13.0)
