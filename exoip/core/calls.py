@@ -17,9 +17,6 @@ LONGEST_TIMEOUT = 10.0  # seconds after which any call is given up
 PATIENCE = 3.0  # times as long as the slowest answer, a read may take
 PACE_MEMORY = 600.0  # seconds for which the slowest answer counts
 USUAL_ANSWER = 1.0  # seconds; if answers take longer, all that waits for them has more time
-OPERATION_TIMEOUT = 10.0  # seconds after its call; an operation that a poll then shows pending has failed
-POLL = 0.25  # seconds between two polls of an operation
-LONGEST_POLL = 3.0  # seconds between two polls, if the API asks for more
 
 
 class Lane(StrEnum):
@@ -113,31 +110,6 @@ class Outcome:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.began) and self.began <= self.ended):
             raise ValueError(f"a call cannot begin at {self.began} and end at {self.ended}")
-
-
-@dataclass(slots=True)
-class Operation:
-    """A pending operation of `call`, which began at `called` (seconds)."""
-
-    call: Call
-    called: float
-    operation_id: str
-    more: float = 0.0  # seconds that it has in addition, because the API is slow
-    poll_at: float = math.inf  # when the next poll is due
-
-    @property
-    def deadline(self) -> float:
-        """When the last poll is due, in seconds."""
-        return self.called + OPERATION_TIMEOUT + self.more
-
-    def late(self, now: float) -> Outcome:
-        """Return the outcome of one that was not done in time."""
-        detail = f"operation {self.operation_id} is not done {now - self.called:.1f} s after its call"
-        return Outcome(self.called, now, Failure.TIMEOUT, detail=detail, operation_id=self.operation_id)
-
-    def wait(self, now: float, retry_after: float) -> None:
-        """Set the time of the next poll, because it is pending or could not be read."""
-        self.poll_at = min(now + max(POLL, min(retry_after, LONGEST_POLL)), self.deadline)
 
 
 _NO_ANSWER = (Failure.TIMEOUT, Failure.UNREACHABLE)

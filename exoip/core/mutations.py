@@ -40,22 +40,36 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from exoip.core.backoff import LONGEST_MOVE_RETRY, Backoff, CircuitBreaker
-from exoip.core.calls import NO_EFFECT, Call, Failure, Kind, Operation, Outcome, Pace
+from exoip.core.calls import NO_EFFECT, Call, Failure, Kind, Outcome, Pace
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.holder_query import HolderQuery
 from exoip.core.observed import FIRST_TURN, InstanceState, Observed
 from exoip.core.peers import LEAVING, UNFIT, Role
 
+OPERATION_TIMEOUT = 10.0  # seconds after its call; an operation that a poll then shows pending has failed
+POLL = 0.25  # seconds between two polls of an operation
+LONGEST_POLL = 3.0  # seconds between two polls, if the API asks for more
 OWN_STATE_MAX_AGE = 2.0  # seconds: how old knowledge of itself a clear may rely on
 JOB_TIME = 12.0  # seconds in which a master comes to hold, or detaches a holder that is due, or steps aside
 BLIND_TIME = 30.0  # seconds without a read of itself after which a holder attaches again, and again
 DOUBT_TIME = 2.5  # seconds that a master in doubt waits for a read of itself before it attaches again
 NEWCOMER_TIME = 17.0  # seconds after its attach call in which a node clears at once who held before
 DETACH_SETTLES = 6.0  # seconds after advertising 254 or 255 in which a detach may yet take effect
+
+
+@dataclass(slots=True)
+class _Operation:
+    """A pending operation of `call`, which began at `called`. Times in seconds."""
+
+    call: Call
+    called: float
+    operation_id: str
+    deadline: float  # when the last poll is due
+    poll_at: float = math.inf  # when the next poll is due
 
 
 class Mutations:
@@ -72,7 +86,7 @@ class Mutations:
         self.leaving = False
         self.since = -math.inf  # since when this node is master, or backup to this master
         self._in_flight: Call | None = None  # the HTTP call under way
-        self._operation: Operation | None = None
+        self._operation: _Operation | None = None
 
     @property
     def _under_way(self) -> Call | None:
@@ -216,15 +230,18 @@ class Mutations:
     def done(self, call: Call, outcome: Outcome) -> list[Event]:
         """Record the outcome of a call of `next`."""
         now, failure, polled = outcome.ended, outcome.failure, call.kind is Kind.POLL
-        new = Operation(call, outcome.began, outcome.operation_id, self.pace.slack)
+        end = outcome.began + OPERATION_TIMEOUT + self.pace.slack
+        new = _Operation(call, outcome.began, outcome.operation_id, end)
         operation, self._operation, self._in_flight = self._operation or new, None, None
         if failure is None and not outcome.operation_id:
             return self._succeeded(operation.call, operation.called, outcome)
         if failure in (Failure.OPERATION, Failure.NOT_SO) or (failure and not polled):
             return self._failed(operation.call, failure, outcome)
         if polled and now >= operation.deadline:
-            return self._failed(operation.call, Failure.TIMEOUT, operation.late(now))
-        operation.wait(now, outcome.retry_after)
+            late = f"operation {operation.operation_id} is not done {now - operation.called:.1f} s after its call"
+            outcome = Outcome(operation.called, now, operation_id=operation.operation_id, detail=late)
+            return self._failed(operation.call, Failure.TIMEOUT, outcome)
+        operation.poll_at = min(now + max(POLL, min(outcome.retry_after, LONGEST_POLL)), operation.deadline)
         self._operation = operation
         return []
 

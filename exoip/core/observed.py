@@ -106,11 +106,6 @@ class OwnState:
         """Whether the preemption delay goes on: any doubt is only due to a heard peer."""
         return self.held and self.known_at >= self.unsure_since
 
-    def resume(self, known_at: float) -> None:
-        """Go on to hold, as known before a restart that no peer noticed."""
-        self.held, self.since, self.known_at = True, known_at, known_at
-        self.doubt_since, self.attach_may_land = None, False
-
     def doubted(self, now: float, *, attach_may_land: bool = False, heard: bool = False) -> None:
         """Begin to doubt whether this node holds."""
         self.doubt_since = now

@@ -86,7 +86,7 @@ class Ownership:
 
     def resume(self, known_at: float, now: float) -> list[Event]:
         """Go on to hold, as known before a restart that no peer noticed."""
-        self.observed.own.resume(known_at)
+        self.observed.own.attached(known_at, known_at, known_at)
         return [Event(EventName.HOLDS, now, self.observed.own_id, "as before the restart")]
 
     def leave(self) -> None:
@@ -266,7 +266,7 @@ class Ownership:
             self.mutations.attach_breaker.failed(Failure.OPERATION, now)
         else:
             self.mutations.attach_backoff.reset()
-        self.stand_back.lost(now)
+        self.reads.query.ask(now)  # before any attach
 
     def _note_api_edge(self, call: Call, outcome: Outcome) -> list[Event]:
         """Report the first failure of a kind of call, and the first success after it.

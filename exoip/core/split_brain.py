@@ -71,10 +71,6 @@ class StandBack:
             self.until = now + self._election.config.dead_time
         self.mute = why
 
-    def lost(self, now: float) -> None:
-        """Ask who holds before any attach, because this master has lost the EIP."""
-        self._query.ask(now)
-
     def attaching(self) -> None:
         """Note the silent holders beside which this node attaches, if they were read lately."""
         holders = [one for one in self._observed.holders() if one.predecessor and one.running]

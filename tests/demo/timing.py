@@ -32,8 +32,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exoip.core.backoff import FIRST_RETRY, JITTER
-from exoip.core.calls import POLL
-from exoip.core.mutations import DETACH_SETTLES
+from exoip.core.mutations import DETACH_SETTLES, POLL
 from exoip.core.read_schedule import LEAVE_READ_INTERVAL, RELEASE_READ_INTERVAL
 
 

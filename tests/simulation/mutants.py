@@ -199,7 +199,7 @@ MUTANTS = (
     Mutant("a node that crashed waits until its peers learn of it", "core/ownership", "67",
            "-math.inf if known else now", "now"),
     Mutant("a restart forgets that this node holds", "core/ownership", "73 73b",
-           "        self.observed.own.resume(known_at)\n", ""),
+           "        self.observed.own.attached(known_at, known_at, known_at)\n", ""),
     Mutant("who was heard before a restart raises a doubt", "core/ownership", "73 73b",
            "            if self._master_known:", "            if True:"),
     Mutant("who is heard first after a restart was the master", "core/ownership", "73d 73e",

@@ -11,5 +11,5 @@ _STATED = {name: float(value) for name, value in _ROW.findall((ROOT / "docs/prot
 
 
 def stated(name: str) -> float:
-    """Return the value of a constant, as in `stated("core.calls.POLL")`. Raises KeyError."""
+    """Return the value of a constant, as in `stated("core.mutations.POLL")`. Raises KeyError."""
     return _STATED[name]

@@ -112,7 +112,7 @@ def test_the_table_of_coverage_has_every_rule_and_every_constant_of_the_protocol
     for rule in (*coverage.RULES, *constants):
         assert f"of 3  {rule}\n" in done.stdout, f"{rule} is not in the table"
     assert "3 of 3  attach\n" in done.stdout
-    assert "3 of 3  core.calls.POLL\n" in done.stdout
+    assert "3 of 3  core.mutations.POLL\n" in done.stdout
 
 
 def test_any_150_seeds_in_a_row_contain_each_single_fault() -> None:

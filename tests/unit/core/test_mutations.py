@@ -40,6 +40,16 @@ def appears(bench: SingleNode, name: str, priority: int) -> None:
 
 
 class TestAttach:
+    def test_at_once_though_a_peer_was_just_heard_and_no_read_ends(self):
+        bench = backup(peers="abz")
+        bench.manual.add(Kind.READ)
+        del bench.beating["a"]
+        bench.advance(2.0)
+        bench.heard("b", 50)
+        bench.until(lambda: bench.said(EventName.PEER_DEAD))
+        assert bench.view.in_doubt
+        assert bench.asked(Kind.ATTACH) == [bench.said(EventName.PEER_DEAD)[0].at]
+
     def test_at_the_very_end_of_listening(self):
         bench = SingleNode()
         bench.advance(DEAD)
