@@ -12,14 +12,16 @@ import pytest
 
 from exoip import __version__
 from exoip.core.events import EventName
+from exoip.sandbox.output import key_name
 from tests.hosts import history
 from tests.hosts.beats import Beat
-from tests.hosts.cluster import FILE, INTERVAL, UNIT, Cluster
+from tests.hosts.cluster import FILE, INTERVAL, SETTLES, UNIT, Cluster
 from tests.hosts.network import ADDRESSES
 from tests.hosts.zone import now
 from tests.support.waiting import until
 
 IN_FORCE = "the configuration was read again and is in force"
+MANY = 16  # heartbeats to two peers: a master that does not know that it holds would have stepped aside before
 STAYS = "the configuration stays as it was: .*"
 
 
@@ -156,6 +158,19 @@ def test_an_upgrade_moves_nothing(three: Cluster, newer: Path, name: str) -> Non
     assert "1000" in host.run("exoip", "--version")
     assert host.show("MainPID", UNIT) not in (main, "0")
     assert (host.path(FILE).read_bytes(), host.run("stat", "-c", "%a %U %G", FILE)) == kept
+    three.moves(since)
+
+
+def test_a_restart_while_the_api_is_away_moves_nothing(three: Cluster) -> None:
+    """As an upgrade at night does: the daemon that starts cannot read that it holds."""
+    since = now()
+    three.zone.control.fault("status", status=503, match={"key": key_name("a")})
+    three.hosts["a"].run("systemctl", "restart", UNIT)
+    three.status("a", "MASTER of", SETTLES)
+    master = now()
+    until(lambda: len(three.beats.of("a", master, now())) >= MANY, "it lasts", SETTLES)
+    three.zone.control.clear()
+    three.settled("a")
     three.moves(since)
 
 
