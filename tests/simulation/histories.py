@@ -67,8 +67,8 @@ HISTORIES = (
         "latency all 500ms", "operation all 5s", CUT, "expect within D + d + A + S + L: calls N detach H 1", "advance UPTO2s",
         "restart N 300ms", "advance 300ms", "heal", "advance 90s", "expect no hole"), TWO, ("interval=1s", "ratio=3", *CALM)),
     Fault("an API too slow to clear at once", (
-        "api all all takes=5s operation=6s", "advance 200s", "measure", "kill H", "expect within D + d + 5 + 6: holders H N",
-        "expect within 30 + 130 + 5 + 8.5: holders N", "expect events N unfit 0"), THREE, CALM),
+        "api all all takes=4s operation=9s", "advance 200s", "measure", "kill H", "expect within D + d + 4 + 9: holders H N",
+        "expect within 30 + 130 + 4 + 11: holders N", "expect events N unfit 0"), THREE, CALM),
     Fault("the holder is upgraded while the API is away", (
         "api all all fail", "advance 30s", "upgrade H 300ms", "advance 30s", "api all ok", "advance 60s", "expect moves == 0",
         "expect no hole", "expect events H unfit 0")),
