@@ -7,7 +7,7 @@ Attach   A master that does not hold attaches itself, with no read before it. A 
          so does one that has not read itself for 30 s, every 30 s. It never attaches beside its own
          detach, which could take effect after it (50, 66). A master that does not come to hold
          within 12 s steps aside for a fit peer; at once, if the API asks it to wait for more than
-         5 s. Shown by 01, 19e, 36, 47a, 47b, 54a, 54c, TestAttach.
+         5 s and a fit peer is heard. Shown by 01, 19e, 36, 47a, 47b, 47c, 54a, 54c, TestAttach.
 Clear    A master known to hold detaches the others that hold, the one that came to hold last first
          (16e). Its knowledge of itself must be at most 2 s old and newer than the time of the
          clear. An attach that is done is knowledge as old as its call (57g), and none if no read
@@ -275,7 +275,7 @@ class Mutations:
                 own.doubted(now, attach_may_land=True)
             self.attach_works = self.attach_works and call.kind is not Kind.ATTACH
             if call.kind is Kind.ATTACH and not outcome.operation_id:  # else it may be done: JOB_TIME decides
-                asks_too_much = outcome.retry_after > LONGEST_MOVE_RETRY
+                asks_too_much = outcome.retry_after > LONGEST_MOVE_RETRY and self._election.fit_peer_alive()
                 self.attach_breaker.failed(Failure.TIMEOUT if asks_too_much else failure, now)
         else:
             if other := self._observed.others.get(call.instance_id):
