@@ -24,7 +24,7 @@ HISTORIES = (
         "operation N 8s", "api N read hang", "kill H", "advance 600s", "expect moves <= 12"), MORE),
     Fault("another node is better while one attaches", (
         "operation N 2s", "kill H", "expect within D + d: role N MASTER", "advance SHORTs", "reload M prio=1", "advance SHORTs",
-        "reload M prio=200", "expect within 2 + S: role N MASTER", "expect within 2 + 2 + 2*S + A: settled-but H"), MORE, CALM),
+        "reload M prio=200", "expect within d + A + S: role N MASTER", "expect within 2 + 2 + 2*S + A: settled-but H"), MORE, CALM),
     Fault("each node that starts is better, and long after all are cut off", (
         "crash all", "advance 1s", "detach-holders-by-hand", "start W", "advance 3s", "start N", "advance 3s", "advance UPTO1s",
         "start H", "advance 60s", "advance UPTO60s", "measure", CUT_UP, *QUIET), THREE, (*FAST, "ratio=3", *CALM)),
