@@ -154,7 +154,8 @@ def show_metrics(options: Namespace, _environ: Mapping[str, str], out: TextIO) -
 
 
 def wait(options: Namespace, _environ: Mapping[str, str], out: TextIO) -> int:
-    """Wait until the daemon answers and has the wanted role or holds the Elastic IP, or does not.
+    """Wait until the daemon answers and has the wanted role or knows that it holds the Elastic IP,
+    or that it does not.
 
     Raises NoAnswer or Rejected at the end of the timeout, UsageError if nothing is to be waited
     for.
@@ -162,7 +163,7 @@ def wait(options: Namespace, _environ: Mapping[str, str], out: TextIO) -> int:
     if options.role is None and options.holds is None:
         raise UsageError("wait: needs --role or --holds")
     wanted = {"role": options.role} if options.role else {}
-    wanted |= {"holds": options.holds == "yes"} if options.holds else {}
+    wanted |= {"holds": options.holds == "yes", "in_doubt": False} if options.holds else {}
     daemon, began = find_socket(options.name, options.runtime_dir), time.monotonic()
     while True:
         waited = time.monotonic() - began
@@ -186,4 +187,5 @@ def wait(options: Namespace, _environ: Mapping[str, str], out: TextIO) -> int:
 def _role(state: dict[str, Any]) -> str:
     if "role" not in state:
         return "is still starting"
-    return f"is {state['role'].upper()} and {'holds' if state['holds'] else 'does not hold'} {state['eip']}"
+    holds = "has to read whether it holds" if state["in_doubt"] else "holds" if state["holds"] else "does not hold"
+    return f"is {state['role'].upper()} and {holds} {state['eip']}"

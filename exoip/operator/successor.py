@@ -32,7 +32,8 @@ def obstacle(node: Snapshot, eip: str, display_name: DisplayName) -> str:
         return "this node is already leaving"
     if not node.holds:
         master = f"; the master is {display_name(node.master)}" if node.master and node.role is not Role.MASTER else ""
-        return f"this node does not hold {eip}{master}"
+        known = "has to read whether it holds" if node.in_doubt else "does not hold"
+        return f"this node {known} {eip}{master}"
     if node.role is not Role.MASTER:
         return f"this node is {node.role} and releases {eip} as soon as its master holds it"
     if successor(node) is None:

@@ -4,8 +4,8 @@ healthy    this node takes part and, as far as it knows, the node that should ho
            holds it, and no other does
 degraded   something is wrong, but this node holds the Elastic IP, or another node should: a peer is
            dead, an API call fails, a node steps aside, the master did not hold when last read, ...
-critical   this node should hold the Elastic IP and does not, does not take part yet, or shares its
-           instance id with another host
+critical   this node should hold the Elastic IP and does not, as far as it knows, does not take part
+           yet, or shares its instance id with another host
 
 Shown by tests/unit/telemetry/test_assessment.py.
 """
@@ -61,7 +61,8 @@ def _role_problem(node: Snapshot, display_name: Callable[[str], str]) -> str:
     if node.role is Role.LISTENING:
         return "this node is listening before it takes part"
     if node.role is Role.MASTER and not node.holds:
-        return "this node is the master but does not hold the Elastic IP"
+        known = "has to read whether it holds" if node.in_doubt else "does not hold"
+        return f"this node is the master but {known} the Elastic IP"
     if node.role is Role.MASTER and node.in_doubt:
         return "this node held the Elastic IP when it last looked, and has to look again"
     if node.role is Role.BACKUP and node.holds:

@@ -105,7 +105,7 @@ def status_line(node: Snapshot, eip: str) -> str:
     words = [f"{node.role} of {eip}" if node.role is Role.MASTER else f"{node.role} for {eip}"]
     words.append(f"{alive} of {len(node.peers)} peers alive")
     if node.holds != (node.role is Role.MASTER):
-        words.append("holding it" if node.holds else "not holding it")
+        words.append("holding it" if node.holds else "perhaps holding it" if node.in_doubt else "not holding it")
     states = {"stopping": node.leaving, "standing back": node.yielded, "stepping aside": node.unfit}
     words += [state for state, applies in states.items() if applies]
     words += [

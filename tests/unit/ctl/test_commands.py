@@ -99,6 +99,18 @@ def test_waiting(cluster: Cluster, ctl: Ctl) -> None:
     later.join(PATIENCE)
 
 
+def test_waiting_believes_nothing_that_was_not_read(cluster: Cluster, ctl: Ctl) -> None:
+    holder = next(iter(cluster.holders()))
+    cluster.fault("status", status=503, key=f"EXO{holder}")
+    cluster[holder].kill()
+    cluster.start(holder)
+    until(lambda: "has to read whether it holds" in ctl("status", holder, code=None), "it takes part")
+    words = ctl("wait", holder, "--holds", "no", "--timeout", "0", code=1, errors=True)
+    assert f"and has to read whether it holds {cluster.eip}" in words
+    cluster.clear()
+    assert "and holds" in ctl("wait", holder, "--holds", "yes")
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [

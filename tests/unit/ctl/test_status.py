@@ -68,6 +68,10 @@ def test_the_holder_by_the_last_reads() -> None:
     bench.advance(5)
     assert re.fullmatch(r"no node \(read [\d.]+ s ago\)", fact(status_of(bench), "holder"))
     bench = SingleNode()
+    bench.failing[Kind.ATTACH] = bench.failing[Kind.READ] = Failure.UNAVAILABLE
+    bench.advance(5)
+    assert fact(status_of(bench), "holder") == "this node has to read whether it holds"
+    bench = SingleNode()
     bench.beating["a"] = 5
     bench.failing[Kind.READ] = Failure.UNREACHABLE
     bench.advance(5)

@@ -66,7 +66,7 @@ def test_without_peers_no_node_could():
 
 
 def test_a_node_that_does_not_hold_has_nothing_to_hand_over():
-    assert obstacle(SingleNode().view, EIP, label) == f"this node does not hold {EIP}"
+    assert obstacle(SingleNode().view, EIP, label) == f"this node has to read whether it holds {EIP}"
     assert obstacle(backup().view, EIP, label) == f"this node does not hold {EIP}; the master is a"
 
 

@@ -61,8 +61,10 @@ def test_a_master_that_does_not_hold_is_critical_and_that_comes_first():
     bench.failing[Kind.ATTACH] = Failure.UNAVAILABLE
     bench.until(lambda: bench.view.role == "MASTER" and bool(bench.view.degraded))
     first, *others = reasons(bench, Level.CRITICAL).splitlines()
-    assert "does not hold" in first
+    assert "has to read whether it holds" in first
     assert any(other.startswith("attach fails") for other in others)
+    bench.until(lambda: not bench.view.in_doubt)
+    assert "does not hold" in reasons(bench, Level.CRITICAL).splitlines()[0]
 
 
 def test_a_call_that_fails():
