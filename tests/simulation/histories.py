@@ -63,6 +63,9 @@ HISTORIES = (
     Fault("the taker dies just after the holder wakes, and its clear is pending", (
         "api N detach operation=9s once", "suspend H 4s", "advance 5s", "kill N", "advance 120s", "expect hole <= 10 + S + D + A"),
         needs=("interval=1s", "ratio=3", *CALM)),
+    Fault("a stray holder is dead, and the master can no longer read it", (
+        "kill W", "advance 30s", "attach-by-hand W", "advance 31s", "api H read hang", "expect within 30 + 130 + L + A: settled-but W",
+        "expect no hole"), MORE, CALM),
     Fault("a daemon restarts while its clear is under way, and a cut ends", (
         "latency all 500ms", "operation all 5s", CUT, "expect within D + d + A + S + L: calls N detach H 1", "advance UPTO2s",
         "restart N 300ms", "advance 300ms", "heal", "advance 90s", "expect no hole"), TWO, ("interval=1s", "ratio=3", *CALM)),
