@@ -204,9 +204,6 @@ FAULTS = (
         "health H bad", "advance 2s", "advance UPTO8s", "drop H->N N->H", "advance LONGs", CUT_UP, *QUIET), MORE, FAST),
     Fault("an unfit holder is cut off from its successor, then all are", (
         "health H bad", "advance UPTO1s", "drop H->N N->H", "advance LONGs", CUT_UP, *QUIET), MORE, FAST),
-    Fault("a former master that came back as the worst, and cuts", (
-        "crash H", "advance LONGs", "reload H prio=200", "start H", "advance 6s", "advance UPTO30s", "drop H->N N->H",
-        "advance LONGs", CUT_UP, *QUIET), MORE, FAST),
     Fault("all are cut off from each other", (CUT_UP, *QUIET), MORE, FAST),
     Fault("the holder moves, and long after all are cut off", (
         "health H bad", "advance 30s", "health H ok", "advance 120s", "advance UPTO120s", "measure", CUT_UP, *QUIET), MORE, FAST),

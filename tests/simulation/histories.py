@@ -63,6 +63,10 @@ HISTORIES = (
     Fault("the taker dies just after the holder wakes, and its clear is pending", (
         "api N detach operation=9s once", "suspend H 4s", "advance 5s", "kill N", "advance 120s", "expect hole <= 10 + S + D + A"),
         needs=("interval=1s", "ratio=3", *CALM)),
+    Fault("a former master that was cleared came back as the worst, and cuts", (
+        "health N bad", "api M attach fail", "crash H", "advance 4s", "health N ok", "api M ok", "advance 10s", "expect holders N",
+        "reload H prio=250", "start H", "advance 6s", "drop H->N N->H", "advance 4s", "advance UPTO1s", CUT_UP, *QUIET), THREE,
+        ("interval=1s", "ratio=3", *CALM)),
     Fault("a stray holder is dead, and the master can no longer read it", (
         "kill W", "advance 30s", "attach-by-hand W", "advance 31s", "api H read hang", "expect within 30 + 130 + L + A: settled-but W",
         "expect no hole"), MORE, CALM),
