@@ -62,15 +62,6 @@ NO_EFFECT = (Failure.UNREACHABLE, Failure.FORBIDDEN, Failure.INVALID)  # all oth
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """A kind of call that fails: the first failure, since when (seconds), and what the API said."""
-
-    failure: Failure
-    since: float
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Call:
     """One wanted call. `why`: a sentence for people. `details`: those of its events.
 

@@ -238,7 +238,7 @@ class Node:
     def _next_call(self, lane: Lane, now: float) -> tuple[Call | None, float]:
         self._advance(now, socket_drained=False)
         call, at, events = self._ownership.next_call(lane, now)
-        if call is not None or events:
+        if call is not None:
             self._run_to_fixpoint(events, now)
         return call, max(now, min(at, self._deadline))
 

@@ -41,7 +41,7 @@ import math
 import random
 from dataclasses import replace
 
-from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Pace, Trouble
+from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Pace
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.mutations import JOB_TIME, Mutations
@@ -54,15 +54,10 @@ from exoip.core.unfit import UnfitReasons
 LEARN_TIME = 10.0  # seconds, and an interval, in which the others learn of a node that starts
 COME_BACK = 4.0  # seconds after a verify interval by which a master that was detached holds again
 ATTACH_LASTS = 60.0  # seconds; an attach that somebody undoes sooner counts as a failure
-MUTATIONS = (Kind.ATTACH, Kind.DETACH, Kind.POLL)  # the kinds of the mutation lane
 
 
 class Ownership:
-    """The reconciliation of one node. Not thread-safe: `node` holds the lock.
-
-    `trouble`: the kinds of call that fail at present. `answered_at`: when the API last answered, in
-    seconds.
-    """
+    """The reconciliation of one node. Not thread-safe: `node` holds the lock."""
 
     def __init__(
         self, election: Election, rng: random.Random, now: float, verify_interval: float, *, known: bool = False
@@ -79,8 +74,6 @@ class Ownership:
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
         self._master_known = False  # it has listened: no longer is the master only the best that is heard
         self._relieved = ""  # the master in whose place this node is one
-        self.trouble: dict[Kind, Trouble] = {}
-        self.answered_at = -math.inf
 
     # -- inputs -------------------------------------------------------------------------------------------------------
 
@@ -190,9 +183,7 @@ class Ownership:
         mutations, observed = self.mutations, self.observed
         call, at = mutations.next(now)
         if call is None:
-            waits = mutations.wants_fresh(now) or mutations.wants_release
-            content = at == math.inf and mutations.idle and not observed.own.doubt and not waits
-            return None, at, self._recovered(MUTATIONS, "it is no longer wanted", now) if content else []
+            return None, at, []
         if call.kind is Kind.ATTACH and not observed.own.holds:
             for other in observed.others.values():
                 known = other.holding and (other.holds is None or now - other.read_at <= UNSEEN)
@@ -210,7 +201,7 @@ class Ownership:
         if call.kind is Kind.READ and outcome.failure is Failure.NOT_SO and not exists:
             outcome = replace(outcome, failure=None)  # an instance that is gone holds nothing
         events = (self.mutations if lane is Lane.MUTATIONS else self.reads).done(call, outcome)
-        return self._note_api_edge(call, outcome) + events + self._apply_effects(events, outcome.ended)
+        return events + self._apply_effects(events, outcome.ended)
 
     def tick(self, now: float) -> list[Event]:
         """Do what is due: give up a question or a job, end a stand-back or an unfit time."""
@@ -267,24 +258,3 @@ class Ownership:
         else:
             self.mutations.attach_backoff.reset()
         self.reads.query.ask(now)  # before any attach
-
-    def _note_api_edge(self, call: Call, outcome: Outcome) -> list[Event]:
-        """Report the first failure of a kind of call, and the first success after it.
-
-        A mutation has succeeded only when its operation is done.
-        """
-        if outcome.failure is None:
-            self.answered_at = outcome.ended
-            kinds = MUTATIONS if call.kind in MUTATIONS else (call.kind,)
-            return [] if outcome.operation_id else self._recovered(kinds, "it works again", outcome.ended)
-        before = self.trouble.get(call.kind)
-        if before is not None and before.failure is outcome.failure:
-            return []
-        since = outcome.ended if before is None else before.since
-        self.trouble[call.kind] = Trouble(outcome.failure, since, outcome.detail)
-        details = {"call": call.kind, "failure": outcome.failure}
-        return [Event(EventName.API_DEGRADED, outcome.ended, call.instance_id, outcome.detail, details)]
-
-    def _recovered(self, kinds: tuple[Kind, ...], why: str, now: float) -> list[Event]:
-        over = [kind for kind in kinds if self.trouble.pop(kind, None) is not None]
-        return [Event(EventName.API_RECOVERED, now, "", why, {"call": kind}) for kind in over]

@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from exoip.core.calls import Trouble
 from exoip.core.election import Election
 from exoip.core.observed import InstanceState
 from exoip.core.ownership import Ownership
@@ -62,8 +61,7 @@ class Snapshot:
     """A node at one moment.
 
     `stand_back_until`: -inf if it does not stand back. `preempt_delay`: seconds that a better node
-    has to wait at present, damping included. `trouble`: the kinds of call that fail. `again`: when
-    a job that has failed is tried again. `answered_at`: when the API last answered.
+    has to wait at present, damping included. `again`: when a job that has failed is tried again.
     `same_id`: the address of another host that sends heartbeats with this node's id, or "".
     """
 
@@ -86,16 +84,9 @@ class Snapshot:
     stand_back_until: float = -math.inf
     preempt_delay: float = 0.0
     flapping: Flapping = Flapping()
-    trouble: Mapping[str, Trouble] = field(default_factory=dict)
     again: Mapping[str, float] = field(default_factory=dict)
-    answered_at: float = -math.inf
     outsiders: tuple[str, ...] = ()
     same_id: str = ""
-
-    @property
-    def degraded(self) -> str:
-        """The calls that fail at present, with their failures; "" if all is well."""
-        return ", ".join(f"{kind} {trouble.failure}" for kind, trouble in self.trouble.items())
 
 
 def take_snapshot(
@@ -127,9 +118,7 @@ def take_snapshot(
         stand_back_until=ownership.stand_back.until,
         preempt_delay=election.preempt_delay,
         flapping=Flapping(damping.changes, damping.delay, damping.until),
-        trouble={str(kind): trouble for kind, trouble in ownership.trouble.items()},
         again=_again(ownership, election.role, now),
-        answered_at=ownership.answered_at,
         outsiders=tuple(sorted(ownership.reads.outsiders)),
         same_id=_elsewhere(admission, admission.own_id, now - election.config.dead_time),
     )

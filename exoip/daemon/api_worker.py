@@ -146,7 +146,7 @@ def _classify(error: ExoipError) -> Failure:
 class ApiWorker(SupervisedThread):
     """The thread of one lane.
 
-    A call may take as long as its timeout. `count` gets each call and its outcome.
+    A call may take as long as its timeout. `count` gets each call and its outcome first.
     """
 
     def __init__(
@@ -166,5 +166,5 @@ class ApiWorker(SupervisedThread):
         call = self._node.wait_call(self._lane, self._clock, self._round_time)
         if call is not None:
             outcome = self._caller.perform(self._lane, call)
-            self._node.done(self._lane, call, outcome)
             self._count(call, outcome)
+            self._node.done(self._lane, call, outcome)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from exoip.config.options import Config
-from exoip.core.calls import Lane
+from exoip.core.calls import Call, Lane, Outcome
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.core.peers import ElectionConfig
@@ -26,6 +26,7 @@ from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.operator.control_commands import ControlledNode
 from exoip.telemetry import metrics
+from exoip.telemetry.api_health import ApiHealth
 from exoip.telemetry.counters import Counters
 from exoip.telemetry.journal import Journal
 from exoip.telemetry.log import log, set_verbose
@@ -77,12 +78,12 @@ class RunningNode:
             self.node.resume(known_at, clock())
         restarted = after_crash or known_at is not None
         self._clients = ClientPool(*_clients(config, topology))
-        self._counters = Counters()
+        self._counters, self.api = Counters(), ApiHealth(topology.instance_id, emit)
         self._journal = Journal(topology.eip_label, topology.instance_id, self.display_name, wall)
         self._link = HeartbeatLink(channel, self.node, emit, config.auth_policy(), clock)
         self._sender, self._receiver = Sender(self._link), Receiver(self._link)
         caller = ApiCaller(topology.eip, topology.eip_id, self._clients, self._read_group, clock)
-        self._workers = [ApiWorker(lane, self.node, caller, self._counters.count_call, clock) for lane in Lane]
+        self._workers = [ApiWorker(lane, self.node, caller, self._count_call, clock) for lane in Lane]
         self._addons = Addons(config, topology, self.node, environ, emit, self.metrics, after_crash=restarted)
 
     @property
@@ -117,6 +118,7 @@ class RunningNode:
             event = replace(event, reason=f"{event.reason}; {cure}")
         self._journal.log(event)
         self._counters.count_event(event)
+        self.api.on_event(event)
         self._addons.on_event(event, self._journal.explain)
 
     def apply(self, reloaded: Reloaded) -> None:
@@ -166,7 +168,7 @@ class RunningNode:
                 self.node.snapshot(clock()), topology.eip_label, topology.instance_id,
                 HeartbeatCounts(self._sender.sent, self._sender.failures, self._receiver.received),
                 self._counters.snapshot(), tuple(checker.view for checker in self._addons.checkers),
-                caller.view if caller is not None else None, wall, self._journal.replace_ids,
+                caller.view if caller is not None else None, wall, self._journal.replace_ids, self.api.view(),
             )
         )  # fmt: skip
 
@@ -179,7 +181,11 @@ class RunningNode:
 
     def _status_input(self) -> StatusInput:
         checks = tuple(checker.view for checker in self._addons.checkers)
-        return StatusInput(self.config, self.topology, checks, self._journal.recent)
+        return StatusInput(self.config, self.topology, checks, self._journal.recent, self.api.view())
+
+    def _count_call(self, call: Call, outcome: Outcome) -> None:
+        self._counters.count_call(call, outcome)
+        self.api.note(call, outcome)
 
     def _read_group(self, client: Client) -> None:
         """Read the group again; an API worker calls this."""

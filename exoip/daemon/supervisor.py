@@ -119,7 +119,8 @@ class Supervisor:
             case Event():
                 self._running.on_event(message)
                 if self._mailbox.empty():
-                    self._systemd.status(status_line(self._node.snapshot(clock()), self._running.topology.eip_label))
+                    eip, api = self._running.topology.eip_label, self._running.api.view()
+                    self._systemd.status(status_line(self._node.snapshot(clock()), eip, api))
             case Refreshed():
                 self._running.refresh(message)
             case Reloaded() | NotReloaded():

@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from exoip.core.snapshot import PeerView, Snapshot
+from exoip.telemetry.api_health import WELL, ApiView
 from exoip.telemetry.messages import PROBLEMS
 
 
@@ -40,16 +41,18 @@ def assess(
     display_name: Callable[[str], str],
     cure_of_silence: Callable[[str], str],
     stopped: Container[str] = (),
+    api: ApiView = WELL,
 ) -> tuple[Level, tuple[str, ...]]:
     """Return the level of a node and the reasons, the one that counts most first.
 
     `cure_of_silence`: what to do about a peer that was never heard, by its id. `stopped`: the ids
-    of members that do not run, as the API says: nobody expects to hear them.
+    of members that do not run, as the API says: nobody expects to hear them. `api`: which of its
+    calls fail.
     """
     waits = _role_problem(node, display_name)
     idle = node.role is Role.MASTER and not node.holds and not node.leaving and not node.yielded
     critical = idle or bool(node.same_id)
-    reasons = (*([waits] if waits else []), *_problems(node, display_name, cure_of_silence, stopped))
+    reasons = (*([waits] if waits else []), *_problems(node, display_name, cure_of_silence, stopped, api))
     return Level.CRITICAL if critical else Level.DEGRADED if reasons else Level.HEALTHY, reasons
 
 
@@ -73,13 +76,17 @@ def _role_problem(node: Snapshot, display_name: Callable[[str], str]) -> str:
 
 
 def _problems(
-    node: Snapshot, display_name: Callable[[str], str], cure_of_silence: Callable[[str], str], stopped: Container[str]
+    node: Snapshot,
+    display_name: Callable[[str], str],
+    cure_of_silence: Callable[[str], str],
+    stopped: Container[str],
+    api: ApiView,
 ) -> Iterator[str]:
     if node.same_id:
         yield f"{node.same_id} sends heartbeats with this instance's id, so two hosts have one id; correct -i there or here"
     for reason in node.unfit_reasons:
         yield f"this node steps aside: {reason.why}"
-    for kind, trouble in node.trouble.items():
+    for kind, trouble in api.trouble.items():
         yield f"{kind} fails: {PROBLEMS[trouble.failure]}" + (f" ({trouble.detail})" if trouble.detail else "")
     if node.flapping.delay:
         yield f"the role changed {node.flapping.changes} times recently"

@@ -18,6 +18,7 @@ from exoip.core.peers import Role
 from exoip.core.snapshot import PeerView, Snapshot
 from exoip.errors import ConfigError
 from exoip.telemetry.addon_views import Health, HookView
+from exoip.telemetry.api_health import WELL, ApiView
 from exoip.telemetry.counters import CounterSnapshot
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class MetricsInput:
     hook: HookView | None
     unix_time: Callable[[float], float]
     display_name: Callable[[str], str]
+    api: ApiView = WELL
 
 
 class Family(NamedTuple):
@@ -148,7 +150,7 @@ def _node(given: MetricsInput) -> Iterator[Family]:
     yield _gauge("unfit_reason", "1 for each reason to step aside, by cause", [({"reason": one}, 1) for one in causes])
     yield _gauge("yielded", "Whether this node stands back from a holder that it cannot hear", node.yielded)
     yield _gauge("leaving", "Whether this node is stopping and hands over", node.leaving)
-    yield _gauge("api_degraded", "Whether API calls are failing", bool(node.degraded))
+    yield _gauge("api_degraded", "Whether API calls are failing", bool(given.api.trouble))
     waits = "How long a better node has to wait before it takes over, flap damping included"
     yield _gauge("preempt_delay_seconds", waits, node.preempt_delay)
     yield _gauge("same_id", "Whether another host sends heartbeats with this instance's id", bool(node.same_id))

@@ -19,6 +19,7 @@ from exoip.core.peers import Role
 from exoip.core.snapshot import PeerView, Snapshot
 from exoip.exoscale.ingress import rule_command
 from exoip.exoscale.topology import Topology
+from exoip.telemetry.api_health import WELL, ApiView
 from exoip.telemetry.assessment import Level, assess
 from exoip.telemetry.journal import Told, replace_ids
 
@@ -32,12 +33,13 @@ Time = Callable[[float], float | None]  # the same as JSON: None for never
 
 @dataclass(frozen=True, slots=True)
 class StatusInput:
-    """What the status needs beside the snapshot: configuration, topology, health checks, events."""
+    """What the status needs beside the snapshot: configuration, topology, checks, events, API."""
 
     config: Config
     topology: Topology
     checks: tuple[CheckView, ...] = ()
     events: tuple[Told, ...] = ()
+    api: ApiView = WELL
 
     def cure_of_silence(self, instance_id: str) -> str:
         """Return what to do about a running peer of which nothing arrives."""
@@ -70,7 +72,7 @@ def describe_running(
     topology, flapping = given.topology, node.flapping
     names = {member.instance_id: member.name or None for member in topology.members}
     stopped = {member.instance_id for member in topology.members if not member.running}
-    level, reasons = assess(node, display_name, given.cure_of_silence, stopped)
+    level, reasons = assess(node, display_name, given.cure_of_silence, stopped, given.api)
     phase = "leaving" if node.leaving else "running"
     return {
         "at": time(node.at),
@@ -90,7 +92,7 @@ def describe_running(
         "preempt_delay": _json(node.preempt_delay),
         "flapping": {"changes": flapping.changes, "delay": flapping.delay, "until": time(flapping.until)},
         "checks": [_check(check, time) for check in given.checks],
-        "api": _api(node, topology.endpoint, time),
+        "api": _api(node, given.api, topology.endpoint, time),
         "peers": [_peer(one, names.get(one.instance_id), one.instance_id not in stopped, time) for one in node.peers],
         "outsiders": list(node.outsiders),
         "refused": dict(sorted(node.dropped.items())),
@@ -99,7 +101,7 @@ def describe_running(
     }
 
 
-def status_line(node: Snapshot, eip: str) -> str:
+def status_line(node: Snapshot, eip: str, api: ApiView = WELL) -> str:
     """Return the node's state in one line, for `systemctl status`."""
     alive = sum(peer.alive for peer in node.peers)
     words = [f"{node.role} of {eip}" if node.role is Role.MASTER else f"{node.role} for {eip}"]
@@ -113,8 +115,8 @@ def status_line(node: Snapshot, eip: str) -> str:
         for peer in node.peers
         if peer.denied and not peer.alive
     ]
-    if node.degraded:
-        words.append(f"degraded: {node.degraded}")
+    if api.degraded:
+        words.append(f"degraded: {api.degraded}")
     return ", ".join(words)
 
 
@@ -133,13 +135,13 @@ def _event(told: Told) -> dict[str, Any]:
     return {"at": round(told.at, 3), "event": str(told.event), "level": told.level, "message": told.message}
 
 
-def _api(node: Snapshot, endpoint: str, time: Time) -> dict[str, Any]:
+def _api(node: Snapshot, api: ApiView, endpoint: str, time: Time) -> dict[str, Any]:
     failing = [
         {"call": kind, "failure": str(trouble.failure), "since": time(trouble.since), "detail": trouble.detail}
-        for kind, trouble in node.trouble.items()
+        for kind, trouble in api.trouble.items()
     ]
     again = [{"job": job, "at": time(at)} for job, at in node.again.items()]
-    return {"endpoint": endpoint, "answered_at": time(node.answered_at), "failing": failing, "again": again}
+    return {"endpoint": endpoint, "answered_at": time(api.answered_at), "failing": failing, "again": again}
 
 
 def _check(check: CheckView, time: Time) -> dict[str, Any]:

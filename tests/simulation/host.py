@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from exoip.core.calls import Call, Failure, Lane, Outcome
+from exoip.core.events import Event
 from exoip.core.node import Node
 from exoip.core.peers import UNFIT, ElectionConfig
 from exoip.heartbeat.wire import Heartbeat
+from exoip.telemetry.api_health import ApiHealth
 from tests.simulation.api import Api
 
 if TYPE_CHECKING:
@@ -112,12 +114,13 @@ class Host:
         self.leaving, self.stalled_until = False, -math.inf
         self.inbox.clear()
         self.heard_unfit.clear()  # what an earlier daemon heard, this one does not know
+        self.api_health = ApiHealth(self.id, lambda event: self.world.told(self, event))
         self.node = Node(
             self.config,
             self.world.eip,
             self.world.members(self),
             self.now,
-            emit=lambda event: self.world.told(self, event),
+            emit=self._tell,
             rng=self.world.rng,
             verify_interval=self.world.verify_interval,
             quarantined_until=self.now + self.quarantine,
@@ -131,6 +134,10 @@ class Host:
             self.node.resume(self.kept[1], self.now)
         self.kept = None
         self.pump()
+
+    def _tell(self, event: Event) -> None:
+        self.world.told(self, event)
+        self.api_health.on_event(event)
 
     def set_health(self, unhealthy: str) -> None:
         """Let the health check fail for this reason, or, with "", pass."""
@@ -218,6 +225,7 @@ class Host:
             if missed:
                 outcome = Outcome(outcome.began, outcome.ended, Failure.TIMEOUT, detail=f"{call.kind}: timeout")
             assert self.node is not None
+            self.api_health.note(call, outcome)
             self.node.done(lane, call, outcome)
             for told in self.world.answers:
                 told(self, call, outcome)

@@ -286,8 +286,7 @@ class Commands(Expectations):
             else:
                 view = host.node.snapshot(host.now)
                 words.append(f"{view.role:<9} {view.advertised:>3} ")
-                words += [
-                    word for word in ("yielded", "unfit", "in_doubt", "leaving", "degraded") if getattr(view, word)
-                ]
+                words += [word for word in ("yielded", "unfit", "in_doubt", "leaving") if getattr(view, word)]
+                words += ["degraded"] if host.api_health.view().degraded else []
             lines.append(" ".join(words).rstrip())
         return lines

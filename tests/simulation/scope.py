@@ -28,7 +28,7 @@ MOVES = (Kind.ATTACH, Kind.DETACH)
 # Attributes that hold no time, though they are floats, and those that decide nothing.
 _LENGTHS = frozenset(("_wait", "_longest", "_time", "_length", "wait", "delay", "length"))
 _IGNORED = frozenset(
-    ("_rng", "_wake", "_emit", "config", "reason", "why", "details", "trouble", "answered_at", "admission", "_dropped",
+    ("_rng", "_wake", "_emit", "config", "reason", "why", "details", "admission", "_dropped",
      "_eip", "_reported", "_ownership_rng", "verify_interval", "_changes")
 )  # fmt: skip
 

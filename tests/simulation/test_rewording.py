@@ -122,17 +122,28 @@ def state(name: str, journals: Journals) -> Any:
     config = parse(["-W", "-xi", EIP, "-G", "web", "-xk", "EXOa", "-xs", "hidden-secret"], {})
     topology = Topology(host.id, "ch-gva-2", "http://127.0.0.1/v2", EIP, instance_id("e"), ())
     now = host.node.snapshot(host.now)
-    level, reasons = assess(now, label, str)
-    told = status.describe_running(now, status.StatusInput(config, topology), NAMES.__getitem__, 0.0, lambda at: at)
+    level, reasons = assess(now, label, str, (), host.api_health.view())
+    told = status.describe_running(
+        now, status.StatusInput(config, topology, api=host.api_health.view()), NAMES.__getitem__, 0.0, lambda at: at
+    )
     scraped = metrics.MetricsInput(
-        now, EIP, host.id, metrics.HeartbeatCounts(0, 0, 0), Counters().snapshot(), (), None, float, label
+        now,
+        EIP,
+        host.id,
+        metrics.HeartbeatCounts(0, 0, 0),
+        Counters().snapshot(),
+        (),
+        None,
+        float,
+        label,
+        host.api_health.view(),
     )
     return [
         name,
         without_words(told),
         level,
         len(reasons),
-        status.status_line(now, EIP),
+        status.status_line(now, EIP, host.api_health.view()),
         own_metrics(metrics.render(scraped)),
     ]
 

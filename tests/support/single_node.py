@@ -28,6 +28,7 @@ from exoip.core.node import Node
 from exoip.core.peers import ElectionConfig, Role
 from exoip.core.snapshot import Snapshot
 from exoip.heartbeat.wire import Heartbeat
+from exoip.telemetry.api_health import ApiHealth
 from tests.simulation.world import EIP, instance_id
 
 INTERVAL, PERIOD, DEAD = 1.0, 0.9, 3.0
@@ -71,9 +72,14 @@ class SingleNode:
         self._number = 0
         self._operations: dict[str, float] = {}
         members = {instance_id(name): (f"host-{name}", 12345) for name in [*peers, own]}
-        self.node = Node(self.config, EIP, members, 0.0, emit=self.events.append, rng=random.Random(seed), **options)
+        self.api = ApiHealth(instance_id(own), self.events.append)
+        self.node = Node(self.config, EIP, members, 0.0, emit=self._tell, rng=random.Random(seed), **options)
         self.node.refresh_in(refresh_in, 0.0)
         self._beat_peers()
+
+    def _tell(self, event: Event) -> None:
+        self.events.append(event)
+        self.api.on_event(event)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -144,7 +150,9 @@ class SingleNode:
     def answer(self, lane: Lane, failure: Failure | None = None, **outcome: Any) -> None:
         """Answer the call that is under way in this lane, now."""
         began, call = self.open.pop(lane)
-        self.node.done(lane, call, Outcome(began, self.now, failure, **outcome))
+        answer = Outcome(began, self.now, failure, **outcome)
+        self.api.note(call, answer)
+        self.node.done(lane, call, answer)
 
     def _asked(self, lane: Lane, call: Call) -> None:
         assert lane not in self.open, "two calls at once in one lane"

@@ -353,15 +353,6 @@ class TestFailures:
         (failed,) = bench.said(EventName.FAILED)
         assert failed.details["detail"] == "as told"
         assert 0.5 <= failed.details["again"] <= 0.6
-        (edge,) = bench.said(EventName.API_DEGRADED)
-        assert edge.details == {"call": Kind.ATTACH, "failure": Failure.UNAVAILABLE}
-        assert bench.view.degraded == "attach unavailable"
-        bench.advance(30)
-        assert len(bench.said(EventName.API_DEGRADED)) == 1
-        bench.failing.clear()
-        bench.until(lambda: bench.view.holds)
-        assert len(bench.said(EventName.API_RECOVERED)) == 1
-        assert bench.view.degraded == ""
 
 
 class TestClear:

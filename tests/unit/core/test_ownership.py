@@ -14,7 +14,7 @@ from exoip.core.mutations import NEWCOMER_TIME
 from exoip.core.ownership import LEARN_TIME
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from tests.simulation.world import instance_id
-from tests.support.single_node import DEAD, INTERVAL, SingleNode, backup, master
+from tests.support.single_node import DEAD, INTERVAL, SingleNode, master
 
 LATENCY = 0.1  # of the bench
 
@@ -243,28 +243,6 @@ class TestStandBack:
         since = bench.now
         bench.advance(55)
         assert len(bench.asked(Kind.HOLDERS, since=since)) == 1
-
-
-class TestEdges:
-    def test_each_failure_is_reported_at_its_edge_only(self):
-        bench = backup()
-        bench.failing[Kind.READ] = Failure.UNAVAILABLE
-        bench.advance(300)
-        assert len(bench.said(EventName.API_DEGRADED)) == 1
-        assert bench.view.degraded == "read unavailable"
-        bench.failing[Kind.READ] = Failure.TIMEOUT
-        bench.advance(300)
-        assert len(bench.said(EventName.API_DEGRADED)) == 2
-        bench.failing.clear()
-        bench.advance(60)
-        assert len(bench.said(EventName.API_RECOVERED)) == 1
-        assert bench.view.degraded == ""
-
-    def test_both_lanes_may_fail(self):
-        bench = SingleNode(peers="")
-        bench.failing |= {Kind.READ: Failure.UNREACHABLE, Kind.ATTACH: Failure.FORBIDDEN}
-        bench.advance(DEAD + 2)
-        assert bench.view.degraded.split(", ") == ["read unreachable", "attach refused"]
 
 
 class TestUnheard:

@@ -19,7 +19,7 @@ def display_name(wanted: str) -> str:
 
 def reasons(bench: SingleNode, level: Level = Level.DEGRADED) -> str:
     """Return all reasons, one a line, after a check of the level."""
-    found, why = assess(bench.view, display_name, "cure of {}".format)
+    found, why = assess(bench.view, display_name, "cure of {}".format, (), bench.api.view())
     assert (found, bool(why)) == (level, level is not Level.HEALTHY), why
     return "\n".join(why)
 
@@ -59,7 +59,7 @@ def test_a_master_that_does_not_hold_is_critical_and_that_comes_first():
     bench = SingleNode(peers="z")
     bench.beating["z"] = 20
     bench.failing[Kind.ATTACH] = Failure.UNAVAILABLE
-    bench.until(lambda: bench.view.role == "MASTER" and bool(bench.view.degraded))
+    bench.until(lambda: bench.view.role == "MASTER" and bool(bench.api.view().degraded))
     first, *others = reasons(bench, Level.CRITICAL).splitlines()
     assert "has to read whether it holds" in first
     assert any(other.startswith("attach fails") for other in others)
@@ -70,7 +70,7 @@ def test_a_master_that_does_not_hold_is_critical_and_that_comes_first():
 def test_a_call_that_fails():
     bench = healthy()
     bench.failing[Kind.READ] = Failure.FORBIDDEN
-    bench.until(lambda: bool(bench.view.degraded))
+    bench.until(lambda: bool(bench.api.view().degraded))
     assert "read fails" in reasons(bench)
 
 

@@ -14,13 +14,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import exoip
-from exoip.core.calls import Call, Failure, Kind, Outcome, Trouble
+from exoip.core.calls import Call, Failure, Kind, Outcome
 from exoip.core.events import Event, EventName
 from exoip.core.peers import Role
 from exoip.core.snapshot import PeerView, Snapshot
 from exoip.core.unfit import UnfitReason
 from exoip.errors import ConfigError
 from exoip.telemetry.addon_views import CheckView, Health, HookView
+from exoip.telemetry.api_health import ApiView, Trouble
 from exoip.telemetry.counters import Counters
 from exoip.telemetry.metrics import HeartbeatCounts, MetricsInput, render, require_prometheus_client
 from tests.support.paths import ROOT
@@ -36,7 +37,7 @@ NODE = Snapshot(
         UnfitReason("health check tcp 127.0.0.1:80", "health check tcp 127.0.0.1:80 fails: Connection refused"),
         UnfitReason("operator", "drained by root"),
     ),
-    preempt_delay=math.inf, trouble={"attach": Trouble(Failure.FORBIDDEN, 90.0)}, outsiders=("id-9",), same_id="192.0.2.9",
+    preempt_delay=math.inf, outsiders=("id-9",), same_id="192.0.2.9",
 )  # fmt: skip
 
 
@@ -53,7 +54,7 @@ def given(**more: Any) -> MetricsInput:
     )
     made = MetricsInput(
         NODE, "198.51.100.50", "id-0", HeartbeatCounts(70, 2, 60), counters.snapshot(), checks, HookView(5, 1, 2, 3),
-        lambda at: 1000.0 + at, lambda one: f"name of {one}",
+        lambda at: 1000.0 + at, lambda one: f"name of {one}", ApiView({Kind.ATTACH: Trouble(Failure.FORBIDDEN, 90.0)}),
     )  # fmt: skip
     return replace(made, **more)
 

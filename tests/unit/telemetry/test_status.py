@@ -61,7 +61,7 @@ def valid(described: dict[str, Any]) -> dict[str, Any]:
 
 def status_of(bench: SingleNode, *words: str) -> dict[str, Any]:
     config = parse([*WORDS, *words], {})
-    given = report.StatusInput(config, TOPOLOGY, CHECKS, EVENTS)
+    given = report.StatusInput(config, TOPOLOGY, CHECKS, EVENTS, bench.api.view())
     return valid(report.describe_running(bench.view, given, NAMES.__getitem__, STARTED, lambda at: EPOCH + at))
 
 

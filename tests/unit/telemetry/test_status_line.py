@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from exoip.core.calls import Failure, Kind, Trouble
+from exoip.core.calls import Failure, Kind
 from exoip.core.peers import Role
 from exoip.core.snapshot import PeerView, Snapshot
+from exoip.telemetry.api_health import ApiView, Trouble
 from exoip.telemetry.status import status_line
 from tests.simulation.world import EIP
 from tests.support.single_node import SingleNode, backup, master
@@ -36,14 +37,16 @@ PLAIN = Snapshot(1.0, Role.MASTER, "", 0.0, "m", 10, True, False, False, False, 
             {"role": Role.BACKUP, "leaving": True, "unfit": True, "yielded": True},
             f"BACKUP for {EIP}, 1 of 3 peers alive, holding it, stopping, standing back, stepping aside",
         ),
-        (
-            {"trouble": {"read": Trouble(Failure.TIMEOUT, 0.0), "attach": Trouble(Failure.FORBIDDEN, 0.0)}},
-            f"MASTER of {EIP}, 1 of 3 peers alive, degraded: read timeout, attach refused",
-        ),
     ],
 )
 def test_in_a_line(changes, line):
     assert status_line(replace(PLAIN, **changes), EIP) == line
+
+
+def test_the_calls_that_fail():
+    api = ApiView({Kind.READ: Trouble(Failure.TIMEOUT, 0.0), Kind.ATTACH: Trouble(Failure.FORBIDDEN, 0.0)})
+    line = f"MASTER of {EIP}, 1 of 3 peers alive, degraded: read timeout, attach refused"
+    assert status_line(PLAIN, EIP, api) == line
 
 
 def test_of_real_nodes():
@@ -56,7 +59,7 @@ def test_of_a_node_in_trouble():
     bench = SingleNode()
     bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
     bench.advance(5)
-    assert status_line(bench.view, EIP) == (
+    assert status_line(bench.view, EIP, bench.api.view()) == (
         f"MASTER of {EIP}, 0 of 2 peers alive, not holding it, stepping aside, degraded: attach refused"
     )
-    assert status_line(bench.view, EIP).isascii()
+    assert status_line(bench.view, EIP, bench.api.view()).isascii()
