@@ -164,8 +164,8 @@ class Reads:
         if master is not None:
             others = sorted(self._observed.others.values(), key=lambda other: (other is not master, other.read_at))
             schedule.queue.extend(Call(Kind.READ, o.instance_id) for o in others[: MOST_MEMBERS if lacks else 1])
-            again_at = now + JOB_TIME + self._mutations.pace.slack if lacks else math.inf
-            schedule.verify_at = min(schedule.verify_at, again_at)
+            again_in = JOB_TIME + self._mutations.pace.slack if lacks else math.inf
+            schedule.verify_at = min(schedule.verify_at, now + again_in)
 
     def _longest(self) -> float:
         """Return the most seconds between two rounds, by what this node is at present."""
@@ -198,9 +198,8 @@ class Reads:
 
     def _next_time(self, now: float) -> float:
         mutations, schedule = self._mutations, self.schedule
-        times = [schedule.verify_at, schedule.refresh_at, self.backoff.at, self.list_backoff.at]
-        if mutations.wants_release and mutations.successors():
-            times.append(schedule.release_read_at)
+        times = [schedule.verify_at, schedule.refresh_at, schedule.release_read_at]
+        times += [self.backoff.at, self.list_backoff.at]
         if self._election.role is Role.MASTER and self._observed.own.holds and mutations.idle:
             times.append(mutations.next_clear(now)[0])
         return min((at for at in times if at > now), default=math.inf)
@@ -259,8 +258,7 @@ class Reads:
             if fresh and other.seen(holds, outcome.running, outcome.began, now) and not holds:
                 other.predecessor = other.successor = False  # if it holds later, it attached after this node
                 self._observed.forget_departed()
-                waits = self._election.role is Role.BACKUP and other is self._master()
-                if waits and other.lacks_since == outcome.began > self._mutations.since + JOB_TIME:
+                if other is self._master() and other.lacks_since == outcome.began > self._mutations.since + JOB_TIME:
                     self.schedule.verify_at = now
         elif not holds:
             self.outsiders.discard(instance_id)

@@ -280,6 +280,8 @@ MUTANTS = (
            "\nATTACH_SHOWS = 2.0 ", "\nATTACH_SHOWS = 0.0 "),
     Mutant("yields to a dead predecessor right after its own attach", "core/split_brain", "57c",
            "(recent and other.predecessor)", "False"),
+    Mutant("never stands back from one that held when it attached", "core/split_brain", "10b",
+           "(recent and other.predecessor)", "other.predecessor"),
     Mutant("two reads count as one after the other, however far apart", "core/observed", "58c 58e",
            "else began if unseen else", "else"),
     Mutant("a holder that waits for its successor never reads itself", "core/reads", "58d",
