@@ -254,6 +254,8 @@ MUTANTS = (
            "(other.predecessor and may_hold) or", "other.predecessor or"),
     Mutant("a predecessor is none any more after a change of role during the attach", "core/ownership", "70d",
            "may_hold = own.may_hold or self.mutations.touching(self.observed.own_id)", "may_hold = own.may_hold"),
+    Mutant("a predecessor is none any more after a change of role before the clear", "core/ownership", "70e",
+           "may_hold = own.may_hold or self.", "may_hold = self."),
     Mutant("goes on to relieve a master although a better node is there", "core/ownership", "58j",
            "if backup or not election.alive(self._relieved)", "if not election.alive(self._relieved)"),
     Mutant("relieves a new master by the time of the one before", "core/ownership", "58i",
