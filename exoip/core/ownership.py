@@ -72,7 +72,7 @@ class Ownership:
         self.unfit_reasons = UnfitReasons(self.observed.own_id, self._breakers)
         self._started = -math.inf if known else now
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
-        self._master_known = False  # it has listened: no longer is the master only the best that is heard
+        self._master_known = False  # at a start, the election's master is only the best that is heard
         self._relieved = ""  # the master in whose place this node is one
 
     # -- inputs -------------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ class Ownership:
         """Record that a peer is alive, dead, or no longer a member."""
         now, events = event.at, list[Event]()
         if event.name is EventName.PEER_ALIVE:
-            if self._master_known:  # else it was heard before this node started, as far as that matters
+            if self._master_known:  # at a start, the daemon before may well have heard it
                 self.observed.own.doubted(now, heard=True)
             events = self.stand_back.heard(event.instance_id, now)
         self.reads.schedule.verify_again(now)
