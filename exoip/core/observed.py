@@ -4,10 +4,10 @@ The API is the truth, but every answer is a little old: what a read shows was tr
 after the read began. So each fact carries the time its read began. A read that began before a
 mutation of the same instance by this node ended shows nothing.
 
-A node doubts whether it holds at start, after a stall, when it has listened and a peer is heard
-first or again (that peer may have detached it meanwhile), and when an attach or detach of itself
-failed in a way that leaves its effect open. A read of itself that began after the doubt ends it,
-and so does an attach that was called after it and is done.
+A node doubts whether it holds at start, after a stall, when a peer is heard first or again (that
+peer may have detached it meanwhile), and when an attach or detach of itself failed in a way that
+leaves its effect open. A read of itself that began after the doubt ends it, and so does an attach
+that was called after it and is done.
 
 Shown by 11a, 28b, 43, 45.
 """

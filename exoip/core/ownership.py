@@ -91,7 +91,7 @@ class Ownership:
         """Record that a peer is alive, dead, or no longer a member."""
         now, events = event.at, list[Event]()
         if event.name is EventName.PEER_ALIVE:
-            if self._master_known:  # at a start, the daemon before may well have heard it
+            if self._master_known or self.observed.own.changed_at == -math.inf:  # else resumed: it was heard before
                 self.observed.own.doubted(now, heard=True)
             events = self.stand_back.heard(event.instance_id, now)
         self.reads.schedule.verify_again(now)

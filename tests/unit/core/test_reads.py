@@ -64,11 +64,14 @@ class TestOwnState:
         bench.pump()
         assert reads(bench, since) == ["m", "m"]
 
-    def test_a_peer_that_is_heard_at_the_start_brings_none(self):
-        bench = SingleNode()
-        bench.advance(0.5)
-        bench.heard("a", 5)
-        assert not bench.view.in_doubt
+    def test_a_peer_that_is_heard_at_the_start_brings_doubt_unless_the_node_resumed(self):
+        for resumed in (False, True):
+            bench = SingleNode()
+            if resumed:
+                bench.node.resume(0.0, 0.0)
+            bench.advance(0.5)
+            bench.heard("a", 5)
+            assert bench.view.in_doubt is not resumed
 
     def test_not_while_an_own_mutation_is_under_way(self):
         """What such a read shows may be from before or from after it."""
