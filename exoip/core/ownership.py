@@ -27,10 +27,10 @@ Leave              A leaver advertises 255, a peer takes over at once, and the l
                    TestFinished.
 Relieve            If a heard master does not come to hold, nor does any other member that is heard,
                    by two rounds of reads at least 12 s apart, the next best node takes its place
-                   until it holds again, or a better node is heard (15, 58b, 58c, 58e, 58i, 58j). A
-                   master that did hold has a verify interval more to find out that it was detached
-                   (58a), and nobody takes its place if a silent, running member holds: it stands
-                   back from that one (08a).
+                   until it holds again, a better node is heard, or this node holds and is unfit
+                   (15, 58b, 58c, 58e, 58i, 58j, 58k). A master that did hold has a verify interval
+                   more to find out that it was detached (58a), and nobody takes its place if a
+                   silent, running member holds: it stands back from that one (08a).
 New decision       After a change of role, master or leaving, each job is tried at once. Shown by
 17, 34a.
 """
@@ -230,14 +230,15 @@ class Ownership:
                 self.reads.try_again()
             if event.name is EventName.LOST and self._election.role is Role.MASTER:
                 self._lost(now)
-        self._relieve()
+        self._relieve(now)
         return self.unfit_reasons.report_change(now)
 
-    def _relieve(self) -> None:
+    def _relieve(self, now: float) -> None:
         """Take the place of a heard master that does not come to hold, if nobody else holds."""
         others, election = self.observed.others, self._election
         backup = self._decision == (Role.BACKUP, election.master, False)  # and `since` is that of this master
-        if backup or not election.alive(self._relieved) or others[self._relieved].holds:
+        unfit = self.observed.own.held and self.unfit_reasons.unfit(now)
+        if backup or unfit or not election.alive(self._relieved) or others[self._relieved].holds:
             self._relieved = ""
         if not backup or election.place() > 1 or self.stand_back.active:
             return

@@ -87,10 +87,10 @@ class LocalState:
             return EventName.LEAVING
         if self.yielded != before.yielded:
             return EventName.YIELDED if self.yielded else EventName.STAND_BACK_OVER
-        if self.relieved != before.relieved:
-            return Cause.NOBODY_HOLDS
         if self.unfit != before.unfit:
             return EventName.UNFIT if self.unfit else EventName.FIT
+        if self.relieved != before.relieved:
+            return Cause.NOBODY_HOLDS
         if self.releasing != before.releasing:
             return EventName.LETTING_GO if self.releasing else EventName.FAILED if self.last_held else EventName.LET_GO
         if self.last_held != before.last_held:
