@@ -39,7 +39,7 @@ def test_the_next_best_node_finds_out_that_one_was_misled() -> None:
 @pytest.mark.parametrize("commands", [MISLED, (*DETACHED, "advance 400s")], ids=["misled", "detached"])
 def test_a_broken_rule_is_seen_all_the_same(commands: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     assert holes(*commands) == ""
-    monkeypatch.setattr(Ownership, "_relieve", lambda self: None)
+    monkeypatch.setattr(Ownership, "_relieve", lambda self, now: None)
     assert "no live holder" in holes(*commands)
 
 
