@@ -33,7 +33,8 @@ def test_few_seeds_have_every_fault_in_a_world_that_it_takes() -> None:
         seen |= {fault.name for fault in run.faults}
         group, *others = run.result.plan.commands
         nodes = [command.split() for command in others if command.startswith("node ")]
-        has = {*nodes[0], group.replace(" ", "=")}
+        equal = len({words[2] for words in nodes}) == 1  # their priorities
+        has = {*nodes[0], group.replace(" ", "="), f"equal={'yes' if equal else 'no'}"}
         assert all(len(nodes) in fault.nodes and {*fault.needs} <= has for fault in run.faults)
     assert seen == {fault.name for fault in FAULTS}
 
