@@ -10,14 +10,14 @@ Attach   A master that does not hold attaches itself, with no read before it. A 
          5 s and a fit peer is heard. Shown by 01, 19e, 36, 47a, 47b, 47c, 54a, 54c, TestAttach.
 Clear    A master known to hold detaches the others that hold, the one that came to hold last first
          (16e). Its knowledge of itself must be at most 2 s old and newer than the time of the
-         clear. An attach that is done is knowledge as old as its call (57g), and none if no read
-         showed the last one (57d), or after a stand-back (57e), until a read shows it. It never
-         clears beside its attach, which may yet fail. A silent one may be alive, cut off, and
+         clear. An attach that is done is knowledge of 3 s after its call at most (57g), and none if
+         no read showed the last one (57d), or after a stand-back (57e), until a read shows it. It
+         never clears beside its attach, which may yet fail. A silent one may be alive, cut off, and
          about to clear this node, so their times are apart by more than a clear takes (12 s):
-         - A node that has just attached clears at once who held before, until 17 s after the first
-           attach call that may have had an effect (70b, 70c): if it is silent (01) and has neither
-           advertised 254 since (52f) nor been heard again, or is heard and has kept it for 30 s of
-           this node's time as master (12b).
+         - A node that did not hold (52p) and has attached clears at once who held before, until 17
+           s after the first attach call that may have had an effect (70b, 70c): if it is silent
+           (01) and has neither advertised 254 since (52f) nor been heard again, or is heard and has
+           kept it for 30 s of this node's time as master (12b).
          - Later, and if the other attached later, the lower instance id clears 30 s after it has
            seen that both hold, the higher one after 80 s (09, 28a, 34a, 52a, 52b). A node that has
            not read the other for 45 s counts anew, for both may come back from an outage (52c). The
@@ -53,6 +53,7 @@ from exoip.core.peers import LEAVING, UNFIT, Role
 OPERATION_TIMEOUT = 10.0  # seconds after its call; an operation that a poll then shows pending has failed
 POLL = 0.25  # seconds between two polls of an operation
 LONGEST_POLL = 3.0  # seconds between two polls, if the API asks for more
+ATTACH_KEPT = 3.0  # seconds after its call in which nobody detaches again what an attach has attached
 OWN_STATE_MAX_AGE = 2.0  # seconds: how old knowledge of itself a clear may rely on
 JOB_TIME = 12.0  # seconds in which a master comes to hold, or detaches a holder that is due, or steps aside
 BLIND_TIME = 30.0  # seconds without a read of itself after which a holder attaches again, and again
@@ -250,7 +251,7 @@ class Mutations:
         if call.kind is Kind.ATTACH:
             name = EventName.ATTACHED
             self.attach_works = True
-            own.attached(called, min(called + self.pace.slack, outcome.began), now)
+            own.attached(called, min(called + ATTACH_KEPT + self.pace.slack, outcome.began), now)
         elif call.instance_id == self._observed.own_id:
             name = EventName.LET_GO
             own.detached(called, now)

@@ -83,7 +83,7 @@ class OwnState:
     unsure_since: float = -math.inf  # since when for another cause than a peer that was heard first or again
     attach_may_land: bool = True  # an attach may have taken effect unseen, or still may
     changed_at: float = -math.inf  # when a mutation of itself last ended
-    attach_called: float = -math.inf  # the first attach call that may have made it hold
+    attach_called: float = -math.inf  # the first attach call that made it hold, as far as known; -inf: it held before
     wants_proof: bool = False  # an attach counts once a read shows it: the last one was none, or a rival lives
 
     @property
@@ -114,7 +114,7 @@ class OwnState:
 
     def attaching(self, now: float) -> None:
         """Record that an attach is called."""
-        if not self.may_hold or self.attach_called == -math.inf:
+        if not self.may_hold:
             self.attach_called = now
 
     def attached(self, called: float, known_at: float, now: float) -> None:

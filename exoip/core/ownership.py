@@ -16,9 +16,9 @@ Predecessor        When a node becomes master, the master before it is assumed t
                    read, if it is dead, leaving, or unfit and holding (253). What is known of a node
                    does not count once it has advertised 254 or is heard again, and an earlier
                    master does not count if it was heard beside the next one and is not leaving.
-                   The best that is heard at a start was no master; the best that a node hears that
-                   listens again after a pause was. Shown by 01, 51, 52g, 52h, 52k, 52l, 52m, 52o,
-                   69, 73d, 73e, TestPredecessor.
+                   The best that is heard at a start was no master, unless it was read to hold; the
+                   best that a node hears that listens again after a pause was. Shown by 01, 51,
+                   52g, 52h, 52k, 52l, 52m, 52o, 69, 69c, 73d, 73e, TestPredecessor.
 Lost               A master that reads itself detached asks who holds before it attaches again. If
                    the attach lasted less than 60 s, each further attach waits longer. Shown by 07a,
                    32b.
@@ -115,8 +115,9 @@ class Ownership:
 
     def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
         (_, old_master, _), self._decision = self._decision, decision
-        if self._master_known and old_master in self.observed.others:
-            self.observed.others[old_master].master_until = now
+        master = self.observed.others.get(old_master or "")
+        if master and (self._master_known or master.holds):
+            master.master_until = now
         self.mutations.since = now
         self.reads.schedule.release_read_at = now
         self.mutations.attach_backoff.reset()

@@ -85,8 +85,8 @@ EVENTS: Mapping[EventName, tuple[tuple[str, Seen], ...]] = {
     ),
     EventName.ATTACHING: (("attach", _anything),),
     EventName.ATTACHED: (
-        ("attach, done soon", lambda h, e: _number(e, "duration") <= 2.0),
-        ("attach, read back before a clear because it took long", lambda h, e: _number(e, "duration") > 2.0),
+        ("attach, done soon", lambda h, e: _number(e, "duration") <= 5.0),
+        ("attach, read back before a clear because it took long", lambda h, e: _number(e, "duration") > 5.0),
     ),
     EventName.CLEARING: (
         ("clear of a silent holder, at once", _is(cause=Cause.SILENT)),

@@ -177,7 +177,7 @@ class TestOperations:
 
     def test_seen_done_later_it_is_read_back_before_a_clear(self):
         bench = left_alone()
-        bench.operation, bench.latency = 4.0, 0.3
+        bench.operation, bench.latency = 5.0, 0.3
         bench.until(lambda: bench.asked(Kind.DETACH))
         (attached,) = bench.said(EventName.ATTACHED)
         assert bench.asked(Kind.READ, "m", since=attached.at)[0] == attached.at

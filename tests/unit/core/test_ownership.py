@@ -23,9 +23,11 @@ class TestPredecessor:
     """The master before this one, if dead, unfit or leaving, is presumed to hold, without a read."""
 
     def unread(self) -> SingleNode:
-        """A backup whose reads all hang: it knows of nobody whether he holds."""
+        """A backup that has read itself, and whose other reads hang: it knows of no peer whether it holds."""
         bench = SingleNode()
         bench.manual.add(Kind.READ)
+        bench.advance(0.0)
+        bench.answer(Lane.READS, holds=False, running=True)
         bench.beating["a"] = 5
         bench.holding.add("a")
         bench.advance(DEAD + 10)
