@@ -87,11 +87,11 @@ def rebuild(entries: Iterable[Entry]) -> History:
     changes: list[Change] = []
     journals: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in merged:
-        earlier = journals[entry["EXOIP_INSTANCE"], entry["EXOIP_EIP"]]
-        change = _change(entry, earlier)
-        earlier.append(entry)
+        reporter = entry["EXOIP_INSTANCE"], entry["EXOIP_EIP"]
+        change = _change(entry, journals[reporter])
+        journals[reporter].append(entry)
         if change is not None:
-            _add(changes, change)
+            _add(changes, change, anew=change.event == "attached" and _played_another_role(journals[reporter]))
     return History(tuple(sorted(changes, key=lambda change: change.at)), _names(merged), journals)
 
 
@@ -154,13 +154,25 @@ def _successor(entry: Entry, earlier: list[Entry]) -> str:
     return next((one.get("EXOIP_PEER_INSTANCE", "") for one in reversed(earlier) if one["EXOIP_EVENT"] == "role"), "")
 
 
-def _add(changes: list[Change], change: Change) -> None:
-    """Add a change unless it is known.
+def _played_another_role(journal: list[Entry]) -> bool:
+    """Return whether a node that reports an attach has started, or was a backup, since it last
+    reported that it holds: then it had lost the Elastic IP, which only another journal shows.
+    """
+    for entry in reversed(journal[:-1]):
+        if entry["EXOIP_EVENT"] in ("attached", "holds"):
+            return False
+        if entry["EXOIP_EVENT"] == "role" and {entry.get("EXOIP_ROLE"), entry.get("EXOIP_OLD_ROLE")} != {"MASTER"}:
+            return True
+    return False
+
+
+def _add(changes: list[Change], change: Change, *, anew: bool) -> None:
+    """Add a change unless it is known; `anew`: it is not, whatever was the last one known.
 
     A node may see the effect of an operation before its author reports it.
     """
     same = [one for one in changes if (one.eip, one.instance) == (change.eip, change.instance)]
-    if not same or same[-1].holds is not change.holds:
+    if anew or not same or same[-1].holds is not change.holds:
         if same or change.holds:
             changes.append(change)
     elif same[-1].event in ("holds", "lost") and change.event not in ("holds", "lost"):
@@ -193,7 +205,7 @@ def _trigger(role: Entry, earlier: list[Entry]) -> Entry:
     """Return the entry that triggered a change of role, or the change itself if no such entry is
     known.
     """
-    if role["EXOIP_CAUSE"] not in _EVENTS:
+    if role["EXOIP_CAUSE"] not in _EVENTS or role["EXOIP_CAUSE"] == EventName.LET_GO:  # that explains no takeover
         return role
     cause, peer = EventName(role["EXOIP_CAUSE"]), role.get("EXOIP_CAUSE_INSTANCE", "")
     events = _ONE_OF.get(cause, (cause,))

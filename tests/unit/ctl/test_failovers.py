@@ -30,6 +30,10 @@ def short(*ids: str) -> str:
     return "".join(NAMES[one].removeprefix("web-") for one in ids if one)
 
 
+def events(journals: Journals, names: str) -> list[str]:
+    return [entry["EXOIP_EVENT"] for entry in journals.of(names)]
+
+
 def only(journals: Journals, names: str, since: float) -> Failover:
     (one,) = (one for one in found(journals, names) if one.at >= since)
     return one
@@ -165,6 +169,30 @@ def test_what_was_over_before_does_not_explain_a_death(journals: Journals) -> No
     one = only(journals, "abc", died)
     assert "web-a (192.0.2.1) is dead" in one.why
     assert one.took is not None and one.took < 5.0
+
+
+def test_who_took_it_back_says_so_although_its_journal_lacks_the_loss(journals: Journals) -> None:
+    journals.step(journals["a"].kill)
+    journals["a"].up = True
+    back = journals.step(journals["a"].start)
+    assert [to for _, to, _ in told(journals, "a", back)] == ["a"]
+    journals.step(journals["b"].kill)
+    journals["b"].up = True
+    journals.step(journals["b"].start)
+    journals.step(journals["a"].kill)  # which detached b, and whose journal is not read
+    assert [to for _, to, _ in told(journals, "bc", back)][-1] == "b"
+    assert told(journals, "b", back)[-1][1] == "b"
+
+
+def test_a_release_under_way_is_no_reason_to_take_it_back(journals: Journals) -> None:
+    for host in journals.world.hosts.values():
+        host.api.operation = (2.0, 2.0)
+    drained = journals.step(lambda: journals.aside("a", "operator", "drained"), 0.0)
+    assert journals.world.advance_until(lambda: "letting-go" in events(journals, "a"), journals.world.now + 60.0)
+    journals.step(lambda: journals.aside("a", "operator", ""))
+    there, home = told(journals, "abc", drained)
+    assert (there[:2], home[:2]) == (("a", "b"), ("b", "a"))
+    assert "detached" not in home[2]
 
 
 @pytest.mark.parametrize("seed", range(24))
