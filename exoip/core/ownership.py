@@ -16,9 +16,10 @@ Predecessor        When a node becomes master, the master before it is assumed t
                    read, if it is dead, leaving, or unfit and holding (253). What is known of a node
                    does not count once it has advertised 254 or is heard again, and an earlier
                    master does not count if it was heard beside the next one and is not leaving.
-                   The best that is heard at a start was no master, unless it was read to hold; the
-                   best that a node hears that listens again after a pause was. Shown by 01, 51,
-                   52g, 52h, 52k, 52l, 52m, 52o, 69, 69c, 73d, 73e, TestPredecessor.
+                   The best that is heard at a start was no master, unless this node reads then that
+                   it holds, and does not hear it any more when it is master (it took over, and
+                   died); the best that a node hears that listens again after a pause was. Shown by
+                   01, 51, 52g, 52h, 52k, 52l, 52m, 52o, 69, 69c, 73d, 73e, TestPredecessor.
 Lost               A master that reads itself detached asks who holds before it attaches again. If
                    the attach lasted less than 60 s, each further attach waits longer. Shown by 07a,
                    32b.
@@ -91,11 +92,16 @@ class Ownership:
         """Record that a peer is alive, dead, or no longer a member."""
         now, events = event.at, list[Event]()
         if event.name is EventName.PEER_ALIVE:
-            if self._master_known or self.observed.own.changed_at == -math.inf:  # else resumed: it was heard before
+            if self._master_known or self._fresh:  # else resumed: it was heard before
                 self.observed.own.doubted(now, heard=True)
             events = self.stand_back.heard(event.instance_id, now)
         self.reads.schedule.verify_again(now)
         return events
+
+    @property
+    def _fresh(self) -> bool:
+        """Whether this node did not resume, and has ended no mutation of itself since its start."""
+        return self.observed.own.changed_at == -math.inf
 
     def stalled(self, now: float) -> None:
         """Doubt what is known, because this node did not run for a while."""
@@ -116,7 +122,7 @@ class Ownership:
     def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
         (_, old_master, _), self._decision = self._decision, decision
         master = self.observed.others.get(old_master or "")
-        if master and (self._master_known or master.holds):
+        if master and (self._master_known or (self._fresh and self.observed.own.held)):
             master.master_until = now
         self.mutations.since = now
         self.reads.schedule.release_read_at = now

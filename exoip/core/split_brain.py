@@ -122,7 +122,8 @@ class StandBack:
         else:
             recent = now < self._observed.own.attach_called + NEWCOMER_TIME  # too soon to have cleared this node
             other = self._observed.others.get(holder)
-            if other and (other.successor or (recent and other.predecessor)):
+            died = self._election.peer(holder).last_seen <= self._election.since  # before this node was the master
+            if other and ((other.successor and died) or (recent and other.predecessor)):
                 return []
             length = min(length * (2 if holder in self.rivals else 1), LONGEST_STAND_BACK)
             self.length = min(2 * length, LONGEST_STAND_BACK)
