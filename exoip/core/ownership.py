@@ -16,10 +16,10 @@ Predecessor        When a node becomes master, the master before it is assumed t
                    read, if it is dead, leaving, or unfit and holding (253). What is known of a node
                    does not count once it has advertised 254 or is heard again, and an earlier
                    master does not count if it was heard beside the next one and is not leaving.
-                   The best that is heard at a start was no master, unless this node reads then that
-                   it holds, and does not hear it any more when it is master (it took over, and
-                   died); the best that a node hears that listens again after a pause was. Shown by
-                   01, 51, 52g, 52h, 52k, 52l, 52m, 52o, 69, 69c, 73d, 73e, TestPredecessor.
+                   The best that a listening node hears was no master, unless the node did not
+                   resume, holds as far as it knows, and does not hear that one any more when it is
+                   master itself (it took over, and died). Shown by 01, 51, 52g, 52h, 52k, 52l, 52m,
+                   52o, 69, 69c, 69d, 73d, 73e, TestPredecessor.
 Lost               A master that reads itself detached asks who holds before it attaches again. If
                    the attach lasted less than 60 s, each further attach waits longer. Shown by 07a,
                    32b.
@@ -113,16 +113,17 @@ class Ownership:
         decision = (self._election.role, self._election.master, self.mutations.leaving)
         if decision != self._decision:
             self._decided(decision, now)
-        if self._election.role is not Role.LISTENING:  # whoever is heard after a pause was master meanwhile
+        if self._election.role is not Role.LISTENING:  # after a pause it is known as before
             self._master_known = not self._election.local_state.yielded  # one yielded to may take this node for it
         able = self._election.role is Role.MASTER and self._election.fit_peer_alive()
         self.mutations.attach_breaker.owe(able and not self.observed.own.holds, now)
         self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now)
 
     def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
-        (_, old_master, _), self._decision = self._decision, decision
+        (old_role, old_master, _), self._decision = self._decision, decision
+        heard = self.observed.own.held and (self._master_known or self._fresh)  # took over from this one, perhaps
         master = self.observed.others.get(old_master or "")
-        if master and (self._master_known or (self._fresh and self.observed.own.held)):
+        if master and (heard if old_role is Role.LISTENING else self._master_known):
             master.master_until = now
         self.mutations.since = now
         self.reads.schedule.release_read_at = now
