@@ -271,8 +271,8 @@ class Mutations:
         if call.kind is Kind.ATTACH and own.holds:
             pass  # it cannot read itself, and goes on to hold as far as it knows
         elif call.instance_id == self._observed.own_id:
-            own.changed_at = now
             if failure not in NO_EFFECT:
+                own.changed_at = now
                 own.doubted(now, attach_may_land=True)
             self.attach_works = self.attach_works and call.kind is not Kind.ATTACH
             if call.kind is Kind.ATTACH and not outcome.operation_id:  # else it may be done: JOB_TIME decides

@@ -67,7 +67,8 @@ FAULTS = (
         "kill H", "advance 30s", "revive H", "measure", "advance 4s", "expect moves == 0", "expect no hole"), needs=("delay=5s",)),
     Fault("a protected holder's daemon restarts", (
         "kill H", "advance 40s", "reload H delay=never", "reload N delay=never", "revive H", "advance 4s", "measure",
-        "restart N 300ms", "advance 4s", "expect moves == 0", "expect no hole"), needs=("delay=5s",)),
+        "restart N 300ms", "advance 4s", "expect moves == 0", "expect no hole", "reload H delay=5s", "reload N delay=5s"),
+        needs=("delay=5s",)),
     Fault("a cut ends, and the taker is protected", (
         CUT, "expect within 90: yielded H", "measure", "heal", "advance 4s", "expect moves == 0"), needs=("delay=5s",)),
     Fault("a better node dies while it waits", (
