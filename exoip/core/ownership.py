@@ -100,7 +100,7 @@ class Ownership:
 
     @property
     def _fresh(self) -> bool:
-        """Whether this node did not resume, and has ended no mutation of itself since its start."""
+        """Whether this node did not resume, and no mutation of it has had an effect since its start."""
         return self.observed.own.changed_at == -math.inf
 
     def stalled(self, now: float) -> None:

@@ -107,7 +107,7 @@ class Peer:
     alive_since: float = -math.inf  # when it was last heard first or again
     last_seen: float = -math.inf
     priority: int = UNFIT
-    last_unfit_advert: float = -math.inf  # when it last advertised 254 or 255
+    last_unfit_advert: float = -math.inf  # when it last advertised 254 or 255; the daemon's start, if not since
     rise_effective_at: float | None = None  # when a rise from 0 takes effect
     better_since: float | None = None  # since when it is fit and better than our configured rank
 
