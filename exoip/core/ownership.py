@@ -100,7 +100,7 @@ class Ownership:
 
     @property
     def _fresh(self) -> bool:
-        """Whether this node did not resume, and no mutation of it has had an effect since its start."""
+        """Whether this node did not resume, and since its start no mutation of it had an effect."""
         return self.observed.own.changed_at == -math.inf
 
     def stalled(self, now: float) -> None:
