@@ -86,8 +86,12 @@ class Run:
         self.judge.finish()
 
     def _formed(self) -> int:
-        """Return how many moves the start may take: each node that starts may be better than those before."""
-        return sum(command.startswith("start ") for command in self.plan.commands)
+        """Return how many moves the start may take: each node that starts may be better than those
+        before. With a preemption delay the best one may have to take it twice: another that attaches
+        while it releases to a worse one is protected.
+        """
+        delayed = any(command.startswith("node ") and " delay=" in command for command in self.plan.commands)
+        return sum(command.startswith("start ") for command in self.plan.commands) + delayed
 
     def _do(self, command: str) -> None:
         word = command.split()[0]
