@@ -178,7 +178,7 @@ class Diary:
                 self.attach_over, self.releasing, self.holds = True, False, False
             case EventName.FAILED if event.instance_id == host.config.instance_id:
                 self.releasing = False
-                if event.details["failure"] in NO_EFFECT:
+                if event.details["call"] == Kind.ATTACH and event.details["failure"] in NO_EFFECT:
                     self.attach_called = math.inf
             case EventName.STALLED:
                 self.started = self.decided_at = now
