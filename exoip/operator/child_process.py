@@ -39,8 +39,9 @@ _PIECE = 1 << 16  # bytes read at once
 _starting = threading.Lock()  # held while a child starts whose number is not known yet
 _children: set[int] = set()  # the numbers of all that are not reaped yet
 
-# The daemon is hard to kill when memory runs out; its children need not be.
-_LAUNCHER = '{ echo 0 >/proc/self/oom_score_adj; } 2>/dev/null; exec "$@"'
+# The daemon is hard to kill when memory runs out; its children need not be. It has a high priority
+# too: the program starts once its own is set and standard input is closed.
+_LAUNCHER = '{ echo 0 >/proc/self/oom_score_adj; } 2>/dev/null; read -r _; exec "$@" </dev/null'
 _PRIVATE = re.compile(r"(IF_|EXOSCALE_|EXOIP_|NOTIFY_|WATCHDOG_|LISTEN_|JOURNAL_|CREDENTIALS_|RUNTIME_|PYTHON|MALLOC_)")
 
 
@@ -89,15 +90,16 @@ class Child:
         subprocess._USE_VFORK = False  # type: ignore[misc]  # documented as safe
         with _starting:
             self._process = subprocess.Popen(  # noqa: S603  the operator's own command
-                [SHELL, "-c", _LAUNCHER, "exoip", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                [SHELL, "-c", _LAUNCHER, "exoip", *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, bufsize=0, env=dict(environ), cwd="/", umask=0o077, start_new_session=True,
             )  # fmt: skip
             _children.add(self._process.pid)
+        assert self._process.stdin is not None  # noqa: S101  it is a pipe
         assert self._process.stdout is not None  # noqa: S101  it is a pipe
         self._output = self._process.stdout
         os.set_blocking(self._output.fileno(), False)
-        with contextlib.suppress(OSError):  # the daemon has a high priority; its children need none
-            os.setpriority(os.PRIO_PGRP, self._process.pid, 0)
+        with contextlib.suppress(OSError), self._process.stdin:  # closed whatever becomes of the priority
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, 0)
         try:
             self._pidfd = os.pidfd_open(self._process.pid)
         except OSError:  # no descriptor is left

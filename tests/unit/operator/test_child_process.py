@@ -43,6 +43,21 @@ def finished(child: Child) -> int:
     return child.code
 
 
+def test_the_program_starts_with_its_own_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon's is high; a program that is quick must not run with it, nor start others so."""
+    runs: list[str] = []
+
+    def look(which: int, pid: int, value: int) -> None:
+        until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S", "it waits")
+        runs.append(Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0])
+        assert (which, value) == (os.PRIO_PROCESS, 0)
+
+    monkeypatch.setattr(os, "setpriority", look)
+    child = Child(["sleep", "60"], PATH)
+    assert runs == [child_process.SHELL]
+    until(lambda: child.end(NEVER), "it ends")
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs; a zombie does not."""
     try:
