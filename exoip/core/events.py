@@ -29,7 +29,7 @@ class EventName(StrEnum):
     LET_GO = "let-go"  # that detach is done
     FAILED = "failed"  # a call or its operation failed
     API_DEGRADED = "api-degraded"  # a kind of call begins to fail
-    API_RECOVERED = "api-recovered"  # that kind of call works again
+    API_RECOVERED = "api-recovered"  # that kind of call works again, or is no longer wanted
     UNFIT = "unfit"  # this node cannot do its job
     FIT = "fit"  # this node can do its job again
     HOLDS = "holds"  # a read shows that this node holds; it did not know

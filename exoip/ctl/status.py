@@ -134,9 +134,8 @@ def _holder(state: State) -> str:
     if holders:
         return " and ".join(holders)
     if master is None or master["instance"] == state["instance"]:
-        return ("this node has to read whether it holds" if state["in_doubt"] else "no node") + _age(
-            state["read_at"], now
-        )
+        holder = "this node has to read whether it holds" if state["in_doubt"] else "no node"
+        return f"{holder}{_age(state['read_at'], now)}"
     known = (peer_label(peer) for peer in state["peers"] if peer["instance"] == master["instance"])
     return f"{next(known, master['instance'])} is the master; this node has not checked whether it holds"
 
