@@ -41,7 +41,7 @@ class Moves:
         self._noise = Noise(at, interval * RATIO)
         self.late = at_most(f"{kill}: attach on the wire after the deadline", "ms", 3, 10)
         self.early = exactly(f"{kill}: attaches before the deadline", "count")
-        self.reads = exactly(f"{kill}: reads between deadline and attach", "count")
+        self.reads = exactly(f"{kill}: reads answered between deadline and attach", "count")
         self.shaken = exactly(f"{kill}: new connections between deadline and attach", "count")
         self.hole = Figure(f"{kill}: no live holder for", "s")
         detection = 1000 * (interval * RATIO + latency)
@@ -98,7 +98,8 @@ class Moves:
         # Two targets of one heartbeat are some microseconds apart, more when the sender is
         # interrupted between them
         self.early.samples.append(float(attach.time - due < -self._interval / 4))
-        self.reads.samples.append(sum(due <= c.time < attach.time for c in calls if c.method == "GET"))
+        reads = [call for call in calls if call.method == "GET" and call.time < attach.time]
+        self.reads.samples.append(sum(cluster.answered(read) < attach.time for read in reads))  # it may have waited for
         self.shaken.samples.append(sum(due <= moment < attach.time for moment in cluster.accepted))
         self.answer.samples.append(cluster.answered(attach) - killed)
         attached = cluster.held_from(mark, other)

@@ -30,7 +30,7 @@ LINES: tuple[tuple[str, str, str], ...] = (  # (part, the figure's name, the tab
     ("failover-0.05", f"SIGKILL, {_at('0.05')}{_LATE}", "… interval 0.05 s"),
     ("failover-0.2", f"{_at('0.2')}an idle timer beside it is late by", "the machine's noise then: an idle timer is late by"),
     ("failover-0.05", f"SIGKILL, {_at('0.05')}attach answered after", "death: attach answered, interval 0.05 s"),
-    ("failover-0.2", f"SIGKILL, {_at('0.2')}reads between deadline and attach", "… reads before the attach"),
+    ("failover-0.2", f"SIGKILL, {_at('0.2')}reads answered between deadline and attach", "… reads before the attach"),
     ("failover-0.2", f"SIGKILL, {_at('0.2')}new connections between deadline and attach", "… handshakes before the attach"),
     ("failover-0.2", f"SIGKILL, {_at('0.2')}API calls", "… API calls in all"),
     ("failover-1", f"SIGKILL, {_at('1')}no live holder for", "death: no live holder, interval 1 s"),
