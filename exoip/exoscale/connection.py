@@ -6,9 +6,10 @@ lookup, connect, TLS, request, head and body) without a thread, and one limit co
 received. If the name server is down, the addresses of the last good lookup serve, so that a
 failover still reaches the API.
 
-A failover cannot wait for a path that is dead, either. The address that served last is tried first,
-and the next one NEXT_ADDRESS later, beside it. A kept connection on which the server's kernel does
-not acknowledge a request within SILENCE (a NAT forgot it) has failed; a server that is only slow
+A failover cannot wait for a path that is dead, either. Addresses are tried NEXT_ADDRESS apart,
+beside each other. One that does not connect in time, or connects and then does not answer, is tried
+last from then on, until it answers. A kept connection on which the server's kernel does not
+acknowledge a request within SILENCE (a NAT forgot it) has failed; a server that is only slow
 acknowledges at once.
 
 Raises OSError (TimeoutError if the deadline has passed), ValueError and http.client.HTTPException;
@@ -30,6 +31,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from itertools import takewhile
 from typing import Any
 
 from exoip.errors import OutOfThreads
@@ -203,7 +205,8 @@ class Connection:
     def __init__(self, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None) -> None:
         self._host, self._tls = host, tls
         self._resolver = _Resolver(host, port)
-        self._good: Any = None  # the address that served last
+        self._failed: dict[Any, float] = {}  # when each address failed last, if it has not answered since
+        self._peer: Any = None  # the address of the connection
         self._sock: socket.socket | None = None
 
     def reusable(self) -> bool:
@@ -241,25 +244,37 @@ class Connection:
             response.close()
         if response.will_close or response.status < http.client.OK:  # after an interim response comes another
             self.close()
+        self._failed.pop(self._peer, None)
         return response, body
 
     def _open(self, budget: Budget) -> socket.socket:
         error: Exception = OSError(f"{self._host} has no address")
         tls = self._tls() if self._tls else None
-        addresses = sorted(self._resolver.addresses(budget), key=lambda each: each[4] != self._good)
+        self._peer = None
+        addresses = sorted(self._resolver.addresses(budget), key=lambda each: self._failed.get(each[4], -math.inf))
+        places = [each[4] for each in addresses]
+        self._failed = {place: at for place, at in self._failed.items() if place in places}
         with contextlib.closing(_connected(addresses, budget)) as attempts:
             for attempt in attempts:
                 if isinstance(attempt, OSError):
                     error = attempt
                     continue
                 try:
-                    self._good = attempt.getpeername()
+                    self._peer = attempt.getpeername()
+                    silent = takewhile(lambda place: place != self._peer, places)
+                    self._failed.update(dict.fromkeys(silent, time.monotonic()))
                     attempt.settimeout(budget.remaining())  # OpenSSL applies it to the whole handshake
                     return tls.wrap_socket(attempt, server_hostname=self._host) if tls else attempt
                 except (OSError, ValueError) as failure:
                     attempt.close()
-                    self._good, error = None, failure
+                    self._failed[self._peer], error = time.monotonic(), failure
         raise error
+
+    def fail(self) -> None:
+        """Close the connection after a failed exchange, and try its address last from now on."""
+        if self._peer:
+            self._failed[self._peer] = time.monotonic()
+        self.close()
 
     def close(self) -> None:
         """Close the connection; the next exchange opens another."""

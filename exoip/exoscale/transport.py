@@ -69,9 +69,10 @@ class Transport:
             try:
                 return _to_requests(request, *connection.exchange(method, wire, self._limit, budget))
             except (OSError, http.client.HTTPException, ValueError) as error:
-                connection.close()
                 if reused and not budget.received and not _out_of_time(error):
+                    connection.close()
                     continue  # the idle connection was dead; the next try opens one, so this happens once
+                connection.fail()
                 raise _failure(error, budget, timeout) from error
             except BaseException:
                 connection.close()  # never reuse it: half a response may be under way

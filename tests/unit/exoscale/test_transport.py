@@ -17,7 +17,7 @@ import requests
 from exoip.exoscale import connection
 from exoip.exoscale.transport import LIMIT, MalformedResponse, Transport
 from tests.support.certificate import Certificate
-from tests.support.raw_server import Peer, RawServer, answer
+from tests.support.raw_server import Peer, RawServer, answer, each_with
 from tests.support.waiting import PATIENCE
 
 SECONDS = 0.4  # what an exchange may take that is to time out
@@ -409,6 +409,46 @@ class TestDeadPaths:
             tried.clear()
             assert get(client, "http://api.invalid", BOUND).content == b"x"
             assert len(tried) == 1
+
+    @pytest.mark.slow
+    def test_behind_those_that_connect_and_do_not_answer_each_address_gets_its_turn(self, client, monkeypatch):
+        """Each costs one time-out; then the one that answers stays first."""
+        with contextlib.ExitStack() as stack:
+            mute = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+            server = stack.enter_context(RawServer(answer(b"x", Connection="close")))
+            places = [*[one.getsockname() for one in mute], ("127.0.0.1", server.port)]
+            tried = self.resolve(monkeypatch, *places)
+            for _ in mute:
+                with times_out():
+                    get(client, "http://api.invalid", SECONDS)
+            tried.clear()
+            for _ in range(3):
+                assert get(client, "http://api.invalid", BOUND).content == b"x"
+            assert len(tried) == 3
+
+    @pytest.mark.slow
+    def test_behind_a_mute_tls_server_the_next_address_is_tried(self, certificate, monkeypatch):
+        with (
+            contextlib.closing(Transport(ca_file=str(certificate.path))) as client,
+            socket.create_server(("127.0.0.1", 0)) as mute,
+            RawServer(answer(b"x"), certificate.server) as server,
+        ):
+            self.resolve(monkeypatch, mute.getsockname(), ("127.0.0.1", server.port))
+            with times_out():
+                get(client, server.url, SECONDS)
+            assert get(client, server.url, BOUND).content == b"x"
+
+    def test_an_address_that_failed_is_tried_again_once_the_others_fail(self, client, monkeypatch):
+        first, second = each_with(b"", KEPT), each_with(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlast", b"")
+        with RawServer(first) as one, RawServer(second) as other:
+            self.resolve(monkeypatch, ("127.0.0.1", one.port), ("127.0.0.1", other.port))
+            found = []
+            for _ in range(4):
+                try:
+                    found.append(get(client, "http://api.invalid").content)
+                except MalformedResponse:
+                    found.append(b"")
+            assert found == [b"", b"last", b"", b"kept"]
 
     @pytest.mark.parametrize("bad", [("127.0.0.1", 9), ("255.255.255.255", 9)])  # fails later, and at once
     def test_an_address_that_fails_costs_no_time(self, client, bad, monkeypatch):
