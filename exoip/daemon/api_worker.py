@@ -48,11 +48,11 @@ _ALREADY_SO = ("conflict", "not-found")  # reasons of a failed operation that ma
 
 
 class ClientPool:
-    """The two clients; each call borrows one."""
+    """The two clients, which keep their connections across reloads; each call borrows one."""
 
     def __init__(self, first: Client, second: Client) -> None:
         self._lock = threading.Lock()
-        self._current = (first, second)
+        self._all = (first, second)
         self._resting = [first, second]  # the one that rested longest comes first
 
     def borrow(self, lane: Lane) -> Client:
@@ -61,25 +61,14 @@ class ClientPool:
             return self._resting.pop(0 if lane is Lane.READS else -1)
 
     def give_back(self, client: Client) -> None:
-        """Return a client to the pool. Close it if it was replaced meanwhile."""
+        """Return a client to the pool."""
         with self._lock:
-            current = client in self._current
-            if current:
-                self._resting.append(client)
-        if not current:
-            client.close()
+            self._resting.append(client)
 
-    def replace(self, first: Client, second: Client) -> None:
-        """Use these clients, with another key, from the next call on.
-
-        A call under way keeps its client.
-        """
-        with self._lock:
-            resting = self._resting
-            self._current = (first, second)
-            self._resting = [first, second]
-        for client in resting:
-            client.close()
+    def sign_with(self, key: str, secret: str) -> None:
+        """Sign each call from the next one on with this key."""
+        for client in self._all:
+            client.credentials = (key, secret)
 
 
 class ApiCaller:

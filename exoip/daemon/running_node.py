@@ -77,7 +77,7 @@ class RunningNode:
         if after_crash and known_at is not None:
             self.node.resume(known_at, clock())
         restarted = after_crash or known_at is not None
-        self._clients = ClientPool(*_clients(config, topology))
+        self._clients = ClientPool(*[discovery.client_for(config, topology.endpoint) for _ in Lane])
         self._counters, self.api = Counters(), ApiHealth(topology.instance_id, emit)
         self._journal = Journal(topology.eip_label, topology.instance_id, self.display_name, wall)
         self._link = HeartbeatLink(channel, self.node, emit, config.auth_policy(), clock)
@@ -130,7 +130,7 @@ class RunningNode:
         self._addons.apply(config)
         self._link.auth_policy = config.auth_policy()
         set_verbose(config.verbose)
-        self._clients.replace(*_clients(config, self.topology))
+        self._clients.sign_with(config.api_key, config.api_secret.reveal())
         self.node.refresh_in(_refresh_interval(config, soon=reloaded.topology is None), clock())
         self._use(config, reloaded.topology or self.topology)  # which may have the group read sooner
         self.node.set_config(_election_config(config, self.topology), config.verify_interval, clock())
@@ -203,10 +203,6 @@ def _places(topology: Topology) -> dict[str, SocketAddress]:
     """Return where each member sends from and is sent to, and this one as the API has it, by id."""
     others = {member.instance_id: SocketAddress(member.address, member.port) for member in topology.members}
     return others | {topology.instance_id: SocketAddress(topology.address, 0)}
-
-
-def _clients(config: Config, topology: Topology) -> tuple[Client, Client]:
-    return discovery.client_for(config, topology.endpoint), discovery.client_for(config, topology.endpoint)
 
 
 def _refresh_interval(config: Config, *, soon: bool) -> float:

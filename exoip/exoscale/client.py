@@ -77,10 +77,10 @@ class Client:
     """The API of one zone.
 
     `endpoint`: its URL with `/v2`; time-outs in seconds, of which `read_timeout` may be changed
-    between two calls; `wall_clock`: Unix time in seconds. The
-    configuration has checked the endpoint and the key. The methods raise ApiError, and ValueError
-    for an id that is not a UUID, which is never sent. `skipped`: by list, a sentence about the
-    entries of its last answer that were left out.
+    between two calls; `wall_clock`: Unix time in seconds. The configuration has checked the
+    endpoint and the key. `credentials`: the key and its secret; others count from the next call on.
+    The methods raise ApiError, and ValueError for an id that is not a UUID, which is never sent.
+    `skipped`: by list, a sentence about the entries of its last answer that were left out.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Client:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
-        self._key, self._secret = key, secret
+        self.credentials = (key, secret)
         self.read_timeout, self._mutation_timeout = read_timeout, mutation_timeout
         self._wall_clock = wall_clock
         self.skipped: dict[str, str] = {}
@@ -241,7 +241,7 @@ class Client:
             signed_path = request.path_url.partition("?")[0]
             expires = int(self._wall_clock()) + SIGNATURE_LIFETIME
             request.headers["Authorization"] = authorization(
-                call.method, signed_path, query, body, self._key, self._secret, expires
+                call.method, signed_path, query, body, *self.credentials, expires
             )
         return request
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from exoip.config.parse import Config, parse
+from exoip.core.calls import Lane
 from exoip.daemon.clock import clock
 from exoip.daemon.reload import Reloaded
 from exoip.daemon.running_node import Refreshed, RunningNode
@@ -142,3 +143,14 @@ def test_a_reload_without_an_answer_of_the_api_keeps_the_members_and_reads_them_
     assert (running.members, running.saved(), running.node.config) == ([B, C], [B, C], new)
     assert running.node.node.config().priority == 77
     assert running.node.node._ownership.reads.schedule.refresh_at <= clock()
+
+
+def test_a_reload_keeps_the_connections_and_changes_the_key(running):
+    """A new connection would need the name server, which may be away."""
+    clients = running.node._clients
+    before = [clients.borrow(lane) for lane in Lane]
+    running.node.apply(Reloaded(config("-G", "web", "-xk", "EXOother", "-xs", "another"), None))
+    assert {client.credentials for client in before} == {("EXOother", "another")}
+    for client in before:
+        clients.give_back(client)
+    assert {clients.borrow(lane) for lane in Lane} == set(before)
