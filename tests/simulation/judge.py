@@ -11,11 +11,12 @@ attach (bound 6).
 The bounds follow from the protocol document (its names in capitals, D is the dead time):
 
     hole    D to notice, D for a node that starts meanwhile, for each other node JOB_TIME or an attach
-            of its own, LONGEST_MOVE_RETRY with jitter, and an attach. Where reads may show what is
-            not so, or an outsider detaches: the verify interval and a read more, and three tries of
-            each; for one that cannot read what it was told, the time until the next best node takes
-            its place. LEARN_TIME and an interval, if the able node has just started. A slow API gives
-            each more time: two or three times what its slowest answer took beyond a second.
+            of its own, LONGEST_MOVE_RETRY with jitter, and an attach. If the other side of a cut has
+            just detached a live node: the verify interval and a read more. Where reads may show what
+            is not so, or an outsider detaches: that, and three tries of each; for one that cannot
+            read what it was told, the time until the next best node takes its place. LEARN_TIME and
+            an interval, if the able node has just started. A slow API gives each more time: two or
+            three times what its slowest answer took beyond a second.
     dead    twice D; THIRD_TURN, for a silent rival that died; JOB_TIME for each node that
             cannot do it, and for the next one; a verify interval; a clear.
     moves   MOVES for each fault
@@ -69,9 +70,10 @@ class Bounds:
             min(JOB_TIME, self._attach(host)) if so else JOB_TIME + 0.5 + 1.5 * _slack(host) for host, so in others
         )
         found = 2 * self._dead_time() + tries + retry + self._attach(able)
+        if self.lies or self._cleared_alive():
+            found += self.world.verify_interval + 2.5 * able.api.latency[1]
         if self.lies:
-            slow = sum(host.api.latency[1] for host in self.world.hosts.values())
-            found += self.world.verify_interval + 2.5 * able.api.latency[1] + 3 * 4 * slow
+            found += 3 * 4 * sum(host.api.latency[1] for host in self.world.hosts.values())
             relieve = self._relieve(able)
             found += sum(misled(host) and host.now < host.deceived_at + relieve for host, _ in others) * relieve
         known = LEARN_TIME + able.config.interval + 1.5 * _slack(able)  # by then, the others know of a node that starts
@@ -91,6 +93,18 @@ class Bounds:
 
     def _dead_time(self) -> float:
         return max(host.config.dead_time for host in self.world.hosts.values()) + self.world.delay[1]
+
+    def _cleared_alive(self) -> bool:
+        """Return whether a live node was detached by another so lately that it may not know it yet."""
+        since = self.world.now - 2 * self.world.verify_interval
+        return any(
+            kind is Kind.DETACH
+            and at > since
+            and (host := self.world.by_id.get(target))
+            and host.serves
+            and host.name != by
+            for at, by, kind, target in self.world.mutations[-20:]
+        )
 
     def _relieve(self, host: Host) -> float:
         """Seconds until it takes the place of a master that does not hold, without its attach."""
