@@ -31,9 +31,18 @@ from exoip.daemon.signals import Mailbox
 from exoip.daemon.state_files import DrainedFile, StartHistory, StartVerdict, TopologyCache, UnhealthyChecks, path_in
 from exoip.daemon.supervisor import Supervisor
 from exoip.daemon.systemd import Systemd, starts_at_boot
-from exoip.errors import AddressMissing, ApiError, ApiForbidden, ApiTimeout, MetadataUnavailable, WrongClock
+from exoip.errors import (
+    AddressMissing,
+    ApiError,
+    ApiForbidden,
+    ApiTimeout,
+    ConfigError,
+    MetadataUnavailable,
+    WrongClock,
+)
 from exoip.exoscale import discovery
 from exoip.exoscale.topology import Topology
+from exoip.heartbeat.admission import CONFIRM_TIME
 from exoip.heartbeat.udp import HeartbeatSocket
 from exoip.operator import control_server
 from exoip.operator.control_commands import ControlCommands
@@ -138,9 +147,11 @@ class Daemon:
     def _discover(self) -> Topology:
         """Discover the topology, and wait while the API does not answer.
 
-        Unless attended, wait for the metadata service and for the right time as well.
+        Unless attended, wait for the metadata service and for the right time as well, and believe
+        that the configuration cannot work only if the API still says so CONFIRM_TIME later: it may
+        not know a new key or instance yet.
         """
-        backoff, timeout = Backoff(random.Random()), FIRST_TIMEOUT
+        backoff, timeout, refuted_at = Backoff(random.Random()), FIRST_TIMEOUT, math.inf
         local = self._config.instance_id and (self._config.zone or self._config.api_endpoint)
         self._systemd.status(f"waiting for {'' if local else 'the metadata service, then '}the API")
         while True:
@@ -152,8 +163,11 @@ class Daemon:
                     raise
                 missing = "the right time" if isinstance(error, WrongClock) else "the metadata service"
                 why = f"waiting for {missing}: {error}"
-            except ApiForbidden:
-                raise
+            except (ApiForbidden, ConfigError) as error:
+                refuted_at = min(refuted_at, clock())
+                if self._attended or clock() >= refuted_at + CONFIRM_TIME:
+                    raise
+                why = f"asking again for {CONFIRM_TIME:g} s, because this may be for a moment only: {error}"
             except ApiError as error:
                 timeout = min(2 * timeout, LONGEST_TIMEOUT) if isinstance(error, ApiTimeout) else timeout
                 why = f"waiting for the API: {error}"

@@ -15,7 +15,7 @@ from exoip.config.parse import parse
 from exoip.daemon import signals
 from exoip.daemon.clock import clock
 from exoip.daemon.daemon import Daemon, StoppedEarly
-from exoip.errors import ApiForbidden, ApiTimeout, MetadataUnavailable, WrongClock
+from exoip.errors import ApiForbidden, ApiTimeout, ConfigError, MetadataUnavailable, WrongClock
 from exoip.exoscale.topology import Topology
 from tests.support.waiting import PATIENCE
 
@@ -70,10 +70,16 @@ def test_why_it_waits_is_logged_once_though_the_times_in_it_differ(monkeypatch, 
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_key_that_the_api_rejects_ends_the_start(monkeypatch):
+@pytest.mark.parametrize("first", [ApiForbidden("unknown key"), ConfigError("no such instance")])
+def test_what_the_api_does_not_know_ends_the_start_if_it_says_so_for_half_a_minute(monkeypatch, first):
+    """A key and an instance that have just been made are not known everywhere at once."""
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    with pytest.raises(ApiForbidden):
-        daemon({"IFACE": "lo:1"}, ApiForbidden("no"))._discover()
+    assert daemon({"IFACE": "lo:1"}, first)._discover() is TOPOLOGY
+    with pytest.raises(type(first)):
+        daemon({}, first)._discover()  # a person wants to know it at once
+    monkeypatch.setattr("exoip.daemon.daemon.CONFIRM_TIME", 0.0)
+    with pytest.raises(type(first)):
+        daemon({"IFACE": "lo:1"}, first)._discover()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
