@@ -44,7 +44,7 @@ class InstanceState:
     clear_failed_at: float = -math.inf  # when a clear that may yet take effect last failed
     master_until: float = -math.inf  # when it last was the master, since this node was one
     predecessor: bool = False  # known or assumed to hold when this node attached, and since
-    successor: bool = False  # it was the master while this node still held, and holds as far as known
+    successor: bool = False  # it may have become master while this node still held, and holds as far as known
 
     @property
     def holding(self) -> bool:
@@ -60,6 +60,7 @@ class InstanceState:
             self.since, self.late = began, unseen
         elif not holds:
             self.since = math.inf
+            self.predecessor = self.successor = False  # if it holds later, it attached after this node
         self.lacks_since = math.inf if holds else began if unseen else min(self.lacks_since, began)
         self.held_at = began if holds else self.held_at
         self.holds, self.running = holds, running
@@ -159,7 +160,7 @@ class Observed:
     def set_members(self, instance_ids: frozenset[str]) -> None:
         """Set the members. One that has left stays until a read shows that it does not hold."""
         for instance_id in instance_ids - self.others.keys() - {self.own_id}:
-            self.others[instance_id] = InstanceState(instance_id)
+            self.others[instance_id] = InstanceState(instance_id, successor=self.own.attach_called == -math.inf)
         for instance in self.others.values():
             instance.listed = instance.instance_id in instance_ids
         self.forget_departed()

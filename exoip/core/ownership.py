@@ -16,10 +16,12 @@ Predecessor        When a node becomes master, the master before it is assumed t
                    read, if it is dead, leaving, or unfit and holding (253). What is known of a node
                    does not count once it has advertised 254 or is heard again, and an earlier
                    master does not count if it was heard beside the next one and is not leaving.
-                   The best that a listening node hears was no master, unless the node did not
-                   resume, holds as far as it knows, and does not hear that one any more when it is
-                   master itself (it took over, and died). Shown by 01, 51, 52g, 52h, 52k, 52l, 52m,
-                   52o, 69, 69c, 69d, 73d, 73e, TestPredecessor.
+                   The best that a listening node hears was no master. Shown by 01, 51, 52g, 52h,
+                   52k, 52l, 52m, 52o, 69d, TestPredecessor.
+Successor          What the daemon before this one did is forgotten, and a paused one saw nothing.
+                   So any member that holds may have taken over meanwhile, until this node attaches
+                   or reads that the member does not hold: this node does not stand back from it,
+                   and a detach may be under way (see `mutations`). Shown by 66d, 69, 69c, 73d, 73e.
 Lost               A master that reads itself detached asks who holds before it attaches again. If
                    the attach lasted less than 60 s, each further attach waits longer. Shown by 07a,
                    32b.
@@ -73,7 +75,8 @@ class Ownership:
         self.unfit_reasons = UnfitReasons(self.observed.own_id, self._breakers)
         self._started = -math.inf if known else now
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
-        self._master_known = False  # at a start, the election's master is only the best that is heard
+        self._master: str | None = None  # as of the last decision; the best that is heard may be none
+        self._resumed = False  # it goes on to hold after a restart that no peer noticed, and still listens
         self._relieved = ""  # the master in whose place this node is one
 
     # -- inputs -------------------------------------------------------------------------------------------------------
@@ -81,6 +84,7 @@ class Ownership:
     def resume(self, known_at: float, now: float) -> list[Event]:
         """Go on to hold, as known before a restart that no peer noticed."""
         self.observed.own.attached(known_at, known_at, known_at)
+        self._resumed = True
         return [Event(EventName.HOLDS, now, self.observed.own_id, "as before the restart")]
 
     def leave(self) -> None:
@@ -92,20 +96,18 @@ class Ownership:
         """Record that a peer is alive, dead, or no longer a member."""
         now, events = event.at, list[Event]()
         if event.name is EventName.PEER_ALIVE:
-            if self._master_known or self._fresh:  # else resumed: it was heard before
+            if not self._resumed:
                 self.observed.own.doubted(now, heard=True)
             events = self.stand_back.heard(event.instance_id, now)
         self.reads.schedule.verify_again(now)
         return events
 
-    @property
-    def _fresh(self) -> bool:
-        """Whether this node did not resume, and since its start no mutation of it had an effect."""
-        return self.observed.own.changed_at == -math.inf
-
     def stalled(self, now: float) -> None:
         """Doubt what is known, because this node did not run for a while."""
         self.observed.own.doubted(now)
+        self._resumed = False
+        for other in self.observed.others.values():
+            other.successor = True
         self.reads.schedule.verify_again(now)
 
     def on_election_change(self, now: float) -> None:
@@ -113,17 +115,16 @@ class Ownership:
         decision = (self._election.role, self._election.master, self.mutations.leaving)
         if decision != self._decision:
             self._decided(decision, now)
-        if self._election.role is not Role.LISTENING:  # after a pause it is known as before
-            self._master_known = not self._election.local_state.yielded  # one yielded to may take this node for it
+        listening = self._election.role is Role.LISTENING
+        self._resumed = self._resumed and listening
+        self._master = None if listening or self._election.local_state.yielded else self._election.master
         able = self._election.role is Role.MASTER and self._election.fit_peer_alive()
         self.mutations.attach_breaker.owe(able and not self.observed.own.holds, now)
         self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now)
 
     def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
-        (old_role, old_master, _), self._decision = self._decision, decision
-        heard = self.observed.own.held and (self._master_known or self._fresh)  # took over from this one, perhaps
-        master = self.observed.others.get(old_master or "")
-        if master and (heard if old_role is Role.LISTENING else self._master_known):
+        self._decision = decision
+        if master := self.observed.others.get(self._master or ""):
             master.master_until = now
         self.mutations.since = now
         self.reads.schedule.release_read_at = now
@@ -197,7 +198,7 @@ class Ownership:
                 known = other.holding and (other.holds is None or now - other.read_at <= UNSEEN)
                 peer = self._election.peer(other.instance_id)
                 known = known and not peer.released_since(max(other.read_at, other.since))
-                other.predecessor = other.predecessor or known or other.successor
+                other.predecessor = other.predecessor or known
             self.stand_back.attaching()
         return replace(call, timeout=self.pace.timeout(call.kind)), at, mutations.began(call, now)
 

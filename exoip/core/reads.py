@@ -186,7 +186,7 @@ class Reads:
         suspects = {
             o.instance_id
             for o in observed.others.values()
-            if o.holding or o.predecessor or o.successor or not self._election.alive(o.instance_id)
+            if o.holding or o.predecessor or not self._election.alive(o.instance_id)
         }
         others = [
             (other.instance_id not in suspects, other.instance_id not in listed, other.read_at, other.instance_id)
@@ -256,7 +256,6 @@ class Reads:
             if fresh and other.read_at < other.changed_at <= outcome.began and other.holds is False:
                 self._confirm_clear(other, outcome)
             if fresh and other.seen(holds, outcome.running, outcome.began, now) and not holds:
-                other.predecessor = other.successor = False  # if it holds later, it attached after this node
                 self._observed.forget_departed()
                 if other is self._master() and other.lacks_since == outcome.began > self._mutations.since + JOB_TIME:
                     self.schedule.verify_at = now

@@ -7,9 +7,10 @@ A master that held and reads that it no longer does asks who holds (`holder_quer
   more if it had attached beside that holder, to 1 h. (An attach beside a dead one does not count:
   it never takes the EIP back.) The stand-back ends early when that holder is heard, or when no
   silent running instance holds (checked every 5 s). Then the next one lasts 60 s again.
-- Nobody holds, the answer cannot be had, or only the master holds whose death made this node master
-  while it still held, or one that held before this node's attach of less than 17 s ago, which
-  cannot have cleared it so soon: attach at once.
+- Nobody holds, the answer cannot be had, or only a successor holds (one whose death made this node
+  master while it still held, or that may have taken over before this daemon started, or in a pause
+  of it), or one that held before this node's attach of less than 17 s ago, which cannot have
+  cleared it so soon: attach at once.
 
 A node that becomes master while it cannot send a single heartbeat (its address is gone, or its
 firewall drops them) asks who holds before it attaches, too. The silence of the others then proves
@@ -18,7 +19,7 @@ holder is heard, no longer holds or runs, or stays silent for a dead time after 
 
 So a split costs few moves, and leaves the EIP unserved no longer than the present stand-back.
 
-Shown by 07a, 07b, 09, 10, 11a, 14a, 14b, 14c, 14d, 14e, 53a, 53b, 55, 57c,
+Shown by 07a, 07b, 09, 10, 11a, 14a, 14b, 14c, 14d, 14e, 53a, 53b, 55, 57c, 66d,
 TestStandBack.
 """
 
@@ -122,8 +123,7 @@ class StandBack:
         else:
             recent = now < self._observed.own.attach_called + NEWCOMER_TIME  # too soon to have cleared this node
             other = self._observed.others.get(holder)
-            died = self._election.peer(holder).last_seen <= self._election.since  # before this node was the master
-            if other and ((other.successor and died) or (recent and other.predecessor)):
+            if other and (other.successor or (recent and other.predecessor)):
                 return []
             length = min(length * (2 if holder in self.rivals else 1), LONGEST_STAND_BACK)
             self.length = min(2 * length, LONGEST_STAND_BACK)
