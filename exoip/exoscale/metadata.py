@@ -71,7 +71,7 @@ def _get(url: str) -> str:
     with contextlib.closing(Transport(limit=_LIMIT)) as transport:
         request = requests.Request("GET", url, headers={"Accept": "text/plain"}).prepare()
         response = transport.send(request, TIMEOUT)
-    if response.status_code >= 500:
+    if response.status_code >= 500 or response.status_code in (408, 429):  # it answers later
         raise requests.HTTPError(f"status {response.status_code}", response=response)
     if response.status_code != 200:
         raise ValueError(f"status {response.status_code}")

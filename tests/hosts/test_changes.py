@@ -176,3 +176,20 @@ def test_a_restart_while_the_api_is_away_moves_nothing(three: Cluster) -> None:
 
 def test_the_journals_alone_give_the_history(three: Cluster) -> None:
     assert history.differences(three.zone.changes(), three.journals(), three.zone.names) == []
+
+
+def test_an_upgrade_ends_while_the_daemon_waits_for_the_api(three: Cluster, newer: Path) -> None:
+    """Else no other package could be installed for as long as that lasts."""
+    c, since = three.hosts["c"], now()
+    three.bring(c, newer)
+    known = c.path("/etc/hosts").read_text()
+    c.run("systemctl", "stop", UNIT)
+    c.write("/etc/hosts", "127.0.0.1 localhost\n")
+    c.run("systemctl", "start", "--no-block", UNIT)
+    until(lambda: c.show("StatusText", UNIT).startswith("waiting for "), "it waits", SETTLES)
+    assert "has not started again yet" in c.ask("dpkg", "-i", f"/root/{newer.name}")
+    assert c.show("ActiveState", UNIT) == "activating"
+    assert c.run("dpkg-query", "--show", "--showformat=${Status}", "exoip") == "install ok installed"
+    c.write("/etc/hosts", known)
+    three.settled("a")
+    three.moves(since)

@@ -54,6 +54,7 @@ def test_a_service_that_starts_late(service):
     [
         (answer(b"", 404), ConfigError),
         (answer(ID_BYTES, 500), MetadataUnavailable),
+        (answer(ID_BYTES, 429), MetadataUnavailable),
         (answer(ID_BYTES, 302, Location="http://127.0.0.1:1/"), ConfigError),
         (answer(b"<html>captive portal</html>"), ConfigError),
         (answer(b""), ConfigError),
@@ -62,7 +63,7 @@ def test_a_service_that_starts_late(service):
         (ID_BYTES + b"\r\n\r\n", MetadataUnavailable),
         (b"", MetadataUnavailable),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_no_id_is_an_error_that_says_what_to_do(service, bad, kind):
     url = service(bad)
