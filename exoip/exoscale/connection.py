@@ -4,7 +4,7 @@ Why not urllib3 or http.client alone: they bound the time of each single `recv`,
 drips a byte a second holds its caller for hours. Here one deadline covers the whole exchange (name
 lookup, connect, TLS, request, head and body) without a thread, and one limit covers all that is
 received. If the name server is down, the addresses of the last good lookup serve, so that a
-failover still reaches the API.
+failover still reaches the API. A lookup may take longer than an exchange: the next one joins it.
 
 A failover cannot wait for a path that is dead, either. Addresses are tried NEXT_ADDRESS apart,
 beside each other. One that does not connect in time, or connects and then does not answer, is tried
@@ -27,10 +27,12 @@ import os
 import select
 import socket
 import ssl
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from functools import lru_cache
 from itertools import takewhile
 from typing import Any
 
@@ -106,10 +108,10 @@ class _BudgetedSocket(io.RawIOBase):
 
 
 class _Resolver:
-    """Resolve the name of one host, and remember its addresses."""
+    """Resolve the name of one host, and remember its addresses. Thread-safe."""
 
     def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
+        self._host, self._port, self._lock = host, port, threading.Lock()
         self._lookup: Future[_Addresses] | None = None
         self._known: _Addresses = []
 
@@ -117,17 +119,17 @@ class _Resolver:
         """Return the addresses: those from before if a new lookup fails or takes too long."""
         with contextlib.suppress(OSError, ValueError):  # an address needs no name server
             return self._getaddrinfo(socket.AI_NUMERICHOST)
-        if self._lookup is None:  # else one still hangs since an earlier exchange: never run two
-            self._lookup = self._begun()
+        with self._lock:  # one may still hang since an earlier exchange: never run two
+            lookup = self._lookup = self._lookup or self._begun()
         try:
-            error = self._lookup.exception(budget.remaining() / (4 if self._known else 1))
+            error = lookup.exception(budget.remaining() / (4 if self._known else 1))
         except TimeoutError:
             if not self._known:
                 raise NameTimeout(f"the name {self._host} was not resolved in time") from None
             return self._known
-        if error is None:
-            self._known = self._lookup.result()
-        self._lookup = None
+        with self._lock:
+            self._lookup = None if self._lookup is lookup else self._lookup
+            self._known = lookup.result() if error is None else self._known
         if not self._known and error is not None:
             raise OSError(f"{self._host} cannot be resolved: {error}") from error
         return self._known
@@ -148,6 +150,9 @@ class _Resolver:
 
     def _getaddrinfo(self, flags: int = 0) -> _Addresses:
         return list(socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=flags))
+
+
+_resolver = lru_cache(64)(_Resolver)  # one for each host in a process: what is known or under way outlives a connection
 
 
 def _connected(addresses: _Addresses, budget: Budget) -> Generator[socket.socket | OSError, None, None]:
@@ -204,7 +209,7 @@ class Connection:
 
     def __init__(self, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None) -> None:
         self._host, self._tls = host, tls
-        self._resolver = _Resolver(host, port)
+        self._resolver = _resolver(host, port)
         self._failed: dict[Any, float] = {}  # when each address failed last, if it has not answered since
         self._peer: Any = None  # the address of the connection
         self._sock: socket.socket | None = None

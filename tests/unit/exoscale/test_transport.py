@@ -330,6 +330,7 @@ class TestNames:
 
         names = Names()
         names.go.set()
+        connection._resolver.cache_clear()
         monkeypatch.setattr(connection.socket, "getaddrinfo", names)
         yield names
         names.go.set()
@@ -340,6 +341,19 @@ class TestNames:
         for _ in range(3):
             with times_out():
                 get(client, "http://api.invalid", SECONDS)
+        assert names.asked == 1
+
+    @pytest.mark.slow
+    def test_a_lookup_that_takes_longer_than_an_exchange_serves_a_later_client(self, names):
+        """A start makes a new client for each try: each waited for a lookup of its own, for ever."""
+        names.go.clear()
+        with RawServer(answer(b"x")) as server:
+            url = f"http://api.invalid:{server.port}"
+            with contextlib.closing(Transport()) as first, times_out():
+                get(first, url, SECONDS)
+            threading.Timer(SECONDS, names.go.set).start()
+            with contextlib.closing(Transport()) as second:
+                assert get(second, url, BOUND).content == b"x"
         assert names.asked == 1
 
     def test_a_failing_lookup_names_the_host(self, client, names):
