@@ -19,10 +19,12 @@ Clear    A master known to hold detaches the others that hold, the one that came
            (01) and has neither advertised 254 since (52f) nor been heard again, or is heard and has
            kept it for 30 s of this node's time as master (12b).
          - Later, and if the other attached later, the lower instance id clears 30 s after it has
-           seen that both hold, the higher one after 80 s (09, 28a, 34a, 52a, 52b). A node that has
-           not read the other for 45 s counts anew, for both may come back from an outage (52c). The
-           lower id waits for 130 s if the higher one may be about to clear: 55 s after its attach,
-           or after it saw the other come to hold, if it read it within 45 s before (52d, 52e, 52n).
+           seen that both hold, the higher one after 80 s (09, 28a, 34a, 52a, 52b). Each turn lasts
+           25 s and comes again every 100 s: two that could not clear for minutes must not both do
+           so once they can (52q). A node that has not read the other for 45 s counts anew, for both
+           may come back from an outage (52c). The lower id leaves out its first turn if the higher
+           one may have its own soon: 55 s after its attach, or after it saw the other come to hold,
+           if it read it within 45 s before (52d, 52e, 52n).
          One that is heard must be read to hold after that. A master that has not cleared a silent
          one 12 s after it was due, or could not read it that long, steps aside for a fit peer.
          Shown by 10, 45b, 48a, 48b, 48c, 48f.

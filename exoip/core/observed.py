@@ -21,9 +21,9 @@ from exoip.core.events import Cause
 
 UNSEEN = 45.0  # seconds without a good read after which a holder counts as one that has just come to hold
 FIRST_TURN = 30.0  # seconds after both hold: the lower instance id may begin to clear the other
-FIRST_TURN_ENDS = 55.0  # seconds after both may have come to hold: then the lower id waits for the third
 SECOND_TURN = 80.0  # seconds after both hold: the higher instance id may
-THIRD_TURN = 130.0  # seconds after both hold: the lower id may, if it is late
+TURN_LASTS = 25.0  # seconds in which a clear may begin; it takes up to 12 more
+TURNS = 100.0  # seconds between two turns of one node
 
 
 @dataclass(slots=True)
@@ -178,14 +178,16 @@ class Observed:
     def turn(self, other: InstanceState, now: float) -> float:
         """Return when this node may begin to clear it; see `mutations`.
 
-        inf if it is only assumed to hold, or was not read for a while: it has to be read first.
+        After a turn the next one counts. inf if the other is only assumed to hold, or was not read
+        for a while: it has to be read first.
         """
         if not other.holds or now - other.read_at > UNSEEN:
             return math.inf
         began = max(-math.inf if other.predecessor or other.late else other.since, self.own.attach_called)
-        first = THIRD_TURN if now > began + FIRST_TURN_ENDS else FIRST_TURN
-        turn = first if self.own_id < other.instance_id else SECOND_TURN
-        return max(other.since, self.own.since) + turn
+        lower = self.own_id < other.instance_id
+        late = lower and now > began + FIRST_TURN + TURN_LASTS  # the other may have its first turn soon
+        turn = max(other.since, self.own.since) + (FIRST_TURN if lower else SECOND_TURN)
+        return turn + TURNS * max(late, math.ceil((now - turn - TURN_LASTS) / TURNS))
 
     def why_clear(self, other: InstanceState, *, heard: bool) -> tuple[str, dict[str, object]]:
         """Return why it is cleared, for people and for programs."""

@@ -1,5 +1,5 @@
 """Two live masters never detach each other: cuts in one or both directions, by either id, with
-operations and calls of any length, at any moment.
+operations and calls of any length, at any moment; also if no detach works for minutes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from tests.simulation.language import Commands
 MINUTES = 6  # watched after the cut
 
 
-def plan(seed: int) -> list[str]:
-    """Return the commands of one cut."""
+def plan(seed: int, *, blocked: bool) -> list[str]:
+    """Return the commands of one cut. `blocked`: no detach works for a while after it."""
     rng = random.Random(seed)
     names = "abc"[: rng.choice((2, 2, 2, 3))]
     commands = [f"node {name} prio={prio}" for name, prio in zip(names, rng.sample((10, 20, 30), 3), strict=False)]
@@ -29,17 +29,25 @@ def plan(seed: int) -> list[str]:
     if rng.random() < 0.3:
         commands += [f"api {one} {rng.choice(('detach', 'read', 'all'))} {rng.choice(('fail', 'hang'))}"]
         commands += [f"advance {rng.uniform(1, 120):.2f}s", f"api {one} ok"]
+    if blocked:
+        commands += [f"api all detach {rng.choice(('fail', 'refuse', 'operation', 'hang'))}"]
+        commands += [f"advance {rng.uniform(20, 240):.2f}s", "api all ok"]
     return [*commands, f"advance {MINUTES}m"]
 
 
-def hole(seed: int) -> float:
+def hole(seed: int, *, blocked: bool) -> float:
     """Return the seconds for which nobody held."""
     commands = Commands(seed)
-    for command in plan(seed):
+    for command in plan(seed, blocked=blocked):
         commands.run(command)
     return commands.meter.hole
 
 
 @pytest.mark.parametrize("start", range(0, 60, 10))
 def test_in_cuts(start: int) -> None:
-    assert [seed for seed in range(start, start + 10) if hole(seed) > 1e-6] == []
+    assert [seed for seed in range(start, start + 10) if hole(seed, blocked=False) > 1e-6] == []
+
+
+@pytest.mark.parametrize("start", range(0, 60, 10))
+def test_in_cuts_without_a_detach(start: int) -> None:
+    assert [seed for seed in range(start, start + 10) if hole(seed, blocked=True) > 1e-6] == []

@@ -16,9 +16,9 @@ OWN_STATE_MAX_AGE = stated("core.mutations.OWN_STATE_MAX_AGE")
 JOB_TIME = stated("core.mutations.JOB_TIME")
 NEWCOMER_TIME = stated("core.mutations.NEWCOMER_TIME")
 FIRST_TURN = stated("core.observed.FIRST_TURN")
-FIRST_TURN_ENDS = stated("core.observed.FIRST_TURN_ENDS")
 SECOND_TURN = stated("core.observed.SECOND_TURN")
-THIRD_TURN = stated("core.observed.THIRD_TURN")
+TURN_LASTS = stated("core.observed.TURN_LASTS")
+TURNS = stated("core.observed.TURNS")
 TINY = 0.01  # seconds of rounding
 DECEIVED = 120.0  # seconds for which an answer that was not so excuses what a daemon does
 
@@ -134,8 +134,8 @@ class CallWitness:
             return
         turn = FIRST_TURN if host.id < other.id else SECOND_TURN
         began = max(-math.inf if read.late else read.since, diary.attach_called if attached else -math.inf)
-        if host.id < other.id and now > began + FIRST_TURN_ENDS + TINY:
-            turn = THIRD_TURN
+        if host.id < other.id and now > began + FIRST_TURN + TURN_LASTS + TINY:
+            turn += TURNS
         since = diary.attached_at if before and not read.late else max(read.since, diary.attached_at)
         self._must(
             now >= since + turn - TINY, host, f"clears {other.name} {now - since:.1f} s after both held, not {turn:.0f}"

@@ -12,7 +12,7 @@ import pytest
 from exoip.core.calls import Failure, Kind, Lane
 from exoip.core.events import EventName
 from exoip.core.mutations import DOUBT_TIME, JOB_TIME, NEWCOMER_TIME, OWN_STATE_MAX_AGE
-from exoip.core.observed import FIRST_TURN, SECOND_TURN, THIRD_TURN
+from exoip.core.observed import FIRST_TURN, SECOND_TURN, TURNS
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from tests.simulation.world import instance_id
 from tests.support.single_node import DEAD, SingleNode, backup, master
@@ -529,7 +529,7 @@ class TestClear:
         bench.failing.clear()
         since = bench.now
         bench.until(lambda: bench.asked(Kind.DETACH, "z"))
-        assert bench.now >= since + THIRD_TURN
+        assert bench.now >= since + FIRST_TURN + TURNS
 
     def test_a_backup_clears_nobody(self):
         bench = backup()
