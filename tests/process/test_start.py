@@ -129,20 +129,24 @@ def test_but_not_one_that_misses_a_file_of_its_own(tmp_path) -> None:
     assert "certificates" not in done.stderr.splitlines()[-1]
 
 
-def test_a_reload_without_a_thread_fails_and_the_next_one_works(cluster) -> None:
-    node = cluster["n1"]
-    # So large that the C library keeps none of a thread that has ended for the next one.
-    node.program = ["sh", "-c", 'ulimit -s 65536 && exec "$@"', "sh", *node.program]
-    cluster.start()
-    cluster.settle("n1")
-    size = int(Path(f"/proc/{node.pid}/statm").read_text().split()[0]) * resource.getpagesize()
-    before = resource.prlimit(node.pid, resource.RLIMIT_AS, (size + SPARE, resource.RLIM_INFINITY))
-    node.send(signal.SIGHUP)
-    cluster.until(lambda: node.logged("the configuration stays as it was"), "the reload fails")
-    assert node.logged("can't start new thread")
-    resource.prlimit(node.pid, resource.RLIMIT_AS, before)
-    node.send(signal.SIGHUP)
-    cluster.until(lambda: node.logged("was read again and is in force"), "the reload works")
+def test_a_reload_without_a_thread_fails_and_the_next_one_works(tmp_path) -> None:
+    with Cluster(nodes=1, folder=tmp_path) as cluster:
+        node = cluster["n1"]
+        node.program = ["sh", "-c", 'ulimit -s 65536 && exec "$@"', "sh", *node.program]
+        cluster.start()
+        cluster.settle("n1")
+        # After a crash it needs no thread to discover the topology, whose stack could serve the reload
+        node.kill()
+        node.start()
+        cluster.settle("n1")
+        size = int(Path(f"/proc/{node.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+        before = resource.prlimit(node.pid, resource.RLIMIT_AS, (size + SPARE, resource.RLIM_INFINITY))
+        node.send(signal.SIGHUP)
+        cluster.until(lambda: node.logged("the configuration stays as it was"), "the reload fails")
+        assert node.logged("can't start new thread")
+        resource.prlimit(node.pid, resource.RLIMIT_AS, before)
+        node.send(signal.SIGHUP)
+        cluster.until(lambda: node.logged("was read again and is in force"), "the reload works")
 
 
 @pytest.mark.parametrize("how", ["nr_inodes=1", "ro"])
