@@ -1,9 +1,9 @@
 """Ask who holds: a list from the API names candidates, and a read confirms each.
 
-The answer is a silent, running instance that holds, or none. Silent members are read even if the
-list does not name them, those that it names first; if the list fails, only they are read. If there
-is no answer within 8 s, because reads fail, it is "none", but not certain. Shown by 07a, 14d, 32a,
-49, TestHolderQuery.
+The answer is a silent, running instance that holds, or none; one whose heartbeat is overdue counts
+as silent (07c). Silent members are read even if the list does not name them, those that it names
+first; if the list fails, only they are read. If there is no answer within 8 s, because reads fail,
+it is "none", but not certain. Shown by 07a, 14d, 32a, 49, TestHolderQuery.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class HolderQuery:
         if not self._candidates or instance_id != self.candidate:
             return []
         self._candidates.popleft()
-        if outcome.holds and outcome.running and not self._election.alive(instance_id):
+        due = self._election.peer(instance_id).last_seen + self._election.config.interval
+        if outcome.holds and outcome.running and outcome.ended > due:
             return self._answer(instance_id, outcome.ended)
         return [] if self._candidates else self._answer(None, outcome.ended)
 

@@ -157,8 +157,9 @@ class Witness(CallWitness):
     def _yielded(self, host: Host, diary: Diary, event: Event) -> None:
         """A node stands back only from one that is silent and holds; ever longer in one split."""
         long, name = float(str(event.details["for"])), self.world.plain(event.instance_id)
-        slept = host.resumed_at >= host.heard.get(event.instance_id, (-math.inf, 0))[0]
-        silent = slept or not self._hears(host, event.instance_id)
+        at, _ = host.heard.get(event.instance_id, (-math.inf, 0))
+        overdue = host.now > at + host.config.interval - TINY
+        silent = overdue or host.resumed_at >= at or not self._hears(host, event.instance_id)
         self._must(silent, host, f"stands back from {name}, which it hears")
         rival = self.world.by_id.get(event.instance_id)
         holds = rival is not None and self._held(rival, self.world.now - 10.0 - 2 * host.slowest)
