@@ -49,7 +49,7 @@ MOST_OUTSIDERS = 8  # read in a round; if a list has more, none is read
 NEXT_BEST = 2  # so many nodes after the master keep their connections open: the next attach is theirs
 IDLE_INTERVALS = 10  # verify intervals between two reads of itself by a node after those, and rounds of the next best
 NEXT_BEST_INTERVALS = 1.2  # verify intervals between two rounds of each of these: 130 calls an hour
-RIVAL_READ_INTERVAL = 30.0  # seconds between two rounds of a master beside which another holds
+RIVAL_READ_INTERVAL = 30.0  # seconds between two rounds of a master beside which another holds, or may: it is silent
 
 
 class Reads:
@@ -170,7 +170,9 @@ class Reads:
     def _longest(self) -> float:
         """Return the most seconds between two rounds, by what this node is at present."""
         if self._election.role is Role.MASTER and self._observed.own.held:
-            return min(self.verify_interval, RIVAL_READ_INTERVAL if self._observed.holders() else math.inf)
+            others = self._observed.others.values()
+            rival = any(o.holding or (o.running and not self._election.alive(o.instance_id)) for o in others)
+            return min(self.verify_interval, RIVAL_READ_INTERVAL if rival else math.inf)
         return self.verify_interval * (NEXT_BEST_INTERVALS if self._election.place() <= NEXT_BEST else IDLE_INTERVALS)
 
     def _next_best(self) -> bool:

@@ -21,6 +21,8 @@ class Mutant:
 # fmt: off
 MUTANTS = (
     # who should hold
+    Mutant("a holder that hears nobody verifies as seldom as in quiet", "core/reads", "52r",
+           "o.holding or (o.running and not self._election.alive(o.instance_id))", "o.holding"),
     Mutant("equal priorities make two masters", "core/election", "39",
            "if own < rank:", "if own[0] <= rank[0]:"),
     Mutant("no stall guard", "core/node", "26c 26d",

@@ -110,12 +110,15 @@ class TestVerify:
         own = [at for at in bench.asked(Kind.READ, "m") if at >= took][: len(expected)]
         assert own == pytest.approx(expected)
 
-    @pytest.mark.parametrize("interval", [0.5, 5.0, 60.0])
-    def test_another_interval(self, interval):
-        bench = SingleNode(verify_interval=interval)
+    @pytest.mark.parametrize(
+        ("interval", "peers", "then"), [(0.5, "b", 0.5), (5.0, "b", 5.0), (60.0, "", 60.0), (60.0, "b", 30.0)]
+    )
+    def test_another_interval(self, interval, peers, then):
+        """A silent member may hold, too, so it is not left alone for longer than half a minute."""
+        bench = SingleNode(peers=peers, verify_interval=interval)
         bench.advance(100 + 20 * interval)
         own = [at for at in bench.asked(Kind.READ, "m") if at > 100]
-        assert apart(own) == pytest.approx([interval] * (len(own) - 1))
+        assert apart(own) == pytest.approx([then] * (len(own) - 1))
 
     def test_itself_the_holders_that_the_list_names_and_silent_members(self):
         bench = master(peers="abz")
