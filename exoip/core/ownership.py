@@ -16,8 +16,8 @@ Predecessor        When a node becomes master, the master before it is assumed t
                    read, if it is dead, leaving, or unfit and holding (253). What is known of a node
                    does not count once it has advertised 254 or is heard again, and an earlier
                    master does not count if it was heard beside the next one and is not leaving.
-                   The best that a listening node hears was no master. Shown by 01, 51, 52g, 52h,
-                   52k, 52l, 52m, 52o, 69d, TestPredecessor.
+                   The best that a listening node hears was no master. Shown by 01, 16f, 22e, 51,
+                   51b, 52g, 52h, 52k, 52l, 52m, 52o, 69d, TestPredecessor.
 Successor          What the daemon before this one did is forgotten, and a paused one saw nothing.
                    So any member that holds may have taken over meanwhile, until this node attaches
                    or reads that the member does not hold: this node does not stand back from it,

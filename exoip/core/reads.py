@@ -17,8 +17,9 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
             best one reads the master, and itself in every tenth round; the other reads itself. The
             rest do so every tenth interval. If its place changes, a node has its new pace at once
             (58h). Who was cleared is read before the round: later, it may have attached again,
-            which would look like a clear without effect (52j). The calls of an hour do not grow
-            with the cluster. Shown by 27a, 27d, 32a, TestVerify, TestCallsOfAnHour.
+            which would look like a clear without effect (52j); 2 s later, that shows nothing (59c).
+            The calls of an hour do not grow with the cluster. Shown by 27a, 27d, 32a, TestVerify,
+            TestCallsOfAnHour.
 Refresh     Read the group, see `read_schedule`; before any routine read, or a slow API would never
             let it have its turn.
 
@@ -45,6 +46,7 @@ from exoip.core.read_schedule import REFRESH_INTERVAL, ReadSchedule
 MOST_CANDIDATES = 100  # read of one list: an old API ignores the filter and lists every instance
 MOST_MEMBERS = 8  # read in a round of verification
 ATTACH_SHOWS = 2.0  # seconds after an attach is done; a read that does not show it sooner may be older
+CLEAR_SHOWS = 2.0  # seconds after a clear is done; one that a later read shows holding may have attached again
 MOST_OUTSIDERS = 8  # read in a round; if a list has more, none is read
 NEXT_BEST = 2  # so many nodes after the master keep their connections open: the next attach is theirs
 IDLE_INTERVALS = 10  # verify intervals between two reads of itself by a node after those, and rounds of the next best
@@ -272,7 +274,7 @@ class Reads:
         """Count a clear as failed if the read after it shows that it had no effect."""
         if not outcome.holds:
             self._mutations.clear_breaker.succeeded()
-        else:
+        elif outcome.began <= other.changed_at + CLEAR_SHOWS + self._mutations.pace.slack:
             other.predecessor, other.clear_failed_at = True, outcome.ended
             self._mutations.clear_breaker.failed(Failure.OPERATION, outcome.ended)
             self._mutations.detach_backoff.wait_longer(outcome.ended)
