@@ -7,9 +7,9 @@ received. If the name server is down, the addresses of the last good lookup serv
 failover still reaches the API. A lookup may take longer than an exchange: the next one joins it.
 
 A failover cannot wait for a path that is dead, either. Addresses are tried NEXT_ADDRESS apart,
-beside each other. One that does not connect in time, or connects and then does not answer, is tried
-last from then on, until it answers. A kept connection on which the server's kernel does not
-acknowledge a request within SILENCE (a NAT forgot it) has failed; a server that is only slow
+beside each other. One that does not connect in time, connects and does not answer, or answers 5xx,
+is tried last from then on, by all connections. A kept connection on which the server's kernel does
+not acknowledge a request within SILENCE (a NAT forgot it) has failed; a server that is only slow
 acknowledges at once.
 
 Raises OSError (TimeoutError if the deadline has passed), ValueError and http.client.HTTPException;
@@ -108,10 +108,11 @@ class _BudgetedSocket(io.RawIOBase):
 
 
 class _Resolver:
-    """Resolve the name of one host, and remember its addresses. Thread-safe."""
+    """Resolve the name of one host, and remember its addresses and their failures. Thread-safe."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port, self._lock = host, port, threading.Lock()
+        self._failed: dict[Any, float] = {}  # when each address failed last; -inf if it has answered since
         self._lookup: Future[_Addresses] | None = None
         self._known: _Addresses = []
 
@@ -133,6 +134,18 @@ class _Resolver:
         if not self._known and error is not None:
             raise OSError(f"{self._host} cannot be resolved: {error}") from error
         return self._known
+
+    def in_order(self, budget: Budget) -> _Addresses:
+        """Return the addresses in the order in which to try them."""
+        addresses = self.addresses(budget)
+        with self._lock:
+            self._failed = {one[4]: self._failed[one[4]] for one in addresses if one[4] in self._failed}
+            return sorted(addresses, key=lambda one: self._failed.get(one[4], -math.inf))
+
+    def note(self, *places: Any, works: bool) -> None:
+        """Note whether these addresses work."""
+        with self._lock:
+            self._failed.update(dict.fromkeys(places, -math.inf if works else time.monotonic()))
 
     def _begun(self) -> Future[_Addresses]:
         lookup: Future[_Addresses] = Future()
@@ -210,7 +223,6 @@ class Connection:
     def __init__(self, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None) -> None:
         self._host, self._tls = host, tls
         self._resolver = _resolver(host, port)
-        self._failed: dict[Any, float] = {}  # when each address failed last, if it has not answered since
         self._peer: Any = None  # the address of the connection
         self._sock: socket.socket | None = None
 
@@ -249,16 +261,15 @@ class Connection:
             response.close()
         if response.will_close or response.status < http.client.OK:  # after an interim response comes another
             self.close()
-        self._failed.pop(self._peer, None)
+        self._resolver.note(self._peer, works=True)
+        if response.status >= http.client.INTERNAL_SERVER_ERROR:  # perhaps only this address has lost its backends
+            self.fail()
         return response, body
 
     def _open(self, budget: Budget) -> socket.socket:
         error: Exception = OSError(f"{self._host} has no address")
         tls = self._tls() if self._tls else None
-        self._peer = None
-        addresses = sorted(self._resolver.addresses(budget), key=lambda each: self._failed.get(each[4], -math.inf))
-        places = [each[4] for each in addresses]
-        self._failed = {place: at for place, at in self._failed.items() if place in places}
+        self._peer, addresses = None, self._resolver.in_order(budget)
         with contextlib.closing(_connected(addresses, budget)) as attempts:
             for attempt in attempts:
                 if isinstance(attempt, OSError):
@@ -266,19 +277,19 @@ class Connection:
                     continue
                 try:
                     self._peer = attempt.getpeername()
-                    silent = takewhile(lambda place: place != self._peer, places)
-                    self._failed.update(dict.fromkeys(silent, time.monotonic()))
+                    silent = takewhile(lambda place: place != self._peer, [each[4] for each in addresses])
+                    self._resolver.note(*silent, works=False)
                     attempt.settimeout(budget.remaining())  # OpenSSL applies it to the whole handshake
                     return tls.wrap_socket(attempt, server_hostname=self._host) if tls else attempt
                 except (OSError, ValueError) as failure:
                     attempt.close()
-                    self._failed[self._peer], error = time.monotonic(), failure
+                    self._resolver.note(self._peer, works=False)
+                    error = failure
         raise error
 
     def fail(self) -> None:
         """Close the connection after a failed exchange, and try its address last from now on."""
-        if self._peer:
-            self._failed[self._peer] = time.monotonic()
+        self._resolver.note(self._peer, works=False)
         self.close()
 
     def close(self) -> None:

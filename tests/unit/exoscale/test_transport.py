@@ -408,6 +408,7 @@ class TestDeadPaths:
         """Have every name resolved to these; return the moments at which an address was tried."""
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
         monkeypatch.setattr(connection._Resolver, "addresses", lambda *_: found)
+        connection._resolver.cache_clear()
         tried: list[float] = []
         real = connection._connecting
         monkeypatch.setattr(connection, "_connecting", lambda *each: (tried.append(time.monotonic()), real(*each))[1])
@@ -463,6 +464,20 @@ class TestDeadPaths:
                 except MalformedResponse:
                     found.append(b"")
             assert found == [b"", b"last", b"", b"kept"]
+
+    @pytest.mark.slow
+    def test_what_one_connection_finds_out_counts_for_the_next_one(self, client, monkeypatch):
+        """A start makes a new client for each try."""
+        with socket.create_server(("127.0.0.1", 0)) as mute, RawServer(answer(b"x")) as server:
+            self.resolve(monkeypatch, mute.getsockname(), ("127.0.0.1", server.port))
+            with contextlib.closing(Transport()) as first, times_out():
+                get(first, "http://api.invalid", SECONDS)
+            assert get(client, "http://api.invalid", BOUND).content == b"x"
+
+    def test_after_an_answer_of_5xx_the_next_address_is_tried(self, client, monkeypatch):
+        with RawServer(answer(b"lost", 503)) as one, RawServer(answer(b"x")) as other:
+            self.resolve(monkeypatch, ("127.0.0.1", one.port), ("127.0.0.1", other.port))
+            assert [get(client, "http://api.invalid").status_code for _ in range(3)] == [503, 200, 200]
 
     @pytest.mark.parametrize("bad", [("127.0.0.1", 9), ("255.255.255.255", 9)])  # fails later, and at once
     def test_an_address_that_fails_costs_no_time(self, client, bad, monkeypatch):
