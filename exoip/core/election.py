@@ -85,7 +85,7 @@ class Election:
     def heard(self, instance_id: str, priority: int, now: float) -> list[Event]:
         """Record that a member advertised `priority` (0..255). O(1) if nothing changes."""
         peer = self.peers[instance_id]
-        peer.last_seen = now
+        peer.last_seen, peer.alive_until = now, now + self.config.dead_time
         if priority >= UNFIT:
             peer.last_unfit_advert = now
         if peer.alive and peer.priority == priority:
@@ -103,7 +103,7 @@ class Election:
         else:
             peer.alive_since = now
             event = Event(EventName.PEER_ALIVE, now, instance_id, describe(priority), {"priority": priority})
-            self.next_death = min(self.next_death, now + self.config.dead_time)
+            self.next_death = min(self.next_death, peer.alive_until)
         return [event, *self.decide(now, event.name, instance_id)]
 
     def tick(self, now: float, *, socket_drained: bool) -> list[Event]:
@@ -220,16 +220,15 @@ class Election:
         self.listen_until = deadline if again else self.listen_until
         self.next_death = deadline if self.peers else math.inf
         for peer in self.peers.values():
-            peer.last_seen = now if peer.alive else peer.last_seen
+            peer.alive_until = deadline
 
     def _expire_peers(self, now: float) -> list[Event]:
         events, self.next_death = [], math.inf
         for peer in self.peers.values():
             if not peer.alive:
                 continue
-            deadline = peer.last_seen + self.config.dead_time
-            if now < deadline:
-                self.next_death = min(self.next_death, deadline)
+            if now < peer.alive_until:
+                self.next_death = min(self.next_death, peer.alive_until)
                 continue
             peer.alive, peer.rise_effective_at, peer.better_since = False, None, None
             silent = now - peer.last_seen

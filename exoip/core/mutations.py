@@ -27,7 +27,7 @@ Clear    A master known to hold detaches the others that hold, the one that came
            if it read it within 45 s before (52d, 52e, 52n).
          One that is heard must be read to hold after that. A master that has not cleared a silent
          one 12 s after it was due, or could not read it that long, steps aside for a fit peer.
-         Shown by 10, 45b, 48a, 48b, 48c, 48f.
+         Shown by 10, 45b, 48a, 48b, 48c, 48f, 59d.
 Release  A backup that holds detaches itself after a read, begun since it is a backup to this
          master, shows that the master holds, and the master is heard after that read. (A master
          that detached a holder which is just attaching again would leave nobody.) A leaver does the
@@ -35,7 +35,7 @@ Release  A backup that holds detaches itself after a read, begun since it is a b
          listened for one dead time. To a backup, a read within 6 s of the master's advertising 254
          or 255, of its own failed clear of the master (66b), or of its start, before which it may
          have called such a clear (66c), shows nothing: a detach may yet take effect. Shown by 16b,
-         16c, 21a, 21c, 22a, 27b, 43, 46, 51, TestRelease.
+         16c, 21a, 21c, 22a, 27b, 43, 46, 46b, 51, TestRelease.
 """
 
 from __future__ import annotations
@@ -131,7 +131,9 @@ class Mutations:
         """Whether this node holds, and has to detach or read a silent holder now, or failed to."""
         own, others = self._observed.own, self._observed.others.values()
         silent = [o for o in others if (o.holding or o.predecessor) and not self._election.alive(o.instance_id)]
-        owed = (o.clear_failed_at >= own.since or not now < self._clear_due(o, now) < math.inf for o in silent)
+        owed = (
+            o.clear_failed_at >= max(own.since, o.since) or not now < self._clear_due(o, now) < math.inf for o in silent
+        )
         return own.holds and any(owed)  # one that is never due has to be read first
 
     def wants_fresh(self, now: float) -> str:

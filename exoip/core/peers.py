@@ -106,6 +106,7 @@ class Peer:
     alive: bool = False
     alive_since: float = -math.inf  # when it was last heard first or again
     last_seen: float = -math.inf
+    alive_until: float = -math.inf  # when it dies unless it is heard
     priority: int = UNFIT
     last_unfit_advert: float = -math.inf  # when it last advertised 254 or 255; the daemon's start, if not since
     rise_effective_at: float | None = None  # when a rise from 0 takes effect
