@@ -6,7 +6,8 @@ A master that held and reads that it no longer does asks who holds (`holder_quer
   stands back (BACKUP, reason "yielded") for 60 s, doubled by each further stand-back, and once
   more if it had attached beside that holder, to 1 h. (An attach beside a dead one does not count:
   it never takes the EIP back.) The stand-back ends early when that holder is heard, or when no
-  silent running instance holds (checked every 5 s). Then the next one lasts 60 s again.
+  silent running instance holds (checked every 5 s). Then the next one lasts 60 s again, as it does
+  once none of these holders runs any more (14f).
 - Nobody holds, the answer cannot be had, or only a successor holds (one whose death made this node
   master while it still held, or that may have taken over before this daemon started, or in a pause
   of it), or one that held before this node's attach of less than 17 s ago, which cannot have
@@ -19,8 +20,8 @@ holder is heard, no longer holds or runs, or stays silent for a dead time after 
 
 So a split costs few moves, and leaves the EIP unserved no longer than the present stand-back.
 
-Shown by 07a, 07b, 09, 10, 11a, 14a, 14b, 14c, 14d, 14e, 53a, 53b, 55, 57c, 66d,
-TestStandBack.
+Shown by 07a, 07b, 09, 10, 11a, 14a, 14b, 14c, 14d, 14e, 14f, 53a, 53b, 55, 57c,
+66d, TestStandBack.
 """
 
 from __future__ import annotations
@@ -117,15 +118,18 @@ class StandBack:
             return self._end(now, "no silent running instance holds the Elastic IP", Cause.NOBODY_HOLDS)
         if holder is None or self._election.role is not Role.MASTER:
             return []
-        length = self.length
         if self.mute:
+            length = self.length
             why = f"this node cannot send any heartbeat ({self.mute}): the fault is here, check its address and routes"
         else:
             recent = now < self._observed.own.attach_called + NEWCOMER_TIME  # too soon to have cleared this node
             other = self._observed.others.get(holder)
             if other and (other.successor or (recent and other.predecessor)):
                 return []
-            length = min(length * (2 if holder in self.rivals else 1), LONGEST_STAND_BACK)
+            others = self._observed.others
+            if not any(rival == holder or (rival in others and others[rival].running) for rival in self.rivals):
+                self._forget()  # an earlier split is over: its rivals are gone
+            length = min(self.length * (2 if holder in self.rivals else 1), LONGEST_STAND_BACK)
             self.length = min(2 * length, LONGEST_STAND_BACK)
             why = f"it is not heard; standing back for {length:.0f} s"
         self.rivals.add(holder)

@@ -11,11 +11,12 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, TextIO
 
 from exoip.ctl import cluster, status, terminal
-from exoip.ctl.client import ControlSocket, NoAnswer, Rejected, find_socket, list_sockets, requester, send
+from exoip.ctl.client import TIMEOUT, ControlSocket, NoAnswer, Rejected, find_socket, list_sockets, requester, send
 from exoip.ctl.terminal import as_json, duration, exit_code, style_for
 from exoip.ctl.watch import watch
 from exoip.errors import UsageError
@@ -166,20 +167,21 @@ def wait(options: Namespace, _environ: Mapping[str, str], out: TextIO) -> int:
     wanted |= {"holds": options.holds == "yes", "in_doubt": False} if options.holds else {}
     daemon, began = find_socket(options.name, options.runtime_dir), time.monotonic()
     while True:
-        waited = time.monotonic() - began
+        left = options.timeout - (time.monotonic() - began)
         try:
-            state = send(daemon, "status")["status"]
+            state = send(replace(daemon, timeout=min(TIMEOUT, max(left, POLL))), "status")["status"]
         except NoAnswer:
-            if waited >= options.timeout:
+            if left <= POLL:
                 raise
         else:
+            waited = time.monotonic() - began
             if all(state.get(name) == value for name, value in wanted.items()):
                 if options.json:
                     out.write(as_json(name=daemon.name, waited=round(waited, 3), status=state))
                 else:
                     out.write(f"{daemon.name} {_role(state)}, after {duration(waited)}\n")
                 return DONE
-            if waited >= options.timeout:
+            if left <= 0:
                 raise Rejected(f"{daemon.name} {_role(state)} after {duration(waited)}")
         time.sleep(POLL)
 

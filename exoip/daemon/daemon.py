@@ -24,7 +24,7 @@ from functools import partial
 from exoip.config.options import Config
 from exoip.core.backoff import Backoff
 from exoip.core.calls import FIRST_TIMEOUT, LONGEST_TIMEOUT
-from exoip.daemon import addons, memory, signals
+from exoip.daemon import addons, memory, reload, signals
 from exoip.daemon.clock import clock, wall
 from exoip.daemon.running_node import RunningNode, log_warnings
 from exoip.daemon.signals import Mailbox
@@ -149,7 +149,7 @@ class Daemon:
 
         Unless attended, wait for the metadata service and for the right time as well, and believe
         that the configuration cannot work only if the API still says so CONFIRM_TIME later: it may
-        not know a new key or instance yet.
+        not know a new key or instance yet. Meanwhile the file may be corrected.
         """
         backoff, timeout, refuted_at = Backoff(random.Random()), FIRST_TIMEOUT, math.inf
         local = self._config.instance_id and (self._config.zone or self._config.api_endpoint)
@@ -166,8 +166,11 @@ class Daemon:
             except (ApiForbidden, ConfigError) as error:
                 refuted_at = min(refuted_at, clock())
                 if self._attended or clock() >= refuted_at + CONFIRM_TIME:
+                    self._systemd.status(f"ended: {error}")
                     raise
                 why = f"asking again for {CONFIRM_TIME:g} s, because this may be for a moment only: {error}"
+                if (new := self._corrected()) != self._config:
+                    self._config, refuted_at = new, math.inf
             except ApiError as error:
                 timeout = min(2 * timeout, LONGEST_TIMEOUT) if isinstance(error, ApiTimeout) else timeout
                 why = f"waiting for the API: {error}"
@@ -177,6 +180,15 @@ class Daemon:
                 return topology
             backoff.wait_longer(clock())
             self._wait(why, backoff.at)
+
+    def _corrected(self) -> Config:
+        """Return the configuration as it is now written, or the old one if that needs a restart."""
+        try:
+            reload.check(self._config, new := self._reread())
+            addons.require(new)
+        except ConfigError:
+            return self._config
+        return new
 
     def _unless_stopped(self, work: Callable[[], Topology]) -> Topology:
         """Return what `work` returns. A thread does it, because it may take minutes."""

@@ -146,7 +146,7 @@ class ControlCommands:
         return {"said": said, "lasting": not problem}
 
     def _failover(self, served: ControlledNode, view: Snapshot, request: Failover, who: str, obstacle: str) -> Answer:
-        if obstacle and not request.force:
+        if obstacle and (view.leaving or not request.force):
             raise ControlRequestError(f"no failover: {obstacle}")
         until, why = self._clock() + request.seconds, f"failover requested by {who}"
         forced = f"forced, although {obstacle}"

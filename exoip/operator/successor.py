@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
+from exoip.core.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, Role
 from exoip.core.snapshot import PeerView, Snapshot
 
 DisplayName = Callable[[str], str]
@@ -58,7 +58,10 @@ def afterwards(node: Snapshot, own_id: str, seconds: float, display_name: Displa
     other = successor(node)
     if other is None:
         return "it moves as soon as another node can take over"
-    stays = f"then it stays with {display_name(other.instance_id)}"
+    name = display_name(other.instance_id)
+    if other.priority == PROTECTED:
+        return f"then the better of this node and {name} holds it, as the preemption delay allows"
+    stays = f"then it stays with {name}"
     if (other.priority, other.instance_id) < (node.priority, own_id):
         return f"{stays}, which is the better node"
     if node.preempt_delay == math.inf:

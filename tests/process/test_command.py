@@ -255,6 +255,14 @@ def test_check_config_ends_with_a_verdict_and_looks_for_the_address_on_the_host(
     assert verdict == "exoip would run, but see the warnings above"
 
 
+def test_check_config_shows_what_the_locale_cannot(place: Place, tmp_path: Path) -> None:
+    file = tmp_path / "exoip.conf"
+    file.write_text("check-command = echo Müller\n")
+    command = [sys.executable, "-m", "exoip", "-n", "-W", *place.words("-c", str(file))]
+    env = environment(IF_EXOSCALE_API_SECRET=SECRET, PYTHONIOENCODING="ascii")
+    assert "echo M\\xfcller" in subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True).stdout
+
+
 def test_check_config_of_a_bad_configuration_fails_as_the_run_would(place: Place) -> None:
     assert "256" in refused(2, "-n", "-W", *place.words(P="256"))
 

@@ -21,6 +21,8 @@ class Mutant:
 # fmt: off
 MUTANTS = (
     # who should hold
+    Mutant("a stand-back that grew stays grown though the rival is gone", "core/split_brain", "14f",
+           "if not any(rival == holder or", "if False and not any(rival == holder or"),
     Mutant("a holder that hears nobody verifies as seldom as in quiet", "core/reads", "52r",
            "o.holding or (o.running and not self._election.alive(o.instance_id))", "o.holding"),
     Mutant("equal priorities make two masters", "core/election", "39",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from exoip import __version__
 from exoip.ctl.__main__ import COMMANDS
+from exoip.ctl.client import TIMEOUT
 from exoip.ctl.options import build_parser
 from tests.support.cluster import Cluster
 from tests.support.ctl import Ctl, on_a_terminal
@@ -97,6 +99,14 @@ def test_waiting(cluster: Cluster, ctl: Ctl) -> None:
     cluster.clear()
     assert ctl("wait", "n2", "--role", "backup", "--timeout", "60").startswith("n2 is BACKUP")
     later.join(PATIENCE)
+
+
+def test_waiting_for_a_daemon_that_hangs_ends_in_time(cluster: Cluster, ctl: Ctl) -> None:
+    cluster["n2"].send(signal.SIGSTOP)
+    began = time.monotonic()
+    ctl("wait", "n2", "--role", "master", "--timeout", "0.5", code=3, errors=True)
+    assert time.monotonic() - began < TIMEOUT
+    cluster["n2"].send(signal.SIGCONT)
 
 
 def test_waiting_believes_nothing_that_was_not_read(cluster: Cluster, ctl: Ctl) -> None:

@@ -8,9 +8,11 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
+from exoip.config.options import Config
 from exoip.config.parse import parse
 from exoip.daemon import signals
 from exoip.daemon.clock import clock
@@ -78,8 +80,33 @@ def test_what_the_api_does_not_know_ends_the_start_if_it_says_so_for_half_a_minu
     with pytest.raises(type(first)):
         daemon({}, first)._discover()  # a person wants to know it at once
     monkeypatch.setattr("exoip.daemon.daemon.CONFIRM_TIME", 0.0)
+    told: list[str] = []
+    monkeypatch.setattr("exoip.daemon.systemd.Systemd.status", lambda _, text: told.append(text))
     with pytest.raises(type(first)):
         daemon({"IFACE": "lo:1"}, first)._discover()
+    assert told[-1] == f"ended: {first}"  # systemd goes on showing the last one
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_file_that_is_corrected_meanwhile_counts(monkeypatch):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    keys: list[str] = []
+
+    def discover(config: Config, _connect: object) -> Topology:
+        keys.append(config.api_key)
+        if config.api_key == "EXOtest":
+            raise ApiForbidden("unknown key")
+        return TOPOLOGY
+
+    found = iter([ConfigError("half written"), replace(CONFIG, api_key="EXOother", address="198.51.100.51")])
+
+    def reread() -> Config:
+        if isinstance(one := next(found, replace(CONFIG, api_key="EXOright")), ConfigError):
+            raise one
+        return one
+
+    assert Daemon(CONFIG, {"IFACE": "lo:1"}, reread, discover=discover)._discover() is TOPOLOGY
+    assert keys == ["EXOtest", "EXOtest", "EXOtest", "EXOright"], "another address needs a restart"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

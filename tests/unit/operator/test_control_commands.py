@@ -183,6 +183,8 @@ def test_a_failover_that_nobody_would_take_is_rejected_unless_forced(desk: Desk)
     assert desk.bench.view.advertised == 253
     desk.bench.advance(60.0)
     assert desk.bench.view.holds, "it stays here meanwhile"
+    desk.bench.node.leave(desk.bench.now)
+    assert desk.rejected("failover", force=True) == "no failover: this node is already leaving"
 
 
 def test_another_priority_lasts_until_the_next_reload(desk: Desk, caplog) -> None:

@@ -93,6 +93,11 @@ BACK = "this node is the better one (10 against 20) and takes it back after 60 s
         (math.inf, {"a": 5}, f"{STAYS}which is the better node"),  # only the delay keeps it here
         (60.0, {"a": 10}, f"{STAYS}which is the better node"),  # by its id
         (0.0, {"z": 10}, BACK.replace("20", "10")),
+        (
+            9.0,
+            {"a": 0},
+            "then the better of this node and a holds it, as the preemption delay allows",
+        ),  # it tells no more
     ],
 )
 def test_what_happens_afterwards(delay, peers, text):
