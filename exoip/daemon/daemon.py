@@ -161,6 +161,7 @@ class Daemon:
             except (MetadataUnavailable, WrongClock) as error:
                 if self._attended:
                     raise
+                refuted_at = math.inf
                 missing = "the right time" if isinstance(error, WrongClock) else "the metadata service"
                 why = f"waiting for {missing}: {error}"
             except (ApiForbidden, ConfigError) as error:
@@ -172,6 +173,7 @@ class Daemon:
                 if (new := self._corrected()) != self._config:
                     self._config, refuted_at = new, math.inf
             except ApiError as error:
+                refuted_at = math.inf  # who does not answer confirms nothing
                 timeout = min(2 * timeout, LONGEST_TIMEOUT) if isinstance(error, ApiTimeout) else timeout
                 why = f"waiting for the API: {error}"
             else:

@@ -88,6 +88,25 @@ def test_what_the_api_does_not_know_ends_the_start_if_it_says_so_for_half_a_minu
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("away", [ApiTimeout("nobody there"), MISSING])
+def test_an_outage_between_two_rejections_begins_the_half_minute_anew(monkeypatch, away):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    answers, now = [ApiForbidden("first"), away, ApiForbidden("second"), TOPOLOGY], [0.0]
+    monkeypatch.setattr("exoip.daemon.daemon.clock", lambda: now[0])
+    monkeypatch.setattr(Daemon, "_pause", lambda *_: None)
+
+    def discover(*_: object) -> Topology:
+        now[0] += 20.0
+        if isinstance(answer := answers.pop(0), Exception):
+            raise answer
+        return answer
+
+    made = Daemon(CONFIG, {"IFACE": "lo:1"}, lambda: CONFIG, discover=discover)
+    monkeypatch.setattr(made, "_unless_stopped", lambda work: work())
+    assert made._discover() is TOPOLOGY
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_file_that_is_corrected_meanwhile_counts(monkeypatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     keys: list[str] = []
