@@ -78,6 +78,7 @@ class Diary:
     damped: bool = False
     asks: bool = False  # it has lost the EIP and asks who holds
     stand_back: float = 0.0  # seconds of the last stand-back in this split
+    rival: str = ""  # whom it stood back from then
     standing_since: float = math.inf
     stands_until: float = math.inf  # when its time is over
     forgot: bool = False  # it has found that nobody holds: the next stand-back is short

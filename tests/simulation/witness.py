@@ -155,7 +155,7 @@ class Witness(CallWitness):
             diary.attaches_failed += {Failure.TIMEOUT: 0, Failure.FORBIDDEN: TRIES}.get(failure, 1)
 
     def _yielded(self, host: Host, diary: Diary, event: Event) -> None:
-        """A node stands back only from one that is silent and holds; ever longer in one split."""
+        """A node stands back only from one that is silent and holds; ever longer from the same one."""
         long, name = float(str(event.details["for"])), self.world.plain(event.instance_id)
         at, _ = host.heard.get(event.instance_id, (-math.inf, 0))
         overdue = host.now > at + host.config.interval - TINY
@@ -165,11 +165,13 @@ class Witness(CallWitness):
         holds = rival is not None and self._held(rival, self.world.now - 10.0 - 2 * host.slowest)
         self._must(holds or self._deceived(host), host, f"stands back from {name}, which does not hold")
         if host.name not in self.world.mute:
-            longer = long >= min(2 * diary.stand_back, LONGEST_STAND_BACK)
+            another = event.instance_id != diary.rival  # the earlier one may be gone since
+            longer = another or long >= min(2 * diary.stand_back, LONGEST_STAND_BACK)
             self._must(longer, host, f"stands back for {long:.0f} s, after {diary.stand_back:.0f} s")
             short = long <= 2 * FIRST_STAND_BACK or not diary.forgot
             self._must(short, host, f"stands back for {long:.0f} s, though nobody held")
             diary.stand_back, diary.stands_until, diary.forgot = long, event.at + long, False
+            diary.rival = event.instance_id
         diary.standing_since = event.at
 
     def _stand_back_over(self, host: Host, diary: Diary, event: Event) -> None:
