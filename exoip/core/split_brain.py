@@ -8,10 +8,10 @@ A master that held and reads that it no longer does asks who holds (`holder_quer
   it never takes the EIP back.) The stand-back ends early when that holder is heard, or when no
   silent running instance holds (checked every 5 s). Then the next one lasts 60 s again, as it does
   once none of these holders runs any more (14f).
-- Nobody holds, the answer cannot be had, or only a successor holds (one whose death made this node
-  master while it still held, or that may have taken over before this daemon started, or in a pause
-  of it), or one that held before this node's attach of less than 17 s ago, which cannot have
-  cleared it so soon: attach at once.
+- Attach at once if nobody holds, if there is no answer, or if only one of these holds: a successor
+  (its death made this node master while this one still held; or it may have taken over before this
+  daemon started, or while it was paused), or one that held before this node's attach of less than
+  17 s ago, which cannot have cleared it so soon.
 
 A node that becomes master while it cannot send a single heartbeat (its address is gone, or its
 firewall drops them) asks who holds before it attaches, too. The silence of the others then proves

@@ -173,7 +173,7 @@ class Daemon:
                 if (new := self._corrected()) != self._config:
                     self._config, refuted_at = new, math.inf
             except ApiError as error:
-                refuted_at = math.inf  # who does not answer confirms nothing
+                refuted_at = math.inf  # no answer confirms nothing
                 timeout = min(2 * timeout, LONGEST_TIMEOUT) if isinstance(error, ApiTimeout) else timeout
                 why = f"waiting for the API: {error}"
             else:

@@ -7,10 +7,9 @@ received. If the name server is down, the addresses of the last good lookup serv
 failover still reaches the API. A lookup may take longer than an exchange: the next one joins it.
 
 A failover cannot wait for a path that is dead, either. Addresses are tried NEXT_ADDRESS apart,
-beside each other. One that does not connect in time, connects and does not answer, or answers 5xx,
-is tried last from then on, by all connections. A kept connection on which the server's kernel does
-not acknowledge a request within SILENCE (a NAT forgot it) has failed; a server that is only slow
-acknowledges at once.
+beside each other. One that does not connect in time, does not answer, or answers 5xx, is tried last
+from then on. A kept connection on which the server's kernel does not acknowledge a request within
+SILENCE (a NAT forgot it) has failed; a server that is only slow acknowledges at once.
 
 Raises OSError (TimeoutError if the deadline has passed), ValueError and http.client.HTTPException;
 the caller must then close the connection. Shown by tests/unit/exoscale/test_transport.py, TestTime,
@@ -112,6 +111,7 @@ class _Resolver:
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port, self._lock = host, port, threading.Lock()
+        self.several = False  # whether the host has more than one address
         self._failed: dict[Any, float] = {}  # when each address failed last; -inf if it has answered since
         self._lookup: Future[_Addresses] | None = None
         self._known: _Addresses = []
@@ -139,6 +139,7 @@ class _Resolver:
         """Return the addresses in the order in which to try them."""
         addresses = self.addresses(budget)
         with self._lock:
+            self.several = len(addresses) > 1
             self._failed = {one[4]: self._failed[one[4]] for one in addresses if one[4] in self._failed}
             return sorted(addresses, key=lambda one: self._failed.get(one[4], -math.inf))
 
@@ -262,7 +263,7 @@ class Connection:
         if response.will_close or response.status < http.client.OK:  # after an interim response comes another
             self.close()
         self._resolver.note(self._peer, works=True)
-        if response.status >= http.client.INTERNAL_SERVER_ERROR:  # perhaps only this address has lost its backends
+        if response.status >= 500 and self._resolver.several:  # perhaps only this address has lost its backends
             self.fail()
         return response, body
 

@@ -479,6 +479,12 @@ class TestDeadPaths:
             self.resolve(monkeypatch, ("127.0.0.1", one.port), ("127.0.0.1", other.port))
             assert [get(client, "http://api.invalid").status_code for _ in range(3)] == [503, 200, 200]
 
+    def test_after_an_answer_of_5xx_the_connection_to_the_only_address_is_kept(self, client):
+        """The next attach needs no handshake."""
+        with RawServer(answer(b"lost", 503)) as server:
+            assert [get(client, server.url).status_code for _ in range(2)] == [503, 503]
+            assert len(server.peers) == 1
+
     @pytest.mark.parametrize("bad", [("127.0.0.1", 9), ("255.255.255.255", 9)])  # fails later, and at once
     def test_an_address_that_fails_costs_no_time(self, client, bad, monkeypatch):
         with RawServer(answer(b"x")) as server:
