@@ -62,6 +62,7 @@ class Cause(StrEnum):
     HEARD = "heard"  # a holder is heard and has not detached itself
     SILENT = "silent"  # a holder is silent, and held before this node attached
     SILENT_RIVAL = "silent-rival"  # a holder is silent, and attached later
+    BLIND = "blind"  # a holder attaches again, because it cannot read itself
 
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})

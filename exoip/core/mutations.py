@@ -47,7 +47,7 @@ from dataclasses import dataclass, replace
 from exoip.core.backoff import LONGEST_MOVE_RETRY, Backoff, CircuitBreaker
 from exoip.core.calls import NO_EFFECT, Call, Failure, Kind, Outcome, Pace
 from exoip.core.election import Election
-from exoip.core.events import Event, EventName
+from exoip.core.events import Cause, Event, EventName
 from exoip.core.holder_query import HolderQuery
 from exoip.core.observed import FIRST_TURN, InstanceState, Observed
 from exoip.core.peers import LEAVING, UNFIT, Role
@@ -169,7 +169,8 @@ class Mutations:
     def _wanted(self, now: float) -> tuple[Call | None, float]:
         role, own, own_id = self._election.role, self._observed.own, self._observed.own_id
         if role is Role.MASTER and (not own.holds or now >= self.again_at):
-            call = Call(Kind.ATTACH, own_id, self._election.reason)
+            again = "it holds, but has not read itself for a while", {"cause": Cause.BLIND}
+            call = Call(Kind.ATTACH, own_id, *(again if own.holds else (self._election.reason, {})))
             return call if now >= (at := self._attach_at()) else None, at
         if role is Role.MASTER:
             due, other = self.next_clear(now)

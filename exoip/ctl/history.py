@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from exoip.core.events import EventName
+from exoip.core.events import Cause, EventName
 
 Entry = Mapping[str, str]
 Journals = Mapping[tuple[str, str], list[Entry]]  # by node and Elastic IP, each in its own order
@@ -91,7 +91,8 @@ def rebuild(entries: Iterable[Entry]) -> History:
         change = _change(entry, journals[reporter])
         journals[reporter].append(entry)
         if change is not None:
-            _add(changes, change, anew=change.event == "attached" and _played_another_role(journals[reporter]))
+            anew = change.event == "attached" and entry.get("EXOIP_CAUSE") != Cause.BLIND
+            _add(changes, change, anew=anew and _played_another_role(journals[reporter]))
     return History(tuple(sorted(changes, key=lambda change: change.at)), _names(merged), journals)
 
 

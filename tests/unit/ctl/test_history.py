@@ -59,6 +59,17 @@ def test_what_an_outsider_did_is_reported_by_the_read_that_found_it() -> None:
     assert found[1:] == [(5, A, False, lost), (6, A, True, lost)]
 
 
+def test_a_holder_that_attaches_again_because_it_cannot_read_itself_changes_nothing() -> None:
+    """Also after a restart, which it went on to hold through."""
+    again = attached(33, A) | {"EXOIP_CAUSE": "blind"}
+    resumed = entry(2, A, "holds", reason="as before the restart")
+    role = entry(3, A, "role", role="MASTER", old_role="LISTENING", cause="time")
+    assert [change[0] for change in changes(attached(1, A), resumed, role, again)] == [1]
+    assert [change[0] for change in changes(attached(1, A), resumed, role, attached(33, A))] == [1, 33]
+    cleared = entry(20, B, "cleared", peer_instance=A)
+    assert [change[0] for change in changes(attached(1, A), resumed, role, cleared, again)] == [1, 20, 33]
+
+
 def test_what_made_the_node_itself_master_is_why() -> None:
     found = changes(
         entry(1, A, "unfit", "steps aside"),
