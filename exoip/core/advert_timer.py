@@ -28,17 +28,16 @@ class Advert:
 
 
 class AdvertTimer:
-    """`next_at`: when the next heartbeat is due if the priority does not change, in seconds."""
+    """When to send.
+
+    `next_at`: when the next heartbeat is due if the priority does not change, in seconds.
+    `farewells`: heartbeats that a leaver has yet to send.
+    """
 
     def __init__(self, now: float) -> None:
         self.next_at = now
         self._sent: int | None = None  # the advertised priority that went out last
-        self._farewells = FAREWELLS
-
-    @property
-    def farewells_sent(self) -> bool:
-        """Whether a leaver has sent all its farewells."""
-        return self._farewells == 0
+        self.farewells = FAREWELLS
 
     def slept(self, config: ElectionConfig, now: float) -> float:
         """Return by how many seconds this node is late, or 0 if that is no stall."""
@@ -47,14 +46,13 @@ class AdvertTimer:
 
     def due(self, advertised: int, spacing: float, now: float) -> bool:
         """Return whether to send a heartbeat now; if so, count it as sent."""
-        past_due = now >= self.next_at
-        if not past_due and advertised == self._sent:
+        if now < self.next_at and advertised == self._sent:
             return False
-        if past_due:
+        if now >= self.next_at:
             following = self.next_at + spacing
             self.next_at = following if now < following else now + spacing
         self._sent = advertised
-        if advertised == LEAVING and self._farewells:
-            self._farewells -= 1
-            self.next_at = now + (FAREWELL_SPACING if self._farewells else spacing)
+        if advertised == LEAVING and self.farewells:
+            self.farewells -= 1
+            self.next_at = now + (FAREWELL_SPACING if self.farewells else spacing)
         return True

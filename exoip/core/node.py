@@ -61,7 +61,7 @@ class Node:
         known: bool = False,
     ) -> None:
         self._eip, self._emit = eip, emit
-        self._wake = threading.Condition(threading.Lock())
+        self._wake = threading.Condition()
         self._election = Election(config, now)
         self._ownership = Ownership(self._election, rng or random.Random(), now, verify_interval, known=known)
         self._ownership.unfit_reasons.set("starts", "started too often", quarantined_until)
@@ -78,11 +78,12 @@ class Node:
         """Accept a well-formed heartbeat from `address`; return False if it is dropped."""
         with self._wake:
             if cause := self.admission.judge(heartbeat, address, proof, self._election.config.dead_time, now):
-                self._count(address, cause, now, heartbeat.instance_id if cause in (ADDRESS, SAME_ID) else "")
+                self.drop(address, cause, now, heartbeat.instance_id if cause in (ADDRESS, SAME_ID) else "")
                 if cause == SAME_ID and self.admission.two_hosts(address, proof):
                     self._listen_on(now)
                 if cause in UNKNOWN_SENDERS and not proof.cause and self.admission.looks.passes(address, now):
-                    self._refresh_by(now)
+                    self._ownership.reads.schedule.refresh_by(now)
+                    self._wake.notify_all()
                 return False
             self._look_for_stall(now)
             events = self._election.heard(heartbeat.instance_id, heartbeat.priority, now)
@@ -92,10 +93,13 @@ class Node:
                 self._wake.notify_all()  # it may let this node release the EIP
             return True
 
-    def drop(self, address: str, cause: str, now: float) -> None:
-        """Count a datagram that is not a heartbeat."""
+    def drop(self, address: str, cause: str, now: float, sender: str = "") -> None:
+        """Count a datagram that is dropped, perhaps a heartbeat with the id of `sender`."""
         with self._wake:
-            self._count(address, cause, now)
+            if self._dropped.count(address, cause, now, member=address in self.admission.addresses):
+                details = {"address": address, "count": self._dropped.counts[cause], "cause": cause}
+                name = EventName.SAME_ID if cause == SAME_ID else EventName.DATAGRAM_DROPPED
+                self._emit(Event(name, now, sender, cause, details))
 
     def next_advert(self, now: float) -> tuple[Advert | None, float]:
         """Return the heartbeat to send now, or None, and when to ask again.
@@ -103,11 +107,16 @@ class Node:
         One is due once an interval, and when the advertised priority has changed.
         """
         with self._wake:
-            return self._next_advert(now)
+            self._advance(now, socket_drained=False)
+            election, timer, advert = self._election, self._advert_timer, None
+            if timer.due(election.advertised, election.config.spacing, now):
+                heartbeat = Heartbeat(election.advertised, self._eip, election.config.instance_id)
+                advert = Advert(heartbeat, tuple(self.admission.members.values()))
+            return advert, min(timer.next_at, self._deadline)
 
     def wait_advert(self, clock: Callable[[], float], most: float) -> Advert | None:
         """Wait up to `most` seconds for a heartbeat to send; return None if there is none."""
-        return self._wait(clock, most, self._next_advert)
+        return self._wait(clock, most, self.next_advert)
 
     def tick(self, now: float) -> None:
         """Do what is due, deaths included. No earlier datagram may still wait in the socket."""
@@ -124,11 +133,15 @@ class Node:
     def next_call(self, lane: Lane, now: float) -> tuple[Call | None, float]:
         """Return the next call of the lane for `done`, or None, and when to ask again."""
         with self._wake:
-            return self._next_call(lane, now)
+            self._advance(now, socket_drained=False)
+            call, at, events = self._ownership.next_call(lane, now)
+            if call is not None:
+                self._run_to_fixpoint(events, now)
+            return call, max(now, min(at, self._deadline))
 
     def wait_call(self, lane: Lane, clock: Callable[[], float], most: float) -> Call | None:
         """Wait up to `most` seconds for the next call of the lane; return None if there is none."""
-        return self._wait(clock, most, lambda now: self._next_call(lane, now))
+        return self._wait(clock, most, lambda now: self.next_call(lane, now))
 
     def done(self, lane: Lane, call: Call, outcome: Outcome) -> None:
         """Record the outcome of a call of `next_call` or `wait_call`."""
@@ -144,7 +157,7 @@ class Node:
         with self._wake:
             stay = {} if certain else self.admission.still_heard(members, self._election.alive, now)
             if stay:
-                self._refresh_by(now + CONFIRM_TIME)
+                self._ownership.reads.schedule.refresh_by(now + CONFIRM_TIME)
             others = {**members, **stay}
             own = others.pop(self._election.config.instance_id, None)
             self.admission.own_address = own[0] if own else self.admission.own_address
@@ -204,7 +217,7 @@ class Node:
     def finished(self) -> bool:
         """Return whether a leaver may exit: it holds nothing, and has sent its farewells."""
         with self._wake:
-            return self._ownership.finished() and self._advert_timer.farewells_sent
+            return self._ownership.finished() and self._advert_timer.farewells == 0
 
     def snapshot(self, now: float) -> Snapshot:
         """Return the state of this node."""
@@ -226,21 +239,6 @@ class Node:
                 now = clock()
 
     # -- inside; the lock is held -------------------------------------------------------------------------------------
-
-    def _next_advert(self, now: float) -> tuple[Advert | None, float]:
-        self._advance(now, socket_drained=False)
-        election, timer, advert = self._election, self._advert_timer, None
-        if timer.due(election.advertised, election.config.spacing, now):
-            heartbeat = Heartbeat(election.advertised, self._eip, election.config.instance_id)
-            advert = Advert(heartbeat, tuple(self.admission.members.values()))
-        return advert, min(timer.next_at, self._deadline)
-
-    def _next_call(self, lane: Lane, now: float) -> tuple[Call | None, float]:
-        self._advance(now, socket_drained=False)
-        call, at, events = self._ownership.next_call(lane, now)
-        if call is not None:
-            self._run_to_fixpoint(events, now)
-        return call, max(now, min(at, self._deadline))
 
     def _advance(self, now: float, *, socket_drained: bool) -> None:
         self._look_for_stall(now)
@@ -286,13 +284,3 @@ class Node:
         election = self._election
         if election.role is Role.LISTENING or now < election.listen_until:
             election.listen_until = max(election.listen_until, now + election.config.dead_time)
-
-    def _refresh_by(self, at: float) -> None:
-        if self._ownership.reads.schedule.refresh_by(at):
-            self._wake.notify_all()
-
-    def _count(self, address: str, cause: str, now: float, sender: str = "") -> None:
-        if self._dropped.count(address, cause, now, member=address in self.admission.addresses):
-            details = {"address": address, "count": self._dropped.counts[cause], "cause": cause}
-            name = EventName.SAME_ID if cause == SAME_ID else EventName.DATAGRAM_DROPPED
-            self._emit(Event(name, now, sender, cause, details))

@@ -53,11 +53,10 @@ class ReadSchedule:
         self.release_read_at = now + (LEAVE_READ_INTERVAL if leaving else RELEASE_READ_INTERVAL) / len(successors)
         return target
 
-    def refresh_by(self, at: float) -> bool:
-        """Read the group at this time at the latest; return whether that is sooner.
+    def refresh_by(self, at: float) -> None:
+        """Read the group at this time at the latest.
 
         A read that is under way does not count. A group that never changes is not read.
         """
-        sooner = at < self.refresh_at < math.inf
-        self.refresh_at = at if sooner else self.refresh_at
-        return sooner
+        if self.refresh_at < math.inf:
+            self.refresh_at = min(self.refresh_at, at)
