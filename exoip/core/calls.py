@@ -84,7 +84,6 @@ class Outcome:
     `failure` is None if the API answered. Then ATTACH, DETACH and POLL set `operation_id` while the
     operation is pending, and "" when it is done. READ sets `holds`, `running` (both False for an
     instance that is gone) and `name`. HOLDERS sets `candidates`, ids that a READ has to confirm.
-    Raises ValueError if it ends before it begins.
     """
 
     began: float
@@ -97,10 +96,6 @@ class Outcome:
     running: bool = False
     name: str = ""
     candidates: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.began) and self.began <= self.ended):
-            raise ValueError(f"a call cannot begin at {self.began} and end at {self.ended}")
 
 
 _NO_ANSWER = (Failure.TIMEOUT, Failure.UNREACHABLE)

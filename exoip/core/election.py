@@ -91,10 +91,10 @@ class Election:
         if peer.alive and peer.priority == priority:
             return []
         old, was_alive = peer.priority, peer.alive
-        if was_alive and old == PROTECTED and PROTECTED < priority < HOLDING_UNFIT:
-            peer.rise_effective_at = now + self.config.dead_time
-        elif not (peer.rise_effective_at is not None and PROTECTED < priority < HOLDING_UNFIT):
+        if not PROTECTED < priority < HOLDING_UNFIT:
             peer.rise_effective_at = None
+        elif was_alive and old == PROTECTED:
+            peer.rise_effective_at = now + self.config.dead_time
         peer.alive, peer.priority = True, priority
         self._compare(peer, now)
         if was_alive:
@@ -131,9 +131,7 @@ class Election:
         return self.decide(now, state.trigger(before))
 
     def set_config(self, config: ElectionConfig, now: float) -> list[Event]:
-        """Replace the configuration (a reload). Raises ValueError for another instance id."""
-        if config.instance_id != self.config.instance_id:
-            raise ValueError("a node's instance id does not change while it runs")
+        """Replace the configuration (a reload); the instance id stays."""
         before, self.config = self.config, config
         if config.dead_time != before.dead_time:  # a new one begins, also for a node that listens
             self._listen(now, again=self.role is Role.LISTENING)
@@ -177,7 +175,7 @@ class Election:
     def _dampen(self, role: Role, now: float) -> list[Event]:
         if Role.MASTER not in (role, self.role) or not self.damping.changed(now) or not self.config.flap_damping:
             return []
-        delay, changes = self.damping.delay, self.damping.changes
+        delay, changes = self.damping.delay, len(self.damping.changes)
         why = f"the role changed {changes} times within {WINDOW / 60:.0f} min; a better node now waits {delay:.0f} s"
         return [Event(EventName.FLAPPING, now, self.config.instance_id, why, {"changes": changes, "for": delay})]
 
@@ -223,17 +221,14 @@ class Election:
             peer.alive_until = deadline
 
     def _expire_peers(self, now: float) -> list[Event]:
-        events, self.next_death = [], math.inf
+        events = []
         for peer in self.peers.values():
-            if not peer.alive:
-                continue
-            if now < peer.alive_until:
-                self.next_death = min(self.next_death, peer.alive_until)
-                continue
-            peer.alive, peer.rise_effective_at, peer.better_since = False, None, None
-            silent = now - peer.last_seen
-            details = {"silent": silent, "priority": peer.priority}
-            events.append(Event(EventName.PEER_DEAD, now, peer.instance_id, f"not heard for {silent:.2f} s", details))
+            if peer.alive and now >= peer.alive_until:
+                peer.alive, peer.rise_effective_at, peer.better_since = False, None, None
+                silent = now - peer.last_seen
+                why, details = f"not heard for {silent:.2f} s", {"silent": silent, "priority": peer.priority}
+                events.append(Event(EventName.PEER_DEAD, now, peer.instance_id, why, details))
+        self.next_death = min((peer.alive_until for peer in self.peers.values() if peer.alive), default=math.inf)
         return events
 
     def _compare(self, peer: Peer, now: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 
 
 class EventName(StrEnum):
@@ -65,9 +64,6 @@ class Cause(StrEnum):
     BLIND = "blind"  # a holder attaches again, because it cannot read itself
 
 
-_NOTHING: Mapping[str, object] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True)
 class Event:
     """One event.
@@ -80,4 +76,4 @@ class Event:
     at: float
     instance_id: str = ""
     reason: str = ""
-    details: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
+    details: Mapping[str, object] = field(default_factory=dict)

@@ -23,25 +23,21 @@ LONGEST_DELAY = 600.0  # seconds that a better node waits, at most
 class Damping:
     """The role changes of one node.
 
-    `delay`: seconds that a better node has to wait at present. `until`: when that ends, in seconds.
+    `changes`: their times, within the window before the last one, ten at most. `delay`: seconds
+    that a better node has to wait at present. `until`: when that ends, in seconds.
     """
 
     def __init__(self) -> None:
-        self._changes: deque[float] = deque(maxlen=CHANGES + 4)  # more do not lengthen the delay
+        self.changes: deque[float] = deque(maxlen=CHANGES + 4)  # more do not lengthen the delay
         self.delay = 0.0
         self.until = math.inf
 
-    @property
-    def changes(self) -> int:
-        """The number of role changes in the window before the last one, at most ten."""
-        return len(self._changes)
-
     def changed(self, now: float) -> bool:
         """Record a change to or from MASTER; return whether the delay began or grew."""
-        while self._changes and self._changes[0] <= now - WINDOW:
-            self._changes.popleft()
-        self._changes.append(now)
-        excess, before = len(self._changes) - CHANGES, self.delay
+        while self.changes and self.changes[0] <= now - WINDOW:
+            self.changes.popleft()
+        self.changes.append(now)
+        excess, before = len(self.changes) - CHANGES, self.delay
         self.delay = max(before, min(FIRST_DELAY * 2**excess, LONGEST_DELAY) if excess >= 0 else 0.0)
         self.until = now + WINDOW if self.delay else math.inf
         return self.delay > before
@@ -50,6 +46,6 @@ class Damping:
         """End the delay if the role has not changed for a whole window; return whether it ended."""
         if now < self.until:
             return False
-        self._changes.clear()
+        self.changes.clear()
         self.delay, self.until = 0.0, math.inf
         return True

@@ -117,7 +117,7 @@ def take_snapshot(
         unfit_reasons=ownership.unfit_reasons.reasons(now),
         stand_back_until=ownership.stand_back.until,
         preempt_delay=election.preempt_delay,
-        flapping=Flapping(damping.changes, damping.delay, damping.until),
+        flapping=Flapping(len(damping.changes), damping.delay, damping.until),
         again=_again(ownership, election.role, now),
         outsiders=tuple(sorted(ownership.reads.outsiders)),
         same_id=_elsewhere(admission, admission.own_id, now - election.config.dead_time),

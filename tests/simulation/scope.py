@@ -29,7 +29,7 @@ MOVES = (Kind.ATTACH, Kind.DETACH)
 _LENGTHS = frozenset(("_wait", "_longest", "_time", "_length", "wait", "delay", "length"))
 _IGNORED = frozenset(
     ("_rng", "_wake", "_emit", "config", "reason", "why", "details", "admission", "_dropped",
-     "_eip", "_reported", "_ownership_rng", "verify_interval", "_changes")
+     "_eip", "_reported", "_ownership_rng", "verify_interval", "changes")
 )  # fmt: skip
 
 

@@ -39,29 +39,6 @@ def event_names(events: list[Event]) -> list[EventName]:
 
 
 class TestConfig:
-    @pytest.mark.parametrize("priority", [-1, 0, 253, 254, 255, 256])
-    def test_a_priority_with_a_meaning_of_its_own_cannot_be_configured(self, priority):
-        with pytest.raises(ValueError, match=str(priority)):
-            ElectionConfig("m", priority)
-
-    @pytest.mark.parametrize(
-        "wrong",
-        [
-            {"interval": 0.0},
-            {"interval": -1.0},
-            {"interval": math.inf},
-            {"interval": math.nan},
-            {"dead_ratio": 0.9},
-            {"dead_ratio": math.inf},
-            {"dead_ratio": math.nan},
-            {"preempt_delay": -1.0},
-            {"preempt_delay": math.nan},
-        ],
-    )
-    def test_impossible_times_are_rejected(self, wrong):
-        with pytest.raises(ValueError, match="interval"):
-            ElectionConfig("m", **wrong)
-
     def test_the_dead_time(self):
         assert ElectionConfig("m", interval=0.5, dead_ratio=4).dead_time == 2.0
 
@@ -466,10 +443,6 @@ class TestReload:
         events = one.set_config(replace(one.config, priority=30), 5.0)
         assert event_names(events) == [EventName.ADVERTISED, EventName.ROLE]
         assert (one.role, one.advertised) == (Role.BACKUP, 30)
-
-    def test_the_own_id_stays(self):
-        with pytest.raises(ValueError, match="instance id"):
-            settled().set_config(ElectionConfig("other"), 5.0)
 
     @pytest.mark.parametrize(("interval", "end"), [(2.0, 7.0), (0.5, 2.5), (1.0, 3.0)])
     def test_one_that_listens_listens_for_the_new_dead_time(self, interval, end):
