@@ -25,13 +25,14 @@ Answered = Callable[[str | None, bool, float], list[Event]]  # holder, certain, 
 class HolderQuery:
     """The question who else holds. `reads` makes the calls; one question at a time.
 
-    `answered` gets the answer and returns events.
+    `answered` gets the answer and returns events. `candidates`: still to be read; None before the
+    list.
     """
 
     def __init__(self, election: Election, observed: Observed, pace: Pace) -> None:
         self._election, self._observed, self._pace = election, observed, pace
         self.answered: Answered = lambda _holder, _certain, _now: []
-        self._candidates: deque[str] | None = None  # still to be read; None before the list
+        self.candidates: deque[str] | None = None
         self.deadline = math.inf  # when the open question is given up
 
     def ask(self, now: float) -> None:
@@ -45,7 +46,7 @@ class HolderQuery:
 
     def drop(self) -> None:
         """Drop the question."""
-        self._candidates, self.deadline = None, math.inf
+        self.candidates, self.deadline = None, math.inf
 
     @property
     def open(self) -> bool:
@@ -55,28 +56,23 @@ class HolderQuery:
     @property
     def wants_list(self) -> bool:
         """Whether the next call lists the instances that may hold."""
-        return self.open and self._candidates is None
-
-    @property
-    def candidate(self) -> str:
-        """The instance to read next, or ""."""
-        return self._candidates[0] if self._candidates else ""
+        return self.open and self.candidates is None
 
     def listed(self, candidates: list[str], now: float) -> list[Event]:
         """Take the candidates from a list."""
         silent = [other for other in sorted(self._observed.others) if not self._election.alive(other)]
-        self._candidates = deque(dict.fromkeys([c for c in silent if c in candidates] + silent + candidates))
-        return [] if self._candidates else self._answer(None, now)
+        self.candidates = deque(dict.fromkeys([c for c in silent if c in candidates] + silent + candidates))
+        return [] if self.candidates else self._answer(None, now)
 
     def seen(self, instance_id: str, outcome: Outcome) -> list[Event]:
         """Take the read of an instance; answer if it shows the holder or was the last one."""
-        if not self._candidates or instance_id != self.candidate:
+        if not self.candidates or instance_id != self.candidates[0]:
             return []
-        self._candidates.popleft()
+        self.candidates.popleft()
         due = self._election.peer(instance_id).last_seen + self._election.config.interval
         if outcome.holds and outcome.running and outcome.ended > due:
             return self._answer(instance_id, outcome.ended)
-        return [] if self._candidates else self._answer(None, outcome.ended)
+        return [] if self.candidates else self._answer(None, outcome.ended)
 
     def list_failed(self, now: float) -> list[Event]:
         """Do without the list."""

@@ -43,7 +43,6 @@ from exoip.core.observed import InstanceState, Observed
 from exoip.core.peers import UNFIT, Role
 from exoip.core.read_schedule import REFRESH_INTERVAL, ReadSchedule
 
-MOST_CANDIDATES = 100  # read of one list: an old API ignores the filter and lists every instance
 MOST_MEMBERS = 8  # read in a round of verification
 ATTACH_SHOWS = 2.0  # seconds after an attach is done; a read that does not show it sooner may be older
 CLEAR_SHOWS = 2.0  # seconds after a clear is done; one that a later read shows holding may have attached again
@@ -114,8 +113,8 @@ class Reads:
         if mutations.wants_release and now >= self.schedule.release_read_at and (names := mutations.successors()):
             successor = self.schedule.next_release_read(names, mutations.leaving, now)
             return Call(Kind.READ, successor, purpose=Purpose.SUCCESSOR)
-        if candidate := self.query.candidate:
-            return Call(Kind.READ, candidate, purpose=Purpose.HOLDER)
+        if self.query.candidates:
+            return Call(Kind.READ, self.query.candidates[0], purpose=Purpose.HOLDER)
         return None
 
     def _routine(self, now: float) -> Call | None:
@@ -159,7 +158,8 @@ class Reads:
 
     def _plan_idle_round(self, rounds: int, now: float) -> None:
         """Queue the reads of a node that is no master and has had so many rounds since a change."""
-        schedule, master = self.schedule, self._master() if self._next_best() else None
+        backup = self._election.role is Role.BACKUP and not self._observed.own.held
+        schedule, master = self.schedule, self._master() if backup and self._election.place() == 1 else None
         lacks = master is not None and master.holds is False and master.read_at >= self._mutations.since
         if master is None or lacks or rounds % IDLE_INTERVALS == 0:
             schedule.queue.append(Call(Kind.READ, self._observed.own_id))
@@ -177,28 +177,20 @@ class Reads:
             return min(self.verify_interval, RIVAL_READ_INTERVAL if rival else math.inf)
         return self.verify_interval * (NEXT_BEST_INTERVALS if self._election.place() <= NEXT_BEST else IDLE_INTERVALS)
 
-    def _next_best(self) -> bool:
-        backup = self._election.role is Role.BACKUP and not self._observed.own.held
-        return backup and self._election.place() == 1
-
     def _master(self) -> InstanceState | None:
         return self._observed.others.get(self._election.master or "")
 
     def _queue_members(self, listed: tuple[str, ...]) -> None:
         """Queue the members to read in this round, given who holds according to a list."""
-        observed, trusted = self._observed, self._observed.own_id in listed
-        suspects = {
-            o.instance_id
-            for o in observed.others.values()
-            if o.holding or o.predecessor or not self._election.alive(o.instance_id)
-        }
-        others = [
-            (other.instance_id not in suspects, other.instance_id not in listed, other.read_at, other.instance_id)
-            for other in observed.others.values()
-            if other.instance_id in suspects or other.instance_id in listed or not trusted
-        ]
+
+        def suspect(o: InstanceState) -> bool:
+            return o.holding or o.predecessor or not self._election.alive(o.instance_id)
+
+        trusted, others = self._observed.own_id in listed, self._observed.others.values()
+        wanted = [o for o in others if suspect(o) or o.instance_id in listed or not trusted]
+        wanted.sort(key=lambda o: (not suspect(o), o.instance_id not in listed, o.read_at, o.instance_id))
         most = MOST_MEMBERS * (4 if self._election.role is Role.LISTENING else 1)  # it waits for what is unread
-        self.schedule.queue.extend(Call(Kind.READ, instance_id) for *_, instance_id in sorted(others)[:most])
+        self.schedule.queue.extend(Call(Kind.READ, other.instance_id) for other in wanted[:most])
 
     def _next_time(self, now: float) -> float:
         mutations, schedule = self._mutations, self.schedule
@@ -224,7 +216,7 @@ class Reads:
         return self._saw_own(outcome) if own else self._saw_other(call.instance_id, outcome)
 
     def _listed(self, outcome: Outcome) -> list[Event]:
-        listed = [c for c in outcome.candidates if c != self._observed.own_id][:MOST_CANDIDATES]
+        listed = [c for c in outcome.candidates if c != self._observed.own_id]
         if self.query.wants_list:
             return self.query.listed(listed, outcome.ended)
         if self._observed.own_id in outcome.candidates:
@@ -240,9 +232,8 @@ class Reads:
     def _saw_own(self, outcome: Outcome) -> list[Event]:
         own = self._observed.own
         held, old = own.held, own.holds and outcome.began < own.since + ATTACH_SHOWS
-        if self._mutations.touching(self._observed.own_id) or (old and not outcome.holds):
-            return []
-        if not own.seen(outcome.holds, outcome.began):
+        too_old = self._mutations.touching(self._observed.own_id) or (old and not outcome.holds)
+        if too_old or not own.seen(outcome.holds, outcome.began):
             return []
         self._mutations.again_at = math.inf
         if held == own.held:

@@ -80,12 +80,11 @@ class StandBack:
 
     def heard(self, instance_id: str, now: float) -> list[Event]:
         """End the split if the peer that is heard, first or again, is a rival."""
-        if instance_id not in self.rivals:
-            return []
-        self._forget()
-        if not self.active:
-            return []
-        return self._end(now, f"{instance_id} is heard again", EventName.PEER_ALIVE, instance_id)
+        if instance_id in self.rivals:
+            self._forget()
+            if self.active:
+                return self._end(now, f"{instance_id} is heard again", EventName.PEER_ALIVE, instance_id)
+        return []
 
     def stop(self) -> None:
         """Stop standing back, and drop the question who holds."""

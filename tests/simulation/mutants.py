@@ -177,7 +177,7 @@ MUTANTS = (
     Mutant("a heard holder is cleared by what was read half a minute ago", "core/mutations", "27a 34a",
            "and other.read_at < due", "and other.read_at < 0"),
     Mutant("a verification reads nobody that the list names", "core/reads", "27d 28a 34a",
-           "if other.instance_id in suspects or other.instance_id in listed or not trusted", "if not trusted"),
+           "if suspect(o) or o.instance_id in listed or not trusted", "if not trusted"),
     # membership
     Mutant("only running instances are members", "exoscale/security_group", "60a 60b",
            "if one.id != own.id])", "if one.id != own.id and one.running])"),
