@@ -1,17 +1,14 @@
 """Time the heartbeats: one every 0.9 intervals, one when the priority changes, three when leaving.
 
 So n heartbeats are due well before the end of a dead time of n intervals: a live peer seems dead
-only if n in a row are lost, even if the network delays some. Shown by 71.
-
-The timer also notices a stall: a node that is half a dead time or more late did not run meanwhile.
-Shown by 21a, 26c, 26d.
+only if n in a row are lost, even if the network delays some. Shown by 21a, 71.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exoip.core.peers import LEAVING, ElectionConfig
+from exoip.core.peers import LEAVING
 from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.wire import Heartbeat
 
@@ -38,11 +35,6 @@ class AdvertTimer:
         self.next_at = now
         self._sent: int | None = None  # the advertised priority that went out last
         self.farewells = FAREWELLS
-
-    def slept(self, config: ElectionConfig, now: float) -> float:
-        """Return by how many seconds this node is late, or 0 if that is no stall."""
-        late = now - self.next_at
-        return late if late >= config.dead_time / 2 else 0.0
 
     def due(self, advertised: int, spacing: float, now: float) -> bool:
         """Return whether to send a heartbeat now; if so, count it as sent."""

@@ -26,7 +26,6 @@ from exoip.core.events import Event, EventName
 from exoip.core.ownership import Ownership
 from exoip.core.peers import ElectionConfig, Role
 from exoip.core.snapshot import Snapshot, take_snapshot
-from exoip.core.unfit import OPERATOR
 from exoip.heartbeat.admission import ADDRESS, CONFIRM_TIME, NEVER_HEARD, SAME_ID, Admission, DroppedDatagrams
 from exoip.heartbeat.authentication import UNPROVEN, Proof
 from exoip.heartbeat.socket_address import SocketAddress
@@ -42,8 +41,8 @@ class Node:
     """One node. Any thread may call its public methods; they take the lock.
 
     `members`: the addresses of the other nodes by instance id. `verify_interval`: seconds.
-    `quarantined_until`: the node is unfit until then, after too many starts. `drained`:
-    why an operator drained it, or "". `known`: its peers know it, because it ran before it crashed.
+    `quarantined_until`: the node is unfit until then, after too many starts. `known`: its peers
+    know it, because it ran before it crashed.
     """
 
     def __init__(
@@ -57,7 +56,6 @@ class Node:
         rng: random.Random | None = None,
         verify_interval: float = 30.0,
         quarantined_until: float = -math.inf,
-        drained: str = "",
         known: bool = False,
     ) -> None:
         self._eip, self._emit = eip, emit
@@ -65,7 +63,6 @@ class Node:
         self._election = Election(config, now)
         self._ownership = Ownership(self._election, rng or random.Random(), now, verify_interval, known=known)
         self._ownership.unfit_reasons.set("starts", "started too often", quarantined_until)
-        self._ownership.unfit_reasons.set(OPERATOR, drained)
         self.admission = Admission(eip, config.instance_id)
         self._dropped = DroppedDatagrams()
         self._advert_timer = AdvertTimer(now)
@@ -259,10 +256,12 @@ class Node:
         return [Event(EventName.NEVER_HEARD, now, name, why) for name in unheard]
 
     def _look_for_stall(self, now: float) -> None:
-        if slept := self._advert_timer.slept(self._election.config, now):
+        """Listen again if late by half a dead time: this node did not run. Shown by 26c, 26d."""
+        late = now - self._advert_timer.next_at
+        if late >= self._election.config.dead_time / 2:
             self._advert_timer.next_at = now
             self._ownership.stalled(now)
-            self._run_to_fixpoint(self._election.stalled(now, slept), now)
+            self._run_to_fixpoint(self._election.stalled(now, late), now)
 
     def _run_to_fixpoint(self, events: list[Event], now: float) -> None:
         """Pass events between ownership and election until they cause no more; emit all."""

@@ -13,6 +13,7 @@ from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.core.peers import ElectionConfig
 from exoip.core.read_schedule import REFRESH_INTERVAL
+from exoip.core.unfit import OPERATOR
 from exoip.daemon.addons import Addons
 from exoip.daemon.api_worker import ApiCaller, ApiWorker, ClientPool
 from exoip.daemon.clock import clock, wall
@@ -69,13 +70,14 @@ class RunningNode:
         self.node = Node(
             _election_config(config, topology), topology.eip, _places(topology), clock(),
             emit=emit, verify_interval=config.verify_interval,
-            quarantined_until=unfit_until, drained=drained, known=after_crash,
+            quarantined_until=unfit_until, known=after_crash,
         )  # fmt: skip
         self.node.refresh_in(_refresh_interval(config, soon=after_crash), clock())
         self._held = HeldFile(environ)
         known_at = self._held.take(clock())
         if after_crash and known_at is not None:
             self.node.resume(known_at, clock())
+        self.node.set_unfit(OPERATOR, drained, clock())
         restarted = after_crash or known_at is not None
         self._clients = ClientPool(*[discovery.client_for(config, topology.endpoint) for _ in Lane])
         self._counters, self.api = Counters(), ApiHealth(topology.instance_id, emit)

@@ -28,7 +28,7 @@ MUTANTS = (
     Mutant("equal priorities make two masters", "core/election", "39",
            "if own < rank:", "if own[0] <= rank[0]:"),
     Mutant("no stall guard", "core/node", "26c 26d",
-           "slept := self._advert_timer.slept(self._election.config, now)", "slept := 0.0"),
+           "if late >= self._election.config.dead_time / 2:", "if False:"),
     Mutant("acts from its first moment, without listening", "core/election", "04 39",
            "        self.listen_until = now + config.dead_time  # before", "        self.listen_until = now  # before"),
     Mutant("the last heartbeat is due at the end of the dead time", "core/peers", "71", "SPACING = 0.9", "SPACING = 1.0"),

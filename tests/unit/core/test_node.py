@@ -325,7 +325,8 @@ class TestHealth:
         assert len(bench.said(EventName.FIT)) == 1
 
     def test_a_drained_node_starts_aside_and_stays_until_it_is_undrained(self):
-        bench = SingleNode(drained="drained by ann")
+        bench = SingleNode()
+        bench.node.set_unfit(OPERATOR, "drained by ann", bench.now)
         bench.beating["a"] = 50
         bench.holding.add("a")
         bench.advance(1_000)

@@ -31,7 +31,8 @@ class Desk:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.drained = DrainedFile({"STATE_DIRECTORY": str(folder)})
-        self.bench = SingleNode(drained=self.drained.load(), **options)
+        self.bench = SingleNode(**options)
+        self.bench.node.set_unfit(OPERATOR, self.drained.load(), self.bench.now)
         self.config = config()
         self.missing = ""  # what metrics lack
         self.commands = ControlCommands(
