@@ -81,6 +81,7 @@ class Call:
 class Outcome:
     """The outcome of a call. `began`, `ended` and `retry_after` are seconds.
 
+    `answered_at`: Unix time in whole seconds, by the API's clock; None if it did not answer.
     `failure` is None if the API answered. Then ATTACH, DETACH and POLL set `operation_id` while the
     operation is pending, and "" when it is done. READ sets `holds`, `running` (both False for an
     instance that is gone) and `name`. HOLDERS sets `candidates`, ids that a READ has to confirm.
@@ -96,9 +97,10 @@ class Outcome:
     running: bool = False
     name: str = ""
     candidates: tuple[str, ...] = ()
+    answered_at: float | None = None
 
 
-_NO_ANSWER = (Failure.TIMEOUT, Failure.UNREACHABLE)
+NO_ANSWER = (Failure.TIMEOUT, Failure.UNREACHABLE)
 
 
 class Pace:
@@ -127,7 +129,7 @@ class Pace:
         took = outcome.ended - outcome.began
         if outcome.failure is Failure.TIMEOUT and kind is not Kind.POLL:  # which does not delay its operation's end
             self._late[kind] = min(self._late[kind] + 1, 3)
-        elif kind is not Kind.REFRESH and outcome.failure not in _NO_ANSWER and took <= LONGEST_TIMEOUT:
+        elif kind is not Kind.REFRESH and outcome.failure not in NO_ANSWER and took <= LONGEST_TIMEOUT:
             self._late[kind] = 0
             if took > self._slowest or outcome.ended > self._noted_at + PACE_MEMORY:
                 self._slowest, self._noted_at = took, outcome.ended

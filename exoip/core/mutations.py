@@ -18,13 +18,12 @@ Clear    A master known to hold detaches the others that hold, the one that came
            s after the first attach call that may have had an effect (70b, 70c): if it is silent
            (01) and has neither advertised 254 since (52f) nor been heard again, or is heard and has
            kept it for 30 s of this node's time as master (12b).
-         - Later, and if the other attached later, the lower instance id clears 30 s after it has
-           seen that both hold, the higher one after 80 s (09, 28a, 34a, 52a, 52b). Each turn lasts
-           25 s and comes again every 100 s: two that could not clear for minutes must not both do
-           so once they can (52q). A node that has not read the other for 45 s counts anew, for both
-           may come back from an outage (52c). The lower id leaves out its first turn if the higher
-           one may have its own soon: 55 s after its attach, or after it saw the other come to hold,
-           if it read it within 45 s before (52d, 52e, 52n).
+         - Later, and if the other attached later, once it has seen for 30 s that both hold, and in
+           its turn: by the clock of the API, which all nodes share, the lower instance id has the
+           first 14 s of each 70 s, the higher one those 35 s later. So two that could not clear
+           for minutes, or learn late of each other, do not both do so once they can (09, 28a, 34a,
+           52a-52e, 52n, 52q, 52s). A node that has not read the other for 45 s counts anew, for
+           it may have attached meanwhile.
          One that is heard must be read to hold after that. A master that has not cleared a silent
          one 12 s after it was due, or could not read it that long, steps aside for a fit peer.
          Shown by 10, 45b, 48a, 48b, 48c, 48f, 59d.
@@ -49,7 +48,7 @@ from exoip.core.calls import NO_EFFECT, Call, Failure, Kind, Outcome, Pace
 from exoip.core.election import Election
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.holder_query import HolderQuery
-from exoip.core.observed import FIRST_TURN, InstanceState, Observed
+from exoip.core.observed import BOTH_HOLD_TIME, InstanceState, Observed
 from exoip.core.peers import LEAVING, UNFIT, Role
 
 OPERATION_TIMEOUT = 10.0  # seconds after its call; an operation that a poll then shows pending has failed
@@ -199,7 +198,7 @@ class Mutations:
             peer = self._election.peer(other.instance_id)
             if not peer.alive and not peer.released_since(self._observed.own.attach_called):
                 return -math.inf
-            if other.holds and (at := max(other.since, self.since) + FIRST_TURN) < ends:
+            if other.holds and (at := max(other.since, self.since) + BOTH_HOLD_TIME) < ends:
                 return at
         return self._observed.turn(other, now)
 

@@ -17,13 +17,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from exoip.core.calls import Outcome
 from exoip.core.events import Cause
 
 UNSEEN = 45.0  # seconds without a good read after which a holder counts as one that has just come to hold
-FIRST_TURN = 30.0  # seconds after both hold: the lower instance id may begin to clear the other
-SECOND_TURN = 80.0  # seconds after both hold: the higher instance id may
-TURN_LASTS = 25.0  # seconds in which a clear may begin; it takes up to 12 more
-TURNS = 100.0  # seconds between two turns of one node
+BOTH_HOLD_TIME = 30.0  # seconds for which both hold before either may clear the other
+TURNS = 70.0  # seconds of the API's clock between two turns of one node; the other's are half of that later
+TURN_LASTS = 14.0  # seconds in which a clear may begin; its effect may take 20 more
 
 
 @dataclass(slots=True)
@@ -36,7 +36,6 @@ class InstanceState:
     since: float = math.inf  # since when it is known or, after it was the master, assumed to hold; inf if it is not
     held_at: float = -math.inf  # when the last read that showed it holding began
     lacks_since: float = math.inf  # since when each read shows that it does not hold
-    late: bool = False  # it may hold for longer than `since`: it had not been read for a while before
     running: bool = True
     read_at: float = -math.inf  # when the last good read of it began
     read_end: float = -math.inf  # when that read ended
@@ -57,7 +56,7 @@ class InstanceState:
             return False
         unseen = began - self.read_at > UNSEEN
         if holds and (self.held_at < self.since or unseen):
-            self.since, self.late = began, unseen
+            self.since = began
         elif not holds:
             self.since = math.inf
             self.predecessor = self.successor = False  # if it holds later, it attached after this node
@@ -156,6 +155,7 @@ class Observed:
         self.own_id = own_id
         self.own = OwnState()
         self.others: dict[str, InstanceState] = {}
+        self._api_clock = -math.inf  # by how much the API's clock is ahead of this node's
 
     def set_members(self, instance_ids: frozenset[str]) -> None:
         """Set the members. One that has left stays until a read shows that it does not hold."""
@@ -175,19 +175,23 @@ class Observed:
         """Return the others that are known or assumed to hold, by id."""
         return sorted((other for other in self.others.values() if other.holding), key=lambda other: other.instance_id)
 
-    def turn(self, other: InstanceState, now: float) -> float:
-        """Return when this node may begin to clear it; see `mutations`.
+    def note_time(self, outcome: Outcome) -> None:
+        """Learn what time it is at the API, to a second: its clock is the one that all nodes share."""
+        if (date := outcome.answered_at) is not None:
+            self._api_clock = min(max(self._api_clock, date - outcome.ended), date + 1.0 - outcome.began)
 
-        After a turn the next one counts. inf if the other is only assumed to hold, or was not read
-        for a while: it has to be read first.
+    def turn(self, other: InstanceState, now: float) -> float:
+        """Return from when on this node may clear it, at present or next; see `mutations`.
+
+        inf if the other is only assumed to hold, or was not read for a while: it has to be read
+        first.
         """
-        if not other.holds or now - other.read_at > UNSEEN:
+        if not other.holds or now - other.read_at > UNSEEN or self._api_clock == -math.inf:
             return math.inf
-        began = max(-math.inf if other.predecessor or other.late else other.since, self.own.attach_called)
-        lower = self.own_id < other.instance_id
-        late = lower and now > began + FIRST_TURN + TURN_LASTS  # the other may have its first turn soon
-        turn = max(other.since, self.own.since) + (FIRST_TURN if lower else SECOND_TURN)
-        return turn + TURNS * max(late, math.ceil((now - turn - TURN_LASTS) / TURNS))
+        both = max(other.since, self.own.since) + BOTH_HOLD_TIME
+        first = 0.0 if self.own_id < other.instance_id else TURNS / 2
+        begin = (at := max(both, now)) - (at + self._api_clock - first) % TURNS
+        return max(both, begin) if at < begin + TURN_LASTS else begin + TURNS
 
     def why_clear(self, other: InstanceState, *, heard: bool) -> tuple[str, dict[str, object]]:
         """Return why it is cleared, for people and for programs."""

@@ -206,6 +206,7 @@ class Ownership:
         """Record the outcome of a call of `next_call`."""
         own_id = self.observed.own_id
         self.pace.note(call.kind, outcome)
+        self.observed.note_time(outcome)
         exists = call.instance_id == own_id or self._election.alive(call.instance_id)  # whatever the API says
         if call.kind is Kind.READ and outcome.failure is Failure.NOT_SO and not exists:
             outcome = replace(outcome, failure=None)  # an instance that is gone holds nothing

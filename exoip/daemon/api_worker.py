@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
 from exoip.core.node import Node
@@ -87,15 +88,20 @@ class ApiCaller:
     def perform(self, lane: Lane, call: Call) -> Outcome:
         """Make the request that `call` asks for; return the outcome."""
         client = self._clients.borrow(lane)
+        client.read_timeout, client.answered_at = call.timeout, None
+        try:
+            outcome = self._attempt(client, call)
+            return replace(outcome, answered_at=client.answered_at)
+        finally:
+            self._clients.give_back(client)
+
+    def _attempt(self, client: Client, call: Call) -> Outcome:
         began = self._clock()
-        client.read_timeout = call.timeout
         try:
             return self._send(client, call, began)
         except (ApiError, ConfigError) as error:
             retry_after = getattr(error, "retry_after", None) or 0.0
             return Outcome(began, self._clock(), _classify(error), retry_after, str(error))
-        finally:
-            self._clients.give_back(client)
 
     def _send(self, client: Client, call: Call, began: float) -> Outcome:
         match call.kind:

@@ -25,7 +25,7 @@ import requests
 
 from exoip import __version__
 from exoip.errors import ApiError, ApiTimeout, ApiUnavailable, ApiUnreachable, OperationFailed
-from exoip.exoscale.error_mapping import error_from_exception, error_from_response
+from exoip.exoscale.error_mapping import error_from_exception, error_from_response, sent_at
 from exoip.exoscale.models import (
     ElasticIp,
     InstanceRecord,
@@ -80,6 +80,7 @@ class Client:
     between two calls; `wall_clock`: Unix time in seconds. The configuration has checked the
     endpoint and the key. `credentials`: the key and its secret; others count from the next call on.
     The methods raise ApiError, and ValueError for an id that is not a UUID, which is never sent.
+    `answered_at`: the Unix time of the last answer, by the API's clock.
     `skipped`: by list, a sentence about the entries of its last answer that were left out.
     """
 
@@ -97,6 +98,7 @@ class Client:
         self.credentials = (key, secret)
         self.read_timeout, self._mutation_timeout = read_timeout, mutation_timeout
         self._wall_clock = wall_clock
+        self.answered_at: float | None = None
         self.skipped: dict[str, str] = {}
         self._transport = Transport()
 
@@ -224,8 +226,10 @@ class Client:
             response = self._transport.send(request, timeout)
         except requests.RequestException as error:
             raise error_from_exception(error, call.label, self.endpoint) from error
+        now = self._wall_clock()
+        self.answered_at = sent_at(response) or now
         if not 200 <= response.status_code < 300:
-            raise error_from_response(response, call.label, call.permission, self._wall_clock())
+            raise error_from_response(response, call.label, call.permission, now)
         try:
             return parse(json_object(response.content))
         except ValueError as error:

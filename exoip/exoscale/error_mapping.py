@@ -83,6 +83,11 @@ def error_text(body: bytes) -> str:
     return one_line(": ".join(dict.fromkeys(filter(None, texts)))) or text
 
 
+def sent_at(response: requests.Response) -> float | None:
+    """Return the Unix time of the answer by the API's clock, in whole seconds, or None if it does not say."""
+    return _date(response.headers.get("Date"))
+
+
 def _text_of(value: Any) -> str:
     if isinstance(value, dict):  # {"message": ...}
         value = value.get("message")
@@ -106,12 +111,12 @@ def _retry_after(response: requests.Response, now: float) -> float | None:
     until = _date(text)
     if until is None:
         return None
-    sent = _date(response.headers.get("Date"))
+    sent = sent_at(response)
     return max(until - (now if sent is None else sent), 0.0)
 
 
 def _clock_text(response: requests.Response, now: float) -> str:
-    sent = _date(response.headers.get("Date"))
+    sent = sent_at(response)
     if sent is None or abs(now - sent) < CLOCK_TOLERANCE:
         return ""
     side = "ahead of" if now > sent else "behind"

@@ -21,15 +21,14 @@ NO_EFFECT = (Failure.FORBIDDEN, Failure.INVALID, Failure.UNREACHABLE)  # failure
 @dataclass(slots=True)
 class Reads:
     """What the reads of one instance showed. `since`: the first of those that showed it holding one
-    after the other, none later than UNSEEN after the one before; `late`: none was read so short before
-    that. `lacks`: as `since`, of those that showed that it does not hold.
+    after the other, none later than UNSEEN after the one before. `lacks`: as `since`, of those that
+    showed that it does not hold.
     """
 
     began: float = -math.inf
     ended: float = -math.inf
     holds: bool = False
     since: float = math.inf
-    late: bool = False
     lacks: float = math.inf
 
     def note(self, outcome: Outcome) -> None:
@@ -39,7 +38,7 @@ class Reads:
         if not outcome.holds:
             self.since = math.inf
         elif not self.holds or gap > UNSEEN:
-            self.since, self.late = outcome.began, gap > UNSEEN
+            self.since = outcome.began
         self.began, self.ended, self.holds = outcome.began, outcome.ended, outcome.holds
 
 

@@ -17,7 +17,7 @@ The bounds follow from the protocol document (its names in capitals, D is the de
             read what it was told, the time until the next best node takes its place. LEARN_TIME and
             an interval, if the able node has just started. A slow API gives each more time: two or
             three times what its slowest answer took beyond a second.
-    dead    twice D; LATE_TURN, for a silent rival that died; JOB_TIME for each node that
+    dead    twice D; TURN, for a silent rival that died; JOB_TIME for each node that
             cannot do it, and for the next one; a verify interval; a clear.
     moves   MOVES for each fault
 
@@ -48,7 +48,7 @@ LONGEST_STAND_BACK = stated("core.split_brain.LONGEST_STAND_BACK")
 COME_BACK = stated("core.ownership.COME_BACK")
 NEXT_BEST_INTERVALS = stated("core.reads.NEXT_BEST_INTERVALS")
 JOB_TIME = stated("core.mutations.JOB_TIME")
-LATE_TURN = stated("core.observed.FIRST_TURN") + stated("core.observed.TURNS")
+TURN = stated("core.observed.BOTH_HOLD_TIME") + stated("core.observed.TURNS") - stated("core.observed.TURN_LASTS")
 MOVES = 4  # for each fault, a lasting cut and its heal included
 OWN_HOLE = 0.01  # seconds; a shorter hole is rounding
 PATH = ("attach", "poll", "all")  # kinds of call that an able node needs
@@ -81,7 +81,7 @@ class Bounds:
 
     def dead(self, able: Host, unable: int) -> float:
         """Seconds with a dead holder beside a live one at most."""
-        found = 2 * self._dead_time() + LATE_TURN + unable * 2 * JOB_TIME
+        found = 2 * self._dead_time() + TURN + unable * 2 * JOB_TIME
         found += 3 * sum(_slack(host) for host in self.world.hosts.values())
         return found + self.world.verify_interval + 2 * self._attach(able)
 

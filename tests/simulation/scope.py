@@ -16,6 +16,7 @@ from enum import Enum
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
 from exoip.core.node import Node
+from exoip.core.observed import TURNS
 from exoip.core.peers import ElectionConfig, Role
 from exoip.heartbeat.wire import Heartbeat
 from tests.simulation.host import EIP, Bell, instance_id
@@ -26,7 +27,7 @@ FORGOTTEN = 100.0  # seconds; what is longer ago does not differ any more
 PORT = 12345
 MOVES = (Kind.ATTACH, Kind.DETACH)
 # Attributes that hold no time, though they are floats, and those that decide nothing.
-_LENGTHS = frozenset(("_wait", "_longest", "_time", "_length", "wait", "delay", "length"))
+_LENGTHS = frozenset(("_wait", "_longest", "_time", "_length", "wait", "delay", "length", "_api_clock"))
 _IGNORED = frozenset(
     ("_rng", "_wake", "_emit", "config", "reason", "why", "details", "admission", "_dropped",
      "_eip", "_reported", "_ownership_rng", "verify_interval", "changes")
@@ -113,7 +114,8 @@ class Scope:
             for one in self.pending
         )
         nodes = tuple(_state(self.nodes[number], self.now, {}) for number in self.live)
-        return nodes, tuple(calls), frozenset(self.holders), frozenset(self.dead), frozenset(self.cut)
+        phase = int(self.now % TURNS // (TURNS / 4))  # in one of the turns, or between two of them
+        return phase, nodes, tuple(calls), frozenset(self.holders), frozenset(self.dead), frozenset(self.cut)
 
     def _ago(self, at: float) -> float:
         return round(at - self.now, 3)
@@ -147,7 +149,14 @@ class Scope:
         listed = tuple(self.ids[holder] for holder in sorted(self.holders)) if one.call.kind is Kind.HOLDERS else ()
         running = one.call.instance_id in self.ids and self.ids.index(one.call.instance_id) not in self.dead
         outcome = Outcome(
-            one.began, self.now, failure, retry_after, holds=one.holds, running=running, candidates=listed
+            one.began,
+            self.now,
+            failure,
+            retry_after,
+            holds=one.holds,
+            running=running,
+            candidates=listed,
+            answered_at=self.now,
         )
         self.nodes[one.number].done(one.lane, one.call, outcome)
         self.pump(one.number)

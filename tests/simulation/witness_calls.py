@@ -15,11 +15,11 @@ DETACH_SETTLES = stated("core.mutations.DETACH_SETTLES")
 OWN_STATE_MAX_AGE = stated("core.mutations.OWN_STATE_MAX_AGE")
 JOB_TIME = stated("core.mutations.JOB_TIME")
 NEWCOMER_TIME = stated("core.mutations.NEWCOMER_TIME")
-FIRST_TURN = stated("core.observed.FIRST_TURN")
-SECOND_TURN = stated("core.observed.SECOND_TURN")
+BOTH_HOLD_TIME = stated("core.observed.BOTH_HOLD_TIME")
 TURN_LASTS = stated("core.observed.TURN_LASTS")
 TURNS = stated("core.observed.TURNS")
 TINY = 0.01  # seconds of rounding
+SECOND = 1.0  # the API tells the time in whole seconds
 DECEIVED = 120.0  # seconds for which an answer that was not so excuses what a daemon does
 
 
@@ -124,7 +124,7 @@ class CallWitness:
             if not heard:
                 return
             self._must(
-                read is not None and now >= max(read.since, diary.role_since) + FIRST_TURN - TINY,
+                read is not None and now >= max(read.since, diary.role_since) + BOTH_HOLD_TIME - TINY,
                 host,
                 f"clears {other.name} at once, which it hears",
             )
@@ -132,17 +132,15 @@ class CallWitness:
         if read is None:
             self._must(False, host, f"clears {other.name}, which it has not read")
             return
-        turn = FIRST_TURN if host.id < other.id else SECOND_TURN
-        began = max(-math.inf if read.late else read.since, diary.attach_called if attached else -math.inf)
-        if host.id < other.id and now > began + FIRST_TURN + TURN_LASTS + TINY:
-            turn += TURNS
-        since = diary.attached_at if before and not read.late else max(read.since, diary.attached_at)
-        self._must(
-            now >= since + turn - TINY, host, f"clears {other.name} {now - since:.1f} s after both held, not {turn:.0f}"
-        )
-        fresh = not heard or read.began >= since + turn - age
+        since = diary.attached_at if before else max(read.since, diary.attached_at)
+        both, first = since + BOTH_HOLD_TIME, 0.0 if host.id < other.id else TURNS / 2
+        self._must(now >= both - TINY, host, f"clears {other.name} {now - since:.1f} s after both held")
+        into = (self.world.now - first + SECOND) % TURNS
+        self._must(into < TURN_LASTS + 2 * SECOND, host, f"clears {other.name} outside of its turn")
+        due = max(both, now - into)
+        fresh = not heard or read.began >= due - age
         self._must(fresh, host, f"clears {other.name}, which it hears, by an old read")
-        newer = diary.known_at >= since + turn - host.slowest - TINY
+        newer = diary.known_at >= due - host.slowest - TINY
         self._must(newer, host, f"clears {other.name} by what it knew of itself before the time of that")
 
     # -- what is so ---------------------------------------------------------------------------------------------------

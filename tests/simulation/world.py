@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import heapq
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from exoip.core.advert_timer import Advert
-from exoip.core.calls import NO_EFFECT, Call, Failure, Kind, Lane, Outcome
+from exoip.core.calls import NO_ANSWER, NO_EFFECT, Call, Failure, Kind, Lane, Outcome
 from exoip.core.events import Event, EventName
 from exoip.heartbeat.wire import Heartbeat, decode, encode
 from exoip.sandbox.zone import Zone
@@ -199,9 +200,11 @@ class World:
         result = [service.untouched(call, began)]
 
         def made(failure: Failure | None) -> Outcome:
+            at = None if failure in NO_ANSWER else math.floor(self.now)
             if failure is not None:
-                return Outcome(began, host.now, failure, reply.retry_after, f"{call.kind}: {failure}")
-            return replace(result[0], ended=host.now)
+                text = f"{call.kind}: {failure}"
+                return Outcome(began, host.now, failure, reply.retry_after, text, answered_at=at)
+            return replace(result[0], ended=host.now, answered_at=at)
 
         def serve() -> None:
             result[0] = service.serve(self, host, call, began, reply)

@@ -150,7 +150,7 @@ class SingleNode:
     def answer(self, lane: Lane, failure: Failure | None = None, **outcome: Any) -> None:
         """Answer the call that is under way in this lane, now."""
         began, call = self.open.pop(lane)
-        answer = Outcome(began, self.now, failure, **outcome)
+        answer = Outcome(began, self.now, failure, answered_at=math.floor(self.now), **outcome)
         self.api.note(call, answer)
         self.node.done(lane, call, answer)
 

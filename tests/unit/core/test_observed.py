@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exoip.core.observed import UNSEEN, InstanceState, Observed, OwnState
+from exoip.core.calls import Outcome
+from exoip.core.observed import BOTH_HOLD_TIME, TURN_LASTS, TURNS, UNSEEN, InstanceState, Observed, OwnState
 
 
 class TestOwnState:
@@ -116,6 +117,50 @@ class TestInstanceState:
         assert not other.holding
         assert other.seen(True, True, 3.0, 3.2)
         assert other.holding
+
+
+class TestTurns:
+    """By the API's clock, which is told in whole seconds."""
+
+    def seen(self, own: str, other: str, *, ahead: float, late: float = 0.1) -> tuple[Observed, InstanceState]:
+        """Two hold from 0 on; the API's clock is so much ahead, and its answers come so late."""
+        observed = Observed(own)
+        observed.set_members(frozenset({own, other}))
+        for began in range(0, 40, 2):
+            read = Outcome(began, began + late, answered_at=math.floor(began + late / 2 + ahead))
+            observed.note_time(read)
+            observed.own.seen(True, began)
+            observed.others[other].seen(True, True, began, began + late)
+        return observed, observed.others[other]
+
+    @pytest.mark.parametrize("late", [0.1, 1.5])
+    @pytest.mark.parametrize("ahead", [0.0, 0.5, 1e9 / 3, -12.25])
+    @pytest.mark.parametrize(("own", "other", "first"), [("a", "b", 0.0), ("b", "a", TURNS / 2)])
+    def test_a_turn_begins_when_the_api_says_so(self, own, other, first, ahead, late):
+        observed, rival = self.seen(own, other, ahead=ahead, late=late)
+        for now in range(38, 38 + int(UNSEEN)):
+            due = observed.turn(rival, now)
+            into = (max(due, now) + ahead - first) % TURNS
+            assert into <= TURN_LASTS + 1 + late or into >= TURNS - 1 - late
+            assert due >= BOTH_HOLD_TIME
+            assert due <= now + TURNS - TURN_LASTS + 1e-6
+
+    def test_two_never_have_it_at_once(self):
+        mine, b = self.seen("a", "b", ahead=7.3)
+        theirs, a = self.seen("b", "a", ahead=7.3, late=1.5)
+        for now in range(38, 38 + int(UNSEEN)):
+            assert not (mine.turn(b, now) <= now and theirs.turn(a, now) <= now)
+
+    def test_none_before_the_api_has_told_the_time(self):
+        observed, rival = self.seen("a", "b", ahead=0.0)
+        observed._api_clock = -math.inf
+        assert observed.turn(rival, 38.0) == math.inf
+
+    def test_a_clock_that_was_set_counts_from_the_next_answer_on(self):
+        observed, rival = self.seen("a", "b", ahead=0.0)
+        before = observed.turn(rival, 38.0)
+        observed.note_time(Outcome(38.0, 38.1, answered_at=88))
+        assert observed.turn(rival, 38.1) == pytest.approx(before - 50 + TURNS, abs=1.2)
 
 
 class TestObserved:

@@ -208,6 +208,7 @@ class TestEachFault:
         assert "the reason of it" in outcome.detail
         assert SECRET not in outcome.detail
         assert outcome.ended >= outcome.began
+        assert outcome.answered_at is not None
 
     def test_404(self, bed, ready):
         bed.fault("status", status=404)

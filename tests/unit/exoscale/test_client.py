@@ -458,6 +458,16 @@ class TestAnswers:
             say(b"", 503, Retry_After=header, Date=formatdate(NOW, usegmt=True)).instances()
         assert caught.value.retry_after == seconds
 
+    @pytest.mark.parametrize("status", [200, 503])
+    @pytest.mark.parametrize("date", [formatdate(NOW, usegmt=True), "", "soon", "Mon, 99 Foo 2023 99:99:99 GMT"])
+    def test_the_time_of_an_answer(self, say, date, status):
+        """By its Date, or by our clock if it has none."""
+        client, before = say(b'{"instances": []}', status, Date=date), time.time()
+        with contextlib.suppress(ApiUnavailable):
+            client.instances()
+        at = client.answered_at
+        assert at == NOW if date.endswith("22:13:20 GMT") else before <= at <= time.time()
+
 
 @pytest.mark.parametrize(
     ("offset", "said"), [(0, ""), (59, ""), (-59, ""), (61, "61 s ahead of"), (-900, "900 s behind")]
