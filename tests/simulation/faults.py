@@ -244,7 +244,7 @@ FAULTS = (
         "api H read hang", "api H holders hang", CUT, "advance LONGs", "heal", "advance 2.1s", "advance UPTO2s", "measure",
         "kill N", "advance 40s", f"expect hole <= max(D + d, h + 2.5) + 2*A + {T}"), needs=("delay=0", "damping=no")),
     Fault("moved by hand to one that is heard", (
-        "detach-by-hand H", "attach-by-hand W", "expect within 160 + 4*L: settled-but W", "expect events H yielded == 0",
+        "detach-by-hand H", "attach-by-hand W", "expect within 30 + 86 + 5*L: settled-but W", "expect events H yielded == 0",
         "expect no hole"), needs=("delay=0", "damping=no")),
     Fault("attached by hand to the next best, and the holder is blind", (
         "api H read hang", "api H holders hang", "attach-by-hand N", "expect within 400: holders H", "expect no hole"), MORE,

@@ -47,7 +47,7 @@ HISTORIES = (
         THREE),
     Fault("a clear that fails takes effect late", (
         "api N detach refuse", "api H detach failure=unavailable operation=4s once", "attach-by-hand N",
-        "expect within 160: calls H detach N 1", "advance 500ms", "measure", "health H bad", "advance 60s", "expect no hole",
+        "expect within 30 + 86 + 3*L: calls H detach N 1", "advance 500ms", "measure", "health H bad", "advance 60s", "expect no hole",
         "expect holders N"), needs=CALM),
     Fault("a cut right after a move, and detaches are slow", (
         "latency H 100ms", "latency N 350ms", "operation all 50ms", "api H read lag=20s", "health H bad",
