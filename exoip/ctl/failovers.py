@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from exoip.ctl.history import Change, Entry, History, cause_of, describe, time_of
 
@@ -42,10 +43,13 @@ class Failover:
 
 def failovers(history: History) -> list[Failover]:
     """Return all failovers, the oldest first."""
-    found = [*_taken(history), *_given(history)]
-    for one in sorted(_seen(history), key=lambda one: one.at):
-        if not any((one.eip, one.to) == (o.eip, o.to) and abs(one.at - o.at) < SAME_SIGHTING for o in found):
-            found.append(one)
+    found: list[Failover] = []
+    every = sorted([*_seen(history), *_read(history)], key=lambda one: (one.eip, round(one.at - (one.took or 0.0), 3)))
+    for _, run in groupby(every, key=lambda one: (one.eip, one.to)):  # by their causes, which all hear at once
+        first = len(found)
+        for one in sorted(run, key=lambda one: one.seen):
+            if not one.seen or all(abs(one.at - other.at) >= SAME_SIGHTING for other in found[first:]):
+                found.append(one)
     return _linked(sorted(found, key=lambda one: one.at))
 
 
@@ -60,25 +64,37 @@ def _linked(found: list[Failover]) -> list[Failover]:
     return linked
 
 
-def _taken(history: History) -> Iterator[Failover]:
-    """Yield the failovers that the new holder reports, and those back to a holder that is left when
-    the new one ends: it need not report that it still holds.
+def _read(history: History) -> Iterator[Failover]:
+    """Yield the failovers that the new holder reports, or that the node that released reports if
+    the successor's journal is missing; and those back to a holder that is left when the new one
+    ends: it need not report that it still holds.
+
+    The master before and the successor, if an entry names them, count more than a holder of which
+    no journal says that it ceased to hold: it may be dead. A node that stood back in a split had
+    not heard the holder.
     """
     holding: dict[str, list[str]] = defaultdict(list)  # in the order in which they came to hold
     latest: dict[str, str] = {}
     for change in history.changes:
-        holders = holding[change.eip]
+        holders, given = holding[change.eip], change.event == "let-go"
         if change.instance in holders:
             holders.remove(change.instance)
-        source = tuple(sorted(holders)) or tuple({_master_before(history, change)} - history.nodes - {""})
         if change.holds:
+            masters, held = tuple({_master_before(history, change)} - history.nodes - {""}), tuple(sorted(holders))
+            stood_back = change.cause is not None and change.cause["EXOIP_EVENT"] == "stand-back-over"
+            source = held or masters if stood_back else masters or held
             holders.append(change.instance)
+            latest[change.eip] = change.instance
             if change.event != "holds" or source:
-                latest[change.eip] = change.instance
                 yield _failover(history, change, source)
-        elif holders and latest.get(change.eip) == change.instance:
-            latest[change.eip] = holders[-1]
-            yield replace(_failover(history, change, (change.instance,)), to=holders[-1], took=0.0)
+            continue
+        last, to = latest.get(change.eip) == change.instance, change.successor if given else "".join(holders[-1:])
+        if last and to in holders:
+            latest[change.eip] = to
+            yield replace(_failover(history, change, (change.instance,)), to=to, took=0.0)
+        elif given and to not in history.nodes and (to or last):
+            at, why = change.at - change.within, describe(change.cause) if change.cause is not None else change.why
+            yield Failover(at, change.eip, (change.instance,), to, why, _took(change.cause, at), change.reporter)
 
 
 def _failover(history: History, change: Change, source: tuple[str, ...]) -> Failover:
@@ -109,20 +125,6 @@ def _master_before(history: History, change: Change) -> str:
         if role == "BACKUP":
             return entry.get("EXOIP_PEER_INSTANCE", "")
     return ""
-
-
-def _given(history: History) -> Iterator[Failover]:
-    """Yield the failovers that only the node that released reports, because the successor's journal
-    is missing.
-    """
-    for change in history.changes:
-        if change.holds or change.event != "let-go":
-            continue
-        to, at = change.successor, change.at - change.within
-        if to not in history.nodes and (to or not history.holders(change.eip, change.at)):
-            took = _took(change.cause, at)
-            why = describe(change.cause) if change.cause is not None else change.why
-            yield Failover(at, change.eip, (change.instance,), to, why, took, change.reporter)
 
 
 def _seen(history: History) -> Iterator[Failover]:

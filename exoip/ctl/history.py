@@ -70,11 +70,6 @@ class History:
         """The instances whose journals are known."""
         return {node for node, _ in self.journals}
 
-    def holders(self, eip: str, at: float) -> frozenset[str]:
-        """Return the instances that held an Elastic IP at a time."""
-        held = {change.instance: change.holds for change in self.changes if change.eip == eip and change.at <= at}
-        return frozenset(instance for instance, holds in held.items() if holds)
-
 
 def rebuild(entries: Iterable[Entry]) -> History:
     """Return the history that the entries show.

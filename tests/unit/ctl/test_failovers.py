@@ -89,6 +89,58 @@ def test_a_drain_and_back_as_each_node_logs_it(journals: Journals) -> None:
     assert back > drained
 
 
+def moves(journals: Journals, names: str, since: float) -> list[str]:
+    return [f"{source} -> {to}" for source, to, _ in told(journals, names, since)]
+
+
+def test_moves_to_one_node_within_a_minute_all_show_if_another_lies_between(journals: Journals) -> None:
+    died = journals.step(journals["a"].kill, 10.0)
+    journals.step(lambda: journals.aside("b", "operator", "drained"), 10.0)
+    journals.step(lambda: journals.aside("b", "operator", ""))
+    for names in ("abc", "ab", "bc", "b", "c", "ac"):
+        assert moves(journals, names, died) == ["a -> b", "b -> c", "c -> b"], names
+    assert moves(journals, "a", died) == []
+
+
+def test_what_two_nodes_saw_shows_once(journals: Journals) -> None:
+    died = journals.step(journals["a"].kill)
+    late = [entry | {"EXOIP_TIME": str(float(entry["EXOIP_TIME"]) + 0.9)} for entry in journals.of("c")]
+    twice = failovers(rebuild([*(entry | {"EXOIP_INSTANCE": instance_id("q")} for entry in late), *journals.of("c")]))
+    assert [(short(*one.source), short(one.to), short(one.reporter)) for one in twice if one.at >= died] == [
+        ("a", "b", "c")
+    ]
+
+
+def test_a_move_that_one_saw_early_and_another_made_late_shows_once(journals: Journals) -> None:
+    """The attach of b was under way when a came back: c saw that before b could report either."""
+    for host in journals.world.hosts.values():
+        host.api.operation = (3.0, 3.0)
+    gone = journals.step(journals["a"].crash, 3.5)
+    journals.step(journals["a"].start)
+    for names in ("abc", "ab", "bc", "b"):
+        assert moves(journals, names, gone) == ["a -> b", "b -> a"], names
+
+
+def test_a_holder_that_died_without_a_word_is_not_taken_for_one_of_today(journals: Journals) -> None:
+    """Of b, which took over from it and from which c took over, there is no journal."""
+    died = journals.step(journals["a"].kill)
+    journals.step(lambda: journals.aside("b", "operator", "drained"))
+    journals.step(lambda: journals.aside("b", "operator", ""))
+    journals.step(journals["b"].kill)
+    journals.step(journals["c"].leave)
+    for names in ("abc", "ac", "c"):
+        assert moves(journals, names, died) == ["a -> b", "b -> c", "c -> b", "b -> c", "c -> "], names
+
+
+def test_a_node_that_stood_back_in_a_split_takes_from_the_one_that_held(journals: Journals) -> None:
+    """Which it had not heard; the master that it heard, and whose journal is missing, did not hold."""
+    began = journals.step(lambda: journals.world.split("c", "ab"), 20.0)
+    journals.step(journals.world.split)
+    assert [who for at, who in journals.moves if at >= began] == ["c", "a"]
+    for names in ("abc", "ac"):
+        assert moves(journals, names, began) == ["a -> c", "c -> a"], names
+
+
 def test_a_failing_health_check_and_a_leave(journals: Journals) -> None:
     began = journals.step(lambda: journals.aside("a", "health check", "health check http fails: answered 503"))
     journals.step(lambda: journals.aside("a", "health check", ""))

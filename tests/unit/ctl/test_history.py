@@ -138,8 +138,13 @@ def test_an_end_without_a_beginning_is_no_change() -> None:
 def test_each_address_has_a_history_of_its_own() -> None:
     other = attached(2, A) | {"EXOIP_EIP": "198.51.100.51"}
     history = rebuild([attached(1, A), other, attached(3, B)])
-    assert [history.holders(EIP, at) for at in (0.5, 1, 2.5, 3)] == [set(), {A}, {A}, {A, B}]
-    assert history.holders("198.51.100.51", 3) == {A}
+    held = [(change.eip, change.instance) for change in history.changes]
+    assert held == [(EIP, A), ("198.51.100.51", A), (EIP, B)]
+    assert [(one.eip, one.source, one.to) for one in failovers(history)] == [
+        (EIP, (), A),
+        ("198.51.100.51", (), A),
+        (EIP, (A,), B),
+    ]
 
 
 def test_a_node_whose_times_waver_keeps_the_order_of_its_journal() -> None:
@@ -165,4 +170,5 @@ def test_an_entry_that_is_read_twice_counts_once() -> None:
 def test_journals_of_one_node_for_two_addresses_may_come_one_after_the_other() -> None:
     told = [attached(1, A), attached(3, B)]
     history = rebuild([*told, *(one | {"EXOIP_EIP": "198.51.100.51"} for one in told)])
-    assert [history.holders(eip, 2) for eip in (EIP, "198.51.100.51")] == [{A}, {A}]
+    for eip in (EIP, "198.51.100.51"):
+        assert [(one.at, one.instance) for one in history.changes if one.eip == eip] == [(1, A), (3, B)]
