@@ -20,7 +20,7 @@ Clear    A master known to hold detaches the others that hold, the one that came
            kept it for 30 s of this node's time as master (12b).
          - Later, and if the other attached later, once it has seen for 30 s that both hold, and in
            its turn: by the clock of the API, which all nodes share, the lower instance id has the
-           first 14 s of each 70 s, the higher one those 35 s later. So two that could not clear
+           first 30 s of each 100 s, the higher one those 50 s later. So two that could not clear
            for minutes, or learn late of each other, do not both do so once they can (09, 28a, 34a,
            52a-52e, 52n, 52q, 52s). A node that has not read the other for 45 s counts anew, for
            it may have attached meanwhile.

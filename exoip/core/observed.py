@@ -22,8 +22,8 @@ from exoip.core.events import Cause
 
 UNSEEN = 45.0  # seconds without a good read after which a holder counts as one that has just come to hold
 BOTH_HOLD_TIME = 30.0  # seconds for which both hold before either may clear the other
-TURNS = 70.0  # seconds of the API's clock between two turns of one node; the other's are half of that later
-TURN_LASTS = 14.0  # seconds in which a clear may begin; its effect may take 20 more
+TURNS = 100.0  # seconds of the API's clock between two turns of one node; the other's are half of that later
+TURN_LASTS = 30.0  # seconds in which a clear may begin; three slow reads fit in
 
 
 @dataclass(slots=True)
@@ -176,7 +176,7 @@ class Observed:
         return sorted((other for other in self.others.values() if other.holding), key=lambda other: other.instance_id)
 
     def note_time(self, outcome: Outcome) -> None:
-        """Learn what time it is at the API, to a second: its clock is the one that all nodes share."""
+        """Learn what time it is at the API, to a second: all nodes share that clock."""
         if (date := outcome.answered_at) is not None:
             self._api_clock = min(max(self._api_clock, date - outcome.ended), date + 1.0 - outcome.began)
 

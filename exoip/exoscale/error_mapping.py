@@ -84,7 +84,7 @@ def error_text(body: bytes) -> str:
 
 
 def sent_at(response: requests.Response) -> float | None:
-    """Return the Unix time of the answer by the API's clock, in whole seconds, or None if it does not say."""
+    """Return when it was sent, in Unix seconds by the API's clock; None if it has no Date."""
     return _date(response.headers.get("Date"))
 
 

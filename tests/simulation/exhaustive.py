@@ -24,7 +24,7 @@ STEP = 4.0  # seconds that pass at most when the search lets time pass: more tha
 # From the last event: a dead time to notice, JOB_TIME (12) for each of two nodes that cannot attach, a
 # second dead time, LONGEST_MOVE_RETRY with jitter, and a call.
 HOLE = 2 * 3.0 + 2 * 12.5 + 6.0 + 1.0
-# … and BOTH_HOLD_TIME and a turn (86), or FIRST_STAND_BACK (60), with JOB_TIME (12) for the other one
+# … and BOTH_HOLD_TIME and a turn (100), or FIRST_STAND_BACK (60), with JOB_TIME (12) for the other one
 SETTLED = 150.0
 CUT_SETTLED = 70.0  # seconds after which it is enough, while links are cut, that only live nodes hold
 ANSWERS: tuple[tuple[Failure | None, float], ...] = (

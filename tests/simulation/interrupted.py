@@ -15,7 +15,7 @@ from tests.simulation.meter import Meter, unsettled
 from tests.simulation.world import Host, World
 
 WINDOW = 16.0  # seconds after the trigger in which calls count
-SETTLED_WITHIN = 170.0  # its turn (86 s), an unfit time, a stand-back
+SETTLED_WITHIN = 170.0  # its turn (100 s), an unfit time, a stand-back
 STAYS_SETTLED = 120.0
 RESTARTS = (0.4, 5.0, None)  # seconds from the crash to the next start; None: never
 

@@ -112,6 +112,8 @@ MUTANTS = (
            "\nNO_EFFECT = (Failure.UNREACHABLE, ", "\nNO_EFFECT = ("),
     Mutant("both ids have the same turns", "core/observed", "52a",
            "first = 0.0 if self.own_id < other.instance_id else TURNS / 2", "first = 0.0"),
+    Mutant("a turn is too short for slow reads", "core/observed", "52u",
+           "\nTURN_LASTS = 30.0 ", "\nTURN_LASTS = 14.0 "),
     Mutant("turns go by the clock of each host", "core/observed", "52s",
            "(at + self._api_clock - first) % TURNS", "(at - first) % TURNS"),
     Mutant("a turn comes once both have held", "core/observed", "52q",

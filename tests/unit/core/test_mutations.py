@@ -473,7 +473,7 @@ class TestClear:
         assert bench.moves() == [("attach", "m"), ("detach", "z")]
         assert abs(bench.now - turn("z", DEAD + BOTH_HOLD_TIME)) <= 1.5
 
-    @pytest.mark.parametrize("wait", range(0, 70, 14))
+    @pytest.mark.parametrize("wait", range(0, 100, 20))
     @pytest.mark.parametrize("rival", ["z", "a"])
     def test_a_silent_one_that_came_to_hold_later_waits_for_the_turn_of_this_id(self, rival, wait):
         bench = master()
