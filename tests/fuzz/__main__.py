@@ -208,7 +208,7 @@ def answers() -> Target:
         def send(self, _request: object, _timeout: float) -> Any:
             return self
 
-        status_code, content = 200, b""
+        status_code, content, headers = 200, b"", {"Date": "Tue, 14 Nov 2023 22:13:20 GMT"}
 
     transport = Transport()
     api._transport = transport  # type: ignore[assignment]
