@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from tests.simulation.scenario import files
 from tests.support.paths import ROOT
 
 README, CHANGELOG, CONTRIBUTING, SECURITY = (
@@ -21,6 +22,8 @@ PAGES = sorted(
     for page in ROOT.rglob("*.md")
     if not page.relative_to(ROOT).parts[0].startswith(".") and page.relative_to(ROOT).parts[0] != "build"
 )
+
+SCENARIOS = [path.name.split("-")[0] for path in files()]  # their numbers, in order
 
 
 def page_name(page: Path) -> str:
@@ -45,6 +48,18 @@ def rows(text: str) -> list[list[str]]:
         if line.startswith("|") and not re.match(r"\|[ |:-]+$", line) and not re.match(r"\|[ |:-]+$", after)
     ]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def expanded(proofs: Iterable[str]) -> Iterator[str]:
+    """The proofs of a list in which `02a-02d` stands for the scenarios from the one to the other."""
+    for proof in proofs:
+        first, dash, last = proof.partition("-")
+        if first in SCENARIOS and dash:
+            between = SCENARIOS[SCENARIOS.index(first) : SCENARIOS.index(last) + 1]
+            assert len(between) > 1 and first[:2] == last[:2], f"{proof} is no range"
+            yield from between
+        else:
+            yield proof
 
 
 def blocks(page: Path, kind: str = r"\w*") -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import SCENARIOS, expanded
 from tests.simulation.scenario import files
 from tests.support.paths import ROOT, TESTS
 
@@ -29,11 +30,10 @@ def test_every_failure_of_the_protocol_has_a_row() -> None:
 
 
 def test_every_scenario_and_test_that_is_named_exists() -> None:
-    numbers = {path.name.split("-")[0] for path in files()}
     for what, shown in PROOFS.items():
-        for proof in shown.split(", "):
+        for proof in expanded(shown.split(", ")):
             if not proof.startswith("`"):
-                assert proof in numbers, f"{what}: there is no scenario {proof}"
+                assert proof in SCENARIOS, f"{what}: there is no scenario {proof}"
                 continue
             name, _, function = proof.strip("`").partition("::")
             assert (TESTS / name).exists(), f"{what}: there is no {name}"
@@ -41,8 +41,7 @@ def test_every_scenario_and_test_that_is_named_exists() -> None:
 
 
 def test_scenarios_have_numbers_of_their_own_and_begin_with_prose() -> None:
-    numbers = [path.name.split("-")[0] for path in files()]
-    assert len(set(numbers)) == len(numbers)
+    assert len(set(SCENARIOS)) == len(SCENARIOS)
     for path in files():
         first = path.read_text().splitlines()[0]
         assert first[:1] not in ("", ">", " "), f"{path.name} does not begin with prose"
@@ -65,16 +64,16 @@ def modules() -> list[Path]:
 
 def proofs_of(path: Path) -> list[str]:
     """The scenarios, test classes and test files that a module names."""
-    return [proof for shown in SHOWN.findall(path.read_text()) for proof in re.split(r",\s+|\s+and\s+", shown)]
+    lists = SHOWN.findall(path.read_text())
+    return [proof for shown in lists for proof in expanded(re.split(r",\s+|\s+and\s+", shown))]
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_rule_names_what_shows_it_and_that_exists(path: Path) -> None:
-    numbers = {file.name.split("-")[0] for file in files()}
     tests = "\n".join(file.read_text() for file in (TESTS / "unit").rglob("test_*.py"))
     assert proofs_of(path) or path.stem in WITHOUT_RULES
     for proof in proofs_of(path):
-        shown = proof in numbers or f"class {proof}:" in tests or (ROOT / proof.partition("::")[0]).is_file()
+        shown = proof in SCENARIOS or f"class {proof}:" in tests or (ROOT / proof.partition("::")[0]).is_file()
         assert shown, f"there is no {proof}"
 
 
