@@ -81,7 +81,7 @@ class Call:
 class Outcome:
     """The outcome of a call. `began`, `ended` and `retry_after` are seconds.
 
-    `answered_at`: Unix time in whole seconds, by the API's clock; None if it did not answer.
+    `answered_at`: Unix time in whole seconds, by the API's clock; None if its answer does not tell.
     `failure` is None if the API answered. Then ATTACH, DETACH and POLL set `operation_id` while the
     operation is pending, and "" when it is done. READ sets `holds`, `running` (both False for an
     instance that is gone) and `name`. HOLDERS sets `candidates`, ids that a READ has to confirm.

@@ -155,7 +155,8 @@ class Observed:
         self.own_id = own_id
         self.own = OwnState()
         self.others: dict[str, InstanceState] = {}
-        self._api_clock = -math.inf  # by how much the API's clock is ahead of this node's
+        self._api_clock = 0.0  # by how much the API's clock is ahead of this node's
+        self._told: float | None = None  # what time the last answer told
 
     def set_members(self, instance_ids: frozenset[str]) -> None:
         """Set the members. One that has left stays until a read shows that it does not hold."""
@@ -176,8 +177,13 @@ class Observed:
         return sorted((other for other in self.others.values() if other.holding), key=lambda other: other.instance_id)
 
     def note_time(self, outcome: Outcome) -> None:
-        """Learn what time it is at the API, to a second: all nodes share that clock."""
-        if (date := outcome.answered_at) is not None:
+        """Learn what time it is at the API, to a second: all nodes share that clock.
+
+        An answer that does not tell, or tells the same as the one before, shows nothing: that may
+        be an error page, or a cache. This node's own clock goes on.
+        """
+        if (date := outcome.answered_at) is not None and date != self._told:
+            self._told = date
             self._api_clock = min(max(self._api_clock, date - outcome.ended), date + 1.0 - outcome.began)
 
     def turn(self, other: InstanceState, now: float) -> float:
@@ -186,7 +192,7 @@ class Observed:
         inf if the other is only assumed to hold, or was not read for a while: it has to be read
         first.
         """
-        if not other.holds or now - other.read_at > UNSEEN or self._api_clock == -math.inf:
+        if not other.holds or now - other.read_at > UNSEEN:
             return math.inf
         both = max(other.since, self.own.since) + BOTH_HOLD_TIME
         first = 0.0 if self.own_id < other.instance_id else TURNS / 2

@@ -80,7 +80,7 @@ class Client:
     between two calls; `wall_clock`: Unix time in seconds. The configuration has checked the
     endpoint and the key. `credentials`: the key and its secret; others count from the next call on.
     The methods raise ApiError, and ValueError for an id that is not a UUID, which is never sent.
-    `answered_at`: the Unix time of the last answer, by the API's clock.
+    `answered_at`: the Unix time of the last answer, by its Date; None if it has none.
     `skipped`: by list, a sentence about the entries of its last answer that were left out.
     """
 
@@ -227,7 +227,7 @@ class Client:
         except requests.RequestException as error:
             raise error_from_exception(error, call.label, self.endpoint) from error
         now = self._wall_clock()
-        self.answered_at = sent_at(response) or now
+        self.answered_at = sent_at(response)
         if not 200 <= response.status_code < 300:
             raise error_from_response(response, call.label, call.permission, now)
         try:

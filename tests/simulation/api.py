@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 from exoip.core.calls import Failure, Kind
 
+EPOCH = 1_700_000_000.0  # Unix time at which a world begins
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -80,6 +82,8 @@ class Api:
     A mode in `once` is for the next call of its kind only, and goes before. `rate`: how often a
     site that misbehaves does so; otherwise the call works. `rng`: of this host's calls alone, so
     that one call more or less elsewhere changes nothing here.
+    `dates`: by kind of call (or "all") the seconds by which the clock of the servers is ahead,
+    "none" for answers without a Date, "still" for the Date of an answer before (`told`).
     """
 
     rng: random.Random
@@ -88,6 +92,8 @@ class Api:
     rate: dict[str, float] = field(default_factory=dict)
     latency: tuple[float, float] = (0.1, 0.1)
     operation: tuple[float, float] = (0.2, 0.2)
+    dates: dict[str, float | str] = field(default_factory=dict)
+    told: float = EPOCH
 
     def reply(self, kind: Kind) -> Reply:
         """Return what happens to a call."""
@@ -100,6 +106,13 @@ class Api:
             found = self.modes[key] if rate >= 1.0 or self.rng.random() < rate else "ok"
         found = MODES[found] if isinstance(found, str) else found
         return found.reply(self.rng) if isinstance(found, Choices) else found
+
+    def date(self, kind: Kind, now: float) -> float | None:
+        """Return the Date of an answer."""
+        how = self.dates.get(kind, self.dates.get("all", 0.0))
+        if isinstance(how, float):
+            self.told = math.floor(EPOCH + now + how)
+        return None if how == "none" else self.told
 
     def heal(self) -> None:
         """Answer every call from now on as the zone does."""

@@ -81,6 +81,7 @@ class Diary:
     standing_since: float = math.inf
     stands_until: float = math.inf  # when its time is over
     forgot: bool = False  # it has found that nobody holds: the next stand-back is short
+    told_time: bool = False  # some answer had a Date
     known_at: float = -math.inf  # when the last call began, or answer came, that showed whether it holds
 
     def called(self, call: Call, now: float, own: str) -> None:
@@ -102,6 +103,7 @@ class Diary:
 
     def answered(self, call: Call, outcome: Outcome, own: str, members: Iterable[str]) -> None:
         """Take note of an answer."""
+        self.told_time = self.told_time or outcome.answered_at is not None
         if call.kind is Kind.HOLDERS and outcome.failure is None and own in outcome.candidates:
             for name in {*self.reads, *members} - {*outcome.candidates}:
                 read = self.reads.setdefault(name, Reads())

@@ -240,6 +240,13 @@ class Commands(Expectations):
         for host in self.hosts(name):
             host.api.operation = (seconds(time),) * 2
 
+    def do_date(self, name: str, how: str, *kinds: str) -> None:
+        """`date b 7s`: of all answers, by servers whose clock is ahead; `date b none read`, `date b still`."""
+        if not {*kinds} <= {*_KINDS}:
+            raise CommandError(f"kinds are {', '.join(_KINDS)}")
+        for host in self.hosts(name):
+            host.api.dates |= dict.fromkeys(kinds or ("all",), how if how in ("none", "still") else seconds(how))
+
     def do_attach_by_hand(self, name: str) -> None:
         for host in self.hosts(name):
             self.world.zone.force(host.id, True, self.world.now)

@@ -116,6 +116,7 @@ MUTANTS = (
            "\nTURN_LASTS = 30.0 ", "\nTURN_LASTS = 14.0 "),
     Mutant("turns go by the clock of each host", "core/observed", "52s",
            "(at + self._api_clock - first) % TURNS", "(at - first) % TURNS"),
+    Mutant("a Date that stands still tells the time", "core/observed", "52y", " and date != self._told:", ":"),
     Mutant("a turn comes once both have held", "core/observed", "52q",
            "return max(both, begin) if at < begin + TURN_LASTS else begin + TURNS", "return both"),
     Mutant("graces go on through an outage", "core/observed", "52c",

@@ -54,7 +54,7 @@ class _Draft:
     """A plan that is being written. `names`: the nodes so far."""
 
     def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
+        self.seed, self.rng = seed, random.Random(seed)
         self.names = list("abcde"[: self.rng.choice((2, 2, 3, 3, 3, 3, 4, 5))])
         self.sites = plan_api.Sites(self.rng, self.names)
         self.commands: list[str] = []
@@ -127,6 +127,17 @@ def _world(draft: _Draft) -> Iterator[str]:
         yield f"start {name}"
         yield f"advance {rng.choice((0.0, rng.uniform(0, 5))):.2f}s"
     yield f"advance {pick(0.5, 5, 20, 20, 20, 90, 90, 90)}s"
+    yield from _dates(draft)
+
+
+def _dates(draft: _Draft) -> Iterator[str]:
+    """The clocks of the API's servers differ, and some answers do not tell the time."""
+    rng = random.Random(f"{draft.seed}/dates")
+    for name in draft.names if rng.random() < 0.5 else ():
+        yield f"date {name} {rng.uniform(0, 10):.1f}s"
+        if rng.random() < 0.2:
+            kinds = rng.sample(plan_api.KINDS, rng.randint(0, len(plan_api.KINDS)))
+            yield f"date {name} {rng.choice(('none', 'still'))} {' '.join(kinds)}".rstrip()
 
 
 # -- faults: none ends by itself, apart from sleeps ---------------------------------------------------------------------

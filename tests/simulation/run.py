@@ -23,7 +23,20 @@ QUIET = 200.0  # seconds in which nothing may move after that
 MOVES_IN_A_CUT = 12  # in QUIET seconds, if a cut remains, or reads show what is not so
 LOOKS = 5.0  # seconds between two looks of the judge, at most
 LIES = ("lag", "lands", "effect=no", "effect=yes,no", "effect=no,yes", "detach-by-hand", "detach-holders", "freeze")
-SKIPPED = ("wait", "advance", "group", "verify", "delay", "node", "latency", "operation", "start", "able", "measure")
+SKIPPED = (
+    "wait",
+    "advance",
+    "group",
+    "verify",
+    "delay",
+    "node",
+    "latency",
+    "operation",
+    "date",
+    "start",
+    "able",
+    "measure",
+)
 
 
 class Run:

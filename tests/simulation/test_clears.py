@@ -35,10 +35,19 @@ def plan(seed: int, *, blocked: bool) -> list[str]:
     return [*commands, f"advance {MINUTES}m"]
 
 
+def with_dates(commands: list[str], rng: random.Random) -> list[str]:
+    """Return the commands with servers whose clocks differ, and answers that do not tell the time."""
+    names = [command.split()[1] for command in commands if command.startswith("node ")]
+    start, measure = commands.index("start all"), commands.index("measure")
+    ahead = [f"date {name} {rng.choice((0, 10, rng.uniform(0, 10))):.1f}s" for name in names]
+    untold = [f"date {rng.choice(names)} {how}" for how in ("none poll read", "none", "still") if rng.random() < 0.3]
+    return [*commands[:start], *ahead, *commands[start:measure], *untold, *commands[measure:]]
+
+
 def hole(seed: int, *, blocked: bool) -> float:
     """Return the seconds for which nobody held."""
     commands = Commands(seed)
-    for command in plan(seed, blocked=blocked):
+    for command in with_dates(plan(seed, blocked=blocked), random.Random(f"{seed}/dates")):
         commands.run(command)
     return commands.meter.hole
 

@@ -135,8 +135,11 @@ class CallWitness:
         since = diary.attached_at if before else max(read.since, diary.attached_at)
         both, first = since + BOTH_HOLD_TIME, 0.0 if host.id < other.id else TURNS / 2
         self._must(now >= both - TINY, host, f"clears {other.name} {now - since:.1f} s after both held")
-        into = (self.world.now - first + SECOND) % TURNS
-        self._must(into < TURN_LASTS + 2 * SECOND, host, f"clears {other.name} outside of its turn")
+        dates = host.api.dates
+        ahead = dates.get("all", 0.0)
+        into = (self.world.now + (ahead if isinstance(ahead, float) else 0.0) - first + TINY) % TURNS
+        told = diary.told_time and not {"none", "still"} & {*dates.values()}
+        self._must(not told or into < TURN_LASTS + SECOND + 2 * TINY, host, f"clears {other.name} outside of its turn")
         due = max(both, now - into)
         fresh = not heard or read.began >= due - age
         self._must(fresh, host, f"clears {other.name}, which it hears, by an old read")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import heapq
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -200,7 +199,7 @@ class World:
         result = [service.untouched(call, began)]
 
         def made(failure: Failure | None) -> Outcome:
-            at = None if failure in NO_ANSWER else math.floor(self.now)
+            at = None if failure in NO_ANSWER else host.api.date(call.kind, self.now)
             if failure is not None:
                 text = f"{call.kind}: {failure}"
                 return Outcome(began, host.now, failure, reply.retry_after, text, answered_at=at)

@@ -151,10 +151,13 @@ class TestTurns:
         for now in range(38, 38 + int(UNSEEN)):
             assert not (mine.turn(b, now) <= now and theirs.turn(a, now) <= now)
 
-    def test_none_before_the_api_has_told_the_time(self):
+    @pytest.mark.parametrize("told", [None, 38.0])
+    def test_they_go_on_without_a_date_and_with_one_that_stands_still(self, told):
         observed, rival = self.seen("a", "b", ahead=0.0)
-        observed._api_clock = -math.inf
-        assert observed.turn(rival, 38.0) == math.inf
+        before = observed.turn(rival, 38.0)
+        for ended in range(40, 80):
+            observed.note_time(Outcome(ended - 0.1, ended, answered_at=told))
+        assert observed.turn(rival, 80.0) == before
 
     def test_a_clock_that_was_set_counts_from_the_next_answer_on(self):
         observed, rival = self.seen("a", "b", ahead=0.0)

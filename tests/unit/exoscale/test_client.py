@@ -461,12 +461,11 @@ class TestAnswers:
     @pytest.mark.parametrize("status", [200, 503])
     @pytest.mark.parametrize("date", [formatdate(NOW, usegmt=True), "", "soon", "Mon, 99 Foo 2023 99:99:99 GMT"])
     def test_the_time_of_an_answer(self, say, date, status):
-        """By its Date, or by our clock if it has none."""
-        client, before = say(b'{"instances": []}', status, Date=date), time.time()
+        """By its Date, not by our clock."""
+        client = say(b'{"instances": []}', status, Date=date)
         with contextlib.suppress(ApiUnavailable):
             client.instances()
-        at = client.answered_at
-        assert at == NOW if date.endswith("22:13:20 GMT") else before <= at <= time.time()
+        assert client.answered_at == (NOW if date.endswith("22:13:20 GMT") else None)
 
 
 @pytest.mark.parametrize(
