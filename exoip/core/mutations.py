@@ -14,16 +14,15 @@ Clear    A master known to hold detaches the others that hold, the one that came
          no read showed the last one (57d), or after a stand-back (57e), until a read shows it. It
          never clears beside its attach, which may yet fail. A silent one may be alive, cut off, and
          about to clear this node, so their times are apart by more than a clear takes (12 s):
-         - A node that did not hold (52p) and has attached clears at once who held before, until 17
-           s after the first attach call that may have had an effect (70b, 70c): if it is silent
-           (01) and has neither advertised 254 since (52f) nor been heard again, or is heard and has
-           kept it for 30 s of this node's time as master (12b).
-         - Later, and if the other attached later, once it has seen for 30 s that both hold, and in
-           its turn: by the clock of the API, which all nodes share, the lower instance id has the
-           first 30 s of each 100 s, the higher one those 50 s later. So two that could not clear
-           for minutes, or learn late of each other, do not both do so once they can (09, 28a, 34a,
-           52a-52e, 52n, 52q, 52s). A node that has not read the other for 45 s counts anew, for
-           it may have attached meanwhile.
+         - A node that did not hold (52p) and has attached clears at once who held before, if it is
+           silent (01) and has neither advertised 254 since (52f) nor been heard again, until 17 s
+           after the first attach call that may have had an effect (70b, 70c).
+         - Later, if it is heard, and if it attached later, once this node has seen for 30 s that
+           both hold, and in its turn: by the clock of the API, which all nodes share, the lower
+           instance id has the first 30 s of each 100 s, the higher one those 50 s later. So two
+           that could not clear for minutes, or learn late of each other, do not both do so once
+           they can (09, 12b, 28a, 34a, 52a-52e, 52n, 52q, 52s). A node that has not read the other
+           for 45 s counts anew, for it may have attached meanwhile.
          One that is heard must be read to hold after that. A master that has not cleared a silent
          one 12 s after it was due, or could not read it that long, steps aside for a fit peer.
          Shown by 10, 45b, 48a, 48b, 48c, 48f, 59d.
@@ -48,7 +47,7 @@ from exoip.core.calls import NO_EFFECT, Call, Failure, Kind, Outcome, Pace
 from exoip.core.election import Election
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.holder_query import HolderQuery
-from exoip.core.observed import BOTH_HOLD_TIME, InstanceState, Observed
+from exoip.core.observed import InstanceState, Observed
 from exoip.core.peers import LEAVING, UNFIT, Role
 
 OPERATION_TIMEOUT = 10.0  # seconds after its call; an operation that a poll then shows pending has failed
@@ -194,13 +193,10 @@ class Mutations:
 
     def _clear_due(self, other: InstanceState, now: float) -> float:
         """Return since when, or from when on, this holder may be cleared."""
-        if other.predecessor and now < (ends := self._observed.own.attach_called + NEWCOMER_TIME):
-            peer = self._election.peer(other.instance_id)
-            if not peer.alive and not peer.released_since(self._observed.own.attach_called):
-                return -math.inf
-            if other.holds and (at := max(other.since, self.since) + BOTH_HOLD_TIME) < ends:
-                return at
-        return self._observed.turn(other, now)
+        peer, attached = self._election.peer(other.instance_id), self._observed.own.attach_called
+        newcomer = other.predecessor and now < attached + NEWCOMER_TIME
+        at_once = newcomer and not peer.alive and not peer.released_since(attached)
+        return -math.inf if at_once else self._observed.turn(other, now)
 
     def _release_reason(self) -> tuple[str, dict[str, object]] | None:
         """Return why this node may release the EIP, with its successor or "", or None."""

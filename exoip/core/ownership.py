@@ -144,7 +144,7 @@ class Ownership:
                 last.holds, last.since = None, min(last.since, now)  # it is assumed to hold until it is read
         may_hold = own.may_hold or self.mutations.touching(self.observed.own_id)
         for other in others:
-            other.predecessor = (other.predecessor and may_hold) or (other in masters and not own.held)
+            other.predecessor = (other.predecessor and may_hold) or other in masters
             other.successor = (other.successor or other in masters) and own.held
             other.master_until = -math.inf
         self.stand_back.became_master(now)
