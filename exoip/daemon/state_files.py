@@ -151,7 +151,7 @@ class TopologyCache(StateFile):
             fields["members"] = tuple(Member(**member) for member in fields["members"])
             fields["warnings"] = tuple(fields["warnings"])
             return Topology(**fields)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             log(logging.WARNING, "%s is ignored: %s", self.path, error)
             return None
 

@@ -156,6 +156,13 @@ class ControlServer(socketserver.ThreadingUnixStreamServer):
             time.sleep(PAUSE)
             raise
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a client in a thread of its own, or in this one if no other can be started."""
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:
+            self.process_request_thread(request, client_address)
+
     def shutdown_request(self, request: Any) -> None:
         """Close a client's connection."""
         super().shutdown_request(request)

@@ -17,6 +17,7 @@ import pytest
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from tests.support.cluster import Cluster
+from tests.support.ctl import Ctl
 from tests.support.paths import ROOT
 from tests.support.process import environment
 from tests.support.segment import NET, Segment
@@ -129,7 +130,8 @@ def test_but_not_one_that_misses_a_file_of_its_own(tmp_path) -> None:
     assert "certificates" not in done.stderr.splitlines()[-1]
 
 
-def test_a_reload_without_a_thread_fails_and_the_next_one_works(tmp_path) -> None:
+def test_a_reload_without_a_thread_fails_and_the_next_one_works_while_status_answers(tmp_path) -> None:
+    ctl = Ctl(tmp_path)
     with Cluster(nodes=1, folder=tmp_path) as cluster:
         node = cluster["n1"]
         node.program = ["sh", "-c", 'ulimit -s 65536 && exec "$@"', "sh", *node.program]
@@ -144,6 +146,7 @@ def test_a_reload_without_a_thread_fails_and_the_next_one_works(tmp_path) -> Non
         node.send(signal.SIGHUP)
         cluster.until(lambda: node.logged("the configuration stays as it was"), "the reload fails")
         assert node.logged("can't start new thread")
+        assert "MASTER" in ctl("status", "n1", code=None)
         resource.prlimit(node.pid, resource.RLIMIT_AS, before)
         node.send(signal.SIGHUP)
         cluster.until(lambda: node.logged("was read again and is in force"), "the reload works")

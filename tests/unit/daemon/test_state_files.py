@@ -276,7 +276,21 @@ class TestTopology:
         path.write_bytes(change(path.read_bytes()))
         return cache(folder).load(config())
 
-    @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"7", b'"x"', b"{}", b'{"for": 1}', b"\xff\xfe"])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"{",
+            b"null",
+            b"[]",
+            b"7",
+            b'"x"',
+            b"{}",
+            b'{"for": 1}',
+            b"\xff\xfe",
+            pytest.param(b"[" * 99_999, id="deep"),
+        ],
+    )
     def test_nonsense_is_ignored(self, tmp_path, content):
         assert self.damaged(tmp_path, lambda _: content) is None
 
@@ -284,6 +298,8 @@ class TestTopology:
         ("old", "new"),
         [
             (b'"topology"', b'"topologi"'),
+            (b'"topology": {', b'"topology": "x", "old": {'),
+            (b'"topology": {', b'"topology": null, "old": {'),
             (b'"eip_id"', b'"eip_ID"'),
             (b'"port": 12345', b'"port": 0'),
             (b'"port": 12345', b'"port": "x"'),
