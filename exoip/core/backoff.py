@@ -5,7 +5,9 @@ Backoff         After a failure wait 0.5 s, doubling to 30 s, with up to 20 % of
                 5 s at most for an API that is away or asks to wait, because nobody may hold
                 meanwhile. A forbidden call (401, 403) is tried again every 30 s. Shown by 02b, 19b,
                 19f, 34a, 47a, 56.
-CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s, doubling to 10 min.
+CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s, doubling to 10 min,
+                but for as long at least as the other members may need for that job one after
+                another: so all of them have a turn before this node has its next (02f).
                 One success closes the breaker; an attach has succeeded when a read shows it (57). A
                 time-out or a forbidden call counts as three failures. So does a job that is owed
                 for longer than its time while a fit peer is alive, whatever it waits for. Shown by
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sized
 
 from exoip.core.calls import Failure, Pace
 
@@ -64,19 +67,24 @@ class CircuitBreaker:
     """Decides whether this node is unfit for one job: it is until `until`, in seconds.
 
     `time`: seconds within which the job, once owed, must be done; more, if the API is slow.
+    `others`: the other members.
     """
 
-    def __init__(self, time: float, pace: Pace) -> None:
-        self._time, self._pace = time, pace
+    def __init__(self, time: float, pace: Pace, others: Sized = ()) -> None:
+        self._time, self._pace, self._others = time, pace, others
         self.until = -math.inf
         self._owed_at = math.inf
         self._tries = 0
         self._length = FIRST_UNFIT
 
     @property
+    def _job_time(self) -> float:
+        return self._time + 1.5 * self._pace.slack
+
+    @property
     def deadline(self) -> float:
         """When the job that is owed must be done, in seconds."""
-        return self._owed_at + self._time + 1.5 * self._pace.slack
+        return self._owed_at + self._job_time
 
     def owe(self, owed: bool, now: float) -> None:
         """Start the time of the job when it is first owed, and stop it when it no longer is."""
@@ -94,7 +102,7 @@ class CircuitBreaker:
             return
         self._tries += TRIES if failure in (Failure.TIMEOUT, Failure.FORBIDDEN) else 1
         if self._tries >= TRIES:
-            self.until = now + self._length
+            self.until = now + max(self._length, len(self._others) * self._job_time)
             self._length = min(2 * self._length, LONGEST_UNFIT)
             self._tries = 0
 

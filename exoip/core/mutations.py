@@ -80,8 +80,8 @@ class Mutations:
         self._election, self._observed, self.pace = election, observed, pace
         self.query = HolderQuery(election, observed, pace)  # no attach while it is open
         self.attach_backoff, self.detach_backoff = (Backoff(rng, LONGEST_MOVE_RETRY) for _ in range(2))
-        self.attach_breaker = CircuitBreaker(JOB_TIME, pace)
-        self.clear_breaker = CircuitBreaker(JOB_TIME, pace)
+        self.attach_breaker = CircuitBreaker(JOB_TIME, pace, election.peers)
+        self.clear_breaker = CircuitBreaker(JOB_TIME, pace, election.peers)
         self.attach_works = True  # the last attach is done; a read has to show that it holds
         self.again_at = math.inf  # when a holder that cannot read itself attaches again
         self.leaving = False

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exoip.core.backoff import LONGEST_MOVE_RETRY, Backoff, CircuitBreaker
-from exoip.core.calls import Failure, Pace
+from exoip.core.calls import Failure, Kind, Outcome, Pace
 
 ORDINARY = [failure for failure in Failure if failure not in (Failure.TIMEOUT, Failure.FORBIDDEN)]
 
@@ -90,6 +90,15 @@ class TestCircuitBreaker:
             lengths.append(job.until - now)
             now = job.until
         assert lengths == [10, 20, 40, 80, 160, 320, 600, 600]
+
+    def test_as_long_as_the_others_may_need_for_the_job(self):
+        pace = Pace()
+        job = CircuitBreaker(12.0, pace, ["b", "c", "d"])
+        job.failed(Failure.TIMEOUT, 100.0)
+        assert job.until == 100 + 3 * 12
+        pace.note(Kind.READ, Outcome(0.0, 3.0))
+        job.failed(Failure.TIMEOUT, 200.0)
+        assert job.until == 200 + 3 * (12 + 1.5 * pace.slack)
 
     def test_while_unfit_nothing_is_counted(self):
         job = CircuitBreaker(10.0, Pace())

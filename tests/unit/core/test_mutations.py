@@ -288,8 +288,7 @@ class TestFailures:
         bench.advance(100)
         assert len(bench.asked(Kind.ATTACH)) > before
         bench.failing.clear()
-        bench.until(lambda: bench.view.holds)
-        assert not bench.view.unfit
+        bench.until(lambda: bench.view.holds and not bench.view.unfit)
         assert bench.role is Role.MASTER
 
     def test_a_new_decision_begins_with_a_short_backoff(self):
