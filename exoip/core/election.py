@@ -6,7 +6,7 @@ clock, and return the events that they caused.
 Theory of operation
 -------------------
 Every node sends its *advertised priority* to every other node: at once when it changes, and
-otherwise once an advertisement interval. A node's *rank* is `(advertised priority, instance id)`.
+otherwise every 0.9 advertisement intervals. A node's *rank* is `(advertised priority, instance id)`.
 The lowest rank among this node and the peers that are alive is the master. Ids differ, so equal
 priorities never make two masters.
 

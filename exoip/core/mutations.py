@@ -13,15 +13,15 @@ Clear    A master known to hold detaches the others that hold, the one that came
          clear. An attach that is done is knowledge of 3 s after its call at most (57g), and none if
          no read showed the last one (57d), or after a stand-back (57e), until a read shows it. It
          never clears beside its attach, which may yet fail. A silent one may be alive, cut off, and
-         about to clear this node, so their times are apart by more than a clear takes (12 s):
+         about to clear this node, so their times are apart by more than a clear takes (10 s):
          - A node that did not hold (52p) and has attached clears at once who held before, if it is
            silent (01) and has neither advertised 254 since (52f) nor been heard again, until 17 s
            after the first attach call that may have had an effect (70b, 70c).
          - Later, if it is heard, and if it attached later, once this node has seen for 30 s that
            both hold, and in its turn: by the clock of the API, which all nodes share, the lower
-           instance id has the first 30 s of each 100 s, the higher one those 50 s later. So two
-           that could not clear for minutes, or learn late of each other, do not both do so once
-           they can (09, 12b, 28a, 34a, 52a-52e, 52n, 52q, 52s). A node that has not read the other
+           instance id has the first 30 s of each 100 s, the higher one the 30 s that begin 50 s
+           later. So two that could not clear for minutes, or learn late of each other, do not both
+           do so once they can (09, 12b, 28a, 34a, 52a-52e, 52n, 52q, 52s). A node that has not read the other
            for 45 s counts anew, for it may have attached meanwhile.
          One that is heard must be read to hold after that. A master that has not cleared a silent
          one 12 s after it was due, or could not read it that long, steps aside for a fit peer.

@@ -101,7 +101,7 @@ class Node:
     def next_advert(self, now: float) -> tuple[Advert | None, float]:
         """Return the heartbeat to send now, or None, and when to ask again.
 
-        One is due once an interval, and when the advertised priority has changed.
+        One is due every 0.9 intervals, and when the advertised priority has changed.
         """
         with self._wake:
             self._advance(now, socket_drained=False)

@@ -32,7 +32,7 @@ Relieve            If a heard master does not come to hold, nor does any other m
                    by two rounds of reads at least 12 s apart, the next best node takes its place
                    until it holds again, a better node is heard, or this node holds and is unfit
                    (15, 58b, 58c, 58e, 58i, 58j, 58k). A master that did hold has a verify interval
-                   more to find out that it was detached (58a), and nobody takes its place if a
+                   and 4 s to find out that it was detached (58a), and nobody takes its place if a
                    silent, running member holds: it stands back from that one (08a).
 New decision       After a change of role, master or leaving, each job is tried at once. Shown by
 17, 34a.
