@@ -6,9 +6,9 @@ clock, and return the events that they caused.
 Theory of operation
 -------------------
 Every node sends its *advertised priority* to every other node: at once when it changes, and
-otherwise every 0.9 advertisement intervals. A node's *rank* is `(advertised priority, instance id)`.
-The lowest rank among this node and the peers that are alive is the master. Ids differ, so equal
-priorities never make two masters.
+otherwise every 0.9 advertisement intervals. A node's *rank* is `(advertised priority, instance
+id)`. The lowest rank among this node and the peers that are alive is the master. Ids differ, so
+equal priorities never make two masters.
 
     advertised   means
     0            this node is known to hold the EIP, and the preemption delay protects it

@@ -21,8 +21,8 @@ Clear    A master known to hold detaches the others that hold, the one that came
            both hold, and in its turn: by the clock of the API, which all nodes share, the lower
            instance id has the first 30 s of each 100 s, the higher one the 30 s that begin 50 s
            later. So two that could not clear for minutes, or learn late of each other, do not both
-           do so once they can (09, 12b, 28a, 34a, 52a-52e, 52n, 52q, 52s). A node that has not read the other
-           for 45 s counts anew, for it may have attached meanwhile.
+           do so once they can (09, 12b, 28a, 34a, 52a-52e, 52n, 52q, 52s). A node that has not read
+           the other for 45 s counts anew, for it may have attached meanwhile.
          One that is heard must be read to hold after that. A master that has not cleared a silent
          one 12 s after it was due, or could not read it that long, steps aside for a fit peer.
          Shown by 10, 45b, 48a, 48b, 48c, 48f, 59d.
