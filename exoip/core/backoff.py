@@ -6,8 +6,8 @@ Backoff         After a failure wait 0.5 s, doubling to 30 s, with up to 20 % of
                 meanwhile. A forbidden call (401, 403) is tried again every 30 s. Shown by 02b, 19b,
                 19f, 34a, 47a, 56.
 CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s, doubling to 10 min,
-                but for as long at least as the other members may need for that job one after
-                another: so all of them have a turn before this node has its next (02f).
+                but for as long at least as all others but one may need for that job, one after
+                another: so the last of them has a turn before this node has its next (02f).
                 One success closes the breaker; an attach has succeeded when a read shows it (57). A
                 time-out or a forbidden call counts as three failures. So does a job that is owed
                 for longer than its time while a fit peer is alive, whatever it waits for. Shown by
@@ -102,7 +102,7 @@ class CircuitBreaker:
             return
         self._tries += TRIES if failure in (Failure.TIMEOUT, Failure.FORBIDDEN) else 1
         if self._tries >= TRIES:
-            self.until = now + max(self._length, len(self._others) * self._job_time)
+            self.until = now + max(self._length, (len(self._others) - 1) * self._job_time)
             self._length = min(2 * self._length, LONGEST_UNFIT)
             self._tries = 0
 

@@ -281,7 +281,7 @@ MUTANTS = (
     Mutant("an attach is knowledge of the time when it is seen done", "core/mutations", "57g",
            "min(called + ATTACH_KEPT + self.pace.slack, outcome.began)", "outcome.began"),
     Mutant("a node that failed is fit again before the others had their turn", "core/backoff", "02f",
-           "max(self._length, len(self._others) * self._job_time)", "self._length"),
+           "max(self._length, (len(self._others) - 1) * self._job_time)", "self._length"),
     Mutant("a release that was refused raises a doubt about the attaches", "core/mutations", "57i",
            "            if failure not in NO_EFFECT:\n                own.changed_at = now\n",
            "            own.changed_at = now\n            if failure not in NO_EFFECT:\n"),
