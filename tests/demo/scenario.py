@@ -13,7 +13,7 @@ from tests.demo.verdict import Event
 from tests.support.partition import Partition, PartitionError
 
 FROZEN = 3.0  # seconds at least that a daemon stays frozen
-REJECTIONS = 2  # attaches that the API rejects before it is back; after a third the node is unfit for 10 s
+REJECTIONS = 2  # attaches that the API rejects before it is back; a third makes the node unfit
 
 
 class Scenario(Runner):
