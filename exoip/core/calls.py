@@ -42,7 +42,7 @@ class Purpose(StrEnum):
 
     OWN_STATE = "own-state"  # a node in doubt, or about to clear, reads itself
     SUCCESSOR = "successor"  # a holder that should not hold reads whether its successor holds
-    HOLDER = "holder"  # the question who holds, see `holder_query`
+    HOLDER = "holder"  # the question who holds, see `split_brain`
     VERIFY = "verify"  # routine, and reads of what has just changed
 
 

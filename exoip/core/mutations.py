@@ -46,9 +46,9 @@ from exoip.core.backoff import LONGEST_MOVE_RETRY, Backoff, CircuitBreaker
 from exoip.core.calls import NO_EFFECT, Call, Failure, Kind, Outcome, Pace
 from exoip.core.election import Election
 from exoip.core.events import Cause, Event, EventName
-from exoip.core.holder_query import HolderQuery
-from exoip.core.observed import InstanceState, Observed
+from exoip.core.observed import NEWCOMER_TIME, InstanceState, Observed
 from exoip.core.peers import LEAVING, UNFIT, Role
+from exoip.core.split_brain import StandBack
 
 OPERATION_TIMEOUT = 10.0  # seconds after its call; an operation that a poll then shows pending has failed
 POLL = 0.25  # seconds between two polls of an operation
@@ -58,7 +58,6 @@ OWN_STATE_MAX_AGE = 2.0  # seconds: how old knowledge of itself a clear may rely
 JOB_TIME = 12.0  # seconds in which a master comes to hold, or detaches a holder that is due, or steps aside
 BLIND_TIME = 30.0  # seconds without a read of itself after which a holder attaches again, and again
 DOUBT_TIME = 2.5  # seconds that a master in doubt waits for a read of itself before it attaches again
-NEWCOMER_TIME = 17.0  # seconds after its attach call in which a node clears at once who held before
 DETACH_SETTLES = 6.0  # seconds after advertising 254 or 255 in which a detach may yet take effect
 
 
@@ -76,9 +75,10 @@ class _Operation:
 class Mutations:
     """The mutation lane of one node. Times in seconds."""
 
-    def __init__(self, election: Election, observed: Observed, rng: random.Random, pace: Pace) -> None:
-        self._election, self._observed, self.pace = election, observed, pace
-        self.query = HolderQuery(election, observed, pace)  # no attach while it is open
+    def __init__(
+        self, election: Election, observed: Observed, rng: random.Random, stand_back: StandBack, pace: Pace
+    ) -> None:
+        self._election, self._observed, self._stand_back, self.pace = election, observed, stand_back, pace
         self.attach_backoff, self.detach_backoff = (Backoff(rng, LONGEST_MOVE_RETRY) for _ in range(2))
         self.attach_breaker = CircuitBreaker(JOB_TIME, pace, election.peers)
         self.clear_breaker = CircuitBreaker(JOB_TIME, pace, election.peers)
@@ -120,7 +120,7 @@ class Mutations:
     def _attach_at(self) -> float:
         """Return when this node is to attach, perhaps again; inf if it is not."""
         own = self._observed.own
-        if self._election.role is not Role.MASTER or self.query.open:
+        if self._election.role is not Role.MASTER or self._stand_back.asking:
             return math.inf
         since = -math.inf if not own.held or own.doubt_since is None else own.doubt_since + DOUBT_TIME + self.pace.slack
         return self.again_at if own.holds else max(since, self.attach_backoff.at)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from exoip.core.calls import Outcome
 from exoip.core.events import Cause
 
+NEWCOMER_TIME = 17.0  # seconds after its attach call in which a node clears at once who held before
 UNSEEN = 45.0  # seconds without a good read after which a holder counts as one that has just come to hold
 BOTH_HOLD_TIME = 30.0  # seconds for which both hold before either may clear the other
 TURNS = 100.0  # seconds of the API's clock between two turns of one node; the other's are half of that later

@@ -68,9 +68,9 @@ class Ownership:
         self._election = election
         self.observed = Observed(election.config.instance_id)
         self.pace = Pace()
-        self.mutations = Mutations(election, self.observed, rng, self.pace)
-        self.reads = Reads(election, self.observed, self.mutations, rng, now, verify_interval)
-        self.stand_back = StandBack(election, self.observed, self.mutations.query)
+        self.stand_back = StandBack(election, self.observed, self.pace)
+        self.mutations = Mutations(election, self.observed, rng, self.stand_back, self.pace)
+        self.reads = Reads(election, self.observed, self.mutations, self.stand_back, rng, now, verify_interval)
         self._breakers = {"attach": self.mutations.attach_breaker, "detach": self.mutations.clear_breaker}
         self.unfit_reasons = UnfitReasons(self.observed.own_id, self._breakers)
         self._started = -math.inf if known else now
@@ -133,7 +133,7 @@ class Ownership:
         if self._election.role is Role.MASTER:
             self._became_master(now)
         elif not self.stand_back.active:
-            self.reads.query.drop()
+            self.stand_back.drop_question()
 
     def _became_master(self, now: float) -> None:
         own, others = self.observed.own, self.observed.others.values()
@@ -215,17 +215,15 @@ class Ownership:
 
     def tick(self, now: float) -> list[Event]:
         """Do what is due: give up a question or a job, end a stand-back or an unfit time."""
-        events = self.reads.query.tick(now)
         for breaker in self._breakers.values():
             breaker.expire(now)
-        return events + self._apply_effects(events, now) + self.stand_back.tick(now)
+        return self._apply_effects([], now) + self.stand_back.tick(now)
 
     def next_deadline(self, now: float) -> float:
         """Return when `tick` is wanted."""
-        deadlines = self.stand_back.next_deadline(), self.reads.query.deadline
         jobs = [breaker.deadline for breaker in self._breakers.values()]
         known_at = self._known_at() if now < self._known_at() else math.inf
-        return min(*deadlines, *jobs, known_at, self.unfit_reasons.next_deadline(now))
+        return min(self.stand_back.next_deadline(), *jobs, known_at, self.unfit_reasons.next_deadline(now))
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -268,4 +266,4 @@ class Ownership:
             self.mutations.attach_breaker.failed(Failure.OPERATION, now)
         else:
             self.mutations.attach_backoff.reset()
-        self.reads.query.ask(now)  # before any attach
+        self.stand_back.ask(now)  # before any attach

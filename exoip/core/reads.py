@@ -8,7 +8,7 @@ Own state   A node in doubt reads itself, in every role. So does a master whose 
             them once its knowledge is older than two verify intervals. Shown by 11a, 43, 45, 58d,
             TestOwnState.
 Successors  A holder that should not hold reads who may take over from it, see `mutations`.
-Holder      A list and a read of each candidate answer the question who holds, see `holder_query`.
+Holder      A list and a read of each candidate answer the question who holds, see `split_brain`.
 Verify      A master that holds reads itself, lists who holds, and reads those that the list names,
             and silent members. If the list fails or lacks this node, all members count as named. At
             most 8 members are read in a round, those read longest ago first. A node that starts
@@ -42,6 +42,7 @@ from exoip.core.mutations import BLIND_TIME, JOB_TIME, Mutations
 from exoip.core.observed import InstanceState, Observed
 from exoip.core.peers import UNFIT, Role
 from exoip.core.read_schedule import REFRESH_INTERVAL, ReadSchedule
+from exoip.core.split_brain import StandBack
 
 MOST_MEMBERS = 8  # read in a round of verification
 ATTACH_SHOWS = 2.0  # seconds after an attach is done; a read that does not show it sooner may be older
@@ -61,16 +62,16 @@ class Reads:
         election: Election,
         observed: Observed,
         mutations: Mutations,
+        stand_back: StandBack,
         rng: random.Random,
         now: float,
         verify_interval: float,
     ) -> None:
-        self._election, self._observed, self._mutations = election, observed, mutations
+        self._election, self._observed, self._mutations, self._stand_back = election, observed, mutations, stand_back
         self.verify_interval = verify_interval
         self.backoff = Backoff(rng)  # of reads of one instance
         self.list_backoff = Backoff(rng)  # of lists of holders, and of the group
         self.schedule = ReadSchedule(now)
-        self.query = mutations.query
         self._busy = False
         self._last = Purpose.VERIFY  # the purpose of the last read
         self.outsiders: set[str] = set()  # the instances that are not members and held when last read
@@ -102,7 +103,7 @@ class Reads:
 
     def _urgent(self, now: float) -> Call | None:
         own, own_id, mutations = self._observed.own, self._observed.own_id, self._mutations
-        if self.query.wants_list and (self._election.role is Role.MASTER or self._may(Kind.HOLDERS, now)):
+        if self._stand_back.wants_list and (self._election.role is Role.MASTER or self._may(Kind.HOLDERS, now)):
             return Call(Kind.HOLDERS, purpose=Purpose.HOLDER)
         if not self._may(Kind.READ, now):
             return None
@@ -113,8 +114,8 @@ class Reads:
         if mutations.wants_release and now >= self.schedule.release_read_at and (names := mutations.successors()):
             successor = self.schedule.next_release_read(names, mutations.leaving, now)
             return Call(Kind.READ, successor, purpose=Purpose.SUCCESSOR)
-        if self.query.candidates:
-            return Call(Kind.READ, self.query.candidates[0], purpose=Purpose.HOLDER)
+        if self._stand_back.candidates:
+            return Call(Kind.READ, self._stand_back.candidates[0], purpose=Purpose.HOLDER)
         return None
 
     def _routine(self, now: float) -> Call | None:
@@ -206,19 +207,20 @@ class Reads:
         """Record the outcome of a call of `next`."""
         self._busy = False
         if outcome.failure is not None:
-            return self._failed(call, outcome.failure, outcome)
-        self._backoff(call.kind).reset()
-        if call.kind is Kind.REFRESH:
-            return []
+            self._failed(call, outcome.failure, outcome)
+        else:
+            self._backoff(call.kind).reset()
         if call.kind is Kind.HOLDERS:
-            return self._listed(outcome)
+            return self._listed(outcome)  # nobody, if it failed
+        if call.kind is Kind.REFRESH or outcome.failure is not None:
+            return []
         own = call.instance_id == self._observed.own_id
         return self._saw_own(outcome) if own else self._saw_other(call.instance_id, outcome)
 
     def _listed(self, outcome: Outcome) -> list[Event]:
         listed = [c for c in outcome.candidates if c != self._observed.own_id]
-        if self.query.wants_list:
-            return self.query.listed(listed, outcome.ended)
+        if self._stand_back.wants_list:
+            return self._stand_back.listed(listed, outcome.ended)
         if self._observed.own_id in outcome.candidates:
             for other in self._observed.others.values():
                 if other.instance_id not in listed and not other.holding and other.read_at >= other.changed_at:
@@ -259,7 +261,7 @@ class Reads:
         elif instance_id not in self.outsiders:
             self.outsiders.add(instance_id)
             events = [Event(EventName.OUTSIDER_HOLDS, now, instance_id, outcome.name, {"name": outcome.name})]
-        return events + self.query.seen(instance_id, outcome)
+        return events + self._stand_back.seen(instance_id, outcome)
 
     def _confirm_clear(self, other: InstanceState, outcome: Outcome) -> None:
         """Count a clear as failed if the read after it shows that it had no effect."""
@@ -270,15 +272,10 @@ class Reads:
             self._mutations.clear_breaker.failed(Failure.OPERATION, outcome.ended)
             self._mutations.detach_backoff.wait_longer(outcome.ended)
 
-    def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
+    def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> None:
         now, mutations = outcome.ended, self._mutations
         if call.kind is Kind.READ and mutations.again_at == math.inf:
             mutations.again_at = max(now, self._observed.own.known_at + BLIND_TIME + mutations.pace.slack)
         self._backoff(call.kind).failed(failure, outcome.retry_after, now)
         if call.kind is Kind.REFRESH:
             self.schedule.refresh_by(now)
-        if call.kind is Kind.HOLDERS and call.purpose is Purpose.HOLDER:
-            return self.query.list_failed(now)
-        if call.kind is Kind.HOLDERS:
-            self._queue_members(())
-        return []

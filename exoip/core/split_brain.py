@@ -1,12 +1,16 @@
-"""Stand back from a holder that cannot be heard, instead of fighting for the EIP.
+"""Ask who holds, and stand back from a holder that cannot be heard instead of fighting it.
 
-A master that held and reads that it no longer does asks who holds (`holder_query`):
+A master that held and reads that it no longer does asks the API who holds. A list names
+candidates, and a read confirms each. Silent members are read even if the list does not name them,
+those that it names first; if the list fails, only they are read. The answer is a silent, running
+instance that holds, or none; one whose heartbeat is overdue counts as silent (07c). No attach
+before the answer; if there is none within 8 s, because reads fail, the question is dropped.
 
 - A silent, running instance holds. It is alive, and the network between the two is cut. The master
   stands back (BACKUP, reason "yielded") for 60 s, doubled by each further stand-back, and once
   more if it had attached beside that holder, to 1 h. (An attach beside a dead one does not count:
   it never takes the EIP back.) The stand-back ends early when that holder is heard, or when no
-  silent running instance holds (checked every 5 s). Then the next one lasts 60 s again, as it does
+  silent running instance holds (asked every 5 s). Then the next one lasts 60 s again, as it does
   once none of these holders runs any more (14f).
 - Attach at once if nobody holds, if there is no answer, or if only one of these holds: a successor
   (its death made this node master while this one still held; or it may have taken over before this
@@ -20,42 +24,84 @@ holder is heard, no longer holds or runs, or stays silent for a dead time after 
 
 So a split costs few moves, and leaves the EIP unserved no longer than the present stand-back.
 
-Shown by 07a, 07b, 09, 10, 11a, 14a, 14b, 14c, 14d, 14e, 14f, 53a, 53b, 55, 57c,
-66d, TestStandBack.
+Shown by 07a, 07b, 09, 10, 11a, 14a-14f, 32a, 49, 53a, 53b, 55, 57c, 66d, TestQuestion,
+TestStandBack.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 
+from exoip.core.calls import Outcome, Pace
 from exoip.core.election import Election
 from exoip.core.events import Cause, Event, EventName
-from exoip.core.holder_query import HolderQuery
-from exoip.core.mutations import NEWCOMER_TIME
-from exoip.core.observed import Observed
+from exoip.core.observed import NEWCOMER_TIME, Observed
 from exoip.core.peers import Role
 
+ANSWER_TIME = 8.0  # seconds after which the question who holds is dropped
 FIRST_STAND_BACK = 60.0  # seconds
 LONGEST_STAND_BACK = 3600.0  # seconds
 HOLDER_CHECK_INTERVAL = 5.0  # seconds between two questions who holds, while standing back
 
 
 class StandBack:
-    """The stand-back of one node.
+    """The question who else holds, and the stand-back of one node. `reads` makes the calls.
 
-    `until`: when the present one ends, in seconds; -inf if there is none. `length`: seconds that
-    the next one lasts. `rivals`: the silent holders so far. `mute`: why none of the last heartbeats
-    could be sent, or "".
+    `answer_by`: when the open question is dropped, in seconds; inf if none is open. `candidates`:
+    still to be read; None before the list. `until`: when the present stand-back ends, in seconds;
+    -inf if there is none. `length`: seconds that the next one lasts. `rivals`: the silent holders
+    so far. `mute`: why none of the last heartbeats could be sent, or "".
     """
 
-    def __init__(self, election: Election, observed: Observed, query: HolderQuery) -> None:
-        self._election, self._observed, self._query = election, observed, query
+    def __init__(self, election: Election, observed: Observed, pace: Pace) -> None:
+        self._election, self._observed, self._pace = election, observed, pace
+        self.answer_by = math.inf
+        self.candidates: deque[str] | None = None
         self.length = FIRST_STAND_BACK
         self.rivals: set[str] = set()
         self.until = -math.inf
         self._check_at = math.inf
         self.mute = ""
-        query.answered = self._answered
+
+    # -- the question who holds ---------------------------------------------------------------------------------------
+
+    def ask(self, now: float) -> None:
+        """Ask who holds, unless that question is open."""
+        if not self.asking:
+            self.answer_by = now + ANSWER_TIME + self._pace.slack
+
+    def drop_question(self) -> None:
+        """Ask no longer."""
+        self.candidates, self.answer_by = None, math.inf
+
+    @property
+    def asking(self) -> bool:
+        """Whether the question is open; a master does not attach meanwhile."""
+        return self.answer_by < math.inf
+
+    @property
+    def wants_list(self) -> bool:
+        """Whether the next call lists the instances that may hold."""
+        return self.asking and self.candidates is None
+
+    def listed(self, candidates: list[str], now: float) -> list[Event]:
+        """Take the candidates from a list; none if it failed."""
+        silent = [other for other in sorted(self._observed.others) if not self._election.alive(other)]
+        self.candidates = deque(dict.fromkeys([c for c in silent if c in candidates] + silent + candidates))
+        return [] if self.candidates else self._answered(None, now)
+
+    def seen(self, instance_id: str, outcome: Outcome) -> list[Event]:
+        """Take the read of an instance: the answer if it shows the holder, or was the last one."""
+        if not self.candidates or instance_id != self.candidates[0]:
+            return []
+        self.candidates.popleft()
+        due = self._election.peer(instance_id).last_seen + self._election.config.interval
+        if outcome.holds and outcome.running and outcome.ended > due:
+            return self._answered(instance_id, outcome.ended)
+        return [] if self.candidates else self._answered(None, outcome.ended)
+
+    # -- the stand-back -----------------------------------------------------------------------------------------------
 
     @property
     def active(self) -> bool:
@@ -65,7 +111,7 @@ class StandBack:
     def became_master(self, now: float) -> None:
         """If mute, ask who holds before any attach."""
         if self.mute and not self._observed.own.held:
-            self._query.ask(now)
+            self.ask(now)
 
     def set_mute(self, why: str, now: float) -> None:
         """Note why no heartbeat can be sent, or "": then one more dead time is enough."""
@@ -87,32 +133,36 @@ class StandBack:
         return []
 
     def stop(self) -> None:
-        """Stop standing back, and drop the question who holds."""
+        """Stop standing back, and ask no longer."""
         self.until = -math.inf
-        self._query.drop()
+        self.drop_question()
 
     def tick(self, now: float) -> list[Event]:
-        """Ask who holds, or end the stand-back, if due."""
+        """Drop the question, ask again, or end the stand-back, if due."""
+        if now >= self.answer_by:
+            self.drop_question()
         if not self.active:
             return []
         if now >= self._ends_at:
             return self._end(now, "the time is over", Cause.TIME)
         if now >= self._check_at:
             self._check_at = now + HOLDER_CHECK_INTERVAL
-            self._query.ask(now)
+            self.ask(now)
         return []
 
     def next_deadline(self) -> float:
         """Return when `tick` is wanted."""
-        return min(self._ends_at, self._check_at) if self.active else math.inf
+        due = min(self._ends_at, self._check_at) if self.active else math.inf
+        return min(self.answer_by, due)
 
     @property
     def _ends_at(self) -> float:
         return math.inf if self.mute else self.until
 
-    def _answered(self, holder: str | None, certain: bool, now: float) -> list[Event]:
-        """Stand back from the holder, or no longer if it is certain that there is none."""
-        if self.active and not holder and certain:
+    def _answered(self, holder: str | None, now: float) -> list[Event]:
+        """Stand back from the holder, or no longer if there is none."""
+        self.drop_question()
+        if self.active and not holder:
             self._forget()
             return self._end(now, "no silent running instance holds the Elastic IP", Cause.NOBODY_HOLDS)
         if holder is None or self._election.role is not Role.MASTER:

@@ -7,9 +7,9 @@ import pytest
 from exoip.core import mutations
 from exoip.core.election import Election
 from exoip.core.flap_damping import Damping
-from exoip.core.holder_query import HolderQuery
 from exoip.core.mutations import Mutations
 from exoip.core.node import Node
+from exoip.core.split_brain import StandBack
 from tests.simulation.plan import Plan
 from tests.simulation.run import Run
 
@@ -37,9 +37,9 @@ def test_nothing_in_runs_without_a_fault_of_the_code() -> None:
         (Mutations, "_holds_and_heard", lambda self, instance_id: True, ("health a bad", "advance 5s"), "lets go"),
         (mutations, "NEWCOMER_TIME", 90.0, CUT, "after both held"),
         (
-            HolderQuery,
+            StandBack,
             "seen",
-            lambda self, instance_id, outcome: self._answer(instance_id, outcome.ended) if outcome.holds else [],
+            lambda self, instance_id, outcome: self._answered(instance_id, outcome.ended) if outcome.holds else [],
             ("drop a->b a->c", "advance 20s"),
             "which it hears",
         ),

@@ -14,7 +14,7 @@ from tests.simulation.world import World
 DETACH_SETTLES = stated("core.mutations.DETACH_SETTLES")
 OWN_STATE_MAX_AGE = stated("core.mutations.OWN_STATE_MAX_AGE")
 JOB_TIME = stated("core.mutations.JOB_TIME")
-NEWCOMER_TIME = stated("core.mutations.NEWCOMER_TIME")
+NEWCOMER_TIME = stated("core.observed.NEWCOMER_TIME")
 BOTH_HOLD_TIME = stated("core.observed.BOTH_HOLD_TIME")
 TURN_LASTS = stated("core.observed.TURN_LASTS")
 TURNS = stated("core.observed.TURNS")

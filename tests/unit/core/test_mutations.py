@@ -11,8 +11,8 @@ import pytest
 
 from exoip.core.calls import Failure, Kind, Lane
 from exoip.core.events import EventName
-from exoip.core.mutations import DOUBT_TIME, JOB_TIME, NEWCOMER_TIME, OWN_STATE_MAX_AGE
-from exoip.core.observed import BOTH_HOLD_TIME, TURN_LASTS, TURNS
+from exoip.core.mutations import DOUBT_TIME, JOB_TIME, OWN_STATE_MAX_AGE
+from exoip.core.observed import BOTH_HOLD_TIME, NEWCOMER_TIME, TURN_LASTS, TURNS
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from tests.simulation.world import instance_id
 from tests.support.single_node import DEAD, SingleNode, backup, master

@@ -10,7 +10,7 @@ import pytest
 
 from exoip.core.calls import Failure, Kind, Lane, Purpose
 from exoip.core.events import EventName
-from exoip.core.mutations import NEWCOMER_TIME
+from exoip.core.observed import NEWCOMER_TIME
 from exoip.core.ownership import LEARN_TIME
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
 from tests.simulation.world import instance_id

@@ -278,7 +278,7 @@ class TestAFailingApi:
         assert bench.asked(Kind.READ, "m", since) == [since]
 
 
-class TestHolderQuery:
+class TestQuestion:
     """A master that lost the EIP asks who holds."""
 
     def lost(self, **options) -> SingleNode:
