@@ -92,7 +92,7 @@ class Election:
             return []
         old, was_alive = peer.priority, peer.alive
         if not PROTECTED < priority < HOLDING_UNFIT:
-            peer.rise_effective_at = None
+            peer.rise_effective_at = -math.inf
         elif was_alive and old == PROTECTED:
             peer.rise_effective_at = now + self.config.dead_time
         peer.alive, peer.priority = True, priority
@@ -109,9 +109,6 @@ class Election:
     def tick(self, now: float, *, socket_drained: bool) -> list[Event]:
         """Do what is due: deaths (only if `socket_drained`), and other deadlines."""
         events = self._expire_peers(now) if socket_drained and now >= self.next_death else []
-        for peer in self.peers.values():
-            if peer.rise_effective_at is not None and now >= peer.rise_effective_at:
-                peer.rise_effective_at = None
         cause = (events[0].name, events[0].instance_id) if events else (Cause.TIME, "")
         if self.damping.ended(now) and self.config.flap_damping:
             events.append(Event(EventName.CALM, now, self.config.instance_id, "the role has not changed for a while"))
@@ -154,7 +151,7 @@ class Election:
 
     def decide(self, now: float, cause: EventName | Cause, peer: str = "") -> list[Event]:
         """Decide priority and role again. `cause`, perhaps of `peer`, goes into the events."""
-        events, self._decided_at = [], now
+        events, self._decided_at = [], max(now, self._decided_at)  # threads may be late by a moment
         self._grant_preemption(now)
         advertised = self._advertise(now)
         if advertised != self.advertised:
@@ -187,9 +184,9 @@ class Election:
     def next_deadline(self) -> float:
         """Return when `tick` is wanted for anything but deaths; inf for never."""
         times = [self.listen_until] if self.role is Role.LISTENING and self._decided_at < self.listen_until else []
-        times += [peer.rise_effective_at for peer in self.peers.values() if peer.rise_effective_at is not None]
+        times += [p.rise_effective_at for p in self.peers.values() if self._decided_at < p.rise_effective_at]
         if self.advertised == PROTECTED:
-            times += [since + self.preempt_delay for since in self._rivals().values()]
+            times += [peer.better_since + self.preempt_delay for peer in self.peers.values()]
         times.append(self.damping.until)
         return min(times, default=math.inf)
 
@@ -224,7 +221,7 @@ class Election:
         events = []
         for peer in self.peers.values():
             if peer.alive and now >= peer.alive_until:
-                peer.alive, peer.rise_effective_at, peer.better_since = False, None, None
+                peer.alive, peer.rise_effective_at, peer.better_since = False, -math.inf, math.inf
                 silent = now - peer.last_seen
                 why, details = f"not heard for {silent:.2f} s", {"silent": silent, "priority": peer.priority}
                 events.append(Event(EventName.PEER_DEAD, now, peer.instance_id, why, details))
@@ -234,20 +231,15 @@ class Election:
     def _compare(self, peer: Peer, now: float) -> None:
         own = (self.config.priority, self.config.instance_id)
         fit = PROTECTED < peer.priority < HOLDING_UNFIT
-        if not (peer.alive and fit and (peer.priority, peer.instance_id) < own):
-            peer.better_since = None
-        elif peer.better_since is None:
-            peer.better_since = now
-
-    def _rivals(self) -> dict[str, float]:
-        return {p.instance_id: p.better_since for p in self.peers.values() if p.better_since is not None}
+        better = peer.alive and fit and (peer.priority, peer.instance_id) < own
+        peer.better_since = min(peer.better_since, now) if better else math.inf
 
     def _grant_preemption(self, now: float) -> None:
         peer = self.peer(self._preempted_by or "")
         if not self.local_state.last_held or not peer.alive or peer.priority >= HOLDING_UNFIT:
             self._preempted_by = None
         if self._preempted_by is None and self.local_state.holds:
-            over = [rival for rival, since in self._rivals().items() if now >= since + self.preempt_delay]
+            over = [p.instance_id for p in self.peers.values() if now >= p.better_since + self.preempt_delay]
             self._preempted_by = min(over, default=None)
 
     def _advertise(self, now: float) -> int:
@@ -264,7 +256,7 @@ class Election:
 
     def _rank(self, peer: Peer) -> tuple[int, str]:
         relieved = peer.instance_id == self.local_state.relieved
-        return LEAVING if relieved else peer.effective_priority, peer.instance_id
+        return LEAVING if relieved else peer.effective_priority(self._decided_at), peer.instance_id
 
     def _best_peer(self) -> Peer | None:
         return min((peer for peer in self.peers.values() if peer.alive), key=self._rank, default=None)

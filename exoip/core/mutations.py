@@ -122,7 +122,7 @@ class Mutations:
         own = self._observed.own
         if self._election.role is not Role.MASTER or self._stand_back.asking:
             return math.inf
-        since = -math.inf if not own.held or own.doubt_since is None else own.doubt_since + DOUBT_TIME + self.pace.slack
+        since = own.doubt_since + DOUBT_TIME + self.pace.slack if own.held else -math.inf
         return self.again_at if own.holds else max(since, self.attach_backoff.at)
 
     def clear_owed(self, now: float) -> bool:

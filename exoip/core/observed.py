@@ -80,7 +80,7 @@ class OwnState:
     held: bool = False  # last known to hold
     since: float = -math.inf  # since when, as far as known; a holder in doubt that attaches counts anew
     known_at: float = -math.inf  # when the call that showed it began
-    doubt_since: float | None = -math.inf  # since when it is in doubt; None if it is not
+    doubt_since: float = -math.inf  # since when it is in doubt; inf if it is not
     unsure_since: float = -math.inf  # since when for another cause than a peer that was heard first or again
     attach_may_land: bool = True  # an attach may have taken effect unseen, or still may
     changed_at: float = -math.inf  # when a mutation of itself last ended
@@ -90,12 +90,12 @@ class OwnState:
     @property
     def doubt(self) -> bool:
         """Whether what is known may be out of date."""
-        return self.doubt_since is not None
+        return self.doubt_since < math.inf
 
     @property
     def holds(self) -> bool:
         """Whether it is known, without doubt, to hold."""
-        return self.held and self.doubt_since is None
+        return self.held and not self.doubt
 
     @property
     def may_hold(self) -> bool:
@@ -142,8 +142,8 @@ class OwnState:
         return True
 
     def _end_doubt(self, began: float) -> None:
-        if self.doubt_since is None or began >= self.doubt_since:
-            self.doubt_since, self.attach_may_land = None, False
+        if began >= self.doubt_since:
+            self.doubt_since, self.attach_may_land = math.inf, False
 
 
 class Observed:

@@ -186,21 +186,19 @@ class Ownership:
 
     def next_call(self, lane: Lane, now: float) -> tuple[Call | None, float, list[Event]]:
         """Return the wanted call, which marks the lane busy, or None; when to ask again; events."""
-        if lane is Lane.READS:
-            call, at = self.reads.next(now)
-            return call and replace(call, timeout=self.pace.timeout(call.kind)), at, []
-        mutations, observed = self.mutations, self.observed
-        call, at = mutations.next(now)
+        mutates = lane is Lane.MUTATIONS
+        call, at = self.mutations.next(now) if mutates else self.reads.next(now)
         if call is None:
             return None, at, []
-        if call.kind is Kind.ATTACH and not observed.own.holds:
-            for other in observed.others.values():
+        if call.kind is Kind.ATTACH and not self.observed.own.holds:
+            for other in self.observed.others.values():
                 known = other.holding and (other.holds is None or now - other.read_at <= UNSEEN)
                 peer = self._election.peer(other.instance_id)
                 known = known and not peer.released_since(max(other.read_at, other.since))
                 other.predecessor = other.predecessor or known
             self.stand_back.attaching()
-        return replace(call, timeout=self.pace.timeout(call.kind)), at, mutations.began(call, now)
+        events = self.mutations.began(call, now) if mutates else []
+        return replace(call, timeout=self.pace.timeout(call.kind)), at, events
 
     def done(self, lane: Lane, call: Call, outcome: Outcome) -> list[Event]:
         """Record the outcome of a call of `next_call`."""

@@ -102,13 +102,12 @@ class Peer:
     alive_until: float = -math.inf  # when it dies unless it is heard
     priority: int = UNFIT
     last_unfit_advert: float = -math.inf  # when it last advertised 254 or 255; the daemon's start, if not since
-    rise_effective_at: float | None = None  # when a rise from 0 takes effect
-    better_since: float | None = None  # since when it is fit and better than our configured rank
+    rise_effective_at: float = -math.inf  # when a rise from 0 takes effect
+    better_since: float = math.inf  # since when it is fit and better than our configured rank
 
-    @property
-    def effective_priority(self) -> int:
-        """The priority that the election uses."""
-        return self.priority if self.rise_effective_at is None else PROTECTED
+    def effective_priority(self, now: float) -> int:
+        """Return the priority that the election uses."""
+        return self.priority if now >= self.rise_effective_at else PROTECTED
 
     def released_since(self, when: float) -> bool:
         """Whether it advertised 254 or was heard again since then: it may have released the EIP."""

@@ -200,7 +200,9 @@ class Judge:
         if able.node is None:
             return False
         election = able.node._election
-        ranks = [(peer.effective_priority, peer.instance_id) for peer in election.peers.values() if peer.alive]
+        ranks = [
+            (peer.effective_priority(able.now), peer.instance_id) for peer in election.peers.values() if peer.alive
+        ]
         ranks = sorted([*ranks, (election.advertised, able.id)])[:2]
         if len(ranks) < 2:
             return False

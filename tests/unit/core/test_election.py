@@ -702,7 +702,7 @@ def test_no_sequence_of_calls_breaks_it(sequence, delay):
                 )
             case "members":
                 one.set_members(frozenset("abyz"[: number % 5]), now)
-        best = min(((p.effective_priority, p.instance_id) for p in one.peers.values() if p.alive), default=None)
+        best = min(((p.effective_priority(now), p.instance_id) for p in one.peers.values() if p.alive), default=None)
         if one.role is Role.MASTER:
             assert one.master == "m"
             assert best is None or (one.advertised, "m") < best
