@@ -12,14 +12,16 @@ Shown by 13c, 07b.
 from __future__ import annotations
 
 import math
-from collections import deque
+from dataclasses import dataclass
 
 CHANGES = 6  # role changes within WINDOW from which on a better node has to wait
 WINDOW = 600.0  # seconds
 FIRST_DELAY = 60.0  # seconds that a better node waits, at first
 LONGEST_DELAY = 600.0  # seconds that a better node waits, at most
+KEPT = CHANGES + 4  # changes; more do not lengthen the delay
 
 
+@dataclass(slots=True)
 class Damping:
     """The role changes of one node.
 
@@ -27,16 +29,13 @@ class Damping:
     that a better node has to wait at present. `until`: when that ends, in seconds.
     """
 
-    def __init__(self) -> None:
-        self.changes: deque[float] = deque(maxlen=CHANGES + 4)  # more do not lengthen the delay
-        self.delay = 0.0
-        self.until = math.inf
+    changes: tuple[float, ...] = ()
+    delay: float = 0.0
+    until: float = math.inf
 
     def changed(self, now: float) -> bool:
         """Record a change to or from MASTER; return whether the delay began or grew."""
-        while self.changes and self.changes[0] <= now - WINDOW:
-            self.changes.popleft()
-        self.changes.append(now)
+        self.changes = (*(at for at in self.changes if at > now - WINDOW), now)[-KEPT:]
         excess, before = len(self.changes) - CHANGES, self.delay
         self.delay = max(before, min(FIRST_DELAY * 2**excess, LONGEST_DELAY) if excess >= 0 else 0.0)
         self.until = now + WINDOW if self.delay else math.inf
@@ -46,6 +45,5 @@ class Damping:
         """End the delay if the role has not changed for a whole window; return whether it ended."""
         if now < self.until:
             return False
-        self.changes.clear()
-        self.delay, self.until = 0.0, math.inf
+        self.changes, self.delay, self.until = (), 0.0, math.inf
         return True

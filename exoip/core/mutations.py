@@ -113,11 +113,7 @@ class Mutations:
         """Whether this node is a backup that holds, and has to release the EIP."""
         return self._election.role is Role.BACKUP and self._observed.own.held
 
-    def attach_due(self, now: float) -> bool:
-        """Whether the attach of this node itself is the next mutation, and due."""
-        return self.idle and now >= self._attach_at()
-
-    def _attach_at(self) -> float:
+    def attach_at(self) -> float:
         """Return when this node is to attach, perhaps again; inf if it is not."""
         own = self._observed.own
         if self._election.role is not Role.MASTER or self._stand_back.asking:
@@ -169,7 +165,7 @@ class Mutations:
         if role is Role.MASTER and (not own.holds or now >= self.again_at):
             again = "it holds, but has not read itself for a while", {"cause": Cause.BLIND}
             call = Call(Kind.ATTACH, own_id, *(again if own.holds else (self._election.reason, {})))
-            return call if now >= (at := self._attach_at()) else None, at
+            return call if now >= (at := self.attach_at()) else None, at
         if role is Role.MASTER:
             due, other = self.next_clear(now)
             if other is None or now < due or self.wants_fresh(now):

@@ -94,13 +94,12 @@ class Ownership:
 
     def on_peer_event(self, event: Event) -> list[Event]:
         """Record that a peer is alive, dead, or no longer a member."""
-        now, events = event.at, list[Event]()
-        if event.name is EventName.PEER_ALIVE:
-            if not self._resumed:
-                self.observed.own.doubted(now, heard=True)
-            events = self.stand_back.heard(event.instance_id, now)
-        self.reads.schedule.verify_again(now)
-        return events
+        self.reads.schedule.verify_again(event.at)
+        if event.name is not EventName.PEER_ALIVE:
+            return []
+        if not self._resumed:
+            self.observed.own.doubted(event.at, heard=True)
+        return self.stand_back.heard(event.instance_id, event.at)
 
     def stalled(self, now: float) -> None:
         """Doubt what is known, because this node did not run for a while."""
@@ -147,7 +146,8 @@ class Ownership:
             other.predecessor = (other.predecessor and may_hold) or other in masters
             other.successor = (other.successor or other in masters) and own.held
             other.master_until = -math.inf
-        self.stand_back.became_master(now)
+        if self.stand_back.mute and not own.held:
+            self.stand_back.ask(now)  # before any attach
         self.reads.schedule.verify_again(now)
 
     def _survived(self, other: InstanceState) -> bool:
@@ -202,12 +202,11 @@ class Ownership:
 
     def done(self, lane: Lane, call: Call, outcome: Outcome) -> list[Event]:
         """Record the outcome of a call of `next_call`."""
-        own_id = self.observed.own_id
         self.pace.note(call.kind, outcome)
         self.observed.note_time(outcome)
-        exists = call.instance_id == own_id or self._election.alive(call.instance_id)  # whatever the API says
+        exists = call.instance_id == self.observed.own_id or self._election.alive(call.instance_id)
         if call.kind is Kind.READ and outcome.failure is Failure.NOT_SO and not exists:
-            outcome = replace(outcome, failure=None)  # an instance that is gone holds nothing
+            outcome = replace(outcome, failure=None)  # one that is gone holds nothing; one that is heard is not gone
         events = (self.mutations if lane is Lane.MUTATIONS else self.reads).done(call, outcome)
         return events + self._apply_effects(events, outcome.ended)
 

@@ -24,9 +24,9 @@ Refresh     Read the group, see `read_schedule`; before any routine read, or a s
             let it have its turn.
 
 One read at a time, and none while an attach is due. No round begins while a holder detaches itself:
-if the master dies then, an attach is next. After a failed read all reads wait; after a failed list
-only lists do, so a key that may not list instances can still hand over. An attach that is done ends
-both waits. Shown by 11b, 36, TestAFailingApi.
+its list may hang (11a). After a failed read all reads wait; after a failed list only lists do, so a
+key that may not list instances can still hand over. An attach that is done ends both waits (19f).
+Shown by 11b, 36, TestAFailingApi.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Reads:
 
         inf means: when something changes.
         """
-        if self._busy or self._mutations.attach_due(now):
+        if self._busy or (self._mutations.idle and now >= self._mutations.attach_at()):
             return None, math.inf
         call = self._urgent(now) or self._routine(now)
         self._busy = call is not None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from exoip.core.election import Election
+from exoip.core.flap_damping import Damping
 from exoip.core.observed import InstanceState
 from exoip.core.ownership import Ownership
 from exoip.core.peers import Peer, Role
@@ -48,15 +49,6 @@ class PeerView:
 
 
 @dataclass(frozen=True, slots=True)
-class Flapping:
-    """The recent role changes, and how long and until when a better node has to wait."""
-
-    changes: int = 0
-    delay: float = 0.0
-    until: float = math.inf
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A node at one moment.
 
@@ -83,7 +75,7 @@ class Snapshot:
     unfit_reasons: tuple[UnfitReason, ...] = ()
     stand_back_until: float = -math.inf
     preempt_delay: float = 0.0
-    flapping: Flapping = Flapping()
+    damping: Damping = field(default_factory=Damping)
     again: Mapping[str, float] = field(default_factory=dict)
     outsiders: tuple[str, ...] = ()
     same_id: str = ""
@@ -93,7 +85,7 @@ def take_snapshot(
     election: Election, ownership: Ownership, admission: Admission, dropped: Mapping[str, int], now: float
 ) -> Snapshot:
     """Return a snapshot. The caller holds the node's lock."""
-    own, damping = ownership.observed.own, election.damping
+    own = ownership.observed.own
     fresh = max(ownership.mutations.since, now - READS_COUNT * ownership.reads.verify_interval)
     return Snapshot(
         at=now,
@@ -117,7 +109,7 @@ def take_snapshot(
         unfit_reasons=ownership.unfit_reasons.reasons(now),
         stand_back_until=ownership.stand_back.until,
         preempt_delay=election.preempt_delay,
-        flapping=Flapping(len(damping.changes), damping.delay, damping.until),
+        damping=replace(election.damping),
         again=_again(ownership, election.role, now),
         outsiders=tuple(sorted(ownership.reads.outsiders)),
         same_id=_elsewhere(admission, admission.own_id, now - election.config.dead_time),
@@ -126,13 +118,10 @@ def take_snapshot(
 
 def _again(ownership: Ownership, role: Role, now: float) -> dict[str, float]:
     mutations, reads = ownership.mutations, ownership.reads
-    jobs = (
-        ("attach", mutations.attach_backoff),
-        ("detach of another" if role is Role.MASTER else "detach of this instance", mutations.detach_backoff),
-        ("read", reads.backoff),
-        ("list", reads.list_backoff),
-    )
-    return {job: backoff.at for job, backoff in jobs if backoff.at > now}
+    detach = "detach of another" if role is Role.MASTER else "detach of this instance"
+    jobs = {"attach": mutations.attach_backoff, detach: mutations.detach_backoff}
+    jobs |= {"read": reads.backoff, "list": reads.list_backoff}
+    return {job: backoff.at for job, backoff in jobs.items() if backoff.at > now}
 
 
 def _peer_view(other: InstanceState, peer: Peer, admission: Admission, fresh: float, recent: float) -> PeerView:

@@ -108,11 +108,6 @@ class StandBack:
         """Whether this node stands back."""
         return self.until > -math.inf
 
-    def became_master(self, now: float) -> None:
-        """If mute, ask who holds before any attach."""
-        if self.mute and not self._observed.own.held:
-            self.ask(now)
-
     def set_mute(self, why: str, now: float) -> None:
         """Note why no heartbeat can be sent, or "": then one more dead time is enough."""
         if self.mute and not why and self.active:

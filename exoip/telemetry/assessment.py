@@ -88,8 +88,8 @@ def _problems(
         yield f"this node steps aside: {reason.why}"
     for kind, trouble in api.trouble.items():
         yield f"{kind} fails: {PROBLEMS[trouble.failure]}" + (f" ({trouble.detail})" if trouble.detail else "")
-    if node.flapping.delay:
-        yield f"the role changed {node.flapping.changes} times recently"
+    if node.damping.delay:
+        yield f"the role changed {len(node.damping.changes)} times recently"
     for outsider in node.outsiders:
         yield f"{display_name(outsider)} also holds the Elastic IP and is not a member; detach it by hand"
     expected = [peer for peer in node.peers if peer.alive or peer.holds or peer.instance_id not in stopped]

@@ -69,7 +69,7 @@ def describe_running(
     def time(at: float) -> float | None:
         return round(unix_time(at), 3) if math.isfinite(at) else None
 
-    topology, flapping = given.topology, node.flapping
+    topology, damping = given.topology, node.damping
     names = {member.instance_id: member.name or None for member in topology.members}
     stopped = {member.instance_id for member in topology.members if not member.running}
     level, reasons = assess(node, display_name, given.cure_of_silence, stopped, given.api)
@@ -90,7 +90,7 @@ def describe_running(
         "aside": [{"cause": one.cause, "why": one.why, "until": time(one.until)} for one in node.unfit_reasons],
         "stand_back_until": time(node.stand_back_until),
         "preempt_delay": _json(node.preempt_delay),
-        "flapping": {"changes": flapping.changes, "delay": flapping.delay, "until": time(flapping.until)},
+        "flapping": {"changes": len(damping.changes), "delay": damping.delay, "until": time(damping.until)},
         "checks": [_check(check, time) for check in given.checks],
         "api": _api(node, given.api, topology.endpoint, time),
         "peers": [_peer(one, names.get(one.instance_id), one.instance_id not in stopped, time) for one in node.peers],
