@@ -109,7 +109,7 @@ def take_snapshot(
         unfit_reasons=ownership.unfit_reasons.reasons(now),
         stand_back_until=ownership.stand_back.until,
         preempt_delay=election.preempt_delay,
-        damping=replace(election.damping),
+        damping=replace(election.damping) if election.config.flap_damping else Damping(),
         again=_again(ownership, election.role, now),
         outsiders=tuple(sorted(ownership.reads.outsiders)),
         same_id=_elsewhere(admission, admission.own_id, now - election.config.dead_time),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from exoip.core.calls import Failure, Kind
+from exoip.core.flap_damping import Damping
 from exoip.heartbeat.wire import Heartbeat
 from exoip.telemetry.assessment import Level, assess
 from tests.simulation.world import EIP, instance_id
@@ -178,6 +180,9 @@ def test_a_role_that_changes_again_and_again():
         bench.advance(2.0)
     assert bench.view.damping.delay > 0
     assert f"changed {len(bench.view.damping.changes)} times" in reasons(bench)
+    bench.node.set_config(replace(bench.config, flap_damping=False), 30.0, bench.now)
+    assert bench.view.damping == Damping(), "nobody waits if the damping is off"
+    assert reasons(bench, Level.HEALTHY) == ""
 
 
 def test_a_peer_that_was_never_heard():
