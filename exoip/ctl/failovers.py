@@ -80,7 +80,8 @@ def _read(history: History) -> Iterator[Failover]:
         if change.instance in holders:
             holders.remove(change.instance)
         if change.holds:
-            masters, held = tuple({_master_before(history, change)} - history.nodes - {""}), tuple(sorted(holders))
+            held = tuple(sorted(holders))
+            masters = tuple({_master_before(history, change, held)} - history.nodes - {""})
             stood_back = change.cause is not None and change.cause["EXOIP_EVENT"] == "stand-back-over"
             source = held or masters if stood_back else masters or held
             holders.append(change.instance)
@@ -98,12 +99,29 @@ def _read(history: History) -> Iterator[Failover]:
 
 
 def _failover(history: History, change: Change, source: tuple[str, ...]) -> Failover:
-    cause, why = change.cause, change.why
+    death = _death(history, change, source)
+    cause, why = (change.cause, change.why) if death is None else (death, describe(death))
     for giver in source:
         unfit = _stood_aside(history.journals.get((giver, change.eip), []), change.at)
         if unfit is not None and unfit["EXOIP_EVENT"] in _UNFIT and change.at - time_of(unfit) < UNFIT_BEFORE:
             cause, why = unfit, describe(unfit)
     return Failover(change.at, change.eip, source, change.instance, why, _took(cause, change.at), change.reporter)
+
+
+def _death(history: History, change: Change, source: tuple[str, ...]) -> Entry | None:
+    """Return the last death in `source`, if all in it are dead to the new holder, and it has not
+    held or heard of another holder since: others may have failed to attach, or it may itself.
+    """
+    last: dict[str, Entry] = {}
+    for entry in history.journals.get((change.reporter, change.eip), []):
+        if time_of(entry) >= change.at:
+            break
+        if entry["EXOIP_EVENT"] in ("attached", "holds", "lost", "yielded"):
+            last.clear()
+        elif entry["EXOIP_EVENT"] in ("peer-alive", "peer-dead"):
+            last[entry.get("EXOIP_PEER_INSTANCE", "")] = entry
+    deaths = [last[giver] for giver in source if giver in last and last[giver]["EXOIP_EVENT"] == "peer-dead"]
+    return max(deaths, key=time_of) if source and len(deaths) == len(source) else None
 
 
 def _stood_aside(journal: list[Entry], by: float) -> Entry | None:
@@ -112,9 +130,9 @@ def _stood_aside(journal: list[Entry], by: float) -> Entry | None:
     return cause_of(journal, to="BACKUP", by=by) if roles[-1:] == ["BACKUP"] else None
 
 
-def _master_before(history: History, change: Change) -> str:
+def _master_before(history: History, change: Change, held: tuple[str, ...]) -> str:
     """Return who was master when the new holder was a backup; "" if it had held itself, or had just
-    started.
+    started. A master that did not hold, according to its own journal, does not count.
     """
     for entry in reversed(history.journals.get((change.reporter, change.eip), [])):
         if time_of(entry) >= change.at:
@@ -122,8 +140,9 @@ def _master_before(history: History, change: Change) -> str:
         role = entry.get("EXOIP_ROLE") if entry["EXOIP_EVENT"] == "role" else None
         if entry["EXOIP_EVENT"] in ("attached", "holds") or role == "LISTENING":
             break
-        if role == "BACKUP":
-            return entry.get("EXOIP_PEER_INSTANCE", "")
+        master = entry.get("EXOIP_PEER_INSTANCE", "")
+        if role == "BACKUP" and (master in held or master not in history.nodes):
+            return master
     return ""
 
 

@@ -11,6 +11,7 @@ import re
 
 import pytest
 
+from exoip.core.calls import Kind
 from exoip.ctl.failovers import Failover, failovers
 from exoip.ctl.history import rebuild
 from tests.simulation.world import instance_id
@@ -69,6 +70,36 @@ def test_a_death_as_each_node_logs_it(journals: Journals) -> None:
     assert one.took is not None
     assert died - 1.0 <= one.at - one.took <= died + 0.001, "from the last heartbeat on, at most one interval before"
     assert one.at <= held, "it holds before the dead one is cleared"
+
+
+@pytest.mark.parametrize("away", [{"b": Kind.ATTACH}, {"b": "all", "c": "all"}])
+def test_a_death_counts_from_the_last_heartbeat_also_if_the_next_node_cannot_attach_at_first(
+    journals: Journals, away: dict[str, str]
+) -> None:
+    for name, call in away.items():
+        journals[name].api.modes[call] = "fail"
+    died = journals.step(journals["a"].kill, 15.0)
+    for name in away:
+        journals[name].api.heal()
+    journals.step(lambda: None)
+    held = next(at for at, who in journals.moves if at > died)
+    for names in ("abc", "bc"):
+        one = min((one for one in found(journals, names) if one.at >= died), key=lambda one: one.at)
+        assert short(*one.source) == "a", names
+        assert "web-a (192.0.2.1) is dead: not heard for 3." in one.why
+        assert one.took is not None
+        assert died - 1.0 <= one.at - one.took <= died + 0.001
+        assert one.at <= held
+
+
+def test_a_holder_that_was_not_heard_after_a_cut_did_not_die(journals: Journals) -> None:
+    """It held on; the node that stood back takes the Elastic IP when its wait is over, and it then has it at once."""
+    cut = journals.step(lambda: journals.world.split("a", "bc"), 300.0)
+    back = [one for one in found(journals, "abc") if one.at >= cut and short(one.to) == "a"]
+    assert back
+    for one in back:
+        assert "is dead" not in one.why
+        assert one.took is not None and one.took < 5.0
 
 
 def test_a_drain_and_back_as_each_node_logs_it(journals: Journals) -> None:
