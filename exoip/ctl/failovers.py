@@ -7,6 +7,7 @@ gives a history, and those of all nodes the whole one. Shown by tests/unit/ctl/t
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from exoip.ctl.history import Change, Entry, History, cause_of, describe, time_o
 
 UNFIT_BEFORE = 120.0  # seconds before a takeover in which the holder's unfitness counts as its reason
 SAME_SIGHTING = 60.0  # seconds within which two nodes that see a new master see the same failover
+ALL_HEARD = 10.0  # seconds in which a node that heard nobody hears all others again, the master not always first
 
 _UNFIT = {"unfit", "leaving", "yielded", "stalled"}
 
@@ -28,7 +30,8 @@ class Failover:
 
     `took`: seconds since the cause (for a dead node, since its last heartbeat), None if unknown, 0
     if `to` held all the time beside the source.
-    `reporter`: the node whose journal says so. `seen`: it is a third node, which saw it happen.
+    `reporter`: the node whose journal says so. `seen`: it is a third node, which saw `to` become
+    the master, but not whether it held.
     """
 
     at: float
@@ -49,7 +52,7 @@ def failovers(history: History) -> list[Failover]:
         first = len(found)
         for one in sorted(run, key=lambda one: one.seen):
             if not one.seen or all(abs(one.at - other.at) >= SAME_SIGHTING for other in found[first:]):
-                found.append(one)
+                found.append(replace(one, took=None) if one.seen else one)
     return _linked(sorted(found, key=lambda one: one.at))
 
 
@@ -149,16 +152,18 @@ def _master_before(history: History, change: Change, held: tuple[str, ...]) -> s
 def _seen(history: History) -> Iterator[Failover]:
     """Yield the failovers to a node whose journal is missing, as another backup saw them."""
     for (node, eip), entries in history.journals.items():
-        before = ""
+        before, heard_since = "", -math.inf
         for number, entry in enumerate(entries):
             if entry["EXOIP_EVENT"] != "role":
                 continue
-            master = entry.get("EXOIP_PEER_INSTANCE", "")
+            at, master = time_of(entry), entry.get("EXOIP_PEER_INSTANCE", "")
             backup = entry.get("EXOIP_ROLE") == entry.get("EXOIP_OLD_ROLE") == "BACKUP"
-            if backup and before and master and master != before and master not in history.nodes:
-                at, trigger = time_of(entry), cause_of(entries[: number + 1], to="", by=time_of(entry)) or entry
+            heard_late = entry.get("EXOIP_CAUSE") == "peer-alive" and at - heard_since < ALL_HEARD
+            if backup and before and master not in {"", before, *history.nodes} and not heard_late:
+                trigger = cause_of(entries[: number + 1], to="", by=at) or entry
                 took = None if trigger is entry else _took(trigger, at)
                 yield Failover(at, eip, (before,), master, describe(trigger), took, node, seen=True)
+            heard_since = heard_since if before else at
             before = master
 
 

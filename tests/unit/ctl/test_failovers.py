@@ -64,6 +64,7 @@ def test_a_death_as_each_node_logs_it(journals: Journals) -> None:
         assert (short(*one.source), short(one.to)) == ("a", "b"), names
         assert re.search(r"web-a \(192\.0\.2\.1\) is dead: not heard for 3\.\d\d s", one.why), names
         assert one.seen is (names in ("c", "ac"))
+        assert (one.took is None) is one.seen, "who sees another become the master does not know when it held"
     assert told(journals, "a", died) == []
     one = only(journals, "abc", died)
     held = next(at for at, who in journals.moves if who == "b" and at > died)
@@ -170,6 +171,23 @@ def test_a_node_that_stood_back_in_a_split_takes_from_the_one_that_held(journals
     assert [who for at, who in journals.moves if at >= began] == ["c", "a"]
     for names in ("abc", "ac"):
         assert moves(journals, names, began) == ["a -> c", "c -> a"], names
+
+
+@pytest.mark.parametrize("later", [0.5, 3.0])
+def test_whom_a_node_hears_first_after_a_cut_was_no_master(journals: Journals, later: float) -> None:
+    began = journals.step(lambda: journals.world.split("a", "bc"), 20.0)
+    journals.world.cut = {("b", "a")}
+    journals.world.advance(later)
+    journals.step(journals.world.split)
+    assert moves(journals, "a", began) == ["b -> a"]
+    assert moves(journals, "abc", began) == ["a -> b", "b -> a"]
+    died = journals.step(journals["b"].kill)
+    journals.step(journals["a"].kill)
+    journals["b"].up = True
+    journals.step(journals["b"].start)
+    journals["a"].up = True
+    journals.step(journals["a"].start)
+    assert moves(journals, "c", died) == ["a -> c", "c -> b", "b -> a"], "these came back one after the other"
 
 
 def test_a_failing_health_check_and_a_leave(journals: Journals) -> None:
