@@ -121,13 +121,16 @@ def _change(entry: Entry, earlier: list[Entry]) -> Change | None:
     if event == "attached":
         cause = cause_of(earlier, to="MASTER")
     elif event == "let-go":
-        cause, successor = cause_of(earlier, to="BACKUP"), _successor(entry, earlier)
+        cause = None if _attached_by_another(earlier) else cause_of(earlier, to="BACKUP")
+        successor = _successor(entry, earlier)
     elif event == "cleared":
         instance = entry.get("EXOIP_PEER_INSTANCE", reporter)
     elif event not in ("holds", "lost"):
         return None
     described = entry if event in ("holds", "lost") else cause if event == "attached" else None
     why = describe(described) if described is not None else entry["EXOIP_REASON"]
+    if event == "holds" and _attached_by_another([*earlier, entry]):
+        why = f"attached by somebody else: {why}"
     took, holds = float(entry.get("EXOIP_DURATION_MS", 0)) / 1000, event in ("attached", "holds")
     return Change(time_of(entry), took, entry["EXOIP_EIP"], instance, holds, why, event, reporter, cause, successor)
 
@@ -148,6 +151,21 @@ def _successor(entry: Entry, earlier: list[Entry]) -> str:
     if "EXOIP_SUCCESSOR" in entry:
         return entry["EXOIP_SUCCESSOR"]
     return next((one.get("EXOIP_PEER_INSTANCE", "") for one in reversed(earlier) if one["EXOIP_EVENT"] == "role"), "")
+
+
+def _attached_by_another(journal: list[Entry]) -> bool:
+    """Return whether a node that holds came to do so as a backup, without an attach of its own."""
+    held = backup = False
+    for entry in reversed(journal):
+        event, role, old = entry["EXOIP_EVENT"], entry.get("EXOIP_ROLE"), entry.get("EXOIP_OLD_ROLE")
+        if event in ("attaching", "attached", "let-go", "lost"):
+            return (event == "let-go" and held) or (event == "lost" and backup)
+        held = held or event == "holds"
+        if event == "role" and role != old:
+            backup = held and (backup or role == "BACKUP")
+            if not backup or old == "LISTENING":
+                return backup
+    return False
 
 
 def _played_another_role(journal: list[Entry]) -> bool:

@@ -228,6 +228,35 @@ def test_what_is_detached_by_hand_is_taken_again_from_nobody(journals: Journals,
         assert one.why.startswith(f"{instance_id('a')} no longer holds ")
 
 
+@pytest.mark.parametrize("names", ["abc", "c", "bc"])
+def test_what_is_attached_by_hand_has_no_cause(journals: Journals, names: str) -> None:
+    """Also the second time, and to a node that held before, however long ago."""
+    world = journals.world
+    for again in (False, False, True):
+        if again:
+            for why in ("drained", ""):
+                journals.aside("b", "operator", why)
+                journals.step(functools.partial(journals.aside, "a", "operator", why), 600.0)
+        began = journals.step(lambda: world.zone.attach(world.eip_id, journals["c"].id, world.now))
+        *there, back = (one for one in found(journals, names) if one.at >= began)
+        assert there or "a" not in names
+        for one in there:
+            assert (short(*one.source), short(one.to), one.took) == ("a", "c", None)
+            assert one.why.startswith(f"attached by somebody else: {instance_id('c')} holds ")
+        assert (short(*back.source), short(back.to), back.took) == ("c", "a", 0.0 if "a" in names else None)
+        assert back.why == f"{instance_id('a')} holds and is heard"
+
+
+def test_an_attach_of_its_own_that_ends_late_is_not_by_hand(journals: Journals) -> None:
+    for host in journals.world.hosts.values():
+        host.api.operation = (8.0, 8.0)
+    journals["b"].api.modes[Kind.POLL] = "fail"
+    gone = journals.step(journals["a"].crash, 6.0)
+    journals.step(journals["a"].start)
+    assert "holds" in events(journals, "b")
+    assert not any("somebody else" in one.why for one in found(journals, "b") if one.at >= gone)
+
+
 def test_a_restart_within_the_dead_time_is_none(journals: Journals) -> None:
     began = journals.step(journals["a"].crash, 0.5)
     journals.step(journals["a"].start)
