@@ -3,7 +3,9 @@
 Our own writer, and not systemd.journal.send: that function holds Python's global lock while
 journald is stopped or slow, which would stop every heartbeat. `LogWriter` sends the journal's
 datagrams itself, from a thread of its own with a bounded queue. When the queue is full, entries are
-dropped and counted, and the number is logged later. Lines to a stream take the same way.
+dropped and counted, and the number is logged later. Lines to a stream take the same way, below
+Python's buffers: at its exit the interpreter takes their locks, and would wait for the stream's
+reader.
 
 python-systemd says which fields an entry of logging has. Without it, entries reach the journal as
 lines with a priority (sd-daemon(3)).
@@ -12,19 +14,23 @@ Shown by tests/unit/telemetry/test_log.py.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
+import select
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from typing import Any
 
 from exoip.thread import Thread
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 QUEUE = 1000  # entries
+CLOSE_TIME = 0.5  # seconds that the end waits for the log: a restart within the dead time has no more to spare
 NO_FIELDS = "python-systemd is not installed: journal entries have no fields, so exoipctl history cannot use them"
 _LINE = "%(asctime)s.%(msecs)03d exoip %(levelname)s %(message)s"
 _DATE = "%Y-%m-%d %H:%M:%S"
@@ -35,15 +41,15 @@ _LOGGER = logging.getLogger("exoip")
 
 
 class LogWriter(Thread):
-    """Writes queued entries to `stream`, or to the journal if that is None. Starts at once.
+    """Writes queued entries to the file `descriptor`, or to the journal if that is None.
 
-    Raises OutOfThreads.
+    Starts at once. Raises OutOfThreads.
     """
 
-    def __init__(self, stream: IO[bytes] | None, journal_socket: str = JOURNAL_SOCKET) -> None:
+    def __init__(self, descriptor: int | None, journal_socket: str = JOURNAL_SOCKET) -> None:
         super().__init__("log")
         self._queue: queue.Queue[bytes | None] = queue.Queue(QUEUE)
-        self._stream, self._journal_socket = stream, journal_socket
+        self._descriptor, self._journal_socket = descriptor, journal_socket
         self.dropped = 0
         self.start()
 
@@ -64,16 +70,15 @@ class LogWriter(Thread):
                 text = f"{dropped} log entries were dropped while the log could not be written"
                 fields = {"MESSAGE": text, "PRIORITY": "4", "SYSLOG_IDENTIFIER": "exoip"}
                 self.dropped -= dropped
-                if not self._write(_datagram(fields) if self._stream is None else f"{text}\n".encode()):
+                if not self._write(_datagram(fields) if self._descriptor is None else f"{text}\n".encode()):
                     self.dropped += dropped
 
-    def close(self, timeout: float = 1.0) -> None:
-        """Write what is queued, for about `timeout` seconds at most."""
-        try:
+    def close(self, timeout: float = CLOSE_TIME) -> None:
+        """Write what is queued, for `timeout` seconds at most."""
+        until = time.monotonic() + timeout
+        with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=timeout)
-        except queue.Full:
-            return
-        self.join(timeout)
+            self.join(max(0.0, until - time.monotonic()))
 
     def _put(self, entry: bytes) -> None:
         try:
@@ -84,15 +89,23 @@ class LogWriter(Thread):
     def _write(self, entry: bytes) -> bool:
         """Write one entry; return whether it worked. A failing log must not end the daemon."""
         try:
-            if self._stream is not None:
-                self._stream.write(entry)
-                self._stream.flush()
+            if self._descriptor is not None:
+                _write_all(self._descriptor, entry)
             else:
                 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
                     journal.sendto(entry, self._journal_socket)
-        except (OSError, ValueError):
+        except OSError:
             return False
         return True
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it, however long that takes. Raises OSError."""
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:  # another program that shares the file made it so
+            select.select((), (descriptor,), ())
 
 
 def open_log(verbose: bool, log_stdout: bool, environ: Mapping[str, str]) -> LogWriter:
@@ -104,7 +117,7 @@ def open_log(verbose: bool, log_stdout: bool, environ: Mapping[str, str]) -> Log
         writer = LogWriter(None)
         handler = journal_handler(sender_function=writer.send, SYSLOG_IDENTIFIER="exoip")
     else:
-        writer = LogWriter((sys.stdout if log_stdout else sys.stderr).buffer)
+        writer = LogWriter((sys.stdout if log_stdout else sys.stderr).fileno())
         handler = logging.StreamHandler(writer)
         handler.setFormatter(_PriorityFormatter() if to_journal else logging.Formatter(_LINE, _DATE))
     _LOGGER.handlers[:] = [handler]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import socket
 import threading
@@ -259,6 +261,84 @@ def test_a_restart_of_all_nodes_at_once_moves_nothing(tmp_path):
         cluster.settle("n1")
         assert not cluster.mutations(before)
         assert not [entry for node in nodes for entry in node.entries if entry.get("EXOIP_EVENT") == "peer-dead"]
+
+
+A_THREAD_DIES = """
+from exoip.__main__ import main
+from exoip.daemon.heartbeat_threads import Sender
+
+Sender.turn = lambda self: 1 / 0
+main()
+"""
+
+
+class Unread:
+    """The place of a process's output: a pipe that is full, which nobody reads."""
+
+    def __init__(self) -> None:
+        self.lines = ["(nobody reads them)"]
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(self._writing, bytes(512))
+        os.set_blocking(self._writing, True)
+
+    def fileno(self) -> int:
+        return self._writing
+
+    def close(self) -> None:
+        os.close(self._reading)
+        os.close(self._writing)
+
+
+class TestALogThatNobodyReads:
+    """Nothing waits for it, at the end neither."""
+
+    @pytest.fixture
+    def pair(self, tmp_path) -> Iterator[Cluster]:
+        with Cluster(nodes=2, interval=1.0) as made:
+            node = made["n1"]
+            node._output.close()
+            node._output = Unread()
+            node.executed = True  # a fork of the launcher takes its output for a file
+            node.env |= {"RUNTIME_DIRECTORY": str(tmp_path), "PYTHONUNBUFFERED": ""}
+            yield made
+
+    @pytest.mark.parametrize("words", [[], ["-O"]])
+    def test_a_stop_hands_over_and_ends(self, pair, words):
+        node = pair["n1"]
+        node.words += words
+        pair.start()
+        pair.settle("n1")
+        assert node.stop() == 0
+        assert pair.holders() == {"n2"}
+
+    def test_a_restart_moves_nothing(self, pair):
+        pair.start()
+        pair.settle("n1")
+        before = pair.mark
+        pair["n1"].send(signal.SIGQUIT)
+        assert pair["n1"].wait() == 0
+        pair["n1"].start()
+        pair.settle("n1")
+        assert not pair.mutations(before)
+        assert not pair["n2"].events("peer-dead")
+
+    def test_a_start_that_fails_ends(self, pair):
+        node = pair["n1"]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind((node.address, pair.port))
+            node.start()
+            assert node.wait() == 78
+        node.forget()
+
+    def test_a_thread_that_dies_ends_it(self, pair):
+        node = pair["n1"]
+        node.program[1:] = ["-c", A_THREAD_DIES]
+        node.start()
+        assert node.wait() == 1
+        node.forget()
 
 
 class TestCrashLoop:
