@@ -142,9 +142,9 @@ def send_order(options: Namespace, environ: Mapping[str, str], out: TextIO) -> i
     answer = send(find_socket(options.name, options.runtime_dir), options.command, **fields)
     if options.json:
         out.write(json.dumps(answer, indent=2) + "\n")
-        return DONE
-    out.writelines(f"{printable(sentence)}\n" for sentence in answer["said"])
-    return DONE
+    else:
+        out.writelines(f"{printable(sentence)}\n" for sentence in answer["said"])
+    return DONE if answer.get("lasting", True) else NOT_DONE  # whoever reboots next has to know
 
 
 def show_metrics(options: Namespace, _environ: Mapping[str, str], out: TextIO) -> int:

@@ -124,12 +124,11 @@ class ControlCommands:
         problem = self.drained.save(why)
         log(logging.WARNING, "%s", why)
         served.node.set_unfit(OPERATOR, why, self._clock())
-        said = ["this node steps aside until `exoipctl undrain`"]
+        end = f", but only until its daemon ends: {problem}" if problem else " until `exoipctl undrain`"
+        said = [f"this node steps aside{end}"]
         if view.holds:
             other = successor(view)
             said.append(_expected(served, other) if other else "it keeps serving, because no other node can")
-        if problem:
-            said.append(f"a restart ends this: {problem}")
         return {"said": said, "lasting": not problem}
 
     def _undrain(self, served: ControlledNode, view: Snapshot, who: str) -> Answer:

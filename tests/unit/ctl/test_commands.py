@@ -85,6 +85,19 @@ def test_a_failover_that_the_daemon_rejects(cluster: Cluster, ctl: Ctl) -> None:
     assert cluster.holders() == {"n2"}
 
 
+def test_a_drain_or_its_end_that_a_restart_would_undo_is_not_done(cluster: Cluster, ctl: Ctl, tmp_path: Path) -> None:
+    state = tmp_path / "lib" / "n2"
+    state.rmdir()
+    text = ctl("drain", "n2", code=1)
+    assert f"this node steps aside, but only until its daemon ends: {state}/drained cannot be written" in text
+    assert json.loads(ctl("drain", "n2", "--json", code=1))["lasting"] is False
+    assert "drained by ann" in ctl("status", "n2", code=1), "it is in force all the same"
+    (state / "drained").mkdir(parents=True)
+    assert "the next start drains it again" in ctl("undrain", "n2", code=1)
+    (state / "drained").rmdir()
+    assert ctl("undrain", "n2") == "this node was not drained\n"
+
+
 def test_waiting(cluster: Cluster, ctl: Ctl) -> None:
     began = time.monotonic()
     text = ctl("wait", "n2", "--role", "master", "--timeout", "0.5", code=1, errors=True)

@@ -126,7 +126,7 @@ def test_if_it_cannot_be_kept_that_is_said(tmp_path: Path) -> None:
     desk.serve()
     answer = desk.ask("drain")
     assert answer["lasting"] is False
-    assert answer["said"][-1] == "a restart ends this: $STATE_DIRECTORY is not set"
+    assert answer["said"][0] == "this node steps aside, but only until its daemon ends: $STATE_DIRECTORY is not set"
     assert desk.bench.view.unfit_reasons
     assert desk.ask("undrain") == {"ok": True, "said": ["this node takes part again"], "lasting": True}
     (tmp_path / "drained").mkdir()
