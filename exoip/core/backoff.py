@@ -1,10 +1,10 @@
 """Decide when to try a failed job again, and when this node is unfit for it.
 
 Backoff         After a failure wait 0.5 s, doubling to 30 s, with up to 20 % of jitter (within the
-                30 s). Retry-After is honored up to 5 minutes for reads. An attach or detach waits
-                5 s at most for an API that is away or asks to wait, because nobody may hold
-                meanwhile. A forbidden call (401, 403) is tried again every 30 s. Shown by 02b, 19b,
-                19f, 34a, 47a, 56.
+                30 s), or as long as Retry-After says, up to 5 minutes. An attach or detach is tried
+                again within 5 s, whatever the failure and whatever the API asks for, because nobody
+                may hold meanwhile; only an attach that somebody undoes waits up to 30 s. Shown by
+                02b, 19b, 19f, 19g, 34a, 47a, 56.
 CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s, doubling to 10 min,
                 but for as long at least as all others but one may need for that job, one after
                 another: so the last of them has a turn before this node has its next (02f).
@@ -23,10 +23,9 @@ from collections.abc import Sized
 from exoip.core.calls import Failure, Pace
 
 FIRST_RETRY = 0.5  # seconds
-LONGEST_RETRY = 30.0  # seconds; also between two tries of a forbidden call
+LONGEST_RETRY = 30.0  # seconds
 LONGEST_RETRY_AFTER = 300.0  # seconds; a longer Retry-After is cut to this
-LONGEST_MOVE_RETRY = 5.0  # seconds; of an attach or a detach, if the API is away or asks to wait
-API_AWAY = (Failure.TIMEOUT, Failure.UNREACHABLE, Failure.UNAVAILABLE)  # the API does not answer
+LONGEST_MOVE_RETRY = 5.0  # seconds; of an attach or a detach
 JITTER = 0.2  # of the wait
 FIRST_UNFIT = 10.0  # seconds
 LONGEST_UNFIT = 600.0  # seconds
@@ -36,27 +35,24 @@ TRIES = 3  # failures in a row that make unfit
 class Backoff:
     """When one job may be tried again.
 
-    `at`: not before this second. `longest`: the longest wait for an API that is away, or that asks
-    to wait, in seconds.
+    `at`: not before this second. `most`: the longest wait after a failure, in seconds.
     """
 
-    def __init__(self, rng: random.Random, longest: float = LONGEST_RETRY_AFTER) -> None:
-        self._rng, self._longest = rng, longest
+    def __init__(self, rng: random.Random, most: float = math.inf) -> None:
+        self._rng, self._most = rng, most
         self._wait = FIRST_RETRY
         self.at = -math.inf
 
-    def failed(self, failure: Failure, retry_after: float, now: float) -> None:
+    def failed(self, retry_after: float, now: float) -> None:
         """Record a failure; wait longer than last time. `retry_after`: seconds, from the API."""
-        wait = LONGEST_RETRY if failure is Failure.FORBIDDEN else self._wait
-        self._wait = min(2 * self._wait, LONGEST_RETRY)
-        jitter = JITTER * self._rng.random()
-        longest = min(self._longest, LONGEST_RETRY) if failure in API_AWAY else LONGEST_RETRY
-        wait = min(wait * (1 + jitter), longest * (1 - jitter))
-        self.at = now + max(wait, min(retry_after, self._longest))
+        self.wait_longer(now, min(self._most, LONGEST_RETRY))
+        self.at = max(self.at, now + min(retry_after, self._most, LONGEST_RETRY_AFTER))
 
-    def wait_longer(self, now: float) -> None:
+    def wait_longer(self, now: float, most: float = LONGEST_RETRY) -> None:
         """Wait longer than the last time, although no call failed."""
-        self.failed(Failure.OPERATION, 0.0, now)
+        jitter = JITTER * self._rng.random()
+        self.at = now + min(self._wait * (1 + jitter), most * (1 - jitter))
+        self._wait = min(2 * self._wait, LONGEST_RETRY)
 
     def reset(self) -> None:
         """Start again: the job is done, or it is a new one."""

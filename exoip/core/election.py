@@ -49,7 +49,8 @@ and listens again. Shown by 04, 18a, 26c, 26d, 62a, 62b, TestStall, TestUnheard.
 Preemption delay: the holder keeps it, by advertising 0 until one and the same better, fit peer has
 been heard for that long without a break. Then preemption is granted to that peer. Although that
 peer advertises 0 itself once it holds, the old holder is not protected again until it has released
-the EIP, or the peer is dead or unfit. A cold start, a death and a leave never wait for the delay.
+the EIP, or the peer is dead, unfit, or no longer better (30d). A cold start, a death and a leave
+never wait for the delay.
 Shown by 13b, 30a, 30b, 30c.
 A node whose role has changed often lately keeps such a delay in any case, see `flap_damping`.
 """
@@ -236,7 +237,8 @@ class Election:
 
     def _grant_preemption(self, now: float) -> None:
         peer = self.peer(self._preempted_by or "")
-        if not self.local_state.last_held or not peer.alive or peer.priority >= HOLDING_UNFIT:
+        takes_over = peer.better_since < math.inf or (peer.alive and peer.priority == PROTECTED)
+        if not (self.local_state.last_held and takes_over):
             self._preempted_by = None
         if self._preempted_by is None and self.local_state.holds:
             over = [p.instance_id for p in self.peers.values() if now >= p.better_since + self.preempt_delay]

@@ -280,6 +280,6 @@ class Mutations:
                 other.clear_failed_at = other.clear_failed_at if failure in NO_EFFECT else now
             if failure is not Failure.NOT_SO:
                 self.clear_breaker.failed(failure, now)
-        backoff.failed(failure, outcome.retry_after, now)
+        backoff.failed(outcome.retry_after, now)
         details = {"call": call.kind, "failure": failure, "detail": outcome.detail, "again": backoff.at - now}
         return [Event(EventName.FAILED, now, call.instance_id, outcome.detail, details)]

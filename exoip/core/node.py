@@ -160,7 +160,7 @@ class Node:
             self.admission.own_address = own[0] if own else self.admission.own_address
             self.admission.set_members(others, now + self._unheard_time)
             ids = frozenset(self.admission.members)
-            self._ownership.observed.set_members(ids)
+            self._ownership.observed.set_members(ids, now)
             self._run_to_fixpoint(self._election.set_members(ids, now), now)
 
     def config(self) -> ElectionConfig:

@@ -40,7 +40,7 @@ class InstanceState:
     running: bool = True
     read_at: float = -math.inf  # when the last good read of it began
     read_end: float = -math.inf  # when that read ended
-    changed_at: float = -math.inf  # when a mutation of it by this node last ended
+    changed_at: float = -math.inf  # when a mutation of it by this node last ended, or it left the group
     clear_failed_at: float = -math.inf  # when a clear that may yet take effect last failed
     master_until: float = -math.inf  # when it last was the master, since this node was one
     predecessor: bool = False  # known or assumed to hold when this node attached, and since
@@ -159,11 +159,13 @@ class Observed:
         self._api_clock = 0.0  # by how much the API's clock is ahead of this node's
         self._told: float | None = None  # what time the last answer told
 
-    def set_members(self, instance_ids: frozenset[str]) -> None:
-        """Set the members. One that has left stays until a read shows that it does not hold."""
+    def set_members(self, instance_ids: frozenset[str], now: float) -> None:
+        """Set the members. One that leaves is read, and stays until it is seen not to hold."""
         for instance_id in instance_ids - self.others.keys() - {self.own_id}:
             self.others[instance_id] = InstanceState(instance_id, successor=self.own.attach_called == -math.inf)
         for instance in self.others.values():
+            if instance.listed and instance.instance_id not in instance_ids:
+                instance.changed_at = now
             instance.listed = instance.instance_id in instance_ids
         self.forget_departed()
 

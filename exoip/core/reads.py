@@ -207,7 +207,7 @@ class Reads:
         """Record the outcome of a call of `next`."""
         self._busy = False
         if outcome.failure is not None:
-            self._failed(call, outcome.failure, outcome)
+            self._failed(call, outcome)
         else:
             self._backoff(call.kind).reset()
         if call.kind is Kind.HOLDERS:
@@ -272,10 +272,10 @@ class Reads:
             self._mutations.clear_breaker.failed(Failure.OPERATION, outcome.ended)
             self._mutations.detach_backoff.wait_longer(outcome.ended)
 
-    def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> None:
+    def _failed(self, call: Call, outcome: Outcome) -> None:
         now, mutations = outcome.ended, self._mutations
         if call.kind is Kind.READ and mutations.again_at == math.inf:
             mutations.again_at = max(now, self._observed.own.known_at + BLIND_TIME + mutations.pace.slack)
-        self._backoff(call.kind).failed(failure, outcome.retry_after, now)
+        self._backoff(call.kind).failed(outcome.retry_after, now)
         if call.kind is Kind.REFRESH:
             self.schedule.refresh_by(now)

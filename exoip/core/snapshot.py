@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 
 from exoip.core.election import Election
 from exoip.core.flap_damping import Damping
+from exoip.core.mutations import JOB_TIME
 from exoip.core.observed import InstanceState
 from exoip.core.ownership import Ownership
-from exoip.core.peers import Peer, Role
+from exoip.core.peers import Role
 from exoip.core.unfit import UnfitReason
 from exoip.heartbeat.admission import Admission
 from exoip.heartbeat.socket_address import SocketAddress
@@ -100,8 +101,8 @@ def take_snapshot(
         yielded=ownership.stand_back.active,
         leaving=ownership.mutations.leaving,
         peers=tuple(
-            _peer_view(other, election.peer(name), admission, fresh, now - election.config.dead_time)
-            for name, other in sorted(ownership.observed.others.items())
+            _peer_view(other, election, admission, fresh, now - election.config.dead_time)
+            for _, other in sorted(ownership.observed.others.items())
         ),
         dropped=dict(dropped),
         priority=election.config.priority,
@@ -124,12 +125,13 @@ def _again(ownership: Ownership, role: Role, now: float) -> dict[str, float]:
     return {job: backoff.at for job, backoff in jobs.items() if backoff.at > now}
 
 
-def _peer_view(other: InstanceState, peer: Peer, admission: Admission, fresh: float, recent: float) -> PeerView:
+def _peer_view(other: InstanceState, election: Election, admission: Admission, fresh: float, recent: float) -> PeerView:
     """Combine what members, election and API show about another node.
 
     Reads that began before `fresh`, and datagrams that came before `recent`, show nothing.
     """
-    name = other.instance_id
+    name, peer = other.instance_id, election.peer(other.instance_id)
+    fresh += JOB_TIME if name == election.master and not other.holds else 0.0  # it may yet come to hold
     address, port = admission.members.get(name, SocketAddress("", 0))
     return PeerView(
         name,

@@ -104,7 +104,7 @@ EVENTS: Mapping[EventName, tuple[tuple[str, Seen], ...]] = {
             "an attach is tried again within 5 s",
             lambda h, e: e.details["call"] == Kind.ATTACH and _failed(4, 5.1)(h, e),
         ),
-        ("a forbidden call is tried again every 30 s", _failed(24.0, 30.1, Failure.FORBIDDEN)),
+        ("a forbidden call is tried again", _is(failure=Failure.FORBIDDEN)),
         ("a call or its operation times out", _is(failure=Failure.TIMEOUT)),
         ("already so: confirmed by a read", _is(failure=Failure.NOT_SO)),
         ("an operation fails", _is(failure=Failure.OPERATION)),

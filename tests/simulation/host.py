@@ -76,6 +76,7 @@ class Host:
         self.heard: dict[str, tuple[float, int]] = {}  # by id: when a heartbeat last arrived, with which priority
         self.heard_unfit: dict[str, float] = {}  # by id: when one with 254 or 255 last arrived
         self.slowest = 0.0  # seconds that the slowest answer took, of those that came in time
+        self.hangs_until = -math.inf  # when its last mutation that hung was given up, in the world's time
         self.node: Node | None = None
         self.bell = Bell()
         self.leaving = False

@@ -1,12 +1,12 @@
 """What must hold in every run, at every moment of both phases, and the bounds of it.
 
 A node is *able* while its daemon runs and may be fit (healthy, not leaving, asleep or in a crash
-loop), and its attach path works (attach and poll are not meddled with). While an able node lives,
-no time without a live holder is longer than `Bounds.hole`, counted from when both are so; no dead
-holder stays beside a live one for longer than `Bounds.dead`; and moves are bounded. Two limits are
-known. A live holder or master that was told what is not so, and cannot read, may not know of a dead
-holder. And one that was detached and cannot attach stays, if the next best node cannot read and
-attach (bound 6).
+loop), and its attach path works (attach and poll are not meddled with, and none of its mutations
+hangs from before). While an able node lives, no time without a live holder is longer than
+`Bounds.hole`, counted from when both are so; no dead holder stays beside a live one for longer than
+`Bounds.dead`; and moves are bounded. Two limits are known. A live holder or master that was told
+what is not so, and cannot read, may not know of a dead holder. And one that was detached and cannot
+attach stays, if the next best node cannot read and attach (bound 6).
 
 The bounds follow from the protocol document (its names in capitals, D is the dead time):
 
@@ -247,7 +247,7 @@ class Judge:
     def _able(self, host: Host, kinds: tuple[str, ...]) -> bool:
         if host.node is None or host.stalled or host.unhealthy or host.leaving or not host.serves:
             return False
-        if host.quarantine and host.now < host.starts[-1] + CRASH_WINDOW:
+        if (host.quarantine and host.now < host.starts[-1] + CRASH_WINDOW) or self.world.now < host.hangs_until:
             return False
         return not (host.api.modes.keys() | host.api.once.keys()) & set(kinds)
 

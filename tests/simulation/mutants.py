@@ -68,14 +68,16 @@ MUTANTS = (
            "            if cause := self.admission.judge(",
            "            if heartbeat.instance_id not in self._election.peers:\n"
            "                self.admission.set_members({**self.admission.members, heartbeat.instance_id: (address, 12345)}, now)\n"
-           "                self._ownership.observed.set_members(frozenset(self.admission.members))\n"
+           "                self._ownership.observed.set_members(frozenset(self.admission.members), now)\n"
            "                self._run_to_fixpoint(self._election.set_members(frozenset(self.admission.members), now), now)\n"
            "            if cause := self.admission.judge("),
     # attach
     Mutant("reads itself before it attaches", "core/mutations", "36 19e",
            "or self._stand_back.asking:", "or self._stand_back.asking or own.doubt and not own.held:"),
-    Mutant("waits 30 s for an API that is away though nobody may hold", "core/backoff", "19f",
-           "min(self._longest, LONGEST_RETRY) if", "LONGEST_RETRY if"),
+    Mutant("waits 30 s to attach though nobody may hold", "core/backoff", "19f 19g",
+           "self.wait_longer(now, min(self._most, LONGEST_RETRY))", "self.wait_longer(now)"),
+    Mutant("a grant of preemption outlives its reason", "core/election", "30d",
+           "if not (self.local_state.last_held and takes_over):", "if not self.local_state.last_held:"),
     Mutant("no backoff reset on a new decision", "core/ownership", "34 17 02",
            "        self.mutations.attach_backoff.reset()\n        self.mutations.detach_backoff.reset()\n", ""),
     Mutant("what an attach that failed left behind is not read back", "core/mutations", "28b",
@@ -325,7 +327,7 @@ MUTANTS = (
     Mutant("a master in doubt waits for a read without end", "core/mutations", "50",
            "DOUBT_TIME = 2.5", "DOUBT_TIME = math.inf"),
     Mutant("a master that has to attach waits as long as the API asks", "core/backoff", "47a",
-           "min(retry_after, self._longest)", "min(retry_after, LONGEST_RETRY_AFTER)"),
+           "min(retry_after, self._most, LONGEST_RETRY_AFTER)", "min(retry_after, LONGEST_RETRY_AFTER)"),
     Mutant("a clear waits as long as the API asks", "core/mutations", "56",
            "= (Backoff(rng, LONGEST_MOVE_RETRY) for _ in range(2))", "= Backoff(rng, LONGEST_MOVE_RETRY), Backoff(rng)"),
     Mutant("an attach beside a dead holder doubles the stand-back", "core/split_brain", "55",

@@ -31,7 +31,6 @@ FIRST_STAND_BACK = stated("core.split_brain.FIRST_STAND_BACK")
 LONGEST_STAND_BACK = stated("core.split_brain.LONGEST_STAND_BACK")
 TRIES = 3  # failures that make a node unfit
 SETTLED = 60.0  # seconds of silence after which a stand-back is not over because of a look that came early
-AWAY = (Failure.TIMEOUT, Failure.UNREACHABLE, Failure.UNAVAILABLE)
 
 
 class Witness(CallWitness):
@@ -143,9 +142,7 @@ class Witness(CallWitness):
     def _failed(self, host: Host, diary: Diary, event: Event) -> None:
         """A failed attach or detach is tried again soon; three failed attaches make a node unfit."""
         failure, again = event.details["failure"], float(str(event.details["again"]))
-        soon = failure in AWAY and event.details["call"] == Kind.ATTACH
-        most = LONGEST_MOVE_RETRY if soon else LONGEST_RETRY
-        self._must(again <= most + TINY, host, f"waits {again:.1f} s after {failure}")
+        self._must(again <= LONGEST_MOVE_RETRY + TINY, host, f"waits {again:.1f} s after {failure}")
         if (
             event.details["call"] == Kind.ATTACH
             and host.node

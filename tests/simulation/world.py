@@ -212,6 +212,7 @@ class World:
             self.after(lands, serve)
         late = takes > timeout
         host.slowest = max(host.slowest, 0.0 if late else takes)
+        host.hangs_until = self.now + timeout if late and lane is Lane.MUTATIONS else host.hangs_until
         untrue = reply.effect and reply.failure in NO_EFFECT and call.kind in (Kind.ATTACH, Kind.DETACH)
         failure = Failure.TIMEOUT if late else Failure.UNAVAILABLE if untrue else reply.failure
         gone = failure is Failure.NOT_SO and call.kind is Kind.READ  # a 404 for one that there is

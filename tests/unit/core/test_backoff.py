@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exoip.core.backoff import LONGEST_MOVE_RETRY, Backoff, CircuitBreaker
+from exoip.core.backoff import LONGEST_MOVE_RETRY, LONGEST_RETRY, Backoff, CircuitBreaker
 from exoip.core.calls import Failure, Kind, Outcome, Pace
 
 ORDINARY = [failure for failure in Failure if failure not in (Failure.TIMEOUT, Failure.FORBIDDEN)]
 
 
-def waits(failures: list[Failure], retry_after: float = 0.0, seed: int = 0) -> list[float]:
+def waits(times: int, retry_after: float = 0.0, seed: int = 0) -> list[float]:
     backoff, now, found = Backoff(random.Random(seed)), 0.0, []
-    for failure in failures:
-        backoff.failed(failure, retry_after, now)
+    for _ in range(times):
+        backoff.failed(retry_after, now)
         found.append(backoff.at - now)
         now = backoff.at
     return found
@@ -31,32 +31,38 @@ class TestBackoff:
     @given(st.integers(0, 1000))
     def test_half_a_second_doubling_to_thirty_with_a_fifth_of_jitter(self, seed):
         least = [0.5, 1, 2, 4, 8, 16, 24, 24, 24]
-        for wait, low in zip(waits([Failure.UNAVAILABLE] * 9, seed=seed), least, strict=True):
+        for wait, low in zip(waits(9, seed=seed), least, strict=True):
             assert low <= wait <= 1.25 * low
 
     def test_jitter_differs(self):
-        assert waits([Failure.UNAVAILABLE], seed=1) != waits([Failure.UNAVAILABLE], seed=2)
-
-    def test_a_forbidden_key_is_tried_every_thirty_seconds_from_the_first(self):
-        assert all(24 <= wait <= 30 for wait in waits([Failure.FORBIDDEN] * 4))
+        assert waits(1, seed=1) != waits(1, seed=2)
 
     def test_what_the_api_asks_for_is_honoured_with_an_end(self):
-        assert 7 <= waits([Failure.UNAVAILABLE], retry_after=7.0)[0] <= 8.4
-        assert waits([Failure.UNAVAILABLE], retry_after=0.1)[0] >= 0.5
-        assert waits([Failure.UNAVAILABLE], retry_after=1e9)[0] <= 300.0
+        assert 7 <= waits(1, retry_after=7.0)[0] <= 8.4
+        assert waits(1, retry_after=0.1)[0] >= 0.5
+        assert waits(1, retry_after=1e9)[0] <= 300.0
 
     def test_for_a_mutation_with_a_near_end(self):
         backoff = Backoff(random.Random(0), LONGEST_MOVE_RETRY)
-        backoff.failed(Failure.UNAVAILABLE, 300.0, 0.0)
+        backoff.failed(300.0, 0.0)
         assert backoff.at == LONGEST_MOVE_RETRY
+        for now in range(10, 100, 10):
+            backoff.failed(0.0, now)
+            assert backoff.at <= now + LONGEST_MOVE_RETRY
+
+    def test_an_attach_that_is_undone_has_no_near_end(self):
+        backoff = Backoff(random.Random(0), LONGEST_MOVE_RETRY)
+        for now in range(10):
+            backoff.wait_longer(now)
+        assert backoff.at > 9 + 0.8 * LONGEST_RETRY - 1e-9
 
     def test_done_begins_again(self):
         backoff = Backoff(random.Random(0))
         for now in range(5):
-            backoff.failed(Failure.UNAVAILABLE, 0.0, now)
+            backoff.failed(0.0, now)
         backoff.reset()
         assert backoff.at == -math.inf
-        backoff.failed(Failure.UNAVAILABLE, 0.0, 100.0)
+        backoff.failed(0.0, 100.0)
         assert backoff.at - 100.0 <= 0.6
 
     def test_longer_for_no_particular_failure(self):

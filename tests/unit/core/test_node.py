@@ -110,6 +110,19 @@ class TestHeartbeatsIn:
         assert bench.view.dropped == {"signature": 1}
         assert not any(peer.denied for peer in bench.view.peers)
 
+    @pytest.mark.parametrize("holds", [True, False])
+    def test_a_backup_reads_once_who_leaves_the_group(self, holds):
+        bench = SingleNode()
+        bench.beating["a"] = 5
+        bench.holding |= {"a", "z"}
+        bench.until(lambda: bench.role is Role.BACKUP)
+        bench.holding -= set() if holds else {"z"}
+        bench.node.set_members({instance_id("a"): ("host-a", 12345)}, bench.now)
+        left = bench.now
+        bench.advance(25)
+        assert len(bench.asked(Kind.READ, "z", left)) == 1
+        assert len(bench.view.peers) == 1 + holds
+
     def test_one_that_is_heard_stays_until_a_second_list_30_s_later_agrees(self):
         bench = SingleNode(refresh_in=300.0)
         bench.beating.update(a=5, z=20)

@@ -125,7 +125,7 @@ class TestTurns:
     def seen(self, own: str, other: str, *, ahead: float, late: float = 0.1) -> tuple[Observed, InstanceState]:
         """Two hold from 0 on; the API's clock is so much ahead, and its answers come so late."""
         observed = Observed(own)
-        observed.set_members(frozenset({own, other}))
+        observed.set_members(frozenset({own, other}), 0.0)
         for began in range(0, 40, 2):
             read = Outcome(began, began + late, answered_at=math.floor(began + late / 2 + ahead))
             observed.note_time(read)
@@ -169,13 +169,13 @@ class TestTurns:
 class TestObserved:
     def test_never_oneself(self):
         observed = Observed("m")
-        observed.set_members(frozenset("abm"))
+        observed.set_members(frozenset("abm"), 0.0)
         assert sorted(observed.others) == ["a", "b"]
 
     def test_a_former_member_stays_until_seen_not_to_hold(self):
         observed = Observed("m")
-        observed.set_members(frozenset("ab"))
-        observed.set_members(frozenset("b"))
+        observed.set_members(frozenset("ab"), 0.0)
+        observed.set_members(frozenset("b"), 0.0)
         assert not observed.others["a"].listed
         observed.others["a"].seen(True, True, 2.0, 2.1)
         observed.forget_departed()
@@ -186,24 +186,24 @@ class TestObserved:
 
     def test_one_that_is_assumed_to_hold_stays_too(self):
         observed = Observed("m")
-        observed.set_members(frozenset("a"))
+        observed.set_members(frozenset("a"), 0.0)
         observed.others["a"].since = 1.0
-        observed.set_members(frozenset())
+        observed.set_members(frozenset(), 0.0)
         assert sorted(observed.others) == ["a"]
 
     def test_a_former_member_known_not_to_hold_is_forgotten_at_once(self):
         observed = Observed("m")
-        observed.set_members(frozenset("a"))
+        observed.set_members(frozenset("a"), 0.0)
         observed.others["a"].seen(False, True, 0.5, 0.6)
-        observed.set_members(frozenset())
+        observed.set_members(frozenset(), 0.0)
         assert observed.others == {}
 
     def test_a_member_that_comes_back_is_known_again(self):
         observed = Observed("m")
-        observed.set_members(frozenset("a"))
+        observed.set_members(frozenset("a"), 0.0)
         observed.others["a"].seen(True, True, 0.5, 0.6)
-        observed.set_members(frozenset())
-        observed.set_members(frozenset("a"))
+        observed.set_members(frozenset(), 0.0)
+        observed.set_members(frozenset("a"), 0.0)
         assert observed.others["a"].listed
         assert observed.others["a"].holding
 

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from exoip.core.calls import Failure, Kind
+from exoip.core.mutations import JOB_TIME
 from exoip.core.peers import Role
 from tests.simulation.world import instance_id
 from tests.support.single_node import SingleNode, backup, master
@@ -55,3 +56,13 @@ def test_a_read_counts_for_two_verify_intervals():
     bench.failing[Kind.READ] = Failure.UNREACHABLE
     bench.until(lambda: holds(bench, "a") is None)
     assert bench.now - bench.view.peers[0].read_at == pytest.approx(16.0, abs=0.1)
+
+
+def test_that_a_new_master_does_not_hold_says_nothing_while_it_may_come_to_hold():
+    bench = SingleNode(verify_interval=2.0)
+    bench.beating["a"] = 5
+    bench.until(lambda: bench.role is Role.BACKUP)
+    since = bench.now
+    bench.until(lambda: bench.view.peers[0].read_at > since)
+    bench.until(lambda: holds(bench, "a") is False)
+    assert bench.view.peers[0].read_at >= since + JOB_TIME
