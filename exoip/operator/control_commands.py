@@ -21,7 +21,7 @@ from exoip.core.unfit import FAILOVER, OPERATOR
 from exoip.errors import ConfigError, ControlRequestError
 from exoip.operator import control_protocol
 from exoip.operator.control_protocol import Change, Drain, Failover, Metrics, Priority, Status, Undrain
-from exoip.operator.successor import afterwards, obstacle, successor
+from exoip.operator.successor import afterwards, is_bystander, obstacle, successor
 from exoip.telemetry.log import log
 from exoip.telemetry.status import StatusInput, describe_running, describe_starting
 
@@ -154,7 +154,8 @@ class ControlCommands:
         said = [f"this node steps aside for {request.seconds:g} s"]
         if obstacle:
             said.append(forced)
-        if other := successor(view):
+        other = None if is_bystander(view) else successor(view)
+        if other:
             said.append(_expected(served, other))
         said.append(afterwards(view, served.node.config().instance_id, request.seconds, served.display_name))
         return {"said": said, "expected": other and other.instance_id, "until": round(self._wall(until), 3)}

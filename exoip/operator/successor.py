@@ -26,6 +26,11 @@ def successor(node: Snapshot) -> PeerView | None:
     return min(able, key=lambda peer: (peer.priority, peer.instance_id), default=None)
 
 
+def is_bystander(node: Snapshot) -> bool:
+    """Return whether another node is the master and this one has nothing to hand over."""
+    return bool(node.master) and node.role is not Role.MASTER and not node.holds and not node.in_doubt
+
+
 def obstacle(node: Snapshot, eip: str, display_name: DisplayName) -> str:
     """Return why this node cannot hand the Elastic IP over, "" if it can."""
     if node.leaving:
@@ -55,6 +60,8 @@ def _unable(peer: PeerView, display_name: DisplayName) -> str:
 
 def afterwards(node: Snapshot, own_id: str, seconds: float, display_name: DisplayName) -> str:
     """Return what happens once this node has stood aside for `seconds`, if all nodes are alike."""
+    if is_bystander(node):
+        return "this moves nothing; meanwhile this node takes over only if no other node can"
     other = successor(node)
     if other is None:
         return "it moves as soon as another node can take over"

@@ -18,7 +18,7 @@ from exoip.operator.control_commands import ControlCommands, ControlledNode
 from exoip.operator.control_protocol import VERSION
 from exoip.telemetry.status import StatusInput
 from tests.simulation.world import EIP, instance_id
-from tests.support.single_node import SingleNode
+from tests.support.single_node import SingleNode, backup
 
 NAMES = {instance_id(name): f"web-{name}" for name in "amz"}
 EPOCH = 1_700_000_000.0
@@ -186,6 +186,24 @@ def test_a_failover_that_nobody_would_take_is_rejected_unless_forced(desk: Desk)
     assert desk.bench.view.holds, "it stays here meanwhile"
     desk.bench.node.leave(desk.bench.now)
     assert desk.rejected("failover", force=True) == "no failover: this node is already leaving"
+
+
+def test_a_forced_failover_of_a_node_beside_the_master_moves_nothing(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "state")
+    desk.bench = backup()
+    desk.serve()
+    answer = desk.ask("failover", force=True)
+    assert answer["said"] == [
+        "this node steps aside for 600 s",
+        f"forced, although this node does not hold {EIP}; the master is web-a",
+        "this moves nothing; meanwhile this node takes over only if no other node can",
+    ]
+    assert answer["expected"] is None
+    held = set(desk.bench.holding)
+    desk.bench.advance(60.0)
+    assert (desk.bench.holding, desk.bench.view.advertised) == (held, 254)
+    del desk.bench.beating["a"]
+    desk.bench.until(lambda: desk.bench.view.holds)
 
 
 def test_another_priority_lasts_until_the_next_reload(desk: Desk, caplog) -> None:
