@@ -180,7 +180,10 @@ class Supervisor:
         unnoticed = config.dead_time - config.interval
         self._running.keep_held(unnoticed)
         self._log_rest()
-        log(logging.INFO, "stopping for a restart: within %g s it moves nothing", unnoticed)
+        promise = "the hand-over is under way already"
+        if self._leave_by is None:
+            promise = f"within {unnoticed:g} s it moves nothing"
+        log(logging.INFO, "stopping for a restart: %s", promise)
 
     def _has_left(self) -> bool:
         return self._node.finished() and self._mailbox.empty() and not self._running.busy

@@ -7,7 +7,7 @@ import queue
 import socket
 import threading
 from collections.abc import Iterator
-from signal import SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2
+from signal import SIGHUP, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2
 from types import SimpleNamespace
 
 import pytest
@@ -115,20 +115,30 @@ def test_an_event_that_cannot_be_logged_does_not_hide_why_it_ends(systemd, caplo
     assert caplog.messages[0] == "a thread failed: ValueError('it broke'); stopping"
 
 
-def test_a_restart_ends_at_once_after_the_events_that_wait_and_leaves_nothing(systemd, listener, caplog):
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ([], "stopping for a restart: within 2 s it moves nothing"),
+        ([SIGTERM], "stopping for a restart: the hand-over is under way already"),
+    ],
+)
+def test_a_restart_ends_at_once_after_the_events_that_wait(systemd, listener, caplog, before, said):
     caplog.set_level("INFO", "exoip")
     mailbox: Mailbox = queue.SimpleQueue()
     events: list[Event] = []
-    for message in (SIGQUIT, Event(EventName.ADVERTISED, 0.0)):
+    for message in (*before, SIGQUIT, Event(EventName.ADVERTISED, 0.0)):
         mailbox.put(message)
-    node = SimpleNamespace(config=lambda: SimpleNamespace(dead_time=3.0, interval=1.0))  # it has no `leave`
+    node = SimpleNamespace(config=lambda: SimpleNamespace(dead_time=3.0, interval=1.0), finished=lambda: False)
+    if before:
+        node.leave = lambda now: None
     kept: list[float] = []
     running = SimpleNamespace(node=node, threads=[], on_event=events.append, keep_held=kept.append)
+    running.config = SimpleNamespace(leave_timeout=60.0)
     assert Supervisor(running, mailbox, systemd, lambda: None).run() is None  # type: ignore[arg-type,return-value]
     assert kept == [2.0]
     assert [event.name for event in events] == [EventName.ADVERTISED]
     assert received(listener)[-1] == "STOPPING=1"
-    assert caplog.messages == ["stopping for a restart: within 2 s it moves nothing"]
+    assert caplog.messages == [said]
 
 
 def test_a_reload_that_ends_after_a_stop_began_changes_nothing(systemd, listener):
