@@ -199,14 +199,17 @@ class Checker(SupervisedThread):
             view, health=self._counter.health, since=now if changed else view.since, why=problem or view.why,
             runs=view.runs + 1, bad=view.bad + bool(problem), took=now - began,
         )  # fmt: skip
+        unfit = f"{self.source} fails: {problem}" if problem else ""
         if not changed:
             if problem:
                 log(logging.DEBUG, "%s: bad result: %s", self.source, problem)
+            if self._counter.health is Health.FAILING and self.view.why != view.why:
+                self._set_unfit(self.source, unfit, now)
             return
         if problem:
-            name, reason, unfit = EventName.CHECK_FAILING, problem, f"{self.source} fails: {problem}"
+            name, reason = EventName.CHECK_FAILING, problem
         else:
-            name, unfit = EventName.CHECK_PASSING, ""
+            name = EventName.CHECK_PASSING
             reason = "first result" if before is Health.PENDING else f"{self.check.rise} good results in a row"
         self._emit(Event(name, now, "", reason, {"check": self.check.name}))
         self._set_unfit(self.source, unfit, now)

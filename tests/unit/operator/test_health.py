@@ -223,6 +223,20 @@ class TestChecker:
         assert node.names == [EventName.CHECK_FAILING, EventName.CHECK_PASSING]
         assert node.events[1].reason == "2 good results in a row"
 
+    def test_the_reason_is_that_of_the_last_bad_result_and_is_reported_once(self, start, node, tmp_path):
+        why = tmp_path / "why"
+        why.write_text("disk full")
+        checker = start(f"grep . {why}; test -e {tmp_path}/good", rise=99)
+        for reason in ("disk full", "no route"):
+            why.write_text(reason)
+            told = {checker.source: f"{checker.source} fails: exit status 1: {reason}"}
+            until(lambda told=told: node.unfit == told, "the reason is the last one")
+        (tmp_path / "good").touch()
+        runs, told = checker.view.runs, node.calls.copy()
+        until(lambda: checker.view.runs >= runs + 3, "good results, which are too few")
+        assert (checker.view.health, node.calls) == (Health.FAILING, told)
+        assert node.names == [EventName.CHECK_FAILING]
+
     def test_a_hanging_check_fails_and_never_piles_up(self, start, node, tmp_path):
         """It ignores SIGTERM: reported at the timeout, killed a second later, before the next run."""
         checker = start(f"echo $$ >>{tmp_path}/pids; ({DEAF}) & {DEAF}", Health.PASSING, timeout=0.2, fall=2)
