@@ -29,9 +29,10 @@ class PeerView:
 
     `holds`: None if unknown, see `READS_COUNT`. `presumed`: it was the master before, and has not
     been read since. `read_at`: when the last read of it began. `listed`: it is a member at present;
-    one that is not is kept until a read shows that it does not hold. `denied`: why its last
-    heartbeat was not authenticated, or "". `never_heard`: it runs, and was reported as never heard.
-    `elsewhere`: the address of no member that sends heartbeats with its id at present, or "".
+    one that is not is kept until a read shows that it does not hold. `denied`: why the heartbeats
+    that it sends at present are not authenticated, or "". `never_heard`: it runs, and was reported
+    as never heard. `elsewhere`: the address of no member that sends heartbeats with its id at
+    present, or "".
     """
 
     instance_id: str
@@ -113,7 +114,7 @@ def take_snapshot(
         damping=replace(election.damping) if election.config.flap_damping else Damping(),
         again=_again(ownership, election.role, now),
         outsiders=tuple(sorted(ownership.reads.outsiders)),
-        same_id=_elsewhere(admission, admission.own_id, now - election.config.dead_time),
+        same_id=_recent(admission.elsewhere, admission.own_id, now - election.config.dead_time),
     )
 
 
@@ -141,15 +142,15 @@ def _peer_view(other: InstanceState, election: Election, admission: Admission, f
         peer.last_seen,
         other.holds if other.read_at >= fresh else None,
         other.listed,
-        admission.denied.get(name, ""),
+        _recent(admission.denied, name, recent),
         port,
         other.holding and not other.holds,
         other.read_at,
         never_heard=other.running and admission.unheard.get(name) == math.inf,
-        elsewhere=_elsewhere(admission, name, recent),
+        elsewhere=_recent(admission.elsewhere, name, recent),
     )
 
 
-def _elsewhere(admission: Admission, instance_id: str, recent: float) -> str:
-    sender, seen = admission.elsewhere.get(instance_id, ("", -math.inf))
-    return sender if seen > recent else ""
+def _recent(seen: Mapping[str, tuple[str, float]], instance_id: str, since: float) -> str:
+    what, at = seen.get(instance_id, ("", -math.inf))
+    return what if at > since else ""

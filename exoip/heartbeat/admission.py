@@ -35,10 +35,10 @@ class Admission:
 
     `members`: the other nodes' addresses by instance id, for sending and receiving; replaced as a
     whole, so any thread may read it. `denied`: members whose last heartbeat was not authenticated,
-    with the cause. `unheard`: members of which nothing has arrived yet, and when that is reported;
-    inf: it was. `elsewhere`: the last address of no member that sent a member's id, and when; under
-    `own_id` any address that sent that. `own_address`: where the API has this instance, or "".
-    `looks`: which unknown senders have the group read.
+    the cause, and when that was. `unheard`: members of which nothing has arrived yet, and when that
+    is reported; inf: it was. `elsewhere`: the last address of no member that sent a member's id,
+    and when; under `own_id` any address that sent that. `own_address`: where the API has this
+    instance, or "". `looks`: which unknown senders have the group read.
     """
 
     def __init__(self, eip: str, own_id: str = "") -> None:
@@ -46,7 +46,7 @@ class Admission:
         self.own_address = ""
         self.members: dict[str, SocketAddress] = {}
         self.addresses: frozenset[str] = frozenset()
-        self.denied: dict[str, str] = {}
+        self.denied: dict[str, tuple[str, float]] = {}
         self.unheard: dict[str, float] = {}
         self.elsewhere: dict[str, tuple[str, float]] = {}
         self._missing: dict[str, float] = {}  # members that are heard, but not listed since then
@@ -60,7 +60,7 @@ class Admission:
         self.elsewhere = {name: seen for name, seen in self.elsewhere.items() if name in {*members, self.own_id}}
         self.members = dict(members)
         self.addresses = frozenset(address for address, _ in members.values())
-        self.denied = {name: cause for name, cause in self.denied.items() if name in members}
+        self.denied = {name: seen for name, seen in self.denied.items() if name in members}
         self._stamps.keep(members)
 
     def still_heard(self, listed: Container[str], alive: Callable[[str], bool], now: float) -> dict[str, SocketAddress]:
@@ -86,7 +86,7 @@ class Admission:
         if same:
             return cause or SAME_ID
         if cause:
-            self.denied[sender] = cause
+            self.denied[sender] = cause, now
         elif self.denied:
             self.denied.pop(sender, None)
         return cause

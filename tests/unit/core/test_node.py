@@ -81,6 +81,16 @@ class TestHeartbeatsIn:
         assert bench.view.peers[0].denied == ""
         assert bench.view.peers[0].alive
 
+    def test_one_whose_heartbeats_were_dropped_and_that_dies_is_no_longer_heard(self):
+        bench = master()
+        for _ in range(9):
+            bench.node.heard(beat("a"), "host-a", bench.now, Proof("signature"))
+            assert bench.view.peers[0].denied == "signature"
+            bench.advance(DEAD - 0.01)
+            assert bench.view.peers[0].denied == "signature"
+        bench.advance(0.02)
+        assert bench.view.peers[0].denied == ""
+
     def test_nor_does_a_proof_a_second_time(self):
         bench = SingleNode()
         bench.node.heard(beat("a", 5), "host-a", bench.now, Proof(stamp=7))

@@ -137,9 +137,9 @@ def test_each_health_check() -> None:
 
 def test_dropped_datagrams_and_the_peer_that_sends_them() -> None:
     bench = healthy()
-    bench.node.admission.denied[instance_id("z")] = "signature"
     del bench.beating["z"]
     bench.advance(5.0)
+    bench.node.admission.denied[instance_id("z")] = "signature", bench.now
     for _ in range(3):
         bench.node.drop("192.0.2.1", "short", bench.now)
     assert "web-z (host-z): dropped (signature), " in shown(status_of(bench))[-1]

@@ -51,9 +51,9 @@ def test_the_causes_in_their_order():
 
 def test_a_peer_without_proof_is_denied_until_it_has_one():
     one = admission()
-    judge(one, IDS[0], "host-0", Proof("unsigned"))
-    judge(one, IDS[1], "host-0", Proof("unsigned"))  # not its own address
-    assert one.denied == {IDS[0]: "unsigned"}
+    judge(one, IDS[0], "host-0", Proof("unsigned"), now=7.0)
+    judge(one, IDS[1], "host-0", Proof("unsigned"), now=7.0)  # not its own address
+    assert one.denied == {IDS[0]: ("unsigned", 7.0)}
     judge(one, IDS[0], "host-0", Proof(stamp=1))
     assert one.denied == {}
 

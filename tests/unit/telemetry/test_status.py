@@ -162,7 +162,7 @@ def test_the_health_checks() -> None:
 
 def test_a_peer_whose_heartbeats_are_dropped() -> None:
     bench = backup()
-    bench.node.admission.denied[instance_id("z")] = "signature"
+    bench.node.admission.denied[instance_id("z")] = "signature", bench.now
     status = status_of(bench)
     assert [peer["denied"] for peer in status["peers"]] == [None, "signature"]
     assert any("web-z" in reason and "(signature)" in reason for reason in status["health"]["reasons"])
