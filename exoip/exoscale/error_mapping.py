@@ -59,9 +59,11 @@ def error_from_response(response: requests.Response, label: str, permission: str
         reason = f"a redirect to {one_line(response.headers.get('Location', 'nowhere'))}, which is not followed"
     text = f"{label}: status {status}: {reason}" if reason else f"{label}: status {status}"
     if kind is ApiForbidden:
-        cure = _clock_text(response, now)
-        kind = WrongClock if cure else kind
-        text += cure or f"; check the API key, its secret, and that its role allows {permission}"
+        cure = f"check the API key, its secret, and that its role allows {permission}"
+        if off := _clock_text(response, now):
+            kind = WrongClock
+            cure = f"{off}, which can make signatures invalid: set it (NTP); if other calls work, {cure}"
+        text += f"; {cure}"
     return kind(text, retry_after=_retry_after(response, now))
 
 
@@ -120,5 +122,4 @@ def _clock_text(response: requests.Response, now: float) -> str:
     if sent is None or abs(now - sent) < CLOCK_TOLERANCE:
         return ""
     side = "ahead of" if now > sent else "behind"
-    text = f"this host's clock is {abs(now - sent):.0f} s {side} the API's"
-    return f"; {text}, which makes signatures invalid: set it (NTP)"
+    return f"this host's clock is {abs(now - sent):.0f} s {side} the API's"

@@ -482,6 +482,7 @@ def test_a_wrong_clock_is_named_when_the_key_is_forbidden(status, offset, said):
     ):
         client.attach(EIP_ID, ID)
     assert ("clock" in str(caught.value)) == isinstance(caught.value, WrongClock) == bool(said)
+    assert "its role allows attach-instance-to-elastic-ip" in str(caught.value), "the clock may not be the cause"
 
 
 @pytest.mark.parametrize("kind", [ElasticIp, InstanceRecord, OperationRecord, SecurityGroup])
