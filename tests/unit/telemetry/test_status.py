@@ -101,7 +101,7 @@ def test_of_one_that_just_started() -> None:
 def test_of_one_in_trouble() -> None:
     bench = SingleNode(preempt_delay=math.inf)
     bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
-    bench.advance(5)
+    bench.until(lambda: bool(bench.view.again))
     status = status_of(bench, "--no-preempt")
     (failing,) = status["api"]["failing"]
     assert (failing["call"], failing["failure"]) == ("attach", "refused")
@@ -179,7 +179,7 @@ def test_the_schema_names_what_is_described_and_nothing_else() -> None:
 
     bench = SingleNode()
     bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
-    bench.advance(5)
+    bench.until(lambda: bool(bench.view.again))
     schemas = [
         part["properties"] for part in parts(SCHEMA["$defs"]["status"]) if isinstance(part.get("properties"), dict)
     ]
