@@ -39,7 +39,7 @@ _FAILURES: tuple[tuple[tuple[type[OSError], ...], str, str], ...] = (
     ((PermissionError,), UNKNOWN, "{name}: only root and the group exoip may use {path}"),
     ((ConnectionRefusedError,), CRITICAL, "{name} is not running: nothing listens at {path} any more"),
     ((ConnectionResetError,), CRITICAL, "{name}: no answer; {path} closed the connection"),
-    ((TimeoutError, BlockingIOError), CRITICAL, "{name} did not answer within {timeout:g} s"),
+    ((TimeoutError, BlockingIOError), CRITICAL, "{name} did not answer within {timeout:g} s{order}"),
     ((OSError,), CRITICAL, "{name}: {path}: {error}"),
 )
 
@@ -112,9 +112,9 @@ def send(daemon: ControlSocket, request: str, **fields: object) -> dict[str, Any
         version, granted = answer["version"], answer["ok"]
     except OSError as error:
         level, text = next((level, text) for kinds, level, text in _FAILURES if isinstance(error, kinds))
-        reason = error.strerror or error
+        reason, order = error.strerror or error, ", but may still carry this out" if fields else ""
         raise NoAnswer(
-            text.format(name=daemon.name, path=daemon.path, timeout=daemon.timeout, error=reason), level
+            text.format(name=daemon.name, path=daemon.path, timeout=daemon.timeout, error=reason, order=order), level
         ) from error
     except (ValueError, KeyError, TypeError, RecursionError):
         raise NoAnswer(f"{daemon.name}: {daemon.path} is not answered by an exoip daemon") from None

@@ -122,6 +122,13 @@ def test_waiting_for_a_daemon_that_hangs_ends_in_time(cluster: Cluster, ctl: Ctl
     cluster["n2"].send(signal.SIGCONT)
 
 
+def test_an_order_that_a_daemon_which_hangs_did_not_answer_is_carried_out_later(cluster: Cluster, ctl: Ctl) -> None:
+    cluster["n2"].send(signal.SIGSTOP)
+    assert "n2 did not answer within 5 s, but may still" in ctl("drain", "n2", code=3, errors=True)
+    cluster["n2"].send(signal.SIGCONT)
+    until(lambda: "drained by ann" in ctl("status", "n2", code=None), "it is drained")
+
+
 def test_waiting_believes_nothing_that_was_not_read(cluster: Cluster, ctl: Ctl) -> None:
     holder = next(iter(cluster.holders()))
     cluster.fault("status", status=503, key=f"EXO{holder}")
