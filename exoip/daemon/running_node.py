@@ -32,7 +32,7 @@ from exoip.telemetry.counters import Counters
 from exoip.telemetry.journal import Journal
 from exoip.telemetry.log import log, set_verbose
 from exoip.telemetry.metrics import HeartbeatCounts, MetricsInput
-from exoip.telemetry.status import StatusInput
+from exoip.telemetry.status import StatusInput, status_line
 from exoip.thread import SupervisedThread
 
 
@@ -180,6 +180,10 @@ class RunningNode:
             if member.instance_id == instance_id:
                 return f"{member.name or instance_id} ({member.address})"
         return instance_id
+
+    def status_line(self) -> str:
+        """Return the state in one line, for systemd."""
+        return status_line(self.node.snapshot(clock()), self.topology.eip_label, self.api.view())
 
     def _status_input(self) -> StatusInput:
         checks = tuple(checker.view for checker in self._addons.checkers)

@@ -27,7 +27,6 @@ from exoip.daemon.systemd import Systemd
 from exoip.errors import ExoipError
 from exoip.operator.child_process import reap_orphans
 from exoip.telemetry.log import log
-from exoip.telemetry.status import status_line
 from exoip.thread import ROUND_TIME
 
 HANG_TIME = 60.0  # seconds without progress after which a thread counts as stuck; an API call may take 10 s
@@ -70,6 +69,7 @@ class Supervisor:
                 if dead := [thread.name for thread in self._running.threads if not thread.is_alive()]:
                     return self._fail(f"thread {', '.join(dead)} is dead")
                 reap_orphans()
+                self._systemd.status(self._running.status_line())  # some of it ends without an event
                 ping_at = now + (self._ping_interval if self._ping(now) else RETRY_PING)
             if self._leave_by is not None and (now >= self._leave_by or self._has_left()):
                 self._say_goodbye()
@@ -119,8 +119,7 @@ class Supervisor:
             case Event():
                 self._running.on_event(message)
                 if self._mailbox.empty():
-                    eip, api = self._running.topology.eip_label, self._running.api.view()
-                    self._systemd.status(status_line(self._node.snapshot(clock()), eip, api))
+                    self._systemd.status(self._running.status_line())
             case Refreshed():
                 self._running.refresh(message)
             case Reloaded() | NotReloaded():

@@ -72,7 +72,7 @@ def run(
     for message in messages:
         mailbox.put(message)  # type: ignore[arg-type]
     events: list[Event] = []
-    running = SimpleNamespace(node=node, threads=threads, on_event=events.append)
+    running = SimpleNamespace(node=node, threads=threads, on_event=events.append, status_line=lambda: "well")
     supervisor = Supervisor(running, mailbox, systemd, lambda: None, ping_interval)  # type: ignore[arg-type,return-value]
     assert supervisor.run() == 1
     return events
@@ -110,7 +110,7 @@ def test_an_event_that_cannot_be_logged_does_not_hide_why_it_ends(systemd, caplo
     mailbox: Mailbox = queue.SimpleQueue()
     mailbox.put(ValueError("it broke"))
     mailbox.put(Event(EventName.ADVERTISED, 0.0))
-    running = SimpleNamespace(node=None, threads=[])  # it has no `on_event`
+    running = SimpleNamespace(node=None, threads=[], status_line=lambda: "well")  # it has no `on_event`
     assert Supervisor(running, mailbox, systemd, lambda: None).run() == 1  # type: ignore[arg-type,return-value]
     assert caplog.messages[0] == "a thread failed: ValueError('it broke'); stopping"
 
@@ -133,7 +133,7 @@ def test_a_restart_ends_at_once_after_the_events_that_wait(systemd, listener, ca
         node.leave = lambda now: None
     kept: list[float] = []
     running = SimpleNamespace(node=node, threads=[], on_event=events.append, keep_held=kept.append)
-    running.config = SimpleNamespace(leave_timeout=60.0)
+    running.config, running.status_line = SimpleNamespace(leave_timeout=60.0), lambda: "well"
     assert Supervisor(running, mailbox, systemd, lambda: None).run() is None  # type: ignore[arg-type,return-value]
     assert kept == [2.0]
     assert [event.name for event in events] == [EventName.ADVERTISED]
@@ -176,10 +176,17 @@ def test_a_reload_that_is_requested_during_another_follows_it(systemd, caplog):
 
 
 def test_many_events_do_not_starve_the_watchdog(systemd, listener):
-    """The last event would be followed by a status, for which this node has no snapshot."""
     events = [Event(EventName.ADVERTISED, 0.0)] * 200_000
     run(systemd, [Thread(5)], *events, ping_interval=0.001)
     assert received(listener).count("WATCHDOG=1") == 4
+
+
+def test_a_status_that_changed_without_an_event_is_sent_at_the_next_ping(systemd, listener):
+    """Such as that a peer sends heartbeats that are dropped: it ends when none comes any more."""
+    threads = [Thread(4)]
+    running = SimpleNamespace(node=None, threads=threads, status_line=lambda: f"{threads[0]._left} left")
+    assert Supervisor(running, queue.SimpleQueue(), systemd, lambda: None, 0.01).run() == 1  # type: ignore[arg-type,return-value]
+    assert [text for text in received(listener) if "STATUS" in text] == [f"STATUS={left} left" for left in (3, 2, 1)]
 
 
 def test_a_status_is_sent_when_it_changed_only_in_one_line_of_ascii(systemd, listener):
