@@ -3,8 +3,8 @@
 Backoff         After a failure wait 0.5 s, doubling to 30 s, with up to 20 % of jitter (within the
                 30 s), or as long as Retry-After says, up to 5 minutes. An attach or detach is tried
                 again within 5 s, whatever the failure and whatever the API asks for, because nobody
-                may hold meanwhile; only an attach that somebody undoes waits up to 30 s. Shown by
-                02b, 19b, 19f, 19g, 34a, 47a, 56.
+                may hold meanwhile; only one that somebody undoes, or that has no effect, waits up
+                to 30 s. Shown by 02b, 19b, 19f, 19g, 34a, 47a, 56.
 CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s, doubling to 10 min,
                 but for as long at least as all others but one may need for that job, one after
                 another: so the last of them has a turn before this node has its next (02f).

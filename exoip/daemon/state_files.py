@@ -231,8 +231,9 @@ class DrainedFile(StateFile):
         return text if text.isprintable() and text else DRAINED_FOR_UNKNOWN_REASON
 
     def save(self, why: str) -> str:
-        """Keep the reason. Return why it will not outlive a restart, or ""."""
-        return self.write(why + "\n")
+        """Keep the reason. Return why the drain will not outlive a restart, or ""."""
+        problem = self.write(why + "\n")
+        return problem if not self.load() else ""  # one with an older reason lasts as well
 
 
 def _fingerprint(config: Config, boot: str) -> str:

@@ -338,6 +338,13 @@ class TestDrained:
         assert drained(tmp_path).forget() == ""
         assert drained(tmp_path).load() == ""
 
+    def test_an_older_one_lasts_though_it_cannot_be_replaced(self, tmp_path):
+        (tmp_path / "drained.new").mkdir()
+        assert "cannot be written" in drained(tmp_path).save("drained by bob")
+        (tmp_path / "drained").write_text("drained by ann\n")
+        assert drained(tmp_path).save("drained by bob") == ""
+        assert drained(tmp_path).load() == "drained by ann"
+
     @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfe\x00", b"a\nb\n", b"\x1b[2J"])
     def test_whatever_is_in_it_it_is_drained(self, tmp_path, content):
         (tmp_path / "drained").write_bytes(content)
