@@ -50,8 +50,7 @@ Preemption delay: the holder keeps it, by advertising 0 until one and the same b
 been heard for that long without a break. Then preemption is granted to that peer. Although that
 peer advertises 0 itself once it holds, the old holder is not protected again until it has released
 the EIP, or the peer is dead, unfit, or no longer better (30d). A cold start, a death and a leave
-never wait for the delay.
-Shown by 13b, 30a, 30b, 30c.
+never wait for the delay. Shown by 13b, 30a, 30b, 30c.
 A node whose role has changed often lately keeps such a delay in any case, see `flap_damping`.
 """
 

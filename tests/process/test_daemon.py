@@ -293,7 +293,7 @@ class Unread:
 
 
 class TestALogThatNobodyReads:
-    """Nothing waits for it, at the end neither."""
+    """Nothing waits for it, not even the end."""
 
     @pytest.fixture
     def pair(self, tmp_path) -> Iterator[Cluster]:
