@@ -251,10 +251,8 @@ class Mutations:
         elif call.instance_id == self._observed.own_id:
             name = EventName.LET_GO
             own.detached(called, now)
-            self.detach_backoff.reset()
         else:
             name = EventName.CLEARED
-            self.detach_backoff.reset()
             if other := self._observed.others.get(call.instance_id):
                 other.cleared(now)
                 self._observed.forget_departed()

@@ -40,6 +40,7 @@ class InstanceState:
     running: bool = True
     read_at: float = -math.inf  # when the last good read of it began
     read_end: float = -math.inf  # when that read ended
+    tried_at: float = -math.inf  # when the last read of it in this round of verification began, good or not
     changed_at: float = -math.inf  # when a mutation of it by this node last ended, or it left the group
     clear_failed_at: float = -math.inf  # when a clear that may yet take effect last failed
     master_until: float = -math.inf  # when it last was the master, since this node was one

@@ -140,7 +140,7 @@ class Ownership:
         if last := max(masters, key=lambda other: other.master_until, default=None):
             peer = self._election.peer(last.instance_id)
             if not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING):
-                last.holds, last.since = None, min(last.since, now)  # it is assumed to hold until it is read
+                last.holds, last.since = None, now  # it is assumed to hold, until it is read, and to have come to last
         may_hold = own.may_hold or self.mutations.touching(self.observed.own_id)
         for other in others:
             other.predecessor = (other.predecessor and may_hold) or other in masters

@@ -18,7 +18,8 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
             rest do so every tenth interval. If its place changes, a node has its new pace at once
             (58h). Who was cleared is read before the round: later, it may have attached again,
             which would look like a clear without effect (52j); 2 s later, that shows nothing (59c).
-            The calls of an hour do not grow with the cluster. Shown by 27a, 27d, 32a, TestVerify,
+            So is who left the group. If such a read fails, the next round begins with it (29e). The
+            calls of an hour do not grow with the cluster. Shown by 27a, 27d, 32a, TestVerify,
             TestCallsOfAnHour.
 Refresh     Read the group, see `read_schedule`; before any routine read, or a slow API would never
             let it have its turn.
@@ -129,7 +130,7 @@ class Reads:
             self._plan_round(now)
         clears = self._election.role is Role.MASTER and self._observed.own.held
         for other in self._observed.others.values() if may_read else ():
-            wanted = other.changed_at > other.read_at or (clears and self._may_have_released(other))
+            wanted = other.changed_at > other.tried_at or (clears and self._may_have_released(other))
             if wanted and not self._mutations.touching(other.instance_id):
                 return Call(Kind.READ, other.instance_id)
         while queue and (may_read or queue[0].kind is not Kind.READ):
@@ -141,12 +142,14 @@ class Reads:
     def _may_have_released(self, other: InstanceState) -> bool:
         """Return whether one that held may have released the EIP since it was read."""
         peer = self._election.peer(other.instance_id)
-        return other.holds is True and peer.released_since(other.read_at) and peer.priority < UNFIT
+        return other.holds is True and peer.released_since(other.tried_at) and peer.priority < UNFIT
 
     def _plan_round(self, now: float) -> None:
         """Queue a round of verification, and set when the next one is due."""
         schedule, holder = self.schedule, self._election.role is Role.MASTER and self._observed.own.held
         rounds = schedule.begin_round(now, self._longest(), soon=holder)
+        for other in self._observed.others.values():
+            other.tried_at = other.read_at  # what failed is tried again
         if holder:
             schedule.queue.append(Call(Kind.READ, self._observed.own_id))
         elif rounds or self._election.role is not Role.LISTENING:
@@ -210,6 +213,8 @@ class Reads:
             self._failed(call, outcome)
         else:
             self._backoff(call.kind).reset()
+        if other := self._observed.others.get(call.instance_id):
+            other.tried_at = outcome.began
         if call.kind is Kind.HOLDERS:
             return self._listed(outcome)  # nobody, if it failed
         if call.kind is Kind.REFRESH or outcome.failure is not None:

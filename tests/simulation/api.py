@@ -79,8 +79,9 @@ Mode = Reply | Choices | str  # a str is a name in MODES
 class Api:
     """How the API treats one host: by kind of call (or "all") what it makes of each call.
 
-    A mode in `once` is for the next call of its kind only, and goes before. `rate`: how often a
-    site that misbehaves does so; otherwise the call works. `rng`: of this host's calls alone, so
+    A mode of `read:a`, of the reads of one instance, goes before that of all reads. A mode in
+    `once` is for the next such call only, and goes before both. `rate`: how often a site that
+    misbehaves does so; otherwise the call works. `rng`: of this host's calls alone, so
     that one call more or less elsewhere changes nothing here.
     `dates`: by kind of call (or "all") the seconds by which the clock of the servers is ahead,
     "none" for answers without a Date, "still" for the Date of an answer before (`told`).
@@ -95,17 +96,23 @@ class Api:
     dates: dict[str, float | str] = field(default_factory=dict)
     told: float = EPOCH
 
-    def reply(self, kind: Kind) -> Reply:
-        """Return what happens to a call."""
+    def reply(self, kind: Kind, name: str) -> Reply:
+        """Return what happens to a call that is about `name`."""
         found: Mode = "ok"
-        key = next((key for key in (kind, "all") if key in self.once), None)
+        sites = (f"{kind}:{name}", kind, "all")
+        key = next((key for key in sites if key in self.once), None)
         if key is not None:
             found = self.once.pop(key)
-        elif (key := next((key for key in (kind, "all") if key in self.modes), None)) is not None:
+        elif (key := next((key for key in sites if key in self.modes), None)) is not None:
             rate = self.rate.get(key, 1.0)
             found = self.modes[key] if rate >= 1.0 or self.rng.random() < rate else "ok"
         found = MODES[found] if isinstance(found, str) else found
         return found.reply(self.rng) if isinstance(found, Choices) else found
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of calls, or "all", of which some may misbehave."""
+        return {key.partition(":")[0] for key in (*self.modes, *self.once)}
 
     def date(self, kind: Kind, now: float) -> float | None:
         """Return the Date of an answer."""

@@ -118,12 +118,12 @@ class Bounds:
 
 def misled(host: Host) -> bool:
     """Whether it may believe that a call took effect, and cannot read that it did not."""
-    return bool(host.deceived_at > -math.inf and host.api.modes.keys() & {"read", "all"})
+    return bool(host.deceived_at > -math.inf and host.api.kinds & {"read", "all"})
 
 
 def broken(host: Host, *kinds: str) -> bool:
     """Whether its calls of one of these kinds may fail, any number of them in a row."""
-    return bool(host.api.modes.keys() & {*kinds, "all"})
+    return bool(host.api.kinds & {*kinds, "all"})
 
 
 def _slack(host: Host) -> float:
@@ -249,7 +249,7 @@ class Judge:
             return False
         if (host.quarantine and host.now < host.starts[-1] + CRASH_WINDOW) or self.world.now < host.hangs_until:
             return False
-        return not (host.api.modes.keys() | host.api.once.keys()) & set(kinds)
+        return not host.api.kinds & set(kinds)
 
     def _heard(self, host: Host, event: Event) -> None:
         now = event.at

@@ -215,7 +215,7 @@ class Commands(Expectations):
     # -- the API ------------------------------------------------------------------------------------------------------
 
     def do_api(self, name: str, kind: str, *words: str) -> None:
-        """`api b attach fail`, `api b attach fail once`, `api all all hang`, `api b ok`.
+        """`api b attach fail`, `api b attach fail once`, `api all all hang`, `api b read:c fail`, `api b ok`.
 
         Or a reply in detail: `api b attach failure=unavailable effect=no retry=120s`, `api b read
         lag=30s rate=50%`, with the words of `api.Reply`.
@@ -224,7 +224,7 @@ class Commands(Expectations):
             if kind == "ok":
                 host.api.heal()
                 continue
-            if kind not in _KINDS:
+            if kind.partition(":")[0] not in _KINDS:
                 raise CommandError(f"kinds are {', '.join(_KINDS)}")
             if words[-1] == "once":
                 host.api.once[kind] = mode(words[:-1])

@@ -41,7 +41,9 @@ class Sites:
         chosen = rng.sample(kinds, rng.randint(1, len(kinds)))
         same = rng.random() < 0.4  # sites that fail together fail in the same way
         mode = self._mode(chosen[0])
-        return [f"api {name} {kind} {mode if same else self._mode(kind)}" for kind in chosen]
+        about = f":{rng.choice([*self._kinds])}" if rng.random() < 0.2 else ""  # calls about one instance only
+        sites = [(kind, kind + (about if kind in ("read", "detach") else "")) for kind in chosen]
+        return [f"api {name} {site} {mode if same else self._mode(kind)}" for kind, site in sites]
 
     def for_good(self, name: str) -> list[str]:
         """Return commands that let some sites of `name`, or none, fail from now on, always in the same way."""

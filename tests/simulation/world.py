@@ -191,7 +191,8 @@ class World:
         if any(caller(host, lane, call) for caller in self.callers):
             return
         began, generation = host.now, host.generation
-        reply, latency = host.api.reply(call.kind), self.rng.uniform(*host.api.latency)
+        about = self.by_id[call.instance_id].name if call.instance_id in self.by_id else ""
+        reply, latency = host.api.reply(call.kind, about), self.rng.uniform(*host.api.latency)
         timeout, takes = call.timeout, latency if reply.takes is None else reply.takes
         lands = min(latency, takes) / 2 if reply.lands is None else reply.lands
         if call.kind in (Kind.ATTACH, Kind.DETACH):

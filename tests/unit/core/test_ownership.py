@@ -54,19 +54,6 @@ class TestPredecessor:
         bench.advance(1)  # and not only in its turn, unless it may have released the EIP and attached again
         assert bench.moves() == [("attach", "m"), ("detach", "a")][: 1 + at_once]
 
-    def test_one_that_was_read_to_hold_goes_on_to_hold_since_then(self):
-        bench = SingleNode()
-        bench.beating["a"] = 5
-        bench.holding.add("a")
-        bench.advance(DEAD + 60)
-        known = bench.node._ownership.observed.others[instance_id("a")]
-        since = known.since
-        assert known.holds
-        del bench.beating["a"]
-        bench.until(lambda: bench.said(EventName.PEER_DEAD))
-        known.seen(True, True, bench.now, bench.now)
-        assert (known.holds, known.since) == (True, since)
-
     def test_one_that_is_only_worse_is_not_presumed(self):
         bench = self.unread()
         bench.beating["a"] = 30
