@@ -73,6 +73,7 @@ class Host:
         self.resumed_at = -math.inf  # when its last sleep ended …
         self.slept = 0.0  # … and how many seconds of its clock that took
         self.deceived_at = -math.inf  # when the API last told it what is not so
+        self.detached_at = -math.inf  # when somebody last detached it by hand
         self.heard: dict[str, tuple[float, int]] = {}  # by id: when a heartbeat last arrived, with which priority
         self.heard_unfit: dict[str, float] = {}  # by id: when one with 254 or 255 last arrived
         self.slowest = 0.0  # seconds that the slowest answer took, of those that came in time

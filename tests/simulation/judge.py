@@ -13,7 +13,7 @@ The bounds follow from the protocol document (its names in capitals, D is the de
     hole    D to notice, D for a node that starts meanwhile, for each other node JOB_TIME or an attach
             of its own, LONGEST_MOVE_RETRY with jitter, and an attach. If the other side of a cut has
             just detached a live node: the verify interval and a read more. Where reads may show what
-            is not so, or an outsider detaches: that, and three tries of each; for one that cannot
+            is not so, or an outsider detaches: that, and three tries of each; for one of these that cannot
             read what it was told, the time until the next best node takes its place. LEARN_TIME and
             an interval, if the able node has just started. A slow API gives each more time: two or
             three times what its slowest answer took beyond a second.
@@ -75,7 +75,8 @@ class Bounds:
         if self.lies:
             found += 3 * 4 * sum(host.api.latency[1] for host in self.world.hosts.values())
             relieve = self._relieve(able)
-            found += sum(misled(host) and host.now < host.deceived_at + relieve for host, _ in others) * relieve
+            ago = (host.now - max(host.deceived_at, host.detached_at) for host, _ in others if broken(host, "read"))
+            found += sum(seconds < relieve for seconds in ago) * relieve
         known = LEARN_TIME + able.config.interval + 1.5 * _slack(able)  # by then, the others know of a node that starts
         return found + (known if self.world.now < able.started + known + found else 0.0)
 
@@ -108,8 +109,8 @@ class Bounds:
 
     def _relieve(self, host: Host) -> float:
         """Seconds until it takes the place of a master that does not hold, without its attach."""
-        reads = (1 + NEXT_BEST_INTERVALS) * self.world.verify_interval + COME_BACK
-        return reads + 8 * host.api.latency[1] + _slack(host)
+        steps = math.ceil((self.world.verify_interval + COME_BACK + _slack(host)) / JOB_TIME)
+        return NEXT_BEST_INTERVALS * self.world.verify_interval + steps * JOB_TIME + 8 * host.api.latency[1]
 
     @staticmethod
     def _attach(host: Host) -> float:

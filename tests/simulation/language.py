@@ -12,6 +12,7 @@ from dataclasses import replace
 from exoip.heartbeat.wire import Heartbeat, decode, encode
 from exoip.sandbox.model import INSTANCE_STATES
 from tests.simulation.expectations import Expectations
+from tests.simulation.host import Host
 from tests.simulation.words import CommandError, mode, seconds, share, terms
 from tests.simulation.world import instance_id
 
@@ -253,11 +254,15 @@ class Commands(Expectations):
 
     def do_detach_by_hand(self, name: str) -> None:
         for host in self.hosts(name):
-            self.world.zone.force(host.id, False, self.world.now)
+            self._detach_by_hand(host)
 
     def do_detach_holders_by_hand(self) -> None:
         for holder in sorted(self.world.zone.holders(self.world.now)):
-            self.world.zone.force(holder, False, self.world.now)
+            self._detach_by_hand(self.world.by_id[holder])
+
+    def _detach_by_hand(self, host: Host) -> None:
+        self.world.zone.force(host.id, False, self.world.now)
+        host.detached_at = host.now
 
     def do_kill_holders_but(self, *names: str) -> None:
         for name in sorted(self.world.holders & self.world.hosts.keys() - set(names)):
