@@ -30,7 +30,8 @@ Release  A backup that holds detaches itself after a read, begun since it is a b
          master, shows that the master holds, and the master is heard after that read. (A master
          that detached a holder which is just attaching again would leave nobody.) A leaver does the
          same with any heard peer; if no heard peer is below 255 it detaches itself, once it has
-         listened for one dead time. To a backup, a read within 6 s of the master's advertising 254
+         listened for one dead time. If it is in doubt whether it holds, it first waits up to 2.5 s
+         for a read of itself (43b). To a backup, a read within 6 s of the master's advertising 254
          or 255, of its own failed clear of the master (66b), or of its start, before which it may
          have called such a clear (66c), shows nothing: a detach may yet take effect. Shown by 16b,
          16c, 21a, 21c, 22a, 27b, 43, 46, 46b, 51, TestRelease.
@@ -57,7 +58,7 @@ ATTACH_KEPT = 3.0  # seconds after its call in which nobody detaches again what 
 OWN_STATE_MAX_AGE = 2.0  # seconds: how old knowledge of itself a clear may rely on
 JOB_TIME = 12.0  # seconds in which a master comes to hold, or detaches a holder that is due, or steps aside
 BLIND_TIME = 30.0  # seconds without a read of itself after which a holder attaches again, and again
-DOUBT_TIME = 2.5  # seconds that a master in doubt waits for a read of itself before it attaches again
+DOUBT_TIME = 2.5  # seconds that one in doubt waits for a read of itself before it attaches again, or releases
 DETACH_SETTLES = 6.0  # seconds after advertising 254 or 255 in which a detach may yet take effect
 
 
@@ -118,8 +119,12 @@ class Mutations:
         own = self._observed.own
         if self._election.role is not Role.MASTER or self._stand_back.asking:
             return math.inf
-        since = own.doubt_since + DOUBT_TIME + self.pace.slack if own.held else -math.inf
-        return self.again_at if own.holds else max(since, self.attach_backoff.at)
+        return self.again_at if own.holds else max(self._doubt_ends(), self.attach_backoff.at)
+
+    def _doubt_ends(self) -> float:
+        """Return until when a holder in doubt waits for a read of itself; -inf: it is in none."""
+        own = self._observed.own
+        return own.doubt_since + DOUBT_TIME + self.pace.slack if own.held and own.doubt else -math.inf
 
     def clear_owed(self, now: float) -> bool:
         """Whether this node holds, and has to detach or read a silent holder now, or failed to."""
@@ -174,7 +179,7 @@ class Mutations:
             return Call(Kind.DETACH, other.instance_id, *why), now
         if self.wants_release:
             alone = self.leaving and not self.successors()  # which counts only after listening for one dead time
-            at = max(self.detach_backoff.at, self._election.listen_until if alone else -math.inf)
+            at = max(self.detach_backoff.at, self._election.listen_until if alone else -math.inf, self._doubt_ends())
             if now < at:
                 return None, at
             if reason := self._release_reason():

@@ -325,6 +325,8 @@ MUTANTS = (
     Mutant("a clear that is said to be done makes the next try quick", "core/mutations", "59e",
            "            name = EventName.CLEARED\n",
            "            name = EventName.CLEARED\n            self.detach_backoff.reset()\n"),
+    Mutant("a holder in doubt releases without a read of itself", "core/mutations", "43b",
+           " else -math.inf, self._doubt_ends())", " else -math.inf)"),
     Mutant("a read that failed is repeated before all others", "core/reads", "29e",
            "wanted = other.changed_at > other.tried_at", "wanted = other.changed_at > other.read_at"),
     Mutant("the master that died last came to hold when it was read", "core/ownership", "16g",
