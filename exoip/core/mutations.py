@@ -6,8 +6,8 @@ Attach   A master that does not hold attaches itself, with no read before it. A 
          and cannot find out within 2.5 s whether it still does, attaches again, which is harmless;
          so does one that has not read itself for 30 s, every 30 s. It never attaches beside its own
          detach, which could take effect after it (50, 66). A master that does not come to hold
-         within 12 s steps aside for a fit peer; at once, if the API asks it to wait for more than
-         5 s and a fit peer is heard. Shown by 01, 19e, 36, 47a, 47b, 47c, 54a, 54c, TestAttach.
+         within 12 s steps aside for a fit peer; at once, if the API asks it to wait (Retry-After)
+         and a fit peer is heard. Shown by 01, 19e, 36, 47a-47d, 54a, 54c, TestAttach.
 Clear    A master known to hold detaches the others that hold, the one that came to hold last first
          (16e). Its knowledge of itself must be at most 2 s old and newer than the time of the
          clear. An attach that is done is knowledge of 3 s after its call at most (57g), and none if
@@ -43,7 +43,7 @@ import math
 import random
 from dataclasses import dataclass, replace
 
-from exoip.core.backoff import LONGEST_MOVE_RETRY, Backoff, CircuitBreaker
+from exoip.core.backoff import FIRST_RETRY, LONGEST_MOVE_RETRY, Backoff, CircuitBreaker
 from exoip.core.calls import NO_EFFECT, Call, Failure, Kind, Outcome, Pace
 from exoip.core.election import Election
 from exoip.core.events import Cause, Event, EventName
@@ -275,14 +275,14 @@ class Mutations:
                 own.doubted(now, attach_may_land=True)
             self.attach_works = self.attach_works and call.kind is not Kind.ATTACH
             if call.kind is Kind.ATTACH and not outcome.operation_id:  # else it may be done: JOB_TIME decides
-                asks_too_much = outcome.retry_after > LONGEST_MOVE_RETRY and self._election.fit_peer_alive()
-                self.attach_breaker.failed(Failure.TIMEOUT if asks_too_much else failure, now)
+                told_to_wait = outcome.retry_after > FIRST_RETRY and self._election.fit_peer_alive()
+                self.attach_breaker.failed(Failure.TIMEOUT if told_to_wait else failure, now)
         else:
             if other := self._observed.others.get(call.instance_id):
                 other.changed_at = now
                 other.clear_failed_at = other.clear_failed_at if failure in NO_EFFECT else now
-            if failure is not Failure.NOT_SO:
-                self.clear_breaker.failed(failure, now)
+            if failure is not Failure.NOT_SO and not self._election.alive(call.instance_id):
+                self.clear_breaker.failed(failure, now)  # one that is heard may release the EIP itself
         backoff.failed(outcome.retry_after, now)
         details = {"call": call.kind, "failure": failure, "detail": outcome.detail, "again": backoff.at - now}
         return [Event(EventName.FAILED, now, call.instance_id, outcome.detail, details)]

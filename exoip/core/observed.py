@@ -162,7 +162,7 @@ class Observed:
 
     def set_members(self, instance_ids: frozenset[str], now: float) -> None:
         """Set the members. One that leaves is read, and stays until it is seen not to hold."""
-        for instance_id in instance_ids - self.others.keys() - {self.own_id}:
+        for instance_id in sorted(instance_ids - self.others.keys() - {self.own_id}):
             self.others[instance_id] = InstanceState(instance_id, successor=self.own.attach_called == -math.inf)
         for instance in self.others.values():
             if instance.listed and instance.instance_id not in instance_ids:

@@ -137,10 +137,10 @@ class Ownership:
     def _became_master(self, now: float) -> None:
         own, others = self.observed.own, self.observed.others.values()
         masters = [o for o in others if o.master_until > -math.inf and not self._survived(o)]
-        if last := max(masters, key=lambda other: other.master_until, default=None):
-            peer = self._election.peer(last.instance_id)
-            if not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING):
-                last.holds, last.since = None, now  # it is assumed to hold, until it is read, and to have come to last
+        for master in masters:
+            peer, unread = self._election.peer(master.instance_id), master.read_at < master.master_until
+            if (not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING)) and unread:
+                master.holds, master.since = None, master.master_until  # it is assumed to hold until it is read
         may_hold = own.may_hold or self.mutations.touching(self.observed.own_id)
         for other in others:
             other.predecessor = (other.predecessor and may_hold) or other in masters

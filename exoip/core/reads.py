@@ -2,11 +2,12 @@
 
 The rules, in the order of urgency:
 
-Own state   A node in doubt reads itself, in every role. So does a master whose knowledge of itself
-            is too old for a clear; before that, it reads a heard holder again. A holder that reads
-            its successors without a pause, because the API is slow, reads itself between two of
-            them once its knowledge is older than two verify intervals. Shown by 11a, 43, 45, 58d,
-            TestOwnState.
+Own state   A node in doubt reads itself, in every role; if it has to release the EIP, it reads a
+            successor in between, in case it cannot read itself (43c). So does a master whose
+            knowledge of itself is too old for a clear; before that, it reads a heard holder again.
+            A holder that reads its successors without a pause, because the API is slow, reads
+            itself between two of them once its knowledge is older than two verify intervals. Shown
+            by 11a, 43, 45, 58d, TestOwnState.
 Successors  A holder that should not hold reads who may take over from it, see `mutations`.
 Holder      A list and a read of each candidate answer the question who holds, see `split_brain`.
 Verify      A master that holds reads itself, lists who holds, and reads those that the list names,
@@ -36,7 +37,7 @@ import math
 import random
 
 from exoip.core.backoff import Backoff
-from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
+from exoip.core.calls import Call, Kind, Outcome, Purpose
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.mutations import BLIND_TIME, JOB_TIME, Mutations
@@ -109,7 +110,8 @@ class Reads:
         if not self._may(Kind.READ, now):
             return None
         in_turn = self._last is Purpose.SUCCESSOR and now >= own.known_at + 2 * self.verify_interval
-        wanted = own_id if own.doubt or (in_turn and own.held) else mutations.wants_fresh(now)
+        doubt = own.doubt and not (mutations.wants_release and self._last is Purpose.OWN_STATE)
+        wanted = own_id if doubt or (in_turn and own.held) else mutations.wants_fresh(now)
         if wanted and not mutations.touching(wanted):
             return Call(Kind.READ, wanted, purpose=Purpose.OWN_STATE if wanted == own_id else Purpose.VERIFY)
         if mutations.wants_release and now >= self.schedule.release_read_at and (names := mutations.successors()):
@@ -274,7 +276,6 @@ class Reads:
             self._mutations.clear_breaker.succeeded()
         elif outcome.began <= other.changed_at + CLEAR_SHOWS + self._mutations.pace.slack:
             other.predecessor, other.clear_failed_at = True, outcome.ended
-            self._mutations.clear_breaker.failed(Failure.OPERATION, outcome.ended)
             self._mutations.detach_backoff.wait_longer(outcome.ended)
 
     def _failed(self, call: Call, outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ failover still reaches the API. A lookup may take longer than an exchange: the n
 A failover cannot wait for a path that is dead, either. Addresses are tried NEXT_ADDRESS apart,
 beside each other. One that does not connect in time, does not answer, or answers 5xx, is tried last
 from then on. A kept connection on which the server's kernel does not acknowledge a request within
-SILENCE of its first retransmission (a NAT forgot it) has failed; a server that is only slow acknowledges at once.
+SILENCE and two retransmissions (a NAT forgot it) has failed; one that is only slow does so.
 
 Raises OSError (TimeoutError if the deadline has passed), ValueError and http.client.HTTPException;
 the caller must then close the connection. Shown by tests/unit/exoscale/test_transport.py, TestTime,
@@ -40,7 +40,7 @@ from exoip.thread import Thread
 
 HEAD_LIMIT = 64 * 2**10  # bytes of the status line and the headers
 NEXT_ADDRESS = 0.25  # seconds after which the next address is tried too
-SILENCE = 1.5  # seconds that a request on a kept connection may stay unacknowledged, once the kernel has repeated it
+SILENCE = 1.25  # seconds without an acknowledgement; the kernel adds the time to two retransmissions, 0.4 s or more
 _PIECE = 64 * 2**10  # bytes to read at a time
 _Addresses = list[tuple[int, int, int, str, Any]]  # as socket.getaddrinfo() returns them
 
