@@ -37,7 +37,7 @@ import math
 import random
 
 from exoip.core.backoff import Backoff
-from exoip.core.calls import Call, Kind, Outcome, Purpose
+from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.mutations import BLIND_TIME, JOB_TIME, Mutations
@@ -276,6 +276,7 @@ class Reads:
             self._mutations.clear_breaker.succeeded()
         elif outcome.began <= other.changed_at + CLEAR_SHOWS + self._mutations.pace.slack:
             other.predecessor, other.clear_failed_at = True, outcome.ended
+            self._mutations.clear_failed(Failure.OPERATION, outcome.ended)
             self._mutations.detach_backoff.wait_longer(outcome.ended)
 
     def _failed(self, call: Call, outcome: Outcome) -> None:

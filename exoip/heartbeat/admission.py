@@ -63,11 +63,16 @@ class Admission:
         self.denied = {name: seen for name, seen in self.denied.items() if name in members}
         self._stamps.keep(members)
 
-    def still_heard(self, listed: Container[str], alive: Callable[[str], bool], now: float) -> dict[str, SocketAddress]:
-        """Return the members that a list lacks, and that stay until a second list agrees."""
-        missing = {one: self._missing.get(one, now) for one in self.members if one not in listed and alive(one)}
-        self._missing = missing
-        return {one: self.members[one] for one, since in missing.items() if now < since + CONFIRM_TIME}
+    def still_heard(
+        self, listed: Mapping[str, SocketAddress], alive: Callable[[str], bool], now: float
+    ) -> dict[str, SocketAddress]:
+        """Return the members that a list lacks, and that stay until a second list agrees.
+
+        One whose address the list gives to another instance was replaced by it.
+        """
+        lacked = [one for one, place in self.members.items() if one not in listed and place not in listed.values()]
+        self._missing = {one: self._missing.get(one, now) for one in lacked if alive(one)}
+        return {one: self.members[one] for one, since in self._missing.items() if now < since + CONFIRM_TIME}
 
     def judge(self, heartbeat: Heartbeat, address: str, proof: Proof, dead_time: float, now: float) -> str:
         """Return the cause for dropping a heartbeat from `address`, or "" to accept it."""

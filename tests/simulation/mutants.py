@@ -83,7 +83,7 @@ MUTANTS = (
     Mutant("what an attach that failed left behind is not read back", "core/mutations", "28b",
            "own.doubted(now, attach_may_land=True)\n", "pass\n"),
     Mutant("the dead master is not presumed to hold", "core/ownership", "01",
-           "                last.holds, last.since = None,", "                _ = None,"),
+           "                master.holds, master.since = None, master.master_until", "                _ = None"),
     # clear, release
     Mutant("detaches while the attach is pending", "core/mutations", "10",
            "        if role is Role.MASTER and (not own.holds or",
@@ -313,7 +313,7 @@ MUTANTS = (
     Mutant("two reads count as one after the other, however far apart", "core/observed", "58c 58e",
            "else began if unseen else", "else"),
     Mutant("a holder that waits for its successor never reads itself", "core/reads", "58d",
-           "wanted = own_id if own.doubt or (in_turn and own.held) else", "wanted = own_id if own.doubt else"),
+           "wanted = own_id if doubt or (in_turn and own.held) else", "wanted = own_id if doubt else"),
     Mutant("a predecessor that was not read is nobody's business", "core/mutations", "48c",
            "if (o.holding or o.predecessor) and not", "if o.holding and not"),
     Mutant("who was cleared is read in its turn", "core/reads", "52j",

@@ -152,6 +152,14 @@ class TestHeartbeatsIn:
         bench.node.set_members(rest, bench.now, certain=False)
         assert bench.node.admission.members.keys() == rest.keys()
 
+    def test_one_that_is_replaced_at_its_address_goes_at_once(self):
+        bench = SingleNode(refresh_in=300.0)
+        bench.beating.update(a=5, z=20)
+        bench.advance(10)
+        listed = {instance_id("b"): ("host-a", 12345), instance_id("z"): ("host-z", 12345)}
+        bench.node.set_members(listed, bench.now, certain=False)
+        assert bench.node.admission.members == listed
+
     def test_one_that_is_silent_or_left_out_on_purpose_goes_at_once(self):
         bench = SingleNode(refresh_in=300.0)
         bench.beating.update(z=20)
