@@ -218,9 +218,9 @@ class Mutations:
 
     # -- outcomes -----------------------------------------------------------------------------------------------------
 
-    def clear_failed(self, failure: Failure, now: float) -> None:
-        """Count a clear that failed, if a fit peer can try."""
-        if self._election.fit_peer_alive():
+    def clear_failed(self, instance_id: str, failure: Failure, now: float) -> None:
+        """Count a clear that failed, unless the other is heard: it may release the EIP itself."""
+        if failure is not Failure.NOT_SO and not self._election.alive(instance_id):
             self.clear_breaker.failed(failure, now)
 
     def began(self, call: Call, now: float) -> list[Event]:
@@ -286,8 +286,7 @@ class Mutations:
             if other := self._observed.others.get(call.instance_id):
                 other.changed_at = now
                 other.clear_failed_at = other.clear_failed_at if failure in NO_EFFECT else now
-            if failure is not Failure.NOT_SO:
-                self.clear_failed(failure, now)
+            self.clear_failed(call.instance_id, failure, now)
         backoff.failed(outcome.retry_after, now)
         details = {"call": call.kind, "failure": failure, "detail": outcome.detail, "again": backoff.at - now}
         return [Event(EventName.FAILED, now, call.instance_id, outcome.detail, details)]

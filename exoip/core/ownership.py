@@ -137,7 +137,7 @@ class Ownership:
 
     def _became_master(self, now: float) -> None:
         own, others = self.observed.own, self.observed.others.values()
-        masters = [o for o in others if o.master_until > now - UNSEEN and not self._survived(o)]
+        masters = [o for o in others if o.master_until > now - UNSEEN - self.pace.slack and not self._survived(o)]
         for master in masters:
             peer, unread = self._election.peer(master.instance_id), master.read_at < master.master_until
             if (not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING)) and unread:

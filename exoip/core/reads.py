@@ -276,7 +276,7 @@ class Reads:
             self._mutations.clear_breaker.succeeded()
         elif outcome.began <= other.changed_at + CLEAR_SHOWS + self._mutations.pace.slack:
             other.predecessor, other.clear_failed_at = True, outcome.ended
-            self._mutations.clear_failed(Failure.OPERATION, outcome.ended)
+            self._mutations.clear_failed(other.instance_id, Failure.OPERATION, outcome.ended)
             self._mutations.detach_backoff.wait_longer(outcome.ended)
 
     def _failed(self, call: Call, outcome: Outcome) -> None:
