@@ -15,8 +15,8 @@ Make before break  While a live node can serve, the EIP is never without a holde
 Predecessor        When a node becomes master, the master before it is assumed to hold, without a
                    read, if it is dead, leaving, or unfit and holding (253). What is known of a node
                    does not count once it has advertised 254 or is heard again, and an earlier
-                   master does not count if it was heard beside the next one and is not leaving,
-                   nor one of more than 45 s ago: it may have attached since (52z).
+                   master does not count if it was heard beside the next one and is not leaving, or
+                   if it was the master more than 45 s ago: it may have attached since (52z).
                    The best that a listening node hears was no master. Shown by 01, 16f, 22e, 51,
                    51b, 52g, 52h, 52k, 52l, 52m, 52o, 69d, TestPredecessor.
 Successor          What the daemon before this one did is forgotten, and a paused one saw nothing.

@@ -9,7 +9,7 @@ failover still reaches the API. A lookup may take longer than an exchange: the n
 A failover cannot wait for a path that is dead, either. Addresses are tried NEXT_ADDRESS apart,
 beside each other. One that does not connect in time, does not answer, or answers 5xx, is tried last
 from then on. A kept connection on which the server's kernel does not acknowledge a request within
-SILENCE and two retransmissions (a NAT forgot it) has failed; one that is only slow does so.
+SILENCE and two retransmissions (a NAT forgot it) has failed. A slow server acknowledges at once.
 
 Raises OSError (TimeoutError if the deadline has passed), ValueError and http.client.HTTPException;
 the caller must then close the connection. Shown by tests/unit/exoscale/test_transport.py, TestTime,

@@ -13,8 +13,8 @@ The bounds follow from the protocol document (its names in capitals, D is the de
     hole    D to notice, D for a node that starts meanwhile, for each other node JOB_TIME or an attach
             of its own, LONGEST_MOVE_RETRY with jitter, and an attach. If the other side of a cut has
             just detached a live node: the verify interval and a read more. Where reads may show what
-            is not so, or an outsider detaches: that, and three tries of each; for one of these that cannot
-            read what it was told, the time until the next best node takes its place. LEARN_TIME and
+            is not so, or an outsider detaches: that, and three tries of each; for one that cannot
+            read what is so, the time until the next best node takes its place. LEARN_TIME and
             an interval, if the able node has just started. A slow API gives each more time: two or
             three times what its slowest answer took beyond a second.
     dead    twice D; TURN, for a silent rival that died; JOB_TIME for each node that

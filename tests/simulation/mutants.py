@@ -257,8 +257,6 @@ MUTANTS = (
            "known = other.holding and (other.holds is None or now - other.read_at <= UNSEEN)", "known = other.holding"),
     Mutant("who was read to hold and released counts as a predecessor", "core/ownership", "52l",
            " and not peer.released_since(max(other.read_at, other.since))", ""),
-    Mutant("who leaves as this node starts was the master", "core/ownership", "51b",
-           "if o.master_until > now - UNSEEN - self.pace.slack and not self", "if not self"),
     Mutant("a former master that leaves was none", "core/ownership", "22e",
            " and peer.priority < LEAVING)", ")"),
     Mutant("a predecessor of an earlier time as master stays one", "core/ownership", "52m",
