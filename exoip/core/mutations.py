@@ -16,7 +16,9 @@ Clear    A master known to hold detaches the others that hold, the one that came
          about to clear this node, so their times are apart by more than a clear takes (10 s):
          - A node that did not hold (52p) and has attached clears at once who held before, if it is
            silent (01) and has neither advertised 254 since (52f) nor been heard again, until 17 s
-           after the first attach call that may have had an effect (70b, 70c).
+           after the first attach call that may have had an effect (70b, 70c). After a stand-back,
+           one that has come to hold less than 17 s ago is spared: it may be about to clear this
+           node (09d, 09e).
          - Later, if it is heard, and if it attached later, once this node has seen for 30 s that
            both hold, and in its turn: by the clock of the API, which all nodes share, the lower
            instance id has the first 30 s of each 100 s, the higher one the 30 s that begin 50 s
@@ -128,8 +130,8 @@ class Mutations:
 
     def clear_owed(self, now: float) -> bool:
         """Whether this node holds, and has to detach or read a silent holder now, or failed to."""
-        own, others = self._observed.own, self._observed.others.values()
-        silent = [o for o in others if (o.holding or o.predecessor) and not self._election.alive(o.instance_id)]
+        own = self._observed.own
+        silent = [o for o in self._observed.holders() if not self._election.alive(o.instance_id)]
         owed = (
             o.clear_failed_at >= max(own.since, o.since) or not now < self._clear_due(o, now) < math.inf for o in silent
         )

@@ -16,7 +16,7 @@ Predecessor        When a node becomes master, the master before it is assumed t
                    read, if it is dead, leaving, or unfit and holding (253). What is known of a node
                    does not count once it has advertised 254 or is heard again, and an earlier
                    master does not count if it was heard beside the next one and is not leaving, or
-                   if it was the master more than 45 s ago: it may have attached since (52z).
+                   if it was the master more than 45 s ago: it may have attached since (16h).
                    The best that a listening node hears was no master. Shown by 01, 16f, 22e, 51,
                    51b, 52g, 52h, 52k, 52l, 52m, 52o, 69d, TestPredecessor.
 Successor          What the daemon before this one did is forgotten, and a paused one saw nothing.
@@ -49,7 +49,7 @@ from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Pace
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
 from exoip.core.mutations import JOB_TIME, Mutations
-from exoip.core.observed import UNSEEN, InstanceState, Observed
+from exoip.core.observed import NEWCOMER_TIME, UNSEEN, InstanceState, Observed
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, LocalState, Role
 from exoip.core.reads import Reads
 from exoip.core.split_brain import StandBack
@@ -142,9 +142,8 @@ class Ownership:
             peer, unread = self._election.peer(master.instance_id), master.read_at < master.master_until
             if (not peer.alive or peer.priority in (HOLDING_UNFIT, LEAVING)) and unread:
                 master.holds, master.since = None, master.master_until  # it is assumed to hold until it is read
-        may_hold = own.may_hold or self.mutations.touching(self.observed.own_id)
         for other in others:
-            other.predecessor = (other.predecessor and may_hold) or other in masters
+            other.predecessor &= own.may_hold or self.mutations.touching(self.observed.own_id)
             other.successor = (other.successor or other in masters) and own.held
             other.master_until = -math.inf
         if self.stand_back.mute and not own.held:
@@ -196,7 +195,8 @@ class Ownership:
                 known = other.holding and (other.holds is None or now - other.read_at <= UNSEEN)
                 peer = self._election.peer(other.instance_id)
                 known = known and not peer.released_since(max(other.read_at, other.since))
-                other.predecessor = other.predecessor or known
+                new = self.observed.own.wants_proof and other.holds and now - other.since < NEWCOMER_TIME
+                other.predecessor = other.predecessor or (known and not new)  # one that is new may clear this node
             self.stand_back.attaching()
         events = self.mutations.began(call, now) if mutates else []
         return replace(call, timeout=self.pace.timeout(call.kind)), at, events

@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.support.paths import ROOT
 
-LONGEST = 300.0  # seconds for one mutant
+LONGEST = 1200.0  # seconds for one mutant; what takes longer has killed nothing
 KILLED = "KILLED BY "  # what `hunt` prints
 SEEDS = 200  # random runs that a mutant has to survive
 SEEDS_ALONE = 300  # … if nothing else is tried: each single fault has four turns
@@ -58,7 +58,7 @@ def kill(mutant: Mutant, seeds: int, *, at_random: bool = False, skipped: Sequen
         try:
             done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=LONGEST, check=False)
         except subprocess.TimeoutExpired:
-            return f"not ending within {LONGEST:.0f} s"
+            return ""
     if done.returncode not in (0, 1):
         raise RuntimeError(f"{mutant.name!r}: the hunt itself broke\n{done.stdout}\n{done.stderr}")
     lines = [line for line in done.stdout.splitlines() if line.startswith(KILLED)]
