@@ -8,10 +8,10 @@ Backoff         After a failure wait 0.5 s, doubling to 30 s, with up to 20 % of
 CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s, doubling to 10 min,
                 but for as long at least as all others but one may need for that job, one after
                 another: so the last of them has a turn before this node has its next (02f).
-                One success closes the breaker; an attach has succeeded when a read shows it (57). A
-                time-out or a forbidden call counts as three failures. So does a job that is owed
-                for longer than its time while a fit peer is alive, whatever it waits for. Shown by
-                02a, 02b, 02c, 17, 47b, 48a, TestDeadline.
+                One success closes the breaker; an attach has succeeded when a read shows it (57),
+                whatever its answer was (28b, 47e). A time-out or a forbidden call counts as three
+                failures. So does a job that is owed for longer than its time while a fit peer is
+                alive, whatever it waits for. Shown by 02a, 02b, 02c, 17, 47b, 48a, TestDeadline.
 """
 
 from __future__ import annotations

@@ -85,7 +85,6 @@ class Mutations:
         self.attach_backoff, self.detach_backoff = (Backoff(rng, LONGEST_MOVE_RETRY) for _ in range(2))
         self.attach_breaker = CircuitBreaker(JOB_TIME, pace, election.peers)
         self.clear_breaker = CircuitBreaker(JOB_TIME, pace, election.peers)
-        self.attach_works = True  # the last attach is done; a read has to show that it holds
         self.again_at = math.inf  # when a holder that cannot read itself attaches again
         self.leaving = False
         self.since = -math.inf  # since when this node is master, or backup to this master
@@ -258,7 +257,6 @@ class Mutations:
         now, own = outcome.ended, self._observed.own
         if call.kind is Kind.ATTACH:
             name = EventName.ATTACHED
-            self.attach_works = True
             own.attached(called, min(called + ATTACH_KEPT + self.pace.slack, outcome.began), now)
         elif call.instance_id == self._observed.own_id:
             name = EventName.LET_GO
@@ -280,7 +278,6 @@ class Mutations:
             if failure not in NO_EFFECT:
                 own.changed_at = now
                 own.doubted(now, attach_may_land=True)
-            self.attach_works = self.attach_works and call.kind is not Kind.ATTACH
             if call.kind is Kind.ATTACH and not outcome.operation_id:  # else it may be done: JOB_TIME decides
                 told_to_wait = outcome.retry_after > FIRST_RETRY and self._election.fit_peer_alive()
                 self.attach_breaker.failed(Failure.TIMEOUT if told_to_wait else failure, now)

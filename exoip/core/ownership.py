@@ -199,7 +199,7 @@ class Ownership:
                 other.predecessor = other.predecessor or (known and not new)  # one that is new may clear this node
             self.stand_back.attaching()
         events = self.mutations.began(call, now) if mutates else []
-        return replace(call, timeout=self.pace.timeout(call.kind)), at, events
+        return replace(call, timeout=min(call.timeout, self.pace.timeout(call.kind))), at, events
 
     def done(self, lane: Lane, call: Call, outcome: Outcome) -> list[Event]:
         """Record the outcome of a call of `next_call`."""

@@ -106,7 +106,7 @@ class Reads:
     def _urgent(self, now: float) -> Call | None:
         own, own_id, mutations = self._observed.own, self._observed.own_id, self._mutations
         if self._stand_back.wants_list and (self._election.role is Role.MASTER or self._may(Kind.HOLDERS, now)):
-            return Call(Kind.HOLDERS, purpose=Purpose.HOLDER)
+            return Call(Kind.HOLDERS, purpose=Purpose.HOLDER, timeout=self._stand_back.answer_time / 2)
         if not self._may(Kind.READ, now):
             return None
         in_turn = self._last is Purpose.SUCCESSOR and now >= own.known_at + 2 * self.verify_interval
@@ -245,9 +245,9 @@ class Reads:
         if too_old or not own.seen(outcome.holds, outcome.began):
             return []
         self._mutations.again_at = math.inf
+        if own.held:
+            self._mutations.attach_breaker.succeeded()
         if held == own.held:
-            if held and (self._mutations.attach_works or outcome.ended >= self._mutations.attach_breaker.until):
-                self._mutations.attach_breaker.succeeded()
             return []
         state = "running" if outcome.running else "not running"
         name = EventName.HOLDS if own.held else EventName.LOST

@@ -87,7 +87,7 @@ def take_snapshot(
     election: Election, ownership: Ownership, admission: Admission, dropped: Mapping[str, int], now: float
 ) -> Snapshot:
     """Return a snapshot. The caller holds the node's lock."""
-    own = ownership.observed.own
+    own, own_call = ownership.observed.own, ownership.mutations.touching(ownership.observed.own_id)
     fresh = max(ownership.mutations.since, now - READS_COUNT * ownership.reads.verify_interval)
     return Snapshot(
         at=now,
@@ -97,7 +97,7 @@ def take_snapshot(
         master=election.master,
         advertised=election.advertised,
         holds=own.held,
-        in_doubt=own.doubt,
+        in_doubt=own.doubt or (election.role is not Role.MASTER and not own.held and own_call),
         unfit=ownership.unfit_reasons.unfit(now),
         yielded=ownership.stand_back.active,
         leaving=ownership.mutations.leaving,

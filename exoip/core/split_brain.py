@@ -2,9 +2,10 @@
 
 A master that held and reads that it no longer does asks the API who holds. A list names
 candidates, and a read confirms each. Silent members are read even if the list does not name them,
-those that it names first; if the list fails, only they are read. The answer is a silent, running
-instance that holds, or none; one whose heartbeat is overdue counts as silent (07c). No attach
-before the answer; if there is none within 8 s, because reads fail, the question is dropped.
+those that it names first; if the list fails, or takes longer than 4 s, only they are read (49c).
+The answer is a silent, running instance that holds, or none; one whose heartbeat is overdue counts
+as silent (07c). No attach before the answer; if reads fail, so that none is good for 8 s, the
+question is dropped.
 
 - A silent, running instance holds. It is alive, and the network between the two is cut. The master
   stands back (BACKUP, reason "yielded") for 60 s, doubled by each further stand-back, and once
@@ -69,7 +70,12 @@ class StandBack:
     def ask(self, now: float) -> None:
         """Ask who holds, unless that question is open."""
         if not self.asking:
-            self.answer_by = now + ANSWER_TIME + self._pace.slack
+            self.answer_by = now + self.answer_time
+
+    @property
+    def answer_time(self) -> float:
+        """Return after how many seconds without a good read the question is dropped; half of it for a list."""
+        return ANSWER_TIME + self._pace.slack
 
     def drop_question(self) -> None:
         """Ask no longer."""
@@ -96,6 +102,7 @@ class StandBack:
         if not self.candidates or instance_id != self.candidates[0]:
             return []
         self.candidates.popleft()
+        self.answer_by = outcome.ended + self.answer_time
         due = self._election.peer(instance_id).last_seen + self._election.config.interval
         if outcome.holds and outcome.running and outcome.ended > due:
             return self._answered(instance_id, outcome.ended)
@@ -176,8 +183,8 @@ class StandBack:
             length = min(self.length * (2 if holder in self.rivals else 1), LONGEST_STAND_BACK)
             self.length = min(2 * length, LONGEST_STAND_BACK)
             why = f"it is not heard; standing back for {length:.0f} s"
+            self._observed.own.wants_proof = True  # it lives, and is not to be cleared by a mistake
         self.rivals.add(holder)
-        self._observed.own.wants_proof = True  # it lives, and is not to be cleared by a mistake
         self.until, self._check_at = now + length, now + HOLDER_CHECK_INTERVAL
         return [Event(EventName.YIELDED, now, holder, f"it holds the Elastic IP; {why}", {"for": length})]
 

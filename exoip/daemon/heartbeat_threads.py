@@ -66,7 +66,7 @@ class Sender(SupervisedThread):
     A peer that cannot be reached does not delay the others. Events report the first failure and the
     recovery, which takes RECOVERED_AFTER heartbeats in a row: at most one a REPORT_INTERVAL for
     each peer, one for all with the same news, and with the number of heartbeats that were lost.
-    `sent` and `failures` count datagrams.
+    `sent` and `failures` count datagrams. `sent_at`: when the last heartbeat was sent, in seconds.
     """
 
     def __init__(self, link: HeartbeatLink, round_time: float = ROUND_TIME) -> None:
@@ -77,6 +77,7 @@ class Sender(SupervisedThread):
         self._troubles: dict[SocketAddress, _Trouble] = {}
         self._news: dict[tuple[EventName, str], list[SocketAddress]] = {}  # what is to be reported, of whom
         self.sent = self.failures = 0
+        self.sent_at = -math.inf
 
     def turn(self) -> None:
         """Wait until a heartbeat is due and send it to every member."""
@@ -102,7 +103,9 @@ class Sender(SupervisedThread):
                     self._succeeded(place)
         if self._news:
             self._report()
-        self._node.set_mute(problem if self.sent == sent_before else "", self._clock())
+        now = self._clock()
+        self.sent_at = now if self.sent > sent_before else self.sent_at
+        self._node.set_mute(problem if self.sent == sent_before else "", now)
 
     def _failed(self, place: SocketAddress, problem: str) -> None:
         trouble = self._troubles.setdefault(place, _Trouble())

@@ -109,9 +109,8 @@ class RunningNode:
         self._addons.stop()
 
     def keep_held(self, seconds: float) -> None:
-        """Keep whether this node holds, for a daemon that is started within so many seconds."""
-        if self._sender.sent:  # else these seconds would count from an earlier daemon's last heartbeat
-            self._held.save(self.node.snapshot(clock()), seconds)
+        """Keep whether this node holds, for a daemon that is started within so many seconds of the last heartbeat."""
+        self._held.save(self.node.snapshot(clock()), self._sender.sent_at + seconds)
 
     def on_event(self, event: Event) -> None:
         """Log an event, count it, and let the addons know."""

@@ -193,10 +193,10 @@ class HeldFile(StateFile):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ, "RUNTIME_DIRECTORY", "held")
 
-    def save(self, node: Snapshot, seconds: float) -> None:
-        """Keep for so long that this node is known to hold, if it is, and releases nothing."""
-        if node.holds and not node.in_doubt and node.advertised < UNFIT:
-            self.write(f"{node.at:.3f} {node.at + seconds:.3f} {node.known_at:.3f}\n")
+    def save(self, node: Snapshot, until: float) -> None:
+        """Keep until then that this node is known to hold, if it is, and releases nothing."""
+        if node.at < until and node.holds and not node.in_doubt and node.advertised < UNFIT:
+            self.write(f"{node.at:.3f} {until:.3f} {node.known_at:.3f}\n")
 
     def take(self, now: float) -> float | None:
         """Return when the node was known to hold, if that still counts."""

@@ -177,7 +177,7 @@ class Supervisor:
         self._systemd.notify("STOPPING=1")
         config = self._node.config()
         unnoticed = config.dead_time - config.interval
-        self._running.keep_held(unnoticed)
+        self._running.keep_held(unnoticed + config.spacing)
         self._log_rest()
         promise = "the hand-over is under way already"
         if self._leave_by is None:

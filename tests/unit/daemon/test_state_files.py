@@ -87,7 +87,7 @@ class TestHeld:
         bench = SingleNode(peers="z")
         bench.until(lambda: bench.view.holds and not bench.view.in_doubt)
         kept = HeldFile({"RUNTIME_DIRECTORY": str(folder)})
-        kept.save(dataclasses.replace(bench.view, at=100.0, known_at=98.0, **changes), 2.0)  # type: ignore[arg-type]
+        kept.save(dataclasses.replace(bench.view, **{"at": 100.0, "known_at": 98.0} | changes), 102.0)  # type: ignore[arg-type]
         return kept
 
     def test_it_counts_once_and_within_the_dead_time(self, tmp_path):
@@ -98,7 +98,7 @@ class TestHeld:
     def test_at_another_time_it_does_not(self, tmp_path, now):
         assert self.saved(tmp_path).take(now) is None
 
-    @pytest.mark.parametrize("changes", [{"holds": False}, {"in_doubt": True}, {"advertised": 254}])
+    @pytest.mark.parametrize("changes", [{"holds": False}, {"in_doubt": True}, {"advertised": 254}, {"at": 102.0}])
     def test_nothing_is_kept_that_is_not_certain(self, tmp_path, changes):
         self.saved(tmp_path, **changes)
         assert list(tmp_path.iterdir()) == []

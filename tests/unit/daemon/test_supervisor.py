@@ -128,14 +128,16 @@ def test_a_restart_ends_at_once_after_the_events_that_wait(systemd, listener, ca
     events: list[Event] = []
     for message in (*before, SIGQUIT, Event(EventName.ADVERTISED, 0.0)):
         mailbox.put(message)
-    node = SimpleNamespace(config=lambda: SimpleNamespace(dead_time=3.0, interval=1.0), finished=lambda: False)
+    node = SimpleNamespace(
+        config=lambda: SimpleNamespace(dead_time=3.0, interval=1.0, spacing=0.9), finished=lambda: False
+    )
     if before:
         node.leave = lambda now: None
     kept: list[float] = []
     running = SimpleNamespace(node=node, threads=[], on_event=events.append, keep_held=kept.append)
     running.config, running.status_line = SimpleNamespace(leave_timeout=60.0), lambda: "well"
     assert Supervisor(running, mailbox, systemd, lambda: None).run() is None  # type: ignore[arg-type,return-value]
-    assert kept == [2.0]
+    assert kept == [2.9]
     assert [event.name for event in events] == [EventName.ADVERTISED]
     assert received(listener)[-1] == "STOPPING=1"
     assert caplog.messages == [said]
