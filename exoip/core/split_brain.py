@@ -74,7 +74,7 @@ class StandBack:
 
     @property
     def answer_time(self) -> float:
-        """Return after how many seconds without a good read the question is dropped; half of it for a list."""
+        """Return after how many seconds without a good read the question is dropped."""
         return ANSWER_TIME + self._pace.slack
 
     def drop_question(self) -> None:
@@ -104,9 +104,8 @@ class StandBack:
         self.candidates.popleft()
         self.answer_by = outcome.ended + self.answer_time
         due = self._election.peer(instance_id).last_seen + self._election.config.interval
-        if outcome.holds and outcome.running and outcome.ended > due:
-            return self._answered(instance_id, outcome.ended)
-        return [] if self.candidates else self._answered(None, outcome.ended)
+        holder = instance_id if outcome.holds and outcome.running and outcome.ended > due else None
+        return self._answered(holder, outcome.ended) if holder or not self.candidates else []
 
     # -- the stand-back -----------------------------------------------------------------------------------------------
 

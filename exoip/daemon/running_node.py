@@ -109,7 +109,7 @@ class RunningNode:
         self._addons.stop()
 
     def keep_held(self, seconds: float) -> None:
-        """Keep whether this node holds, for a daemon that is started within so many seconds of the last heartbeat."""
+        """Keep whether it holds, for a daemon that starts so many seconds after the last heartbeat."""
         self._held.save(self.node.snapshot(clock()), self._sender.sent_at + seconds)
 
     def on_event(self, event: Event) -> None:
