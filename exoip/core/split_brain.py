@@ -117,7 +117,7 @@ class StandBack:
     def set_mute(self, why: str, now: float) -> None:
         """Note why no heartbeat can be sent, or "": then one more dead time is enough."""
         if self.mute and not why and self.active:
-            self.until = now + self._election.config.dead_time
+            self.until = max(self.until, now + self._election.config.dead_time)
         self.mute = why
 
     def attaching(self) -> None:
@@ -169,7 +169,7 @@ class StandBack:
         if holder is None or self._election.role is not Role.MASTER:
             return []
         if self.mute:
-            length = self.length
+            length = self._election.config.dead_time
             why = f"this node cannot send any heartbeat ({self.mute}): the fault is here, check its address and routes"
         else:
             recent = now < self._observed.own.attach_called + NEWCOMER_TIME  # too soon to have cleared this node
