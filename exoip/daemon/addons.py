@@ -152,7 +152,7 @@ class Addons:
         self._keep_unhealthy()
 
     def stop(self) -> None:
-        """Stop all threads and their children, within STOP_TIME."""
+        """Stop all threads and their children, within STOP_TIME, and let go of them."""
         if self.busy:
             log(logging.WARNING, "stopped before the notify program was called for every change")
         for checker in self.checkers:
@@ -165,6 +165,7 @@ class Addons:
         for thread in self.supervised:
             if thread.ident is not None:
                 thread.join(max(0.0, until - clock()))
+        self.checkers, self.hook_caller, self._server = [], None, None
 
     def _keep_unhealthy(self) -> None:
         """Keep for the next start what must not count as passing there."""

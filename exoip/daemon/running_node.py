@@ -109,7 +109,7 @@ class RunningNode:
         self._addons.stop()
 
     def keep_held(self, seconds: float) -> None:
-        """Keep whether it holds, for a daemon that starts so many seconds after the last heartbeat."""
+        """Keep for so many seconds after the last heartbeat whether this node holds."""
         self._held.save(self.node.snapshot(clock()), self._sender.sent_at + seconds)
 
     def on_event(self, event: Event) -> None:

@@ -175,6 +175,7 @@ class Supervisor:
     def _end_for_restart(self) -> None:
         """End like a crash, but say so: what a restart within the dead time needs is kept."""
         self._systemd.notify("STOPPING=1")
+        self._running.stop()  # which may take a second, in which the node goes on; so what is kept comes after it
         config = self._node.config()
         unnoticed = config.dead_time - config.interval
         self._running.keep_held(unnoticed + config.spacing)

@@ -134,10 +134,12 @@ def test_a_restart_ends_at_once_after_the_events_that_wait(systemd, listener, ca
     if before:
         node.leave = lambda now: None
     kept: list[float] = []
-    running = SimpleNamespace(node=node, threads=[], on_event=events.append, keep_held=kept.append)
+    running = SimpleNamespace(
+        node=node, threads=[], on_event=events.append, keep_held=kept.append, stop=lambda: kept.append(0.0)
+    )
     running.config, running.status_line = SimpleNamespace(leave_timeout=60.0), lambda: "well"
     assert Supervisor(running, mailbox, systemd, lambda: None).run() is None  # type: ignore[arg-type,return-value]
-    assert kept == [2.9]
+    assert kept == [0.0, 2.9]
     assert [event.name for event in events] == [EventName.ADVERTISED]
     assert received(listener)[-1] == "STOPPING=1"
     assert caplog.messages == [said]
