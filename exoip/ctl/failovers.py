@@ -19,6 +19,7 @@ UNFIT_BEFORE = 120.0  # seconds before a takeover in which the holder's unfitnes
 SAME_SIGHTING = 60.0  # seconds within which two nodes that see a new master see the same failover
 ALL_HEARD = 10.0  # seconds in which a node that heard nobody hears all others again, the master not always first
 
+_HEARD = {"peer-alive", "peer-dead"}
 _UNFIT = {"unfit", "leaving", "yielded", "stalled"}
 
 
@@ -73,22 +74,25 @@ def _read(history: History) -> Iterator[Failover]:
     ends: it need not report that it still holds.
 
     The master before and the successor, if an entry names them, count more than a holder of which
-    no journal says that it ceased to hold: it may be dead. A node that stood back in a split had
+    no journal says that it ceased to hold: it may be dead. One that was dead when another took over
+    is no source after that. A node that stood back in a split had
     not heard the holder.
     """
     holding: dict[str, list[str]] = defaultdict(list)  # in the order in which they came to hold
     latest: dict[str, str] = {}
+    since: dict[str, float] = {}  # when the latest one came to hold
     for change in history.changes:
         holders, given = holding[change.eip], change.event == "let-go"
         if change.instance in holders:
             holders.remove(change.instance)
         if change.holds:
-            held = tuple(sorted(holders))
+            dead = _dead(history, change, since[change.eip]) if latest.get(change.eip) in holders else set()
+            held = tuple(sorted({*holders} - dead))
             masters = tuple({_master_before(history, change, held)} - history.nodes - {""})
             stood_back = change.cause is not None and change.cause["EXOIP_EVENT"] == "stand-back-over"
             source = held or masters if stood_back else masters or held
             holders.append(change.instance)
-            latest[change.eip] = change.instance
+            latest[change.eip], since[change.eip] = change.instance, change.at
             if change.event != "holds" or source:
                 yield _failover(history, change, source)
             continue
@@ -121,10 +125,20 @@ def _death(history: History, change: Change, source: tuple[str, ...]) -> Entry |
             break
         if entry["EXOIP_EVENT"] in ("attached", "holds", "lost", "yielded"):
             last.clear()
-        elif entry["EXOIP_EVENT"] in ("peer-alive", "peer-dead"):
+        elif entry["EXOIP_EVENT"] in _HEARD:
             last[entry.get("EXOIP_PEER_INSTANCE", "")] = entry
     deaths = [last[giver] for giver in source if giver in last and last[giver]["EXOIP_EVENT"] == "peer-dead"]
     return max(deaths, key=time_of) if source and len(deaths) == len(source) else None
+
+
+def _dead(history: History, change: Change, by: float) -> set[str]:
+    """Return who was dead to the new holder before that time, and has logged nothing since."""
+    journal = [entry for entry in history.journals.get((change.reporter, change.eip), []) if time_of(entry) < by]
+    heard = {entry.get("EXOIP_PEER_INSTANCE", ""): entry for entry in journal if entry["EXOIP_EVENT"] in _HEARD}
+    dead = {peer for peer, entry in heard.items() if entry["EXOIP_EVENT"] == "peer-dead"}
+    return {
+        one for one in dead if time_of((history.journals.get((one, change.eip)) or journal)[-1]) < time_of(heard[one])
+    }
 
 
 def _stood_aside(journal: list[Entry], by: float) -> Entry | None:

@@ -73,6 +73,13 @@ def test_a_death_as_each_node_logs_it(journals: Journals) -> None:
     assert one.at <= held, "it holds before the dead one is cleared"
 
 
+@pytest.mark.parametrize("names", ["abc", "bc", "c"])
+def test_a_destroyed_instance_was_taken_from_once(journals: Journals, names: str) -> None:
+    journals.step(lambda: journals.world.destroy_instance(journals["a"]), 60)
+    drained = journals.step(lambda: journals.aside("b", "operator", "drained by ann (uid 0)"), 60)
+    assert [(source, to) for source, to, _ in told(journals, names, drained)] == [("b", "c")]
+
+
 @pytest.mark.parametrize("away", [{"b": Kind.ATTACH}, {"b": "all", "c": "all"}])
 def test_a_death_counts_from_the_last_heartbeat_also_if_the_next_node_cannot_attach_at_first(
     journals: Journals, away: dict[str, str]
