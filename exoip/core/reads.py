@@ -44,7 +44,7 @@ from exoip.core.mutations import BLIND_TIME, JOB_TIME, Mutations
 from exoip.core.observed import InstanceState, Observed
 from exoip.core.peers import UNFIT, Role
 from exoip.core.read_schedule import REFRESH_INTERVAL, ReadSchedule
-from exoip.core.split_brain import StandBack
+from exoip.core.split_brain import ANSWER_TIME, StandBack
 
 MOST_MEMBERS = 8  # read in a round of verification
 ATTACH_SHOWS = 2.0  # seconds after an attach is done; a read that does not show it sooner may be older
@@ -106,7 +106,7 @@ class Reads:
     def _urgent(self, now: float) -> Call | None:
         own, own_id, mutations = self._observed.own, self._observed.own_id, self._mutations
         if self._stand_back.wants_list and (self._election.role is Role.MASTER or self._may(Kind.HOLDERS, now)):
-            return Call(Kind.HOLDERS, purpose=Purpose.HOLDER, timeout=self._stand_back.answer_time / 2)
+            return Call(Kind.HOLDERS, purpose=Purpose.HOLDER, timeout=(ANSWER_TIME + self._mutations.pace.slack) / 2)
         if not self._may(Kind.READ, now):
             return None
         in_turn = self._last is Purpose.SUCCESSOR and now >= own.known_at + 2 * self.verify_interval

@@ -57,6 +57,7 @@ class Snapshot:
     `stand_back_until`: -inf if it does not stand back. `preempt_delay`: seconds that a better node
     has to wait at present, damping included. `again`: when a job that has failed is tried again.
     `same_id`: the address of another host that sends heartbeats with this node's id, or "".
+    `attaching`: it does not hold, but an attach of its own is under way.
     """
 
     at: float
@@ -81,13 +82,14 @@ class Snapshot:
     again: Mapping[str, float] = field(default_factory=dict)
     outsiders: tuple[str, ...] = ()
     same_id: str = ""
+    attaching: bool = False
 
 
 def take_snapshot(
     election: Election, ownership: Ownership, admission: Admission, dropped: Mapping[str, int], now: float
 ) -> Snapshot:
     """Return a snapshot. The caller holds the node's lock."""
-    own, own_call = ownership.observed.own, ownership.mutations.touching(ownership.observed.own_id)
+    own = ownership.observed.own
     fresh = max(ownership.mutations.since, now - READS_COUNT * ownership.reads.verify_interval)
     return Snapshot(
         at=now,
@@ -97,7 +99,8 @@ def take_snapshot(
         master=election.master,
         advertised=election.advertised,
         holds=own.held,
-        in_doubt=own.doubt or (election.role is not Role.MASTER and not own.held and own_call),
+        in_doubt=own.doubt,
+        attaching=not own.held and ownership.mutations.touching(ownership.observed.own_id),
         unfit=ownership.unfit_reasons.unfit(now),
         yielded=ownership.stand_back.active,
         leaving=ownership.mutations.leaving,

@@ -40,7 +40,7 @@ from exoip.core.events import Cause, Event, EventName
 from exoip.core.observed import NEWCOMER_TIME, Observed
 from exoip.core.peers import Role
 
-ANSWER_TIME = 8.0  # seconds after which the question who holds is dropped
+ANSWER_TIME = 8.0  # seconds without a good read after which the question who holds is dropped
 FIRST_STAND_BACK = 60.0  # seconds
 LONGEST_STAND_BACK = 3600.0  # seconds
 HOLDER_CHECK_INTERVAL = 5.0  # seconds between two questions who holds, while standing back
@@ -70,12 +70,7 @@ class StandBack:
     def ask(self, now: float) -> None:
         """Ask who holds, unless that question is open."""
         if not self.asking:
-            self.answer_by = now + self.answer_time
-
-    @property
-    def answer_time(self) -> float:
-        """Return after how many seconds without a good read the question is dropped."""
-        return ANSWER_TIME + self._pace.slack
+            self.answer_by = now + ANSWER_TIME + self._pace.slack
 
     def drop_question(self) -> None:
         """Ask no longer."""
@@ -102,7 +97,7 @@ class StandBack:
         if not self.candidates or instance_id != self.candidates[0]:
             return []
         self.candidates.popleft()
-        self.answer_by = outcome.ended + self.answer_time
+        self.answer_by = outcome.ended + ANSWER_TIME + self._pace.slack
         due = self._election.peer(instance_id).last_seen + self._election.config.interval
         holder = instance_id if outcome.holds and outcome.running and outcome.ended > due else None
         return self._answered(holder, outcome.ended) if holder or not self.candidates else []

@@ -164,7 +164,7 @@ def wait(options: Namespace, _environ: Mapping[str, str], out: TextIO) -> int:
     if options.role is None and options.holds is None:
         raise UsageError("wait: needs --role or --holds")
     wanted = {"role": options.role} if options.role else {}
-    wanted |= {"holds": options.holds == "yes", "in_doubt": False} if options.holds else {}
+    wanted |= {"holds": options.holds == "yes", "in_doubt": False, "attaching": False} if options.holds else {}
     daemon, began = find_socket(options.name, options.runtime_dir), time.monotonic()
     while True:
         left = options.timeout - (time.monotonic() - began)
@@ -175,7 +175,7 @@ def wait(options: Namespace, _environ: Mapping[str, str], out: TextIO) -> int:
                 raise
         else:
             waited = time.monotonic() - began
-            if all(state.get(name) == value for name, value in wanted.items()):
+            if all(state.get(name, False) == value for name, value in wanted.items()):
                 if options.json:
                     out.write(as_json(name=daemon.name, waited=round(waited, 3), status=state))
                 else:
@@ -190,4 +190,5 @@ def _role(state: dict[str, Any]) -> str:
     if "role" not in state:
         return "is still starting"
     holds = "has to read whether it holds" if state["in_doubt"] else "holds" if state["holds"] else "does not hold"
+    holds = "attaches" if state.get("attaching") else holds
     return f"is {state['role'].upper()} and {holds} {state['eip']}"

@@ -7,6 +7,7 @@ Shown by tests/unit/daemon/test_addons.py.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -78,6 +79,7 @@ class Addons:
         about = {"EXOIP_EIP": topology.eip_label, "EXOIP_INSTANCE": topology.instance_id}
         self._environ = environment(environ, secrets) | about
         self._node, self._emit = node, emit
+        self._stop_by = math.inf
         self._server: MetricsServer | None = None
         if config.metrics_listen is not None:
             from exoip.telemetry.exporter import MetricsServer  # only here, to save its memory without the option
@@ -152,8 +154,8 @@ class Addons:
         self._keep_unhealthy()
 
     def stop(self) -> None:
-        """Stop all threads and their children, within STOP_TIME, and let go of them."""
-        if self.busy:
+        """Stop all threads and their children, within STOP_TIME of the first call."""
+        if self.busy and self._stop_by == math.inf:
             log(logging.WARNING, "stopped before the notify program was called for every change")
         for checker in self.checkers:
             checker.stop(clear=False)
@@ -161,11 +163,10 @@ class Addons:
             self.hook_caller.stop()
         if self._server is not None:
             self._server.stopping.set()
-        until = clock() + STOP_TIME
+        self._stop_by = min(self._stop_by, clock() + STOP_TIME)
         for thread in self.supervised:
             if thread.ident is not None:
-                thread.join(max(0.0, until - clock()))
-        self.checkers, self.hook_caller, self._server = [], None, None
+                thread.join(max(0.0, self._stop_by - clock()))
 
     def _keep_unhealthy(self) -> None:
         """Keep for the next start what must not count as passing there."""

@@ -28,7 +28,8 @@ def successor(node: Snapshot) -> PeerView | None:
 
 def is_bystander(node: Snapshot) -> bool:
     """Return whether another node is the master and this one has nothing to hand over."""
-    return bool(node.master) and node.role is not Role.MASTER and not node.holds and not node.in_doubt
+    may_hold = node.holds or node.in_doubt or node.attaching
+    return bool(node.master) and node.role is not Role.MASTER and not may_hold
 
 
 def obstacle(node: Snapshot, eip: str, display_name: DisplayName) -> str:

@@ -85,6 +85,7 @@ def describe_running(
         "master": node.master and {"instance": node.master, "name": names.get(node.master)},
         "holds": node.holds,
         "in_doubt": node.in_doubt,
+        "attaching": node.attaching,
         "read_at": time(node.known_at),
         "priority": {"configured": node.priority, "advertised": node.advertised},
         "aside": [{"cause": one.cause, "why": one.why, "until": time(one.until)} for one in node.unfit_reasons],
