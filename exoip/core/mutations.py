@@ -61,7 +61,7 @@ OWN_STATE_MAX_AGE = 2.0  # seconds: how old knowledge of itself a clear may rely
 JOB_TIME = 12.0  # seconds in which a master comes to hold, or detaches a holder that is due, or steps aside
 BLIND_TIME = 30.0  # seconds without a read of itself after which a holder attaches again, and again
 DOUBT_TIME = 2.5  # seconds that one in doubt waits for a read of itself before it attaches again, or releases
-DETACH_SETTLES = 6.0  # seconds after advertising 254 or 255 in which a detach may yet take effect
+CALL_SETTLES = 6.0  # seconds after a call failed, or 254 or 255 was advertised, in which it may yet take effect
 
 
 @dataclass(slots=True)
@@ -131,10 +131,9 @@ class Mutations:
         """Whether this node holds, and has to detach or read a silent holder now, or failed to."""
         own = self._observed.own
         silent = [o for o in self._observed.holders() if not self._election.alive(o.instance_id)]
-        owed = (
-            o.clear_failed_at >= max(own.since, o.since) or not now < self._clear_due(o, now) < math.inf for o in silent
-        )
-        return own.holds and any(owed)  # one that is never due has to be read first
+        failed = any(o.clear_failed_at >= max(own.since, o.since) for o in silent)
+        due = any(not now < self._clear_due(o, now) < math.inf for o in silent)  # one that is never due has to be read
+        return own.holds and (failed or due)
 
     def wants_fresh(self, now: float) -> str:
         """Return the instance that is to be read before a due clear: another, this one, or ""."""
@@ -213,7 +212,7 @@ class Mutations:
         other, peer = self._observed.others[instance_id], self._election.peer(instance_id)
         if other.holds is not True or other.read_at < max(self.since, self._observed.own.since):
             return False
-        if not self.leaving and other.read_at < max(peer.last_unfit_advert, other.clear_failed_at) + DETACH_SETTLES:
+        if not self.leaving and other.read_at < max(peer.last_unfit_advert, other.clear_failed_at) + CALL_SETTLES:
             return False
         return peer.alive and peer.last_seen > other.read_end and peer.priority < UNFIT
 

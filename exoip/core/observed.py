@@ -116,8 +116,7 @@ class OwnState:
 
     def attaching(self, now: float) -> None:
         """Record that an attach is called."""
-        if not self.may_hold:
-            self.attach_called = now
+        self.attach_called = self.attach_called if self.may_hold else now
 
     def attached(self, called: float, known_at: float, now: float) -> None:
         """Record that the attach called at `called` is done: as good as a read at `known_at`."""

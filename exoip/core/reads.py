@@ -7,7 +7,8 @@ Own state   A node in doubt reads itself, in every role; if it has to release th
             knowledge of itself is too old for a clear; before that, it reads a heard holder again.
             A holder that reads its successors without a pause, because the API is slow, reads
             itself between two of them once its knowledge is older than two verify intervals. Shown
-            by 11a, 43, 45, 58d, TestOwnState.
+            by 11a, 43, 45, 58d, TestOwnState. One that does not hold reads itself 6 s after a
+            mutation of itself: that may have had its effect after the last read (47f).
 Successors  A holder that should not hold reads who may take over from it, see `mutations`.
 Holder      A list and a read of each candidate answer the question who holds, see `split_brain`.
 Verify      A master that holds reads itself, lists who holds, and reads those that the list names,
@@ -40,7 +41,7 @@ from exoip.core.backoff import Backoff
 from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
-from exoip.core.mutations import BLIND_TIME, JOB_TIME, Mutations
+from exoip.core.mutations import BLIND_TIME, CALL_SETTLES, JOB_TIME, Mutations
 from exoip.core.observed import InstanceState, Observed
 from exoip.core.peers import UNFIT, Role
 from exoip.core.read_schedule import REFRESH_INTERVAL, ReadSchedule
@@ -122,15 +123,15 @@ class Reads:
         return None
 
     def _routine(self, now: float) -> Call | None:
-        queue, may_read = self.schedule.queue, self._may(Kind.READ, now)
+        queue, may_read, own = self.schedule.queue, self._may(Kind.READ, now), self._observed.own
         if now >= self.schedule.refresh_at and self._may(Kind.REFRESH, now):
             self.schedule.refresh_at = now + REFRESH_INTERVAL
             return Call(Kind.REFRESH)
         self.schedule.verify_at = min(self.schedule.verify_at, now + self._longest())  # its place may have changed
-        uncertain = self._observed.own.held and self._mutations.touching(self._observed.own_id)
+        uncertain = own.held and self._mutations.touching(self._observed.own_id)
         if now >= self.schedule.verify_at and not queue and not uncertain:
             self._plan_round(now)
-        clears = self._election.role is Role.MASTER and self._observed.own.held
+        clears = self._election.role is Role.MASTER and own.held
         for other in self._observed.others.values() if may_read else ():
             wanted = other.changed_at > other.tried_at or (clears and self._may_have_released(other))
             if wanted and not self._mutations.touching(other.instance_id):
@@ -139,7 +140,8 @@ class Reads:
             call = queue.popleft()
             if self._may(call.kind, now) and not self._mutations.touching(call.instance_id):
                 return call
-        return None
+        again = may_read and not own.held and own.known_at < own.changed_at + CALL_SETTLES <= now
+        return Call(Kind.READ, self._observed.own_id) if again else None
 
     def _may_have_released(self, other: InstanceState) -> bool:
         """Return whether one that held may have released the EIP since it was read."""
@@ -201,7 +203,7 @@ class Reads:
     def _next_time(self, now: float) -> float:
         mutations, schedule = self._mutations, self.schedule
         times = [schedule.verify_at, schedule.refresh_at, schedule.release_read_at]
-        times += [self.backoff.at, self.list_backoff.at]
+        times += [self.backoff.at, self.list_backoff.at, self._observed.own.changed_at + CALL_SETTLES]
         if self._election.role is Role.MASTER and self._observed.own.holds and mutations.idle:
             times.append(mutations.next_clear(now)[0])
         return min((at for at in times if at > now), default=math.inf)

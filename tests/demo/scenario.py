@@ -25,7 +25,7 @@ class Scenario(Runner):
         self._form()
         self._stop(
             best, second
-        )  # first, because it is quick only if no node released lately (see `timing`, DETACH_SETTLES)
+        )  # first, because it is quick only if no node released lately (see `timing`, CALL_SETTLES)
         self._bring_back(best, best.start_daemon)
         self._kill(best, second)
         self._bring_back(best, best.start)

@@ -21,7 +21,7 @@ machine, the Elastic IP is only on the new holder, at the latest
     leave   = LEAVE_READ_INTERVAL + L + h + A      a read, a heartbeat after it, the own detach
     release = RELEASE_READ_INTERVAL + L + h + A
 
-A holder releases only to a node that has not advertised 254 or 255 for DETACH_SETTLES seconds, so
+A holder releases only to a node that has not advertised 254 or 255 for CALL_SETTLES seconds, so
 the last three take that much longer if the new holder released, or left, just before. If the API
 was away for X seconds since it rejected the first attach, the wait before the next attempt has
 doubled from FIRST_RETRY, so it is at most (X + FIRST_RETRY) x (1 + JITTER); then A + S + A.
@@ -32,7 +32,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exoip.core.backoff import FIRST_RETRY, JITTER
-from exoip.core.mutations import DETACH_SETTLES, POLL
+from exoip.core.mutations import CALL_SETTLES, POLL
 from exoip.core.read_schedule import LEAVE_READ_INTERVAL, RELEASE_READ_INTERVAL
 
 
@@ -91,7 +91,7 @@ class Timing:
         """Return for how long no holder releases to a node that last advertised 254 or 255 then
         (None: never).
         """
-        return 0.0 if last_unfit_advert is None else max(0.0, last_unfit_advert + DETACH_SETTLES - now)
+        return 0.0 if last_unfit_advert is None else max(0.0, last_unfit_advert + CALL_SETTLES - now)
 
     def _release(self, read_interval: float) -> float:
         return read_interval + self.call + self.interval + self.takes_effect

@@ -11,7 +11,7 @@ from tests.simulation.host import Host
 from tests.simulation.stated import stated
 from tests.simulation.world import World
 
-DETACH_SETTLES = stated("core.mutations.DETACH_SETTLES")
+CALL_SETTLES = stated("core.mutations.CALL_SETTLES")
 OWN_STATE_MAX_AGE = stated("core.mutations.OWN_STATE_MAX_AGE")
 JOB_TIME = stated("core.mutations.JOB_TIME")
 NEWCOMER_TIME = stated("core.observed.NEWCOMER_TIME")
@@ -101,7 +101,7 @@ class CallWitness:
         heard = at >= read.ended or host.resumed_at >= read.ended
         self._must(heard and priority < UNFIT, host, "lets go to one that it has not heard since the read")
         if not host.leaving and host.resumed_at < read.began:
-            settled = read.began >= host.heard_unfit.get(name, -math.inf) + DETACH_SETTLES - TINY
+            settled = read.began >= host.heard_unfit.get(name, -math.inf) + CALL_SETTLES - TINY
             self._must(settled, host, "lets go to one that may be releasing")
 
     def _clears(self, host: Host, diary: Diary, call: Call) -> None:
