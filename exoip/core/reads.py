@@ -140,7 +140,8 @@ class Reads:
             call = queue.popleft()
             if self._may(call.kind, now) and not self._mutations.touching(call.instance_id):
                 return call
-        again = may_read and not own.held and own.known_at < own.changed_at + CALL_SETTLES <= now
+        again = may_read and not own.held and not self._mutations.touching(self._observed.own_id)
+        again = again and own.known_at < own.changed_at + CALL_SETTLES <= now
         return Call(Kind.READ, self._observed.own_id) if again else None
 
     def _may_have_released(self, other: InstanceState) -> bool:

@@ -75,8 +75,7 @@ def _read(history: History) -> Iterator[Failover]:
 
     The master before and the successor, if an entry names them, count more than a holder of which
     no journal says that it ceased to hold: it may be dead. One that was dead when another took over
-    is no source after that. A node that stood back in a split had
-    not heard the holder.
+    is no source after that. A node that stood back in a split had not heard the holder.
     """
     holding: dict[str, list[str]] = defaultdict(list)  # in the order in which they came to hold
     latest: dict[str, str] = {}

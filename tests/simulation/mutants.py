@@ -345,7 +345,7 @@ MUTANTS = (
     Mutant("a list may take longer than the question who holds", "core/reads", "49c",
            ", timeout=(ANSWER_TIME + self._mutations.pace.slack) / 2)", ")"),
     Mutant("a node never looks again whether a failed attach took effect", "core/reads", "47f",
-           "again = may_read and not own.held", "again = False and not own.held"),
+           "again = again and own.known_at", "again = False and own.known_at"),
     Mutant("only the last master is presumed to hold", "core/ownership", "48h",
            "        for master in masters:\n", "        for master in sorted(masters, key=lambda o: o.master_until)[-1:]:\n"),
     Mutant("a master waits forever to come to hold", "core/mutations", "47b 48a",

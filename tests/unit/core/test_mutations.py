@@ -66,6 +66,17 @@ class TestAttach:
         bench.until(lambda: bench.view.holds)
         assert not bench.view.attaching
 
+    def test_nothing_is_read_of_this_node_while_its_next_attach_hangs(self):
+        bench = SingleNode()
+        bench.failing[Kind.ATTACH] = Failure.UNAVAILABLE
+        bench.until(lambda: bench.asked(Kind.ATTACH))
+        bench.advance(0.3)
+        bench.manual.add(Kind.ATTACH)
+        bench.until(lambda: Lane.MUTATIONS in bench.open)
+        since = bench.now
+        bench.advance(9.0)
+        assert len(bench.asked(Kind.READ, "m", since)) < 9
+
     def test_at_the_very_end_of_listening(self):
         bench = SingleNode()
         bench.advance(DEAD)
