@@ -8,7 +8,8 @@ Own state   A node in doubt reads itself, in every role; if it has to release th
             A holder that reads its successors without a pause, because the API is slow, reads
             itself between two of them once its knowledge is older than two verify intervals. Shown
             by 11a, 43, 45, 58d, TestOwnState. One that does not hold reads itself 6 s after a
-            mutation of itself: that may have had its effect after the last read (47f).
+            mutation of itself (47f), and after its start, before which it may have called one
+            (66e): that may have had its effect after the last read.
 Successors  A holder that should not hold reads who may take over from it, see `mutations`.
 Holder      A list and a read of each candidate answer the question who holds, see `split_brain`.
 Verify      A master that holds reads itself, lists who holds, and reads those that the list names,

@@ -346,6 +346,8 @@ MUTANTS = (
            ", timeout=(ANSWER_TIME + self._mutations.pace.slack) / 2)", ")"),
     Mutant("a node never looks again whether a failed attach took effect", "core/reads", "47f",
            "again = again and own.known_at", "again = False and own.known_at"),
+    Mutant("a node never looks again whether an attach before its start took effect", "core/ownership", "66e",
+           "        self.observed.own.changed_at = now  #", "        #"),
     Mutant("only the last master is presumed to hold", "core/ownership", "48h",
            "        for master in masters:\n", "        for master in sorted(masters, key=lambda o: o.master_until)[-1:]:\n"),
     Mutant("a master waits forever to come to hold", "core/mutations", "47b 48a",
