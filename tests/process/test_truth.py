@@ -10,6 +10,7 @@ import pytest
 
 from tests.process.test_control_commands import ask
 from tests.support.cluster import GROUP, Cluster
+from tests.support.ctl import Ctl
 from tests.support.process import Process
 
 
@@ -72,3 +73,19 @@ def test_a_peer_that_sends_from_another_address(cluster: Cluster, tmp_path: Path
     assert peer(tmp_path, "n1", n2)["elsewhere"] == other
     cluster["n1"].stop()
     n2.stop()
+
+
+def test_a_drain_waits_for_the_own_attach(cluster: Cluster, tmp_path: Path) -> None:
+    """While its attach is under way, a node must not seem to hold nothing: it would be rebooted."""
+    ctl, n2 = Ctl(tmp_path), cluster["n2"]
+    cluster.start()
+    cluster.settle("n1")
+    with cluster.server.lock:
+        cluster.zone.operation_seconds = 3
+    cluster["n1"].kill()
+    cluster.until(lambda: n2.events("attaching"), "n2 takes over")
+    ctl("drain", "n2", code=None)
+    told = ctl("wait", "n2", "--holds", "no", "--timeout", "0.1", code=1, errors=True)
+    assert "n2 is MASTER and attaches" in told or "n2 is MASTER and holds" in told
+    ctl("wait", "n2", "--holds", "yes")
+    assert "n2" in cluster.holders(), "it is drained, but no other node can serve"
