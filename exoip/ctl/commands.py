@@ -155,7 +155,7 @@ def show_metrics(options: Namespace, _environ: Mapping[str, str], out: TextIO) -
 
 
 def wait(options: Namespace, _environ: Mapping[str, str], out: TextIO) -> int:
-    """Wait until the daemon answers and has the wanted role or knows that it holds the Elastic IP,
+    """Wait until the daemon runs and has the wanted role or knows that it holds the Elastic IP,
     or that it does not.
 
     Raises NoAnswer or Rejected at the end of the timeout, UsageError if nothing is to be waited
@@ -175,7 +175,7 @@ def wait(options: Namespace, _environ: Mapping[str, str], out: TextIO) -> int:
                 raise
         else:
             waited = time.monotonic() - began
-            if all(state.get(name, False) == value for name, value in wanted.items()):
+            if "role" in state and all(state.get(name, False) == value for name, value in wanted.items()):
                 if options.json:
                     out.write(as_json(name=daemon.name, waited=round(waited, 3), status=state))
                 else:

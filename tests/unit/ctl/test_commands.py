@@ -108,7 +108,8 @@ def test_waiting(cluster: Cluster, ctl: Ctl) -> None:
     later = threading.Timer(0.5, cluster.start, ["n2"])
     later.start()
     until(lambda: (ctl.runtime / "n2/control").exists(), "its socket")
-    assert "n2 is still starting" in ctl("wait", "n2", "--role", "backup", "--timeout", "0", code=1, errors=True)
+    for condition in (("--role", "backup"), ("--holds", "yes"), ("--holds", "no")):
+        assert "n2 is still starting" in ctl("wait", "n2", *condition, "--timeout", "0", code=1, errors=True)
     cluster.clear()
     assert ctl("wait", "n2", "--role", "backup", "--timeout", "60").startswith("n2 is BACKUP")
     later.join(PATIENCE)
