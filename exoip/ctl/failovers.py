@@ -96,6 +96,9 @@ def _read(history: History) -> Iterator[Failover]:
                 yield _failover(history, change, source)
             continue
         last, to = latest.get(change.eip) == change.instance, change.successor if given else "".join(holders[-1:])
+        if to in history.nodes and to not in holders:  # the successor was cleared meanwhile
+            left = [one for one in holders if one not in _dead(history, change, change.at)]
+            to = left[-1] if left else to
         if last and to in holders:
             latest[change.eip] = to
             yield replace(_failover(history, change, (change.instance,)), to=to, took=0.0)

@@ -23,17 +23,17 @@ class Journals:
     """A world of three hosts, a, b and c, of priority 10, 20 and 30, and the journal `entries` of
     each.
 
-    `moves`: each time another one alone holds, when (Unix time) and who, by the zone's record.
+    `config`: of each, as a host takes it. `moves`: each time another one alone holds, when (Unix time) and who, by the zone's record.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **config: float) -> None:
         self.world = World(seed=3)
         self.entries: defaultdict[str, list[dict[str, str]]] = defaultdict(list)
         self.moves: list[tuple[float, str]] = []
         self.world.listeners.append(self._told)
         self.world.watchers.append(self._look)
         for name, priority in (("a", 10), ("b", 20), ("c", 30)):
-            self.world.add(name, priority)
+            self.world.add(name, priority, **config)
         for host in self.world.hosts.values():
             host.start()
         self.world.advance(20)

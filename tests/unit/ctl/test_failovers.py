@@ -6,6 +6,7 @@ Real nodes, in virtual time, tell what happened to them.
 from __future__ import annotations
 
 import functools
+import math
 import random
 import re
 
@@ -178,6 +179,20 @@ def test_a_node_that_stood_back_in_a_split_takes_from_the_one_that_held(journals
     assert [who for at, who in journals.moves if at >= began] == ["c", "a"]
     for names in ("abc", "ac"):
         assert moves(journals, names, began) == ["a -> c", "c -> a"], names
+
+
+def test_a_successor_that_was_cleared_as_a_node_released_was_none() -> None:
+    """a is paused, b and c take over, b clears a, and c, which read a before that, names it and releases."""
+    journals = Journals(preempt_delay=math.inf)
+    world = journals.world
+    for host in world.hosts.values():
+        host.api.latency, host.api.operation = (0.2, 0.2), (1.2, 1.2)
+    journals.step(lambda: journals["a"].stall(5.0), 1.0)
+    world.cut = {("b", "c"), ("c", "b")}
+    world.advance(2.5)
+    world.cut = set()
+    world.advance(60.0)
+    assert [short(found(journals, "abc")[-1].to)] == [*world.holders] == ["b"]
 
 
 @pytest.mark.parametrize("later", [0.5, 3.0])
