@@ -17,10 +17,13 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
+import os
 import resource
 import socket
 import struct
 from collections.abc import Collection
+from typing import Any
 
 from exoip.heartbeat.socket_address import SocketAddress, bind_error
 from exoip.heartbeat.wire import SIGNED_V6
@@ -59,6 +62,7 @@ class HeartbeatSocket:
             self.socket.close()
             raise bind_error("bind-address", SocketAddress(host, port), error) from error
         self._place = self.socket.getsockname()
+        self._source = _source(self._place) if host and self._v6 else []
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # not before: the port is to be ours alone
         room = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self.capacity = room // SMALLEST_COST  # more datagrams than the kernel can hold for us
@@ -77,7 +81,12 @@ class HeartbeatSocket:
         outlet = self._peers.get((address, port)) or self._outlet_for((address, port))
         if self._v6 and ":" not in address:
             address = _V4_MAPPED + address
-        outlet.sendto(datagram, socket.MSG_DONTWAIT, (address, port))
+        try:
+            outlet.sendmsg([datagram], self._source, socket.MSG_DONTWAIT, (address, port))
+        except OSError as error:
+            if self._source and error.errno == errno.EINVAL:
+                raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL)) from error
+            raise
 
     def keep(self, peers: Collection[tuple[str, int]]) -> None:
         """Forget all peers but these; others get their sockets."""
@@ -148,6 +157,14 @@ class HeartbeatSocket:
         """Close the sockets."""
         for each in (*self._outlets, self.socket):
             each.close()
+
+
+def _source(place: tuple[Any, ...]) -> list[tuple[int, int, bytes]]:
+    """Return what names the source of a datagram, see ipv6(7): only then does the kernel check that
+    this host still has the IPv6 address to which the socket is bound.
+    """
+    address = socket.inet_pton(socket.AF_INET6, place[0].partition("%")[0])
+    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, address + struct.pack("@I", place[3]))]
 
 
 def _most_outlets() -> int:

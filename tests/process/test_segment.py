@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from exoip.heartbeat.udp import HeartbeatSocket
 from tests.support.segment import PORT, Segment
 
 pytestmark = pytest.mark.slow
@@ -68,3 +69,26 @@ def test_a_backup_without_its_own_address_takes_nothing_from_the_holder() -> Non
         host.run("ip", "address", "add", f"{host.address}/24", "dev", "eth0")
         segment.settle("a")
         assert not b.events("attaching")
+
+
+@pytest.mark.parametrize(
+    ("own", "network", "other", "peer"),
+    [
+        ("10.77.0.1", "10.77.0.0/24", "10.78.0.1/24", "10.77.0.2"),
+        ("fd00:77::1", "fd00:77::/64", "fd00:78::1/64", "fd00:77::2"),
+    ],
+)
+def test_no_heartbeat_leaves_from_an_address_that_is_gone(own: str, network: str, other: str, peer: str) -> None:
+    """Although another address, and a route to the peer, are left."""
+    with Segment() as segment:
+        host, address = segment.hosts["a"], f"{own}/{network.partition('/')[2]}"
+        host.run("ip", "address", "replace", address, "dev", "eth0", "nodad")
+        host.run("ip", "address", "add", other, "dev", "eth0", "nodad")
+        host.run("ip", "route", "add", network, "dev", "eth0", "metric", "5000")
+        with host.inside():
+            channel = HeartbeatSocket(own, PORT)
+        channel.send(b"x", peer, PORT)
+        host.run("ip", "address", "del", address, "dev", "eth0")
+        with pytest.raises(OSError, match=r"unreachable|Cannot assign requested address"):
+            channel.send(b"x", peer, PORT)
+        channel.close()
