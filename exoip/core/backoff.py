@@ -103,5 +103,5 @@ class CircuitBreaker:
             self._tries = 0
 
     def succeeded(self) -> None:
-        """Close the breaker: the node is fit, and the next unfit time is short again."""
-        self.until, self._tries, self._length = -math.inf, 0, FIRST_UNFIT
+        """Close the breaker: the job is done, and the next unfit time is short again."""
+        self.until, self._owed_at, self._tries, self._length = -math.inf, math.inf, 0, FIRST_UNFIT
