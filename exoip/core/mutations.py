@@ -20,11 +20,12 @@ Clear    A master known to hold detaches the others that hold, the one that came
            one that has come to hold less than 17 s ago is spared: it may be about to clear this
            node (09d, 09e).
          - Later, if it is heard, and if it attached later, once this node has seen for 30 s that
-           both hold, and in its turn: by the clock of the API, which all nodes share, the lower
-           instance id has the first 30 s of each 100 s, the higher one the 30 s that begin 50 s
-           later. So two that could not clear for minutes, or learn late of each other, do not both
-           do so once they can (09, 12b, 28a, 34a, 52a-52e, 52n, 52q, 52s). A node that has not read
-           the other for 45 s counts anew, for it may have attached meanwhile.
+           both hold, and that a silent one is dead (09g), and in its turn: by the clock of the API,
+           which all nodes share, the lower instance id has the first 30 s of each 100 s, the higher
+           one the 30 s that begin 50 s later. So two that could not clear for minutes, or learn
+           late of each other, do not both do so once they can (09, 12b, 28a, 34a, 52a-52e, 52n,
+           52q, 52s). A node that has not read the other for 45 s counts anew, for it may have
+           attached meanwhile.
          One that is heard must be read to hold after that. A master that has not cleared a silent
          one 12 s after it was due, or could not read it that long, steps aside for a fit peer.
          Shown by 10, 45b, 48a, 48b, 48c, 48f, 59d.
@@ -197,7 +198,8 @@ class Mutations:
         peer, attached = self._election.peer(other.instance_id), self._observed.own.attach_called
         newcomer = other.predecessor and now < attached + NEWCOMER_TIME
         at_once = newcomer and not peer.alive and not peer.released_since(attached)
-        return -math.inf if at_once else self._observed.turn(other, now)
+        silent_since = -math.inf if peer.alive else peer.alive_until
+        return -math.inf if at_once else self._observed.turn(other, now, silent_since)
 
     def _release_reason(self) -> tuple[str, dict[str, object]] | None:
         """Return why this node may release the EIP, with its successor or "", or None."""

@@ -149,12 +149,13 @@ class OwnState:
 class Observed:
     """All that a node knows.
 
-    `own`: about itself. `others`: about every other instance that is or was a member, by id.
+    `own`: about itself, since it `started`. `others`: about every other instance that is or was a
+    member, by id.
     """
 
-    def __init__(self, own_id: str) -> None:
+    def __init__(self, own_id: str, started: float = -math.inf) -> None:
         self.own_id = own_id
-        self.own = OwnState()
+        self.own = OwnState(changed_at=started)  # a mutation of the daemon before may yet take effect (66e)
         self.others: dict[str, InstanceState] = {}
         self._api_clock = 0.0  # by how much the API's clock is ahead of this node's
         self._told: float | None = None  # what time the last answer told
@@ -189,7 +190,7 @@ class Observed:
             self._told = date
             self._api_clock = min(max(self._api_clock, date - outcome.ended), date + 1.0 - outcome.began)
 
-    def turn(self, other: InstanceState, now: float) -> float:
+    def turn(self, other: InstanceState, now: float, silent_since: float = -math.inf) -> float:
         """Return from when on this node may clear it, at present or next; see `mutations`.
 
         inf if the other is only assumed to hold, or was not read for a while: it has to be read
@@ -197,7 +198,7 @@ class Observed:
         """
         if not other.holds or now - other.read_at > UNSEEN:
             return math.inf
-        both = max(other.since, self.own.since) + BOTH_HOLD_TIME
+        both = max(other.since, self.own.since, silent_since) + BOTH_HOLD_TIME
         first = 0.0 if self.own_id < other.instance_id else TURNS / 2
         begin = (at := max(both, now)) - (at + self._api_clock - first) % TURNS
         return max(both, begin) if at < begin + TURN_LASTS else begin + TURNS

@@ -67,7 +67,7 @@ class Ownership:
         self, election: Election, rng: random.Random, now: float, verify_interval: float, *, known: bool = False
     ) -> None:
         self._election = election
-        self.observed = Observed(election.config.instance_id)
+        self.observed = Observed(election.config.instance_id, now)
         self.pace = Pace()
         self.stand_back = StandBack(election, self.observed, self.pace)
         self.mutations = Mutations(election, self.observed, rng, self.stand_back, self.pace)
@@ -75,7 +75,6 @@ class Ownership:
         self._breakers = {"attach": self.mutations.attach_breaker, "detach": self.mutations.clear_breaker}
         self.unfit_reasons = UnfitReasons(self.observed.own_id, self._breakers)
         self._started = -math.inf if known else now
-        self.observed.own.changed_at = now  # an attach that the daemon before called may yet take effect (66e)
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
         self._master: str | None = None  # as of the last decision; the best that is heard may be none
         self._resumed = False  # it goes on to hold after a restart that no peer noticed, and still listens
