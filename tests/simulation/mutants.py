@@ -97,7 +97,7 @@ MUTANTS = (
     Mutant("the taker never clears a heard holder", "core/mutations", "34a 12",
            "else self._observed.turn(other,", "else math.inf if peer.alive else self._observed.turn(other,"),
     Mutant("no baseline: a rival is cleared at once", "core/observed", "09",
-           "        both = max(other.since, self.own.since) + BOTH_HOLD_TIME\n", "        return -math.inf\n"),
+           "        both = max(other.since, self.own.since, silent_since) + BOTH_HOLD_TIME\n", "        return -math.inf\n"),
     Mutant("no baseline: a predecessor is cleared late", "core/mutations", "01",
            "newcomer = other.predecessor", "newcomer = False"),
     Mutant("a node that has just attached clears at once without end", "core/observed", "52b",
