@@ -95,10 +95,11 @@ def _read(history: History) -> Iterator[Failover]:
             if change.event != "holds" or source:
                 yield _failover(history, change, source)
             continue
-        last, to = latest.get(change.eip) == change.instance, change.successor if given else "".join(holders[-1:])
-        if to in history.nodes and to not in holders:  # the successor was cleared meanwhile
-            left = [one for one in holders if one not in _dead(history, change, change.at)]
-            to = left[-1] if left else to
+        dead = _dead(history, change, change.at)
+        holders[:] = [one for one in holders if one not in dead]
+        last, to = latest.get(change.eip) == change.instance, change.successor if given else ""
+        if holders and (not given or (to in history.nodes and to not in holders)):  # it was cleared meanwhile
+            to = holders[-1]
         if last and to in holders:
             latest[change.eip] = to
             yield replace(_failover(history, change, (change.instance,)), to=to, took=0.0)
@@ -151,16 +152,19 @@ def _stood_aside(journal: list[Entry], by: float) -> Entry | None:
 
 def _master_before(history: History, change: Change, held: tuple[str, ...]) -> str:
     """Return who was master when the new holder was a backup; "" if it had held itself, or had just
-    started. A master that did not hold, according to its own journal, does not count.
+    started. A master that did not hold, according to its own journal, does not count, nor does one
+    whose backup it became after it had called its attach.
     """
+    called = change.event != "attached"
     for entry in reversed(history.journals.get((change.reporter, change.eip), [])):
         if time_of(entry) >= change.at:
             continue
         role = entry.get("EXOIP_ROLE") if entry["EXOIP_EVENT"] == "role" else None
         if entry["EXOIP_EVENT"] in ("attached", "holds") or role == "LISTENING":
             break
+        called = called or entry["EXOIP_EVENT"] == "attaching"
         master = entry.get("EXOIP_PEER_INSTANCE", "")
-        if role == "BACKUP" and (master in held or master not in history.nodes):
+        if called and role == "BACKUP" and (master in held or master not in history.nodes):
             return master
     return ""
 

@@ -195,6 +195,32 @@ def test_a_successor_that_was_cleared_as_a_node_released_was_none() -> None:
     assert [short(found(journals, "abc")[-1].to)] == [*world.holders] == ["b"]
 
 
+def test_one_that_died_while_it_released_held_no_more(journals: Journals) -> None:
+    """Its journal ends before its detach is done. Later somebody detaches the other by hand."""
+    for host in journals.world.hosts.values():
+        host.api.operation = (2.0, 2.0)
+    journals.step(lambda: journals.aside("a", "operator", "drained"), 30.0)
+    journals.step(lambda: journals.aside("a", "operator", ""), 0.0)
+    journals.world.advance_until(lambda: events(journals, "b")[-2:].count("letting-go") == 1, journals.world.now + 30.0)
+    died = journals.step(journals["b"].kill, 30.0)
+    assert journals.world.holders == {"a"}
+    journals.world.zone.force(instance_id("a"), False, journals.world.now)
+    journals.world.advance(60.0)
+    assert journals.world.holders == {"a"}
+    assert "b" not in "".join(source + to for source, to, _ in told(journals, "abc", died + 10.0))
+
+
+@pytest.mark.parametrize("names", ["b", "abc"])
+def test_whose_backup_a_node_became_during_its_attach_held_later(journals: Journals, names: str) -> None:
+    """a dies, b attaches and is drained meanwhile, so c takes over."""
+    for host in journals.world.hosts.values():
+        host.api.operation = (2.0, 2.0)
+    died = journals.step(journals["a"].kill, 0.0)
+    journals.world.advance_until(lambda: "attaching" in events(journals, "b"), journals.world.now + 30.0)
+    journals.step(lambda: journals.aside("b", "operator", "drained"))
+    assert moves(journals, names, died) == ["a -> b", "b -> c"]
+
+
 @pytest.mark.parametrize("later", [0.5, 3.0])
 def test_whom_a_node_hears_first_after_a_cut_was_no_master(journals: Journals, later: float) -> None:
     began = journals.step(lambda: journals.world.split("a", "bc"), 20.0)
