@@ -195,7 +195,9 @@ class Ownership:
                 known = other.holding and (other.holds is None or now - other.read_at <= UNSEEN)
                 peer = self._election.peer(other.instance_id)
                 known = known and not peer.released_since(max(other.read_at, other.since))
-                new = self.observed.own.wants_proof and other.holds and now - other.since < NEWCOMER_TIME
+                new = (
+                    other.holds and now - other.since < NEWCOMER_TIME and (self.observed.own.wants_proof or peer.alive)
+                )
                 other.predecessor = other.predecessor or (known and not new)  # one that is new may clear this node
             self.stand_back.attaching()
         events = self.mutations.began(call, now) if mutates else []
