@@ -62,7 +62,7 @@ class HeartbeatSocket:
             self.socket.close()
             raise bind_error("bind-address", SocketAddress(host, port), error) from error
         self._place = self.socket.getsockname()
-        self._source = _source(self._place) if host and self._v6 else []
+        self._source = _source(self._place) if self._v6 and self._place[0] != "::" else []
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # not before: the port is to be ours alone
         room = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self.capacity = room // SMALLEST_COST  # more datagrams than the kernel can hold for us

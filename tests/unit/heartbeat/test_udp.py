@@ -55,6 +55,17 @@ class TestBinding:
         with pytest.raises(ConfigError, match=text):
             HeartbeatSocket(host, 12345)
 
+    @needs_v6
+    @pytest.mark.parametrize(
+        ("host", "peer"),
+        [("::", "127.0.0.1"), ("::", "::1"), ("::1", "::1"), ("::ffff:127.0.0.1", "127.0.0.1"), ("", "::1")],
+    )
+    def test_it_sends_from_whatever_it_is_bound_to(self, host, peer):
+        with contextlib.closing(HeartbeatSocket(host, 0)) as sender, contextlib.closing(HeartbeatSocket(peer, 0)) as to:
+            sender.send(HEARTBEAT, peer, port_of(to))
+            wait_readable(to)
+            assert to.receive() == (HEARTBEAT, peer)
+
     def test_the_datagrams_are_marked_as_network_control(self, channel):
         assert channel.socket.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 0xC0
 
