@@ -215,7 +215,7 @@ class Election:
         self.listen_until = deadline if again else self.listen_until
         self.next_death = deadline if self.peers else math.inf
         for peer in self.peers.values():
-            peer.alive_until = deadline
+            peer.alive_until = deadline if peer.alive else peer.alive_until
 
     def _expire_peers(self, now: float) -> list[Event]:
         events = []

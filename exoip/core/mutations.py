@@ -17,8 +17,8 @@ Clear    A master known to hold detaches the others that hold, the one that came
          - A node that did not hold (52p) and has attached clears at once who held before, if it is
            silent (01) and has neither advertised 254 since (52f) nor been heard again, until 17 s
            after the first attach call that may have had an effect (70b, 70c). One that has come to
-           hold less than 17 s ago is spared if it is heard (09h), or after a stand-back (09d, 09e):
-           it may be about to clear this node.
+           hold less than 17 s ago is spared if this node attaches again and hears it (09h), or has
+           stood back (09d, 09e): it may be about to clear this node.
          - Later, if it is heard, and if it attached later, once this node has seen for 30 s that
            both hold, and that a silent one is dead (09g), and in its turn: by the clock of the API,
            which all nodes share, the lower instance id has the first 30 s of each 100 s, the higher
@@ -198,8 +198,7 @@ class Mutations:
         peer, attached = self._election.peer(other.instance_id), self._observed.own.attach_called
         newcomer = other.predecessor and now < attached + NEWCOMER_TIME
         at_once = newcomer and not peer.alive and not peer.released_since(attached)
-        silent_since = -math.inf if peer.alive else peer.last_seen + self._election.config.dead_time
-        return -math.inf if at_once else self._observed.turn(other, now, silent_since)
+        return -math.inf if at_once else self._observed.turn(other, now, -math.inf if peer.alive else peer.alive_until)
 
     def _release_reason(self) -> tuple[str, dict[str, object]] | None:
         """Return why this node may release the EIP, with its successor or "", or None."""

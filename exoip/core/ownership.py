@@ -195,9 +195,8 @@ class Ownership:
                 known = other.holding and (other.holds is None or now - other.read_at <= UNSEEN)
                 peer = self._election.peer(other.instance_id)
                 known = known and not peer.released_since(max(other.read_at, other.since))
-                new = (
-                    other.holds and now - other.since < NEWCOMER_TIME and (self.observed.own.wants_proof or peer.alive)
-                )
+                again = peer.alive and self.observed.own.attach_called > -math.inf
+                new = other.holds and now - other.since < NEWCOMER_TIME and (again or self.observed.own.wants_proof)
                 other.predecessor = other.predecessor or (known and not new)  # one that is new may clear this node
             self.stand_back.attaching()
         events = self.mutations.began(call, now) if mutates else []

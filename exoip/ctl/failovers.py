@@ -153,7 +153,7 @@ def _stood_aside(journal: list[Entry], by: float) -> Entry | None:
 def _master_before(history: History, change: Change, held: tuple[str, ...]) -> str:
     """Return who was master when the new holder was a backup; "" if it had held itself, or had just
     started. A master that did not hold, according to its own journal, does not count, nor does one
-    whose backup it became after it had called its attach.
+    that became its master only after it had called its attach.
     """
     called = change.event != "attached"
     for entry in reversed(history.journals.get((change.reporter, change.eip), [])):

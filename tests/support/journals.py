@@ -23,7 +23,8 @@ class Journals:
     """A world of three hosts, a, b and c, of priority 10, 20 and 30, and the journal `entries` of
     each.
 
-    `config`: of each, as a host takes it. `moves`: each time another one alone holds, when (Unix time) and who, by the zone's record.
+    `config`: options of each host. `moves`: each time another one alone holds, when (Unix time) and
+    who, by the zone's record.
     """
 
     def __init__(self, **config: float) -> None:
