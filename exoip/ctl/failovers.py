@@ -75,7 +75,8 @@ def _read(history: History) -> Iterator[Failover]:
 
     The master before and the successor, if an entry names them, count more than a holder of which
     no journal says that it ceased to hold: it may be dead. One that was dead when another took over
-    is no source after that. A node that stood back in a split had not heard the holder.
+    is no source after that, and one that is dead as another ceases to hold is no successor. A node
+    that stood back in a split had not heard the holder.
     """
     holding: dict[str, list[str]] = defaultdict(list)  # in the order in which they came to hold
     latest: dict[str, str] = {}
@@ -98,7 +99,7 @@ def _read(history: History) -> Iterator[Failover]:
         dead = _dead(history, change, change.at)
         holders[:] = [one for one in holders if one not in dead]
         last, to = latest.get(change.eip) == change.instance, change.successor if given else ""
-        if holders and (not given or (to in history.nodes and to not in holders)):  # it was cleared meanwhile
+        if holders and (not given or (to in history.nodes and to not in holders)):  # the one it named was cleared
             to = holders[-1]
         if last and to in holders:
             latest[change.eip] = to
