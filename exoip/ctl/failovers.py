@@ -75,8 +75,9 @@ def _read(history: History) -> Iterator[Failover]:
 
     The master before and the successor, if an entry names them, count more than a holder of which
     no journal says that it ceased to hold: it may be dead. One that was dead when another took over
-    is no source after that, and one that is dead as another ceases to hold is no successor. A node
-    that stood back in a split had not heard the holder.
+    is no source after that, and one that is dead as another ceases to hold is no successor, nor is
+    one that has started again and not found that it holds. A node that stood back in a split had
+    not heard the holder.
     """
     holding: dict[str, list[str]] = defaultdict(list)  # in the order in which they came to hold
     latest: dict[str, str] = {}
@@ -96,8 +97,8 @@ def _read(history: History) -> Iterator[Failover]:
             if change.event != "holds" or source:
                 yield _failover(history, change, source)
             continue
-        dead = _dead(history, change, change.at)
-        holders[:] = [one for one in holders if one not in dead]
+        gone = _dead(history, change, change.at) | {one for one in holders if _started_anew(history, one, change)}
+        holders[:] = [one for one in holders if one not in gone]
         last, to = latest.get(change.eip) == change.instance, change.successor if given else ""
         if holders and (not given or (to in history.nodes and to not in holders)):  # the one it named was cleared
             to = holders[-1]
@@ -143,6 +144,20 @@ def _dead(history: History, change: Change, by: float) -> set[str]:
     return {
         one for one in dead if time_of((history.journals.get((one, change.eip)) or journal)[-1]) < time_of(heard[one])
     }
+
+
+def _started_anew(history: History, node: str, change: Change) -> bool:
+    """Return whether a node's daemon has started since it last reported that it holds."""
+    anew, reported, role = False, False, ""
+    for entry in history.journals.get((node, change.eip), []):
+        if time_of(entry) >= change.at:
+            break
+        if entry["EXOIP_EVENT"] in ("attached", "holds"):
+            anew, reported = False, entry["EXOIP_EVENT"] == "holds"
+        elif entry["EXOIP_EVENT"] == "role":
+            starts = role not in ("", "LISTENING") and entry.get("EXOIP_OLD_ROLE") == "LISTENING"
+            anew, reported, role = anew or (starts and not reported), False, entry.get("EXOIP_ROLE", "")
+    return anew
 
 
 def _stood_aside(journal: list[Entry], by: float) -> Entry | None:

@@ -195,7 +195,8 @@ def test_a_successor_that_was_cleared_as_a_node_released_was_none() -> None:
     assert [short(found(journals, "abc")[-1].to)] == [*world.holders] == ["b"]
 
 
-def test_one_that_died_while_it_released_held_no_more(journals: Journals) -> None:
+@pytest.mark.parametrize("starts_again", [False, True])
+def test_one_that_died_while_it_released_held_no_more(journals: Journals, *, starts_again: bool) -> None:
     """Its journal ends before its detach is done. Later somebody detaches the other by hand."""
     for host in journals.world.hosts.values():
         host.api.operation = (2.0, 2.0)
@@ -204,6 +205,9 @@ def test_one_that_died_while_it_released_held_no_more(journals: Journals) -> Non
     journals.world.advance_until(lambda: events(journals, "b")[-2:].count("letting-go") == 1, journals.world.now + 30.0)
     died = journals.step(journals["b"].kill, 30.0)
     assert journals.world.holders == {"a"}
+    if starts_again:
+        journals["b"].up = True
+        journals.step(journals["b"].start, 30.0)
     journals.world.zone.force(instance_id("a"), False, journals.world.now)
     journals.world.advance(60.0)
     assert journals.world.holders == {"a"}
