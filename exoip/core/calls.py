@@ -107,11 +107,13 @@ class Pace:
     """How long the API takes to answer, from which time-outs and deadlines follow.
 
     `slack`: seconds that what waits for two calls has in addition, because the slowest answer of
-    the last ten minutes took longer than a second.
+    the last ten minutes took longer than a second. `woke_at`: when this node last went on after a
+    pause, in seconds; what a call took across that shows nothing.
     """
 
     def __init__(self) -> None:
-        self._slowest, self._noted_at = 0.0, -math.inf
+        self.woke_at = self._noted_at = -math.inf
+        self._slowest = 0.0
         self._late: Counter[Kind] = Counter()  # time-outs in a row
 
     @property
@@ -125,11 +127,11 @@ class Pace:
         return min(max(FIRST_TIMEOUT, PATIENCE * self._slowest) * (1 << self._late[kind]), LONGEST_TIMEOUT)
 
     def note(self, kind: Kind, outcome: Outcome) -> None:
-        """Note how long a call took, unless it was several or the machine slept."""
-        took = outcome.ended - outcome.began
+        """Note how long a call took, unless it was several or this node slept meanwhile."""
+        took, awake_since = outcome.ended - outcome.began, max(self.woke_at, outcome.ended - LONGEST_TIMEOUT)
         if outcome.failure is Failure.TIMEOUT and kind is not Kind.POLL:  # which does not delay its operation's end
             self._late[kind] = min(self._late[kind] + 1, 3)
-        elif kind is not Kind.REFRESH and outcome.failure not in NO_ANSWER and took <= LONGEST_TIMEOUT:
+        elif kind is not Kind.REFRESH and outcome.failure not in NO_ANSWER and outcome.began >= awake_since:
             self._late[kind] = 0
             if took > self._slowest or outcome.ended > self._noted_at + PACE_MEMORY:
                 self._slowest, self._noted_at = took, outcome.ended

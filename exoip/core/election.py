@@ -281,7 +281,8 @@ class Election:
         if best is None:
             return Role.MASTER, self.config.instance_id, "no peer is alive"
         rank = self._rank(best)
-        own_is, best_is = describe(own[0]), describe(rank[0])
+        relieved = best.instance_id == self.local_state.relieved
+        own_is, best_is = describe(own[0]), "known not to hold it" if relieved else describe(rank[0])
         if own < rank:
             return Role.MASTER, self.config.instance_id, f"this node is {own_is}, the best peer {best_is}"
         return Role.BACKUP, peer_id, f"{peer_id} is {best_is}, this node {own_is}"

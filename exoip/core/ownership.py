@@ -105,7 +105,7 @@ class Ownership:
     def stalled(self, now: float) -> None:
         """Doubt what is known, because this node did not run for a while."""
         self.observed.own.doubted(now)
-        self._resumed = False
+        self._resumed, self.pace.woke_at = False, now
         for other in self.observed.others.values():
             other.successor = True
         self.reads.schedule.verify_again(now)

@@ -139,7 +139,7 @@ class StandBack:
             self.drop_question()
         if not self.active:
             return []
-        if now >= self._ends_at:
+        if now >= self.until and not self.mute:
             return self._end(now, "the time is over", Cause.TIME)
         if now >= self._check_at:
             self._check_at = now + HOLDER_CHECK_INTERVAL
@@ -148,12 +148,8 @@ class StandBack:
 
     def next_deadline(self) -> float:
         """Return when `tick` is wanted."""
-        due = min(self._ends_at, self._check_at) if self.active else math.inf
+        due = min(math.inf if self.mute else self.until, self._check_at) if self.active else math.inf
         return min(self.answer_by, due)
-
-    @property
-    def _ends_at(self) -> float:
-        return math.inf if self.mute else self.until
 
     def _answered(self, holder: str | None, now: float) -> list[Event]:
         """Stand back from the holder, or no longer if there is none."""

@@ -14,7 +14,7 @@ from exoip.ctl.status import Block, State, header, peer_label
 from exoip.ctl.terminal import BOLD, COLORS, FAINT, GREEN, RED, YELLOW, columns, duration, wrap
 from exoip.exoscale.models import printable
 
-_ADVERTISES = {HOLDING_UNFIT: "yes, while holding", UNFIT: "yes", LEAVING: "stopping"}
+_ADVERTISES = {HOLDING_UNFIT: "yes", UNFIT: "yes", LEAVING: "stopping"}
 _COLUMNS = ("node", "address", "role", "priority", "heard", "holds", "aside")
 
 

@@ -21,8 +21,11 @@ _UNABLE = {
 
 
 def successor(node: Snapshot) -> PeerView | None:
-    """Return the peer that would take over: the best of those that are alive and fit."""
-    able = [peer for peer in node.peers if peer.alive and peer.listed and peer.priority < HOLDING_UNFIT]
+    """Return the peer that would take over: the best of those that are alive and fit, and not known
+    not to come to hold.
+    """
+    fit = [peer for peer in node.peers if peer.alive and peer.listed and peer.priority < HOLDING_UNFIT]
+    able = [peer for peer in fit if not _relieved(node, peer)]
     return min(able, key=lambda peer: (peer.priority, peer.instance_id), default=None)
 
 
@@ -44,16 +47,24 @@ def obstacle(node: Snapshot, eip: str, display_name: DisplayName) -> str:
         return f"this node is {node.role} and releases {eip} as soon as its master holds it"
     if successor(node) is None:
         return "no node can take over: " + (
-            "; ".join(_unable(peer, display_name) for peer in node.peers) or "no peer exists"
+            "; ".join(_unable(node, peer, display_name) for peer in node.peers) or "no peer exists"
         )
     return ""
 
 
-def _unable(peer: PeerView, display_name: DisplayName) -> str:
+def _relieved(node: Snapshot, peer: PeerView) -> bool:
+    """Return whether this node is master in place of that better one, which does not hold."""
+    own = (node.advertised, node.master or "")
+    return node.role is Role.MASTER and peer.alive and (peer.priority, peer.instance_id) < own
+
+
+def _unable(node: Snapshot, peer: PeerView, display_name: DisplayName) -> str:
     if not peer.listed:
         why = "is no longer a member"
     elif not peer.alive:
         why = "is not heard"
+    elif _relieved(node, peer):
+        why = "is fit, but did not come to hold it as the master"
     else:
         why = _UNABLE.get(peer.priority, "is fit")
     return f"{display_name(peer.instance_id)} {why}"
@@ -76,4 +87,4 @@ def afterwards(node: Snapshot, own_id: str, seconds: float, display_name: Displa
         return f"{stays}, because of --no-preempt"
     delay = f" and the preemption delay of {node.preempt_delay:g} s" if node.preempt_delay else ""
     better = f"this node is the better one ({node.priority} against {other.priority})"
-    return f"{better} and takes it back after {seconds:g} s{delay}"
+    return f"{better} and takes it back after {seconds:g} s{delay}, or later if the role has changed often"

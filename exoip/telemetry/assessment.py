@@ -30,7 +30,7 @@ class Level(StrEnum):
 
 
 _ADVERTISES = {
-    HOLDING_UNFIT: "steps aside but holds the Elastic IP",
+    HOLDING_UNFIT: "steps aside, and holds the Elastic IP as far as it knows",
     UNFIT: "steps aside or is detaching itself",
     LEAVING: "is stopping",
 }

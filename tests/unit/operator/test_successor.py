@@ -59,6 +59,15 @@ def test_why_no_node_could(priority, why):
     assert obstacle(view, EIP, label).startswith(f"no node can take over: a {why}")
 
 
+def test_a_better_one_that_does_not_come_to_hold_takes_nothing():
+    bench = SingleNode(priority=20)
+    bench.beating["a"] = 10
+    bench.until(lambda: bench.view.holds)
+    assert bench.view.reason == "this node is at priority 20, the best peer known not to hold it"
+    assert successor(bench.view) is None
+    assert "a is fit, but did not come to hold it as the master" in obstacle(bench.view, EIP, label)
+
+
 def test_without_peers_no_node_could():
     bench = SingleNode(peers="")
     bench.until(lambda: bench.view.holds)
@@ -81,18 +90,19 @@ def test_a_node_that_leaves_or_hands_over_already():
 
 STAYS = "then it stays with a, "
 BACK = "this node is the better one (10 against 20) and takes it back after 60 s"
+DAMPED = ", or later if the role has changed often"
 
 
 @pytest.mark.parametrize(
     ("delay", "peers", "text"),
     [
         (0.0, {}, "it moves as soon as another node can take over"),
-        (0.0, {"a": 20}, BACK),
-        (9.0, {"a": 20}, f"{BACK} and the preemption delay of 9 s"),
+        (0.0, {"a": 20}, BACK + DAMPED),
+        (9.0, {"a": 20}, f"{BACK} and the preemption delay of 9 s{DAMPED}"),
         (math.inf, {"a": 20}, f"{STAYS}because of --no-preempt"),
         (math.inf, {"a": 5}, f"{STAYS}which is the better node"),  # only the delay keeps it here
         (60.0, {"a": 10}, f"{STAYS}which is the better node"),  # by its id
-        (0.0, {"z": 10}, BACK.replace("20", "10")),
+        (0.0, {"z": 10}, BACK.replace("20", "10") + DAMPED),
         (
             9.0,
             {"a": 0},

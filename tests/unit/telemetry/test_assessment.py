@@ -98,7 +98,9 @@ def test_nobody_expects_to_hear_a_member_that_does_not_run():
     assert "no peers" in "; ".join(assess(bench.view, str, str, {instance_id("z")})[1])
 
 
-@pytest.mark.parametrize(("priority", "words"), [(253, "but holds"), (254, "steps aside or"), (255, "is stopping")])
+@pytest.mark.parametrize(
+    ("priority", "words"), [(253, "as far as it knows"), (254, "steps aside or"), (255, "is stopping")]
+)
 def test_a_peer_that_would_not_take_over(priority, words):
     bench = healthy()
     bench.beating["z"] = priority
