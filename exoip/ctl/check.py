@@ -196,19 +196,21 @@ def _api(config: Config, endpoint: str, own_id: str, heard: Collection[str]) -> 
             yield from _guarded("cluster", _cluster(config, client, heard))
 
 
-def _key(tried: list[Permission]) -> Iterator[Finding]:
-    denied = [one for one in tried if one.granted is False]
-    if denied and not any(one.granted for one in tried):
+def _key(rights: list[Permission]) -> Iterator[Finding]:
+    denied = [one for one in rights if one.granted is False]
+    granted = [one.operation for one in rights if one.granted]
+    if denied and len(denied) == sum(one.tried for one in rights):
         cure = "create a new key with the role in exoip(8), THE KEY'S ROLE"
         yield Finding(PROBLEM, "key", f"every call is forbidden: {denied[0].why}", cure)
         return
     for one in denied:
         cure = f"allow '{one.operation}' in the key's role: exoip(8), THE KEY'S ROLE"
         yield Finding(PROBLEM, "key", f"lacks {one.operation}: {one.why}", cure)
-    for one in tried:
+    for one in rights:
         if one.granted is None:
             yield Finding(OPEN, "key", f"whether it allows {one.operation}: {one.why}")
-    yield Finding(WELL, "key", f"allows {', '.join(one.operation for one in tried if one.granted)}")
+    if granted:
+        yield Finding(WELL, "key", f"allows {', '.join(granted)}")
 
 
 def _cluster(config: Config, client: Client, heard: Collection[str]) -> Iterator[Finding]:

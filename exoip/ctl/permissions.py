@@ -20,12 +20,13 @@ from exoip.exoscale.client import Client
 class Permission:
     """An operation, by its name in a role's rules.
 
-    `granted` is None if unknown; `why` explains None and False.
+    `granted` is None if unknown, also if it was not `tried`; `why` explains None and False.
     """
 
     operation: str
     granted: bool | None
     why: str = ""
+    tried: bool = True
 
 
 def permissions(client: Client, own_id: str, eip_id: str, *, with_group: bool) -> Iterator[Permission]:
@@ -45,7 +46,7 @@ def permissions(client: Client, own_id: str, eip_id: str, *, with_group: bool) -
         if eip_id:
             yield _try(operation, lambda call=call: call(eip_id, nobody))  # type: ignore[misc]
         else:
-            yield Permission(operation, None, "the Elastic IP's id is unknown")
+            yield Permission(operation, None, "the Elastic IP's id is unknown", tried=False)
 
 
 def _try(operation: str, call: Callable[[], object]) -> Permission:

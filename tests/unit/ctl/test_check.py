@@ -194,6 +194,27 @@ def test_an_api_that_is_out_of_order_leaves_things_open(place: Place) -> None:
     assert [text for level, text, _ in place.of("key") if level == OPEN and "list-instances" in text]
 
 
+def test_an_api_that_fails_each_call_with_the_key_grants_nothing(place: Place) -> None:
+    for path in ("/elastic-ip", "/instance", "/operation", "/security-group"):
+        place.fault("status", path=path, status=503)
+    assert {level for level, _, _ in place.of("key")} == {OPEN}, "and no empty list of what it allows"
+
+
+def test_a_call_that_is_forbidden_says_nothing_about_those_that_fail(place: Place) -> None:
+    place.refuse("list-elastic-ips")
+    for path in ("/instance", "/operation", "/security-group"):
+        place.fault("status", path=path, status=503)
+    problem, *others = place.of("key")
+    assert problem[1].startswith("lacks list-elastic-ips: ")
+    assert {level for level, _, _ in others} == {OPEN}
+
+
+def test_every_call_is_forbidden_if_all_that_were_tried_are(place: Place) -> None:
+    place.refuse("list-elastic-ips", "list-instances", "get-instance", "get-operation", "list-security-groups")
+    ((level, text, _),) = place.of("key")
+    assert (level, text.partition(":")[0]) == (PROBLEM, "every call is forbidden")
+
+
 @pytest.mark.parametrize(
     "operation",
     ["list-elastic-ips", "list-instances", "get-instance", "get-operation", "list-security-groups", ATTACH, DETACH],
@@ -214,7 +235,7 @@ def test_the_permissions_that_are_tried(place: Place) -> None:
     reads = ["list-elastic-ips", "list-instances", "get-instance", "get-operation", "list-security-groups"]
     assert [one.operation for one in found if one.granted] == reads
     assert [(one.operation, one.granted) for one in found[-2:]] == [(ATTACH, None), (DETACH, None)]
-    assert last == Permission(DETACH, None, "the Elastic IP's id is unknown")
+    assert last == Permission(DETACH, None, "the Elastic IP's id is unknown", tried=False)
 
 
 # The cluster and the port.
