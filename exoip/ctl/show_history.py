@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from exoip.ctl import journal, terminal, timeline
 from exoip.ctl.client import find_socket
 from exoip.ctl.failovers import Failover, failovers
-from exoip.ctl.history import Entry, rebuild, time_of
+from exoip.ctl.history import Entry, History, rebuild, time_of
 from exoip.ctl.terminal import Style, as_json, local_time, style_for
 from exoip.errors import UsageError
 
@@ -57,7 +57,7 @@ def show(options: Namespace, environ: Mapping[str, str], out: TextIO) -> int:
         heading, *rows = timeline.table(found, names)
         style = style_for(out, environ)
         ended = max(last, found[-1].at, first + 1.0)
-        lines = [style(heading, terminal.FAINT), *rows, *_timelines(found, names, first, ended, out, style)]
+        lines = [style(heading, terminal.FAINT), *rows, *_timelines(found, history, first, ended, out, style)]
         out.writelines(f"{line}\n" for line in (*lines, style(f"searched: {searched}", terminal.FAINT)))
     return 0
 
@@ -97,10 +97,12 @@ def _failover(one: Failover, names: timeline.Names) -> dict[str, Any]:
 
 
 def _timelines(
-    found: list[Failover], names: timeline.Names, began: float, ended: float, out: TextIO, style: Style
+    found: list[Failover], history: History, began: float, ended: float, out: TextIO, style: Style
 ) -> Iterator[str]:
     marks = timeline.UNICODE_MARKS if "utf" in (out.encoding or "").lower() else timeline.ASCII_MARKS
     width = shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns - 1 if out.isatty() else DEFAULT_WIDTH
     for eip in dict.fromkeys(one.eip for one in found):
         own = [one for one in found if one.eip == eip]
-        yield from ("", style(eip, terminal.BOLD), *timeline.draw(own, names, began, ended, width, marks))
+        changes = [one for one in history.changes if one.eip == eip]
+        lines = timeline.draw(own, changes, history.names, began, ended, width, marks)
+        yield from ("", style(eip, terminal.BOLD), *lines)

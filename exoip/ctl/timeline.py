@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from exoip.ctl.failovers import Failover
+from exoip.ctl.history import Change
 from exoip.ctl.terminal import columns, duration, local_time
 from exoip.exoscale.models import printable
 
@@ -48,14 +50,20 @@ def table(found: Sequence[Failover], names: Names) -> list[str]:
 
 
 def draw(
-    found: Sequence[Failover], names: Names, began: float, ended: float, width: int, marks: str = UNICODE_MARKS
+    found: Sequence[Failover],
+    changes: Sequence[Change],
+    names: Names,
+    began: float,
+    ended: float,
+    width: int,
+    marks: str = UNICODE_MARKS,
 ) -> Iterator[str]:
-    """Yield the timeline of the failovers of one Elastic IP between two times (Unix), `width`
-    columns wide.
+    """Yield the timeline of the failovers and changes of one Elastic IP between two times (Unix),
+    `width` columns wide.
 
     A column is marked for each node that held at any time within it, so that short spells show too.
     """
-    spells = _spells(found, began, ended)
+    spells = list(_spells(found, changes, began, ended))
     nodes = list(dict.fromkeys(node for node, _, _ in spells))
     label_width = max((len(short(node, names)) for node in nodes), default=0)
     cells = max(LEAST_COLUMNS, width - label_width - 1)
@@ -76,17 +84,23 @@ def draw(
     )
 
 
-def _spells(found: Sequence[Failover], began: float, ended: float) -> list[tuple[str, float, float]]:
-    """Return (node, start, end) of each time that a node held, one after the other."""
+def _spells(
+    found: Sequence[Failover], changes: Sequence[Change], began: float, ended: float
+) -> Iterator[tuple[str, float, float]]:
+    """Yield (node, start, end) of each time that a node held, one after the other.
+
+    After a node has ceased to hold, nobody is known to until that node holds again or the next
+    failover.
+    """
     if not found:
-        return []
+        return
     starts = [(began, found[0].source[0] if found[0].source else "")] + [(one.at, one.to) for one in found]
     ends = [*(start for start, _ in starts[1:]), ended]
-    return [
-        (node, max(began, start), min(end, ended))
-        for (start, node), end in zip(starts, ends, strict=True)
-        if end >= began and start <= ended
-    ]
+    for (start, node), end in zip(starts, ends, strict=True):
+        own = [(one.at, one.holds) for one in changes if one.instance == node and start < one.at < end]
+        for (first, holds), (last, _) in pairwise([(start, True), *own, (end, False)]):
+            if holds and last >= began and first <= ended:
+                yield node, max(began, first), min(last, ended)
 
 
 def _stamp(at: float, whole: float) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from exoip.core.calls import Kind
 from tests.support.ctl import Ctl, on_a_terminal
 from tests.support.journals import EPOCH, Journals
 
@@ -136,6 +137,24 @@ def test_each_of_two_addresses_has_its_timeline(ctl: Ctl, night: Journals, tmp_p
     assert table.splitlines()[0].split()[:3] == ["when", "address", "from"]
     assert len(table.splitlines()) == 13
     assert [one.splitlines()[0] for one in timelines] == [EIP, other]
+
+
+def test_nobody_is_drawn_while_each_journal_says_that_its_node_does_not_hold(ctl: Ctl, tmp_path: Path) -> None:
+    journals, other = Journals(), "203.0.113.7"
+    files, world = [file(journals, "abc", tmp_path, other)], journals.world
+    for name in "abc":
+        journals[name].api.modes[Kind.ATTACH] = "fail"
+    journals.step(lambda: world.zone.detach(world.eip_id, journals["a"].id, world.now))
+    for name in "abc":
+        journals[name].api.heal()
+    journals.step(lambda: None)
+    unmarked = {}
+    for timeline in ctl("history", "--input", *files, file(journals, "abc", tmp_path)).split("\n\n")[1:]:
+        eip, *lines = timeline.splitlines()
+        columns = zip(*(line.split()[1] for line in lines if "·" in line), strict=True)
+        unmarked[eip] = sum("█" not in column for column in columns)
+    assert unmarked[other] == 0
+    assert 30 < unmarked[EIP] < 60, "a minute is some forty columns"
 
 
 def test_the_timeline_fits_on_a_terminal(ctl: Ctl, night: Journals, tmp_path: Path) -> None:
