@@ -142,17 +142,18 @@ class _Since:
 
 class Judge:
     """Watches a world. `hole`, `dead`: the longest times while a node was able, in seconds; `own`:
-    the longest hole that began with a detach while an able node lived.
+    the longest hole that began with a detach while an able node lived; `stop`: the same, while a
+    node was being stopped.
     """
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.bounds = Bounds(world)
         self.violations: list[str] = []
-        self.hole = self.dead = self.own = 0.0
+        self.hole = self.dead = self.own = self.stop = 0.0
         self._holds, self._clears = _Since(PATH), _Since(CLEARS)
         self._hole_since, self._dead_since = world.now, math.inf
-        self._own_hole = False
+        self._own_hole = self._stopping = False
         self._standing_back: dict[str, float] = {}
         self._excuse = False
         self._died_at = -math.inf  # when a host was killed or suspended
@@ -174,10 +175,11 @@ class Judge:
         self._check(now)
         if serving:
             if self._own_hole and now - self._hole_since > OWN_HOLE:
-                self.own = max(self.own, now - self._hole_since)
+                own, stop = (0.0, now - self._hole_since) if self._stopping else (now - self._hole_since, 0.0)
+                self.own, self.stop = max(self.own, own), max(self.stop, stop)
             self._hole_since, self._own_hole = math.inf, False
         elif self._hole_since == math.inf:
-            self._hole_since = now
+            self._hole_since, self._stopping = now, any(host.leaving for host in world.hosts.values())
             detached = [at for at, _, kind, target in world.mutations[-20:] if kind is Kind.DETACH]
             self._own_hole = not self._excuse and bool(self._holds.at) and max(detached, default=now) >= self._died_at
         counts = serving and dead and not any(misled(world.hosts[name]) for name in {*serving, *masters(world)})

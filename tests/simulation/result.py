@@ -13,14 +13,15 @@ class Result:
     """What one seed showed; times in seconds.
 
     `hole`: the longest time without a live holder while a node was able; `own`: the same, begun by
-    a detach. `dead`: the longest time with a dead holder beside a live one. `rules`: how often each
-    rule was exercised.
+    a detach; `stop`: the same, while a node was being stopped. `dead`: the longest time with a dead
+    holder beside a live one. `rules`: how often each rule was exercised.
     """
 
     plan: Plan
     violations: list[str] = field(default_factory=list)
     hole: float = 0.0
     own: float = 0.0
+    stop: float = 0.0
     dead: float = 0.0
     moves: int = 0
     converged_after: float = 0.0

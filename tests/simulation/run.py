@@ -67,7 +67,8 @@ class Run:
             for at, name, kind, target in world.mutations
             if target not in world.by_id
         ]
-        result.hole, result.own, result.dead = self.judge.hole, self.judge.own, self.judge.dead
+        result.hole, result.dead = self.judge.hole, self.judge.dead
+        result.own, result.stop = self.judge.own, self.judge.stop
         result.virtual, result.nodes, result.moves = world.now, len(world.hosts), self.commands.meter.moves
         result.transcript, result.rules = world.transcript or [], self.coverage.counts()
         return result

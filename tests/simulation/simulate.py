@@ -38,6 +38,7 @@ class Tally:
     seeds: int = 0
     violated: list[Result] = field(default_factory=list)
     own: list[tuple[float, int]] = field(default_factory=list)
+    stop: list[tuple[float, int]] = field(default_factory=list)
     hole: tuple[float, int] = (0.0, 0)
     dead: tuple[float, int] = (0.0, 0)
     converged: list[float] = field(default_factory=list)
@@ -57,6 +58,8 @@ class Tally:
             self.violated.append(result)
         if result.own:
             self.own.append((result.own, seed))
+        if result.stop:
+            self.stop.append((result.stop, seed))
 
 
 def one(seed: int, *, quiet: bool = True) -> Result:
@@ -103,19 +106,23 @@ def show(result: Result, *, shortest: bool) -> None:
     print(shrink(result.plan, fails).scenario(WATCH, math.ceil(result.hole)), flush=True)
 
 
+def _worst(holes: Sequence[tuple[float, int]], seeds: int) -> str:
+    longest = ", ".join(f"{hole:.2f} s (seed {seed})" for hole, seed in sorted(holes, reverse=True)[:5]) or "none"
+    return f"in {len(holes)} runs ({100 * len(holes) / max(1, seeds):.2f} %); longest: {longest}"
+
+
 def summary(tally: Tally, seconds: float) -> str:
     """Return the tally in words."""
-    converged, own = sorted(tally.converged), sorted(tally.own, reverse=True)
-    worst = ", ".join(f"{hole:.2f} s (seed {seed})" for hole, seed in own[:5]) or "none"
+    converged = sorted(tally.converged)
     middle, most = (converged[len(converged) // 2], converged[-1]) if converged else (0.0, 0.0)
-    share = 100 * len(own) / max(1, tally.seeds)
     return "\n".join(
         [
             coverage.table(tally.rules, tally.seeds),
             f"{tally.seeds} seeds: {len(tally.violated)} with a violation",
             f"without a live holder while an able node lived: {tally.hole[0]:.1f} s at most (seed {tally.hole[1]})",
             f"a dead holder beside a live one: {tally.dead[0]:.1f} s at most (seed {tally.dead[1]})",
-            f"holes that a detach made: in {len(own)} runs ({share:.2f} %); longest: {worst}",
+            f"holes that a detach made: {_worst(tally.own, tally.seeds)}",
+            f"… while somebody stopped a node: {_worst(tally.stop, tally.seeds)}",
             f"converged after all was healed: {middle:.0f} s in the middle, {most:.0f} s at most",
             f"{tally.node_hours:.0f} node-hours in {seconds:.0f} s: {tally.node_hours / max(seconds, 1e-9):.1f} a second",
         ]

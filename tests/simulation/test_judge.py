@@ -6,6 +6,7 @@ import pytest
 
 from exoip.core.ownership import Ownership
 from tests.simulation.plan import Plan
+from tests.simulation.result import Result
 from tests.simulation.run import Run
 
 FORMED = ("verify 30s", "node a prio=10", "node b prio=20", "node c prio=30", "start all", "advance 60s")
@@ -43,13 +44,19 @@ def test_a_broken_rule_is_seen_all_the_same(commands: tuple[str, ...], monkeypat
     assert "no live holder" in holes(*commands)
 
 
-def own(*commands: str) -> float:
-    """Return the longest hole that a detach made, in seconds."""
-    return Run(Plan(0, (*FORMED, *commands), ("all",), kinds=("cut",))).run().own
+def run(*commands: str) -> Result:
+    return Run(Plan(0, (*FORMED, *commands), ("all",), kinds=("cut",))).run()
 
 
 def test_a_hole_is_that_of_a_detach_only_if_no_fault_took_the_other_holder_meanwhile() -> None:
-    assert own("kill c", "split a b", "advance 20s", "leave b", "advance 20s") > 1
+    assert run("kill c", "api b attach effect=no", "split a b", "advance 20s").own > 1
     releases = "operation all 5s", "health a bad", "advance 8s"
-    assert own(*releases, "suspend b 20s", "advance 20s") == 0
-    assert Run(Plan(0, (*FORMED, *releases, "suspend b 20s", "advance 20s"), ("all",), kinds=("cut",))).run().hole > 1
+    result = run(*releases, "suspend b 20s", "advance 20s")
+    assert result.own == 0
+    assert result.hole > 1
+
+
+def test_a_hole_of_a_stop_counts_apart() -> None:
+    result = run("kill c", "split a b", "advance 20s", "leave b", "advance 20s")
+    assert result.own == 0
+    assert result.stop > 1
