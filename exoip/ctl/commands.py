@@ -170,9 +170,9 @@ def wait(options: Namespace, _environ: Mapping[str, str], out: TextIO) -> int:
         left = options.timeout - (time.monotonic() - began)
         try:
             state = send(replace(daemon, timeout=min(TIMEOUT, max(left, POLL))), "status")["status"]
-        except NoAnswer:
+        except NoAnswer as error:
             if left <= POLL:
-                raise
+                raise NoAnswer(f"{error}, after waiting for {options.timeout:g} s", error.level) from error
         else:
             waited = time.monotonic() - began
             if "role" in state and all(state.get(name, False) == value for name, value in wanted.items()):

@@ -118,7 +118,8 @@ def test_waiting(cluster: Cluster, ctl: Ctl) -> None:
 def test_waiting_for_a_daemon_that_hangs_ends_in_time(cluster: Cluster, ctl: Ctl) -> None:
     cluster["n2"].send(signal.SIGSTOP)
     began = time.monotonic()
-    ctl("wait", "n2", "--role", "master", "--timeout", "0.5", code=3, errors=True)
+    words = ctl("wait", "n2", "--role", "master", "--timeout", "0.5", code=3, errors=True)
+    assert "after waiting for 0.5 s" in words
     assert time.monotonic() - began < TIMEOUT
     cluster["n2"].send(signal.SIGCONT)
 
