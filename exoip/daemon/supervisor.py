@@ -182,7 +182,7 @@ class Supervisor:
         self._log_rest()
         promise = "the hand-over is under way already"
         if self._leave_by is None:
-            promise = f"within {unnoticed:g} s it moves nothing"
+            promise = f"within {unnoticed:g} s it moves nothing by itself"
         log(logging.INFO, "stopping for a restart: %s", promise)
 
     def _has_left(self) -> bool:

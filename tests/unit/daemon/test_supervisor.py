@@ -118,7 +118,7 @@ def test_an_event_that_cannot_be_logged_does_not_hide_why_it_ends(systemd, caplo
 @pytest.mark.parametrize(
     ("before", "said"),
     [
-        ([], "stopping for a restart: within 2 s it moves nothing"),
+        ([], "stopping for a restart: within 2 s it moves nothing by itself"),
         ([SIGTERM], "stopping for a restart: the hand-over is under way already"),
     ],
 )
