@@ -9,9 +9,11 @@ CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s,
                 but for as long at least as all others but one may need for that job, one after
                 another: so the last of them has a turn before this node has its next (02f).
                 One success closes the breaker; an attach has succeeded when a read shows it (57),
-                whatever its answer was (28b, 47e). A time-out or a forbidden call counts as three
-                failures. So does a job that is owed for longer than its time while a fit peer is
-                alive, whatever it waits for. Shown by 02a, 02b, 02c, 17, 47b, 48a, TestDeadline.
+                whatever its answer was (28b, 47e). But if the answer was none, the next unfit time
+                is longer all the same, and from the second one on a read does not end it (57k). A
+                time-out or a forbidden call counts as three failures. So does a job that is owed
+                for longer than its time while a fit peer is alive, whatever it waits for. Shown by
+                02a, 02b, 02c, 17, 47b, 48a, TestDeadline.
 """
 
 from __future__ import annotations
@@ -40,8 +42,11 @@ class Backoff:
 
     def __init__(self, rng: random.Random, most: float = math.inf) -> None:
         self._rng, self._most = rng, most
-        self._wait = FIRST_RETRY
-        self.at = -math.inf
+        self.reset()
+
+    def reset(self) -> None:
+        """Start again: the job is done, or it is a new one."""
+        self._wait, self.at = FIRST_RETRY, -math.inf
 
     def failed(self, retry_after: float, now: float) -> None:
         """Record a failure; wait longer than last time. `retry_after`: seconds, from the API."""
@@ -54,10 +59,6 @@ class Backoff:
         self.at = now + min(self._wait * (1 + jitter), most * (1 - jitter))
         self._wait = min(2 * self._wait, LONGEST_RETRY)
 
-    def reset(self) -> None:
-        """Start again: the job is done, or it is a new one."""
-        self._wait, self.at = FIRST_RETRY, -math.inf
-
 
 class CircuitBreaker:
     """Decides whether this node is unfit for one job: it is until `until`, in seconds.
@@ -68,10 +69,14 @@ class CircuitBreaker:
 
     def __init__(self, time: float, pace: Pace, others: Sized = ()) -> None:
         self._time, self._pace, self._others = time, pace, others
-        self.until = -math.inf
-        self._owed_at = math.inf
-        self._tries = 0
-        self._length = FIRST_UNFIT
+        self.until, self._length = -math.inf, FIRST_UNFIT
+        self.succeeded()  # that is, closed
+
+    def succeeded(self, *, again: bool = False) -> None:
+        """Close the breaker: the job is done. The next unfit time is short again, or as it was."""
+        self._owed_at, self._tries = math.inf, 0
+        self._length = self._length if again else FIRST_UNFIT
+        self.until = self.until if self._length > 2 * FIRST_UNFIT else -math.inf
 
     @property
     def _job_time(self) -> float:
@@ -101,7 +106,3 @@ class CircuitBreaker:
             self.until = now + max(self._length, (len(self._others) - 1) * self._job_time)
             self._length = min(2 * self._length, LONGEST_UNFIT)
             self._tries = 0
-
-    def succeeded(self) -> None:
-        """Close the breaker: the job is done, and the next unfit time is short again."""
-        self.until, self._owed_at, self._tries, self._length = -math.inf, math.inf, 0, FIRST_UNFIT

@@ -49,8 +49,9 @@ and listens again. Shown by 04, 18a, 26c, 26d, 62a, 62b, TestStall, TestUnheard.
 Preemption delay: the holder keeps it, by advertising 0 until one and the same better, fit peer has
 been heard for that long without a break. Then preemption is granted to that peer. Although that
 peer advertises 0 itself once it holds, the old holder is not protected again until it has released
-the EIP, or the peer is dead, unfit, or no longer better (30d). A cold start, a death and a leave
-never wait for the delay. Shown by 13b, 30a, 30b, 30c.
+the EIP, or the peer is dead, unfit, or no longer better (30d). A backup that comes to hold beside a
+master that advertises 0 grants it at once (57j). A cold start, a death and a leave never wait for
+the delay. Shown by 13b, 30a, 30b, 30c.
 A node whose role has changed often lately keeps such a delay in any case, see `flap_damping`.
 """
 
@@ -241,7 +242,8 @@ class Election:
             self._preempted_by = None
         if self._preempted_by is None and self.local_state.holds:
             over = [p.instance_id for p in self.peers.values() if now >= p.better_since + self.preempt_delay]
-            self._preempted_by = min(over, default=None)
+            claimed = self.peer(self.master or "").priority == PROTECTED  # by the master, whose backup this node is
+            self._preempted_by = self.master if claimed else min(over, default=None)
 
     def _advertise(self, now: float) -> int:
         own, delay = self.local_state, self.preempt_delay
@@ -281,8 +283,9 @@ class Election:
         if best is None:
             return Role.MASTER, self.config.instance_id, "no peer is alive"
         rank = self._rank(best)
-        relieved = best.instance_id == self.local_state.relieved
-        own_is, best_is = describe(own[0]), "known not to hold it" if relieved else describe(rank[0])
+        own_is, best_is = describe(own[0]), describe(rank[0])
         if own < rank:
-            return Role.MASTER, self.config.instance_id, f"this node is {own_is}, the best peer {best_is}"
+            relieved, best_is = self.local_state.relieved, f"the best peer {best_is}"
+            why = f"{relieved} does not hold the Elastic IP" if relieved else best_is
+            return Role.MASTER, self.config.instance_id, f"this node is {own_is}, {why}"
         return Role.BACKUP, peer_id, f"{peer_id} is {best_is}, this node {own_is}"

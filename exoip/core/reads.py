@@ -77,6 +77,7 @@ class Reads:
         self.backoff = Backoff(rng)  # of reads of one instance
         self.list_backoff = Backoff(rng)  # of lists of holders, and of the group
         self.schedule = ReadSchedule(now)
+        self._turn_at = -math.inf  # when the round last had its turn
         self._busy = False
         self._last = Purpose.VERIFY  # the purpose of the last read
         self.outsiders: set[str] = set()  # the instances that are not members and held when last read
@@ -141,15 +142,16 @@ class Reads:
         while queue and (may_read or queue[0].kind is not Kind.READ):
             call = queue.popleft()
             if self._may(call.kind, now) and not self._mutations.touching(call.instance_id):
+                self._turn_at = now
                 return call
         again = may_read and not own.held and not touched and own.known_at < own.changed_at + CALL_SETTLES <= now
         return Call(Kind.READ, self._observed.own_id) if again else None
 
     def _is_stale(self, other: InstanceState, now: float) -> bool:
-        """Return whether the last read of a holder no longer counts, or soon will not."""
+        """Return whether a holder is to be read again: its last read no longer counts, or soon."""
         peer, counts = self._election.peer(other.instance_id), UNSEEN - LONGEST_TIMEOUT - self._mutations.pace.slack
-        unseen = now >= other.tried_at + counts
-        return other.holds is True and (unseen or (peer.released_since(other.tried_at) and peer.priority < UNFIT))
+        stale = now >= other.tried_at + counts or (peer.released_since(other.tried_at) and peer.priority < UNFIT)
+        return other.holds is True and stale and not (self.schedule.queue and other.tried_at >= self._turn_at)
 
     def _plan_round(self, now: float) -> None:
         """Queue a round of verification, and set when the next one is due."""
@@ -226,8 +228,8 @@ class Reads:
             return self._listed(outcome)  # nobody, if it failed
         if call.kind is Kind.REFRESH or outcome.failure is not None:
             return []
-        own = call.instance_id == self._observed.own_id
-        return self._saw_own(outcome) if own else self._saw_other(call.instance_id, outcome)
+        instance_id = call.instance_id
+        return self._saw_own(outcome) if instance_id == self._observed.own_id else self._saw_other(instance_id, outcome)
 
     def _listed(self, outcome: Outcome) -> list[Event]:
         listed = [c for c in outcome.candidates if c != self._observed.own_id]
@@ -246,12 +248,13 @@ class Reads:
     def _saw_own(self, outcome: Outcome) -> list[Event]:
         own = self._observed.own
         held, old = own.held, own.holds and outcome.began < own.since + ATTACH_SHOWS
+        done = own.known_at < own.changed_at and not own.attach_may_land  # its last attach, which no read has shown yet
         too_old = self._mutations.touching(self._observed.own_id) or (old and not outcome.holds)
         if too_old or not own.seen(outcome.holds, outcome.began):
             return []
         self._mutations.again_at = math.inf
         if own.held:
-            self._mutations.attach_breaker.succeeded()
+            self._mutations.attach_breaker.succeeded(again=not done)
         if held == own.held:
             return []
         state = "running" if outcome.running else "not running"

@@ -57,7 +57,8 @@ class Snapshot:
     `stand_back_until`: -inf if it does not stand back. `preempt_delay`: seconds that a better node
     has to wait at present, damping included. `again`: when a job that has failed is tried again.
     `same_id`: the address of another host that sends heartbeats with this node's id, or "".
-    `attaching`: it does not hold, but an attach of its own is under way.
+    `attaching`: it does not hold, but an attach of its own is under way. `relieved`: the better
+    node in whose place it is master, because that one does not hold, or "".
     """
 
     at: float
@@ -83,6 +84,7 @@ class Snapshot:
     outsiders: tuple[str, ...] = ()
     same_id: str = ""
     attaching: bool = False
+    relieved: str = ""
 
 
 def take_snapshot(
@@ -104,6 +106,7 @@ def take_snapshot(
         unfit=ownership.unfit_reasons.unfit(now),
         yielded=ownership.stand_back.active,
         leaving=ownership.mutations.leaving,
+        relieved=election.local_state.relieved,
         peers=tuple(
             _peer_view(other, election, admission, fresh, now - election.config.dead_time)
             for _, other in sorted(ownership.observed.others.items())

@@ -39,7 +39,7 @@ _FAILURES: tuple[tuple[tuple[type[OSError], ...], str, str], ...] = (
     ((PermissionError,), UNKNOWN, "{name}: only root and the group exoip may use {path}"),
     ((ConnectionRefusedError,), CRITICAL, "{name} is not running: nothing listens at {path} any more"),
     ((ConnectionResetError,), CRITICAL, "{name}: no answer; {path} closed the connection"),
-    ((TimeoutError, BlockingIOError), CRITICAL, "{name} did not answer within {timeout:g} s{order}"),
+    ((TimeoutError, BlockingIOError), CRITICAL, "{name} did not answer within {timeout:.2g} s{order}"),
     ((OSError,), CRITICAL, "{name}: {path}: {error}"),
 )
 

@@ -171,8 +171,8 @@ def wait(options: Namespace, _environ: Mapping[str, str], out: TextIO) -> int:
         try:
             state = send(replace(daemon, timeout=min(TIMEOUT, max(left, POLL))), "status")["status"]
         except NoAnswer as error:
-            if left <= POLL:
-                raise NoAnswer(f"{error}, after waiting for {options.timeout:g} s", error.level) from error
+            if (waited := time.monotonic() - began) >= options.timeout:
+                raise NoAnswer(f"{error}, after waiting for {duration(waited)}", error.level) from error
         else:
             waited = time.monotonic() - began
             if "role" in state and all(state.get(name, False) == value for name, value in wanted.items()):

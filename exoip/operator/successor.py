@@ -21,12 +21,13 @@ _UNABLE = {
 
 
 def successor(node: Snapshot) -> PeerView | None:
-    """Return the peer that would take over: the best of those that are alive and fit, and not known
-    not to come to hold.
+    """Return the peer that would take over: the best of those that are alive and fit.
+
+    None if that one did not come to hold, so that this node took its place: it would not now.
     """
-    fit = [peer for peer in node.peers if peer.alive and peer.listed and peer.priority < HOLDING_UNFIT]
-    able = [peer for peer in fit if not _relieved(node, peer)]
-    return min(able, key=lambda peer: (peer.priority, peer.instance_id), default=None)
+    able = [peer for peer in node.peers if peer.alive and peer.listed and peer.priority < HOLDING_UNFIT]
+    best = min(able, key=lambda peer: (peer.priority, peer.instance_id), default=None)
+    return None if best is None or best.instance_id == node.relieved else best
 
 
 def is_bystander(node: Snapshot) -> bool:
@@ -52,19 +53,13 @@ def obstacle(node: Snapshot, eip: str, display_name: DisplayName) -> str:
     return ""
 
 
-def _relieved(node: Snapshot, peer: PeerView) -> bool:
-    """Return whether this node is master in place of that better one, which does not hold."""
-    own = (node.advertised, node.master or "")
-    return node.role is Role.MASTER and peer.alive and (peer.priority, peer.instance_id) < own
-
-
 def _unable(node: Snapshot, peer: PeerView, display_name: DisplayName) -> str:
     if not peer.listed:
         why = "is no longer a member"
     elif not peer.alive:
         why = "is not heard"
-    elif _relieved(node, peer):
-        why = "is fit, but did not come to hold it as the master"
+    elif peer.instance_id == node.relieved:
+        why = "is the best, but does not hold it when it is the master"
     else:
         why = _UNABLE.get(peer.priority, "is fit")
     return f"{display_name(peer.instance_id)} {why}"
@@ -87,4 +82,4 @@ def afterwards(node: Snapshot, own_id: str, seconds: float, display_name: Displa
         return f"{stays}, because of --no-preempt"
     delay = f" and the preemption delay of {node.preempt_delay:g} s" if node.preempt_delay else ""
     better = f"this node is the better one ({node.priority} against {other.priority})"
-    return f"{better} and takes it back after {seconds:g} s{delay}, or later if the role has changed often"
+    return f"{better} and takes it back after {seconds:g} s{delay}, or later if flap damping delays it"

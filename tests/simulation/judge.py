@@ -179,7 +179,7 @@ class Judge:
                 self.own, self.stop = max(self.own, own), max(self.stop, stop)
             self._hole_since, self._own_hole = math.inf, False
         elif self._hole_since == math.inf:
-            self._hole_since, self._stopping = now, any(host.leaving for host in world.hosts.values())
+            self._hole_since, self._stopping = now, any(host.leaving and host.node for host in world.hosts.values())
             detached = [at for at, _, kind, target in world.mutations[-20:] if kind is Kind.DETACH]
             self._own_hole = not self._excuse and bool(self._holds.at) and max(detached, default=now) >= self._died_at
         counts = serving and dead and not any(misled(world.hosts[name]) for name in {*serving, *masters(world)})

@@ -419,12 +419,14 @@ class TestPreemptDelay:
             one.heard("a", end, 17.5)
         assert (one.role, one.advertised) == (Role.MASTER, PROTECTED)
 
-    def test_or_until_it_has_released(self):
+    def test_nor_does_it_come_back_to_it_beside_a_protected_master(self):
         one = self.holder()
         self.keep(one, "a", 5, 10.0, 10.0 + self.DELAY)
         one.set_local_state(LocalState(), 18.0)
         one.heard("a", PROTECTED, 18.0)
-        one.set_local_state(HOLDER, 18.5)  # it came back to it: a new hold
+        one.set_local_state(HOLDER, 18.5)  # by an attach that was late, or by hand
+        assert one.advertised == 10
+        one.heard("a", UNFIT, 19.0)
         assert one.advertised == PROTECTED
 
     def test_a_doubt_is_no_end_of_the_hold(self):

@@ -130,6 +130,19 @@ class TestVerify:
         assert bench.kinds(since) == {Kind.READ: 3, Kind.HOLDERS: 1}
         assert sorted(reads(bench, since)) == ["b", "m", "z"]
 
+    def test_two_holders_that_stay_leave_room_for_all_else_however_slow_the_api_is(self):
+        bench = SingleNode(peers="abcz")
+        bench.latency = 9.5
+        bench.until(lambda: bench.view.holds)
+        bench.failing[Kind.DETACH] = Failure.UNAVAILABLE
+        bench.holding |= {"a", "b"}
+        bench.advance(300)
+        since = bench.now
+        bench.holding.add("z")
+        bench.advance(600)
+        assert "z" in reads(bench, since)
+        assert bench.asked(Kind.HOLDERS, since=since)
+
     @pytest.mark.parametrize("unusable", ["fails", "is empty", "names others only", "names everybody"])
     def test_the_members_in_turn_if_the_list_does_not_say_who_holds(self, unusable):
         """Every list fails, or does not name this holder, or ignores the filter."""

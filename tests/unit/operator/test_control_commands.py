@@ -149,7 +149,7 @@ def test_a_failover_hands_over_and_comes_back(desk: Desk, caplog) -> None:
     assert answer["said"] == [
         "this node steps aside for 60 s",
         "web-z is expected to take over",
-        "this node is the better one (10 against 20) and takes it back after 60 s, or later if the role has changed often",
+        "this node is the better one (10 against 20) and takes it back after 60 s, or later if flap damping delays it",
     ]
     assert answer["expected"] == instance_id("z")
     assert answer["until"] == EPOCH + desk.bench.now + 60

@@ -59,13 +59,15 @@ def test_why_no_node_could(priority, why):
     assert obstacle(view, EIP, label).startswith(f"no node can take over: a {why}")
 
 
-def test_a_better_one_that_does_not_come_to_hold_takes_nothing():
-    bench = SingleNode(priority=20)
-    bench.beating["a"] = 10
+@pytest.mark.parametrize("others", [{}, {"z": 30}])
+@pytest.mark.parametrize("delay", [0.0, math.inf])
+def test_a_better_one_that_does_not_come_to_hold_takes_nothing(others, delay):
+    bench = SingleNode(priority=20, preempt_delay=delay)
+    bench.beating.update(a=10, **others)
     bench.until(lambda: bench.view.holds)
-    assert bench.view.reason == "this node is at priority 20, the best peer known not to hold it"
+    assert bench.view.reason == f"this node is at priority 20, {instance_id('a')} does not hold the Elastic IP"
     assert successor(bench.view) is None
-    assert "a is fit, but did not come to hold it as the master" in obstacle(bench.view, EIP, label)
+    assert "a is the best, but does not hold it when it is the master" in obstacle(bench.view, EIP, label)
 
 
 def test_without_peers_no_node_could():
@@ -90,7 +92,7 @@ def test_a_node_that_leaves_or_hands_over_already():
 
 STAYS = "then it stays with a, "
 BACK = "this node is the better one (10 against 20) and takes it back after 60 s"
-DAMPED = ", or later if the role has changed often"
+DAMPED = ", or later if flap damping delays it"
 
 
 @pytest.mark.parametrize(
