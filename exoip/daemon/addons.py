@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -79,6 +80,7 @@ class Addons:
         about = {"EXOIP_EIP": topology.eip_label, "EXOIP_INSTANCE": topology.instance_id}
         self._environ = environment(environ, secrets) | about
         self._node, self._emit = node, emit
+        self._reporting = threading.RLock()  # no check reports while it is held
         self._stop_by = math.inf
         self._server: MetricsServer | None = None
         if config.metrics_listen is not None:
@@ -127,8 +129,13 @@ class Addons:
 
         A check that stays the same is not disturbed. A new one begins as passing, so that the
         reload moves nothing; but if a check did not pass, it may be that one under a new name, so
-        it begins as pending. Raises OutOfThreads.
+        it begins as pending. No check reports meanwhile: one that is replaced could change the
+        state that its successor has taken over. Raises OutOfThreads.
         """
+        with self._reporting:
+            self._apply(config)
+
+    def _apply(self, config: Config) -> None:
         well = all(checker.view.health is Health.PASSING for checker in self.checkers)
         fresh = Health.PASSING if well else Health.PENDING
         wanted = {check.name: check for check in config.health_checks}
@@ -144,7 +151,12 @@ class Addons:
             caller = self._hook_caller(config.hook)
             if caller is not None:
                 caller.put(replace(self._state, reason="the configuration was read again"))
-        _start_all([*new, *([caller] if caller is not None and caller is not self.hook_caller else [])])
+        try:
+            _start_all([*new, *([caller] if caller is not None and caller is not self.hook_caller else [])])
+        except OutOfThreads:
+            for checker in new:
+                checker.stop(clear=checker.check.name not in former)
+            raise
         for checker in self.checkers:
             if checker not in kept:
                 checker.stop(clear=checker.check.name not in wanted)
@@ -174,7 +186,7 @@ class Addons:
         self._unhealthy.save(view.name for view in views if view.health is not Health.PASSING)
 
     def _checker(self, check: HealthCheck, health: Health) -> Checker:
-        return Checker(check, health, self._environ, self._node.set_unfit, self._emit, clock)
+        return Checker(check, health, self._environ, self._node.set_unfit, self._emit, clock, self._reporting)
 
     def _hook_caller(self, hook: Hook) -> HookCaller | None:
         return HookCaller(hook, self._environ, self._emit, clock, wall) if hook.program is not None else None

@@ -146,7 +146,8 @@ class Checker(SupervisedThread):
     """The thread of one check. `view` is its state, replaced as a whole.
 
     `set_unfit(source, why, now)` is the node's; "" as the reason ends it. A pending check makes the
-    node unfit as soon as this is made.
+    node unfit as soon as this is made. All checks of a node share the lock `reporting`: nothing is
+    reported while it is held.
     """
 
     def __init__(
@@ -157,6 +158,7 @@ class Checker(SupervisedThread):
         set_unfit: Callable[[str, str, float], None],
         emit: Callable[[Event], None],
         clock: Callable[[], float],
+        reporting: threading.RLock,
     ) -> None:
         super().__init__(f"check-{check.kind}", clock)
         self.check = check
@@ -164,7 +166,7 @@ class Checker(SupervisedThread):
         self._set_unfit, self._emit = set_unfit, emit
         self._counter = RiseFallCounter(check.rise, check.fall, health)
         self._probe = probe_for(check, environ)
-        self._reporting = threading.Lock()  # so that nothing is reported after `stop`
+        self._reporting = reporting
         self._due = self.progress
         self.view = CheckView(check.name, health, self.progress)
         if health is Health.PENDING:
@@ -186,7 +188,10 @@ class Checker(SupervisedThread):
         self._probe.clean_up(self.stopping)
 
     def stop(self, *, clear: bool) -> None:
-        """End the check and kill what runs, without waiting; `clear` also ends its unfit reason."""
+        """End the check and kill what runs, without waiting; `clear` also ends its unfit reason.
+
+        Nothing is reported after it.
+        """
         with self._reporting:
             self.stopping.set()
             if clear:

@@ -1,14 +1,24 @@
-"""What an option needs from the host. tests/process/test_addons.py has the rest."""
+"""What an option needs from the host, and what a reload hands over. tests/process/test_addons.py has
+the rest.
+"""
 
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from exoip.config.parse import parse
-from exoip.daemon.addons import require
-from exoip.errors import ConfigError
+from exoip.config.parse import Config, parse
+from exoip.core.events import Event
+from exoip.daemon import addons
+from exoip.daemon.addons import Addons, require
+from exoip.errors import ConfigError, OutOfThreads
+from exoip.exoscale.topology import Topology
+from exoip.telemetry.addon_views import Health
+from tests.support.waiting import PATIENCE
 
 BASE = ["-W", "-xi", "198.51.100.50", "-xk", "EXOtest", "-xs", "secret", "-p", "192.0.2.1"]
 
@@ -32,3 +42,86 @@ def test_what_an_option_needs_is_required_and_named(monkeypatch, words, missing)
 
 def test_an_installed_package_is_enough():
     require(parse([*BASE, "--metrics-listen", ":9479"], {}))
+
+
+OWN, EIP_ID = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "19")
+TOPOLOGY = Topology(OWN, "z", "http://127.0.0.1:9/v2", "198.51.100.50", EIP_ID, ())
+SELDOM = ("--check-interval", "3600", "--check-rise", "1", "--check-fall", "1")
+
+
+class Bench:
+    """The addons of a node; the threads of their first configuration are not started."""
+
+    def __init__(self) -> None:
+        self.unfit: dict[str, str] = {}
+        self.addons: Addons | None = None
+
+    def set_unfit(self, source: str, why: str, _now: float) -> None:
+        self.unfit.pop(source, None)
+        if why:
+            self.unfit[source] = why
+
+    def emit(self, event: Event) -> None:
+        assert self.addons is not None
+        self.addons.on_event(event, str)
+
+    def begin(self, *words: str) -> Addons:
+        self.addons = Addons(config(*words), TOPOLOGY, self, {}, self.emit, str, after_crash=True)  # type: ignore[arg-type]
+        return self.addons
+
+
+def config(*words: str) -> Config:
+    return parse([*BASE, *SELDOM, *words], {})
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    if bench.addons is not None:
+        bench.addons.stop()
+
+
+@pytest.mark.parametrize("good", [False, True])
+def test_a_check_that_a_reload_replaces_reports_nothing_once_its_state_is_taken_over(
+    bench, monkeypatch, tmp_path, good
+):
+    """Its last result comes while its successor, whose own results are late, is started."""
+    flag: Path = tmp_path / "good"
+    line = f"test -e {flag}"
+    running = bench.begin("--check-command", line)
+    (old,) = running.checkers
+    if good:
+        old.turn()
+        assert bench.unfit
+        flag.touch()
+    old._due = 0.0
+    before, late, start_all = bench.unfit.copy(), threading.Thread(target=old.turn), addons._start_all
+
+    def start_late(threads: list[threading.Thread]) -> None:
+        late.start()
+        late.join(0.5)
+        for checker in threads:
+            checker._due += 1000.0
+        start_all(threads)
+
+    monkeypatch.setattr(addons, "_start_all", start_late)
+    running.apply(config("--check-command", line, "--check-timeout", "3"))
+    late.join(PATIENCE)
+    (new,) = running.checkers
+    assert new.view.health is (Health.FAILING if good else Health.PASSING)
+    assert bench.unfit == before
+
+
+def test_a_reload_without_a_thread_left_leaves_no_reason_behind(bench, monkeypatch):
+    running = bench.begin("--check-command", "false")
+    running.checkers[0].turn()
+    before, checkers = bench.unfit.copy(), running.checkers
+
+    def fail(_threads: object) -> None:
+        raise OutOfThreads("none left")
+
+    monkeypatch.setattr(addons, "_start_all", fail)
+    with pytest.raises(OutOfThreads):
+        running.apply(config("--check-command", "true", "--check-tcp", ":1"))
+    assert (bench.unfit, running.checkers) == (before, checkers)
