@@ -70,7 +70,7 @@ class StateFile:
     def forget(self) -> str:
         """Remove the file. Return why that failed, or ""."""
         try:
-            if self.path is not None:
+            if self.path is not None and self.path.exists():  # a read-only directory refuses even without it
                 self.path.unlink(missing_ok=True)
         except OSError as error:
             return f"{self.path} cannot be removed: {error.strerror}"

@@ -146,6 +146,13 @@ class TestStateFile:
         (tmp_path / "folder").mkdir()
         assert "cannot be removed" in StateFile({"WHERE": str(tmp_path)}, "WHERE", "folder").forget()
 
+    def test_a_file_that_is_not_there_is_forgotten_even_in_a_read_only_directory(self, tmp_path, monkeypatch):
+        def read_only(_path: Path, missing_ok: bool = False) -> None:
+            raise OSError(30, "Read-only file system")
+
+        monkeypatch.setattr(Path, "unlink", read_only)
+        assert StateFile({"WHERE": str(tmp_path)}, "WHERE", "name").forget() == ""
+
     def test_files_of_earlier_versions_still_count(self, tmp_path):
         """An upgrade must understand their names and contents."""
         (tmp_path / "drained").write_text("drained by ann\n")
