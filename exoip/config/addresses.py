@@ -154,9 +154,9 @@ def _api_endpoint(text: str) -> str:
 def _http_target(entry: str) -> str:
     """Read a URL for a health check, in normal form; a comma in it is written %2C."""
     bare, _, query = entry.partition("?")
-    url = _url(bare)
-    if "#" in query or not re.fullmatch(r"[!-~]*", query):
+    if "#" in entry or not re.fullmatch(r"[!-~]*", query):
         raise ValueError("no fragment or blank in it")
+    url = _url(bare)
     return f"{url.scheme}://{url.netloc.lower()}{url.path or '/'}{'?' if query else ''}{query}"
 
 
@@ -172,8 +172,10 @@ def _url(text: str) -> SplitResult:
     host, port = url.hostname or "", url.port
     if url.scheme not in ("http", "https"):
         raise ValueError("it must begin with https:// (or http://)")
-    if "@" in url.netloc or "?" in text or "#" in text:
-        raise ValueError("no user, query or fragment in it")
+    if "@" in url.netloc:
+        raise ValueError("no user or password in it")
+    if "?" in text or "#" in text:
+        raise ValueError("no query or fragment in it")
     bare = str(_ip(host)) if ":" in host else host
     usable = re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]+", bare) and port != 0
     if not usable or ("[" in url.netloc and ":" not in host):

@@ -991,3 +991,10 @@ def test_anything_gives_a_config_or_a_clear_refusal(
         assert config.api_secret.reveal() == environ["EXOSCALE_API_SECRET"].strip()
     assert re.search(r"^  exoscale-api-secret +\*{4} ", describe(config), re.MULTILINE)
     assert "api_secret=****" in repr(config)
+
+
+@pytest.mark.parametrize(("url", "why"), [("http://u:p@a/?b", "no user or password"), ("http://a/#x", "no fragment")])
+def test_a_url_to_check_may_have_a_query_so_no_error_denies_it(url: str, why: str) -> None:
+    error = str(refused([*WATCH, f"--check-http={url}"], without("none")))
+    assert why in error
+    assert "query" not in error
