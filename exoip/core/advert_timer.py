@@ -32,9 +32,8 @@ class AdvertTimer:
     """
 
     def __init__(self, now: float) -> None:
-        self.next_at = now
+        self.next_at, self.farewells = now, FAREWELLS
         self._sent: int | None = None  # the advertised priority that went out last
-        self.farewells = FAREWELLS
 
     def due(self, advertised: int, spacing: float, now: float) -> bool:
         """Return whether to send a heartbeat now; if so, count it as sent."""

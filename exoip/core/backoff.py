@@ -69,8 +69,7 @@ class CircuitBreaker:
 
     def __init__(self, time: float, pace: Pace, others: Sized = ()) -> None:
         self._time, self._pace, self._others = time, pace, others
-        self.until, self._length = -math.inf, FIRST_UNFIT
-        self.succeeded()  # that is, closed
+        self.until, self._owed_at, self._tries, self._length = -math.inf, math.inf, 0, FIRST_UNFIT
 
     def succeeded(self, *, again: bool = False) -> None:
         """Close the breaker: the job is done. The next unfit time is short again, or as it was."""

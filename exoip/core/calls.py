@@ -112,8 +112,7 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self.woke_at = self._noted_at = -math.inf
-        self._slowest = 0.0
+        self._slowest, self._noted_at, self.woke_at = 0.0, -math.inf, -math.inf
         self._late: Counter[Kind] = Counter()  # time-outs in a row
 
     @property

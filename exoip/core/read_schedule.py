@@ -29,8 +29,7 @@ class ReadSchedule:
 
     def __init__(self, now: float) -> None:
         self.verify_at = now
-        self.release_read_at = -math.inf
-        self.refresh_at = math.inf
+        self.release_read_at, self.refresh_at = -math.inf, math.inf
         self.queue: deque[Call] = deque()
         self.rounds = 0  # of verification since a change
         self._read_at: dict[str, float] = {}  # when each successor was last read
