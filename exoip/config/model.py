@@ -24,7 +24,8 @@ class HealthCheck:
     """One health check.
 
     `kind`: command, tcp or http; `target`: the shell line, host:port or URL; `host` and `port`: for
-    tcp only. `interval`, `timeout`: seconds; `rise`, `fall`: results in a row.
+    tcp only. `interval`, `timeout`: seconds; `rise`, `fall`: results in a row. `number`: which one
+    it is of those whose names would be the same.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class HealthCheck:
     fall: int
     host: str = ""
     port: int = 0
+    number: int = 1
 
     def __post_init__(self) -> None:
         """Check the bounds that the rest of the program relies on."""
@@ -43,8 +45,12 @@ class HealthCheck:
 
     @property
     def name(self) -> str:
-        """Return its kind and its target, which no two checks share, without a URL's query."""
-        return self.kind if self.kind == "command" else f"{self.kind} {self.target.partition('?')[0]}"
+        """Return its kind and its target without a URL's query, which may be a secret.
+
+        No two checks share a name.
+        """
+        name = self.kind if self.kind == "command" else f"{self.kind} {self.target.partition('?')[0]}"
+        return name if self.number == 1 else f"{name} ({self.number})"
 
 
 @dataclass(frozen=True, slots=True)

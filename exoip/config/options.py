@@ -273,7 +273,10 @@ class Config:
         common = (self.check_interval, self.check_timeout, self.check_rise, self.check_fall)
         commands = [HealthCheck("command", self.check_command, *common)] if self.check_command is not None else []
         connections = [HealthCheck("tcp", str(each), *common, *each) for each in self.check_tcp]
-        return (*commands, *connections, *(HealthCheck("http", url, *common) for url in self.check_http))
+        pages = [HealthCheck("http", url, *common) for url in self.check_http]
+        names = [page.name for page in pages]
+        numbered = [replace(page, number=names[: at + 1].count(page.name)) for at, page in enumerate(pages)]
+        return (*commands, *connections, *numbered)
 
 
 OPTIONS: tuple[Option, ...] = (

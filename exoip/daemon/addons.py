@@ -141,8 +141,13 @@ class Addons:
         wanted = {check.name: check for check in config.health_checks}
         former = {checker.check.name: checker for checker in self.checkers}
         kept = [checker for checker in self.checkers if wanted.get(checker.check.name) == checker.check]
+        known = {
+            name: old.view.health
+            for name, old in former.items()
+            if name in wanted and (old.check.kind != "http" or old.check.target == wanted[name].target)
+        }
         new = [
-            self._checker(check, former[name].view.health if name in former else fresh)
+            self._checker(check, known.get(name, fresh))
             for name, check in wanted.items()
             if name not in former or former[name] not in kept
         ]

@@ -125,3 +125,19 @@ def test_a_reload_without_a_thread_left_leaves_no_reason_behind(bench, monkeypat
     with pytest.raises(OutOfThreads):
         running.apply(config("--check-command", "true", "--check-tcp", ":1"))
     assert (bench.unfit, running.checkers) == (before, checkers)
+
+
+def test_two_pages_that_differ_in_their_query_are_two_checks_also_after_a_reload(bench, monkeypatch):
+    monkeypatch.setattr(addons, "_start_all", lambda threads: None)
+    urls = "http://127.0.0.1:9/health?db=1", "http://127.0.0.1:9/health?cache=1"
+    running = bench.begin("--check-http", ", ".join(urls))
+    names = [checker.view.name for checker in running.checkers]
+    assert names == ["http http://127.0.0.1:9/health", "http http://127.0.0.1:9/health (2)"], "a query may be a secret"
+    running.checkers[0].turn()
+    assert len(bench.unfit) == 1
+    before = running.checkers
+    running.apply(config("--check-http", ", ".join(urls)))
+    assert running.checkers == before
+    running.apply(config("--check-http", urls[1]))
+    (left,) = running.checkers
+    assert left.view.health is Health.PENDING, "it does not take over what the other page showed"
