@@ -167,7 +167,7 @@ class Election:
             if role is not self.role:
                 self.since = now
                 events += self._dampen(role, now)
-            self.role, self.master, self.reason = role, master, reason
+        self.role, self.master, self.reason = role, master, reason
         return events
 
     def _dampen(self, role: Role, now: float) -> list[Event]:

@@ -141,6 +141,14 @@ class TestAdvertised:
         one.set_local_state(LocalState(unfit=True), 4.0)
         assert one.set_local_state(LocalState(unfit=True), 5.0) == []
 
+    def test_the_reason_of_a_role_is_that_of_the_present(self):
+        one = settled()
+        one.set_local_state(LocalState(yielded=True), 4.0)
+        one.heard("a", 5, 5.0)
+        assert "not heard here" in one.reason
+        one.set_local_state(LocalState(), 6.0)
+        assert (one.role, one.reason) == (Role.BACKUP, "a is at priority 5, this node at priority 10")
+
     @pytest.mark.parametrize("state", [{"leaving": True}, {"yielded": True}])
     def test_a_node_that_leaves_or_yields_is_backup_even_when_alone(self, state):
         one = settled()
