@@ -10,10 +10,10 @@ CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s,
                 another: so the last of them has a turn before this node has its next (02f).
                 One success closes the breaker; an attach has succeeded when a read shows it (57),
                 whatever its answer was (28b, 47e). But if the answer was none, the next unfit time
-                is longer all the same, and from the second one on a read does not end it (57k). A
-                time-out or a forbidden call counts as three failures. So does a job that is owed
-                for longer than its time while a fit peer is alive, whatever it waits for. Shown by
-                02a, 02b, 02c, 17, 47b, 48a, TestDeadline.
+                is longer all the same, and from the second one on a read does not end it (57k),
+                unless this node held all along (57l). A time-out or a forbidden call counts as
+                three failures. So does a job that is owed for longer than its time while a fit peer
+                is alive, whatever it waits for. Shown by 02a, 02b, 02c, 17, 47b, 48a, TestDeadline.
 """
 
 from __future__ import annotations

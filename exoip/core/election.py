@@ -126,6 +126,8 @@ class Election:
         if state == self.local_state:
             return []
         before, self.local_state = self.local_state, state
+        if state.last_held and not before.last_held and self.peer(self.master or "").priority == PROTECTED:
+            self._preempted_by = self.master  # which claims it: this node is its backup
         return self.decide(now, state.trigger(before))
 
     def set_config(self, config: ElectionConfig, now: float) -> list[Event]:
@@ -242,8 +244,7 @@ class Election:
             self._preempted_by = None
         if self._preempted_by is None and self.local_state.holds:
             over = [p.instance_id for p in self.peers.values() if now >= p.better_since + self.preempt_delay]
-            claimed = self.peer(self.master or "").priority == PROTECTED  # by the master, whose backup this node is
-            self._preempted_by = self.master if claimed else min(over, default=None)
+            self._preempted_by = min(over, default=None)
 
     def _advertise(self, now: float) -> int:
         own, delay = self.local_state, self.preempt_delay

@@ -61,8 +61,7 @@ class StandBack:
         self.candidates: deque[str] | None = None
         self.length = FIRST_STAND_BACK
         self.rivals: set[str] = set()
-        self.until, self._check_at = -math.inf, math.inf
-        self.mute = ""
+        self.until, self._check_at, self.mute = -math.inf, math.inf, ""
 
     # -- the question who holds ---------------------------------------------------------------------------------------
 
