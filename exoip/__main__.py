@@ -9,15 +9,14 @@ import faulthandler
 import os
 import signal
 import sys
-from io import TextIOWrapper
 
+from exoip import streams
 from exoip.daemon import signals
 
 
 def main() -> None:
     """Run the console script."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # the locale may lack letters of the configuration
+    streams.prepare()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # for `exoip --help | head`; `run` ignores it again
     show_stacks()
     mailbox = signals.catch_early(_end if os.getpid() == 1 else signal.SIG_DFL)

@@ -10,9 +10,9 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from io import TextIOWrapper
 from typing import TextIO
 
+from exoip import streams
 from exoip.ctl import commands, show_history
 from exoip.ctl.client import NoAnswer
 from exoip.ctl.options import build_parser
@@ -61,9 +61,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str], out: TextIO, errors: Te
 
 def main() -> None:
     """Run the console script."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a name may have letters that the locale has not
+    streams.prepare()
     try:
         try:
             code = run(sys.argv[1:], os.environ, sys.stdout, sys.stderr)

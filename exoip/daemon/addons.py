@@ -96,9 +96,11 @@ class Addons:
             self._checker(check, Health.PENDING if check.name in pending else Health.PASSING)
             for check in config.health_checks
         ]
+        for checker in self.checkers:
+            checker.report_pending()
         self._keep_unhealthy()
         self._state = HookState(at=clock())
-        self.hook_caller = self._hook_caller(config.hook)
+        self.hook_caller = self._hook_caller(config.hook, HookState())
 
     @property
     def supervised(self) -> list[SupervisedThread]:
@@ -153,15 +155,12 @@ class Addons:
         ]
         caller = self.hook_caller
         if (caller.hook if caller else Hook()) != config.hook:
-            caller = self._hook_caller(config.hook)
+            caller = self._hook_caller(config.hook, caller.last if caller else HookState())
             if caller is not None:
                 caller.put(replace(self._state, reason="the configuration was read again"))
-        try:
-            _start_all([*new, *([caller] if caller is not None and caller is not self.hook_caller else [])])
-        except OutOfThreads:
-            for checker in new:
-                checker.stop(clear=checker.check.name not in former)
-            raise
+        _start_all([*new, *([caller] if caller is not None and caller is not self.hook_caller else [])])
+        for checker in new:
+            checker.report_pending()
         for checker in self.checkers:
             if checker not in kept:
                 checker.stop(clear=checker.check.name not in wanted)
@@ -193,8 +192,8 @@ class Addons:
     def _checker(self, check: HealthCheck, health: Health) -> Checker:
         return Checker(check, health, self._environ, self._node.set_unfit, self._emit, clock, self._reporting)
 
-    def _hook_caller(self, hook: Hook) -> HookCaller | None:
-        return HookCaller(hook, self._environ, self._emit, clock, wall) if hook.program is not None else None
+    def _hook_caller(self, hook: Hook, last: HookState) -> HookCaller | None:
+        return HookCaller(hook, self._environ, self._emit, clock, wall, last) if hook.program is not None else None
 
 
 def _start_all(threads: list[SupervisedThread]) -> None:

@@ -145,9 +145,8 @@ def probe_for(check: HealthCheck, environ: Mapping[str, str]) -> Probe:
 class Checker(SupervisedThread):
     """The thread of one check. `view` is its state, replaced as a whole.
 
-    `set_unfit(source, why, now)` is the node's; "" as the reason ends it. A pending check makes the
-    node unfit as soon as this is made. All checks of a node share the lock `reporting`: nothing is
-    reported while it is held.
+    `set_unfit(source, why, now)` is the node's; "" as the reason ends it. All checks of a node
+    share the lock `reporting`: nothing is reported while it is held.
     """
 
     def __init__(
@@ -169,8 +168,11 @@ class Checker(SupervisedThread):
         self._reporting = reporting
         self._due = self.progress
         self.view = CheckView(check.name, health, self.progress)
-        if health is Health.PENDING:
-            set_unfit(self.source, f"{self.source} has no result yet", self.progress)
+
+    def report_pending(self) -> None:
+        """Make the node unfit if this check has no result yet."""
+        if self.view.health is Health.PENDING:
+            self._set_unfit(self.source, f"{self.source} has no result yet", self.progress)
 
     def turn(self) -> None:
         """Ask if it is time, and nothing is left of the last time."""

@@ -70,7 +70,8 @@ def check(hook: Hook) -> None:
 class HookCaller(SupervisedThread):
     """The thread that calls the program.
 
-    `environ` is what the program may see, with EXOIP_EIP and EXOIP_INSTANCE.
+    `environ` is what the program may see, with EXOIP_EIP and EXOIP_INSTANCE. `last` is the state of
+    the last call, also of the caller that this one replaces.
     """
 
     def __init__(
@@ -80,15 +81,15 @@ class HookCaller(SupervisedThread):
         emit: Callable[[Event], None],
         clock: Callable[[], float],
         wall: Callable[[float], float],
+        last: HookState,
     ) -> None:
         super().__init__("notify", clock)
-        self.hook = hook
+        self.hook, self.last = hook, last
         self._environ, self._emit, self._wall = environ, emit, wall
         self._changed = threading.Condition()  # guards what waits
         self._waiting: deque[HookState] = deque()
         self._calling = False
         self._skipped = 0  # since the last call
-        self._last = HookState()  # of the last call
         self._counts = Counter[str]()
 
     def put(self, state: HookState) -> None:
@@ -128,7 +129,7 @@ class HookCaller(SupervisedThread):
             state, skipped = self._waiting.popleft(), self._skipped
             self._calling, self._skipped = True, 0
         self._report(state, skipped)
-        self._last = state
+        self.last = state
         with self._changed:
             self._calling = False
 
@@ -164,7 +165,7 @@ class HookCaller(SupervisedThread):
         """Call the program; return "" or what went wrong."""
         variables = {
             "ROLE": state.role,
-            "OLD_ROLE": self._last.role,
+            "OLD_ROLE": self.last.role,
             "HOLDS": "yes" if state.holds else "no",
             "REASON": state.reason,
             "TIME": f"{self._wall(state.at):.6f}",

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
+from exoip import streams
 from exoip.errors import ExoipError
 from exoip.sandbox import output
 from exoip.sandbox.client import ControlClient
@@ -29,6 +30,7 @@ STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
+    streams.prepare()
     options = build_parser().parse_args(arguments)
     try:
         if options.command == "zone":

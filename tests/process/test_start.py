@@ -130,6 +130,35 @@ def test_but_not_one_that_misses_a_file_of_its_own(tmp_path) -> None:
     assert "certificates" not in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    ("program", "words", "code"),
+    [
+        ("exoip", "--version", 0),
+        ("exoip", "-W", 78),
+        ("exoip.ctl", "--help", 0),
+        ("exoip.ctl", "status nowhere", 3),
+        ("exoip.sandbox", "--help", 0),
+        ("exoip.sandbox", "zone --port nowhere", 2),
+    ],
+)
+def test_a_closed_stream_changes_nothing_but_what_it_would_show(program, words, code, closed) -> None:
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", program, *words.split()]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_daemon_without_standard_streams_holds(cluster) -> None:
+    """And none of its sockets gets the number of one."""
+    node = cluster["n1"]
+    node.program = ["sh", "-c", 'echo without streams >&2; exec "$@" <&- >&- 2>&-', "sh", *node.program]
+    node.start()
+    cluster.until(lambda: cluster.holders() == {"n1"}, "it holds")
+    assert {os.readlink(f"/proc/{node.pid}/fd/{number}") for number in range(3)} == {os.devnull}
+    assert node.stop() == 0
+
+
 def test_a_reload_without_a_thread_fails_and_the_next_one_works_while_status_answers(tmp_path) -> None:
     ctl = Ctl(tmp_path)
     with Cluster(nodes=1, folder=tmp_path) as cluster:

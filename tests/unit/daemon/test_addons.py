@@ -7,17 +7,19 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from exoip.config.parse import Config, parse
-from exoip.core.events import Event
+from exoip.core.events import Event, EventName
 from exoip.daemon import addons
 from exoip.daemon.addons import Addons, require
 from exoip.errors import ConfigError, OutOfThreads
 from exoip.exoscale.topology import Topology
 from exoip.telemetry.addon_views import Health
+from exoip.thread import Thread
 from tests.support.waiting import PATIENCE
 
 BASE = ["-W", "-xi", "198.51.100.50", "-xk", "EXOtest", "-xs", "secret", "-p", "192.0.2.1"]
@@ -82,6 +84,20 @@ def bench() -> Iterator[Bench]:
         bench.addons.stop()
 
 
+class WatchedLock:
+    """A lock that shows whether somebody wants it."""
+
+    def __init__(self, lock: AbstractContextManager) -> None:
+        self.wanted, self._lock = threading.Event(), lock
+
+    def __enter__(self) -> None:
+        self.wanted.set()
+        self._lock.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.__exit__(*error)
+
+
 @pytest.mark.parametrize("good", [False, True])
 def test_a_check_that_a_reload_replaces_reports_nothing_once_its_state_is_taken_over(
     bench, monkeypatch, tmp_path, good
@@ -97,10 +113,11 @@ def test_a_check_that_a_reload_replaces_reports_nothing_once_its_state_is_taken_
         flag.touch()
     old._due = 0.0
     before, late, start_all = bench.unfit.copy(), threading.Thread(target=old.turn), addons._start_all
+    old._reporting = lock = WatchedLock(running._reporting)
 
     def start_late(threads: list[threading.Thread]) -> None:
         late.start()
-        late.join(0.5)
+        assert lock.wanted.wait(PATIENCE), "the old check has its result"
         for checker in threads:
             checker._due += 1000.0
         start_all(threads)
@@ -113,18 +130,39 @@ def test_a_check_that_a_reload_replaces_reports_nothing_once_its_state_is_taken_
     assert bench.unfit == before
 
 
-def test_a_reload_without_a_thread_left_leaves_no_reason_behind(bench, monkeypatch):
-    running = bench.begin("--check-command", "false")
+PAGE = "http://127.0.0.1:9/health?db="
+
+
+@pytest.mark.parametrize("left", [0, 1])
+@pytest.mark.parametrize("words", [["--check-tcp", ":1"], ["--check-http", f"{PAGE}2", "--check-tcp", ":1"]])
+def test_a_reload_without_a_thread_left_leaves_no_reason_behind(bench, monkeypatch, words, left):
+    running = bench.begin("--check-command", "false", "--check-http", f"{PAGE}1")
     running.checkers[0].turn()
-    before, checkers = bench.unfit.copy(), running.checkers
+    running.checkers[1]._report("", 0.0)
+    before, checkers, started = bench.unfit.copy(), running.checkers, []
+    assert list(before) == ["health check command"]
 
-    def fail(_threads: object) -> None:
-        raise OutOfThreads("none left")
+    def start(thread: Thread) -> None:
+        if len(started) == left:
+            raise OutOfThreads("none left")
+        started.append(thread)
 
-    monkeypatch.setattr(addons, "_start_all", fail)
+    monkeypatch.setattr(Thread, "start", start)
     with pytest.raises(OutOfThreads):
-        running.apply(config("--check-command", "true", "--check-tcp", ":1"))
+        running.apply(config("--check-command", "true", *words))
     assert (bench.unfit, running.checkers) == (before, checkers)
+    assert all(thread.stopping.is_set() for thread in started)
+
+
+def test_a_new_timeout_of_the_notify_program_is_no_change_of_role(bench, monkeypatch):
+    monkeypatch.setattr(addons, "_start_all", lambda threads: None)
+    running = bench.begin("--notify", "/bin/true")
+    bench.emit(Event(EventName.ROLE, 1.0, "", "alone", {"role": "MASTER"}))
+    first = running.hook_caller
+    first.turn()
+    running.apply(config("--notify", "/bin/true", "--notify-timeout", "9"))
+    assert running.hook_caller.hook.timeout == 9.0
+    assert running.hook_caller.last.role == "MASTER"
 
 
 def test_two_pages_that_differ_in_their_query_are_two_checks_also_after_a_reload(bench, monkeypatch):

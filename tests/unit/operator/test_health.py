@@ -175,6 +175,7 @@ def start(node) -> Iterator[Start]:
     def make(line: str, health: Health = Health.PENDING, *, interval=0.05, timeout=SECONDS, rise=2, fall=3) -> Checker:
         check = HealthCheck("command", line, interval, timeout, rise, fall)
         made.append(Checker(check, health, PATH, node.set_unfit, node.events.append, clock, threading.RLock()))
+        made[-1].report_pending()
         made[-1].start()
         return made[-1]
 
@@ -190,6 +191,7 @@ class TestChecker:
     def test_a_pending_check_makes_unfit_before_the_thread_runs(self, node):
         check = HealthCheck("tcp", "127.0.0.1:1", 1.0, 1.0, 1, 1, "127.0.0.1", 1)
         checker = Checker(check, Health.PENDING, PATH, node.set_unfit, node.events.append, clock, threading.RLock())
+        checker.report_pending()
         assert node.unfit == {"health check tcp 127.0.0.1:1": "health check tcp 127.0.0.1:1 has no result yet"}
         assert checker.view.health is Health.PENDING
         assert node.events == []

@@ -60,7 +60,8 @@ def start(tmp_path, events) -> Iterator[Start]:
         program = tmp_path / "hook"
         program.write_text("#!/bin/sh\n" + text.replace("{log}", str(tmp_path / "log")))
         program.chmod(0o755)
-        made.append(HookCaller(Hook(str(program), timeout), ENVIRON, events.append, clock, lambda at: 1000.0 + at))
+        hook = Hook(str(program), timeout)
+        made.append(HookCaller(hook, ENVIRON, events.append, clock, lambda at: 1000.0 + at, HookState()))
         for state in states:
             made[-1].put(state)
         made[-1].start()
