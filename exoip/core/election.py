@@ -49,8 +49,8 @@ and listens again. Shown by 04, 18a, 26c, 26d, 62a, 62b, TestStall, TestUnheard.
 Preemption delay: the holder keeps it, by advertising 0 until one and the same better, fit peer has
 been heard for that long without a break. Then preemption is granted to that peer. Although that
 peer advertises 0 itself once it holds, the old holder is not protected again until it has released
-the EIP, or the peer is dead, unfit, or no longer better (30d). A backup that comes to hold beside a
-master that advertises 0 grants it at once (57j). A cold start, a death and a leave never wait for
+the EIP, or the peer is dead, unfit, or no longer better (30d). A node that comes to hold while its
+master advertises 0 grants it at once (57j). A cold start, a death and a leave never wait for
 the delay. Shown by 13b, 30a, 30b, 30c.
 A node whose role has changed often lately keeps such a delay in any case, see `flap_damping`.
 """

@@ -8,12 +8,13 @@ Attach   A master that does not hold attaches itself, with no read before it. A 
          detach, which could take effect after it (50, 66). A master that does not come to hold
          within 12 s steps aside for a fit peer; at once, if the API asks it to wait (Retry-After)
          and a fit peer is heard. Shown by 01, 19e, 36, 47a-47d, 54a, 54c, TestAttach.
-Clear    A master known to hold detaches the others that hold, the one that came to hold last first
-         (16e). Its knowledge of itself must be at most 2 s old and newer than the time of the
-         clear. An attach that is done is knowledge of 3 s after its call at most (57g), and none if
-         no read showed the last one (57d), or after a stand-back (57e), until a read shows it. It
-         never clears beside its attach, which may yet fail. A silent one may be alive, cut off, and
-         about to clear this node, so their times are apart by more than a clear takes (10 s):
+Clear    A master known to hold detaches the others that hold: of those that are due, first the one
+         that it has not detached for longest (70h), then who came to hold last (16e). Its knowledge
+         of itself must be at most 2 s old and newer than the time of the clear. An attach that is
+         done is knowledge of 3 s after its call at most (57g), and none if no read showed the last
+         one (57d), or after a stand-back (57e), until a read shows it. It never clears beside its
+         attach, which may yet fail. A silent one may be alive, cut off, and about to clear this
+         node, so their times are apart by more than a clear takes (10 s):
          - A node that did not hold (52p) and has attached clears at once who held before, if it is
            silent (01) and has neither advertised 254 since (52f) nor been heard again, until 17 s
            after the first attach call that may have had an effect (70b, 70c). One that has come to
@@ -189,8 +190,8 @@ class Mutations:
 
     def next_clear(self, now: float) -> tuple[float, InstanceState | None]:
         """Return when the next holder is to be cleared, and which; inf if there is none."""
-        due = [(self._clear_due(o, now), -o.since, o.instance_id, o) for o in self._observed.holders()]
-        at, *_, other = min(due, default=(math.inf, None))  # of those that are due, who came to hold last
+        due = [(self._clear_due(o, now), o.changed_at, -o.since, o.instance_id, o) for o in self._observed.holders()]
+        at, *_, other = min(due, default=(math.inf, None))  # of those that are due
         return max(at, self.detach_backoff.at), other
 
     def _clear_due(self, other: InstanceState, now: float) -> float:

@@ -16,9 +16,10 @@ Predecessor        When a node becomes master, the master before it is assumed t
                    read, if it is dead, leaving, or unfit and holding (253). What is known of a node
                    does not count once it has advertised 254 or is heard again, and an earlier
                    master does not count if it was heard beside the next one and is not leaving, or
-                   if it was the master more than 45 s ago: it may have attached since (16h).
-                   The best that a listening node hears was no master. Shown by 01, 16f, 22e, 51,
-                   51b, 52g, 52h, 52k, 52l, 52m, 52o, 69d, TestPredecessor.
+                   if it was the master more than 45 s ago: it may have attached since (16h). Nor
+                   does what was assumed before a stand-back (09i). The best that a listening node
+                   hears was no master. Shown by 01, 16f, 22e, 51, 51b, 52g, 52h, 52k, 52l, 52m,
+                   52o, 69d, TestPredecessor.
 Successor          What the daemon before this one did is forgotten, and a paused one saw nothing.
                    So any member that holds may have taken over meanwhile, until this node attaches
                    or reads that the member does not hold: this node does not stand back from it,
@@ -190,14 +191,14 @@ class Ownership:
         call, at = self.mutations.next(now) if mutates else self.reads.next(now)
         if call is None:
             return None, at, []
-        if call.kind is Kind.ATTACH and not self.observed.own.holds:
+        if call.kind is Kind.ATTACH and not (own := self.observed.own).holds:
             for other in self.observed.others.values():
-                known = other.holding and (other.holds is None or now - other.read_at <= UNSEEN)
-                peer = self._election.peer(other.instance_id)
+                peer, assumed = self._election.peer(other.instance_id), other.holds is None and not own.wants_proof
+                known = other.holding and (assumed or now - other.read_at <= UNSEEN)
                 known = known and not peer.released_since(max(other.read_at, other.since))
-                again = peer.alive and self.observed.own.attach_called > -math.inf
-                new = other.holds and now - other.since < NEWCOMER_TIME and (again or self.observed.own.wants_proof)
-                other.predecessor = other.predecessor or (known and not new)  # one that is new may clear this node
+                again = own.wants_proof or (peer.alive and own.attach_called > -math.inf)
+                new = other.holds and now - other.since < NEWCOMER_TIME and again  # it may clear this node
+                other.predecessor = other.predecessor or (known and not new)
             self.stand_back.attaching()
         events = self.mutations.began(call, now) if mutates else []
         return replace(call, timeout=min(call.timeout, self.pace.timeout(call.kind))), at, events
@@ -243,14 +244,12 @@ class Ownership:
     def _relieve(self, now: float) -> None:
         """Take the place of a heard master that does not come to hold, if nobody else holds."""
         others, election = self.observed.others, self._election
+        master, since = others.get(election.master or ""), self.mutations.since
         backup = self._decision == (Role.BACKUP, election.master, False)  # and `since` is that of this master
         unfit = self.observed.own.held and self.unfit_reasons.unfit(now)
         if backup or unfit or not election.alive(self._relieved) or others[self._relieved].holds:
             self._relieved = ""
-        if not backup or election.place() > 1 or self.stand_back.active:
-            return
-        master, since = others.get(election.master or ""), self.mutations.since
-        if master is None or self.observed.own.may_hold:
+        if master is None or not backup or election.place() > 1 or self.stand_back.active or self.observed.own.may_hold:
             return
         held = master.held_at >= since  # then it was detached, and has to find out
         time = self.pace.slack + max(JOB_TIME, self.reads.verify_interval + COME_BACK if held else 0.0)

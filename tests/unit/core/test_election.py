@@ -590,7 +590,7 @@ def naive(history: list[Happening], now: float, own: str, priority: int, delay: 
         mine = 254
     elif state.unfit:
         mine = 253 if state.last_held else 254
-    elif state.holds and delay:
+    elif state.holds and delay and not claimed(history, now, own, priority, delay):
         mine = 0
     ranks = []
     for peer in {h.peer for h in history if h.peer}:
@@ -611,6 +611,22 @@ def naive(history: list[Happening], now: float, own: str, priority: int, delay: 
     if best is None or (mine, own) < best:
         return Role.MASTER, own
     return Role.BACKUP, best[1]
+
+
+def claimed(history: list[Happening], now: float, own: str, priority: int, delay: float) -> bool:
+    """Whether the master that advertised 0 as this node came to hold is still alive and better."""
+    held = [(index, h.state.last_held) for index, h in enumerate(history) if not h.peer]
+    came = [index for (_, before), (index, holds) in pairwise([(-1, False), *held]) if holds and not before]
+    if not came or not held[-1][1]:
+        return False
+    before = history[: came[-1]]
+    _, master = naive(before, history[came[-1]].at, own, priority, delay)
+    told = [h for h in before if h.peer == master][-1:] + [h for h in history[came[-1] :] if h.peer == master]
+    if not told or told[0].priority != 0 or told[0] not in before:
+        return False
+    ends = [*[h.at for h in told[1:]], now]
+    alive = all(end < h.at + DEAD for h, end in zip(told, ends, strict=True))
+    return alive and all(h.priority == 0 or (fit(h.priority) and (h.priority, master) < (priority, own)) for h in told)
 
 
 states = st.builds(
