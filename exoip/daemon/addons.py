@@ -28,7 +28,7 @@ from exoip.operator.child_process import environment
 from exoip.operator.health import Checker
 from exoip.operator.hooks import HookCaller, HookState
 from exoip.telemetry import metrics
-from exoip.telemetry.addon_views import Health
+from exoip.telemetry.addon_views import CheckView, Health
 from exoip.telemetry.log import log
 from exoip.thread import SupervisedThread
 
@@ -93,14 +93,14 @@ class Addons:
         # One that is no longer there may go on under a new name.
         pending = unhealthy if after_crash and set(unhealthy) <= set(names) else names
         self.checkers = [
-            self._checker(check, Health.PENDING if check.name in pending else Health.PASSING)
+            self._checker(check, _view(check, Health.PENDING if check.name in pending else Health.PASSING))
             for check in config.health_checks
         ]
         for checker in self.checkers:
             checker.report_pending()
         self._keep_unhealthy()
         self._state = HookState(at=clock())
-        self.hook_caller = self._hook_caller(config.hook, HookState())
+        self.hook_caller = self._hook_caller(config.hook)
 
     @property
     def supervised(self) -> list[SupervisedThread]:
@@ -144,29 +144,31 @@ class Addons:
         former = {checker.check.name: checker for checker in self.checkers}
         kept = [checker for checker in self.checkers if wanted.get(checker.check.name) == checker.check]
         known = {
-            name: old.view.health
+            name: old.view
             for name, old in former.items()
             if name in wanted and (old.check.kind != "http" or old.check.target == wanted[name].target)
         }
         new = [
-            self._checker(check, known.get(name, fresh))
+            self._checker(check, known.get(name) or _view(check, fresh))
             for name, check in wanted.items()
             if name not in former or former[name] not in kept
         ]
-        caller = self.hook_caller
-        if (caller.hook if caller else Hook()) != config.hook:
-            caller = self._hook_caller(config.hook, caller.last if caller else HookState())
-            if caller is not None:
-                caller.put(replace(self._state, reason="the configuration was read again"))
+        caller = self.hook_caller or self._hook_caller(config.hook)
         _start_all([*new, *([caller] if caller is not None and caller is not self.hook_caller else [])])
         for checker in new:
             checker.report_pending()
         for checker in self.checkers:
             if checker not in kept:
                 checker.stop(clear=checker.check.name not in wanted)
-        if self.hook_caller is not None and self.hook_caller is not caller:
-            self.hook_caller.stop()
-        self.checkers, self.hook_caller = [*kept, *new], caller
+        if caller is not None:
+            same = caller is self.hook_caller and caller.hook.program == config.hook.program
+            caller.hook = config.hook
+            if config.hook.program is None:
+                caller.stop()
+            elif not same:
+                caller.put(replace(self._state, reason="the configuration was read again"))
+        self.checkers = [*kept, *new]
+        self.hook_caller = caller if config.hook.program is not None else None
         self._keep_unhealthy()
 
     def stop(self) -> None:
@@ -189,11 +191,15 @@ class Addons:
         views = [checker.view for checker in self.checkers]
         self._unhealthy.save(view.name for view in views if view.health is not Health.PASSING)
 
-    def _checker(self, check: HealthCheck, health: Health) -> Checker:
-        return Checker(check, health, self._environ, self._node.set_unfit, self._emit, clock, self._reporting)
+    def _checker(self, check: HealthCheck, view: CheckView) -> Checker:
+        return Checker(check, view, self._environ, self._node.set_unfit, self._emit, clock, self._reporting)
 
-    def _hook_caller(self, hook: Hook, last: HookState) -> HookCaller | None:
-        return HookCaller(hook, self._environ, self._emit, clock, wall, last) if hook.program is not None else None
+    def _hook_caller(self, hook: Hook) -> HookCaller | None:
+        return HookCaller(hook, self._environ, self._emit, clock, wall) if hook.program is not None else None
+
+
+def _view(check: HealthCheck, health: Health) -> CheckView:
+    return CheckView(check.name, health, clock())
 
 
 def _start_all(threads: list[SupervisedThread]) -> None:

@@ -152,7 +152,7 @@ class Checker(SupervisedThread):
     def __init__(
         self,
         check: HealthCheck,
-        health: Health,
+        view: CheckView,
         environ: Mapping[str, str],
         set_unfit: Callable[[str, str, float], None],
         emit: Callable[[Event], None],
@@ -163,11 +163,11 @@ class Checker(SupervisedThread):
         self.check = check
         self.source = f"health check {check.name}"
         self._set_unfit, self._emit = set_unfit, emit
-        self._counter = RiseFallCounter(check.rise, check.fall, health)
+        self._counter = RiseFallCounter(check.rise, check.fall, view.health)
         self._probe = probe_for(check, environ)
         self._reporting = reporting
         self._due = self.progress
-        self.view = CheckView(check.name, health, self.progress)
+        self.view = view
 
     def report_pending(self) -> None:
         """Make the node unfit if this check has no result yet."""

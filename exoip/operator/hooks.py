@@ -70,8 +70,8 @@ def check(hook: Hook) -> None:
 class HookCaller(SupervisedThread):
     """The thread that calls the program.
 
-    `environ` is what the program may see, with EXOIP_EIP and EXOIP_INSTANCE. `last` is the state of
-    the last call, also of the caller that this one replaces.
+    `environ` is what the program may see, with EXOIP_EIP and EXOIP_INSTANCE. A new `hook` counts
+    from the next call on.
     """
 
     def __init__(
@@ -81,15 +81,15 @@ class HookCaller(SupervisedThread):
         emit: Callable[[Event], None],
         clock: Callable[[], float],
         wall: Callable[[float], float],
-        last: HookState,
     ) -> None:
         super().__init__("notify", clock)
-        self.hook, self.last = hook, last
+        self.hook = hook
         self._environ, self._emit, self._wall = environ, emit, wall
         self._changed = threading.Condition()  # guards what waits
         self._waiting: deque[HookState] = deque()
         self._calling = False
         self._skipped = 0  # since the last call
+        self._last = HookState()  # of the last call
         self._counts = Counter[str]()
 
     def put(self, state: HookState) -> None:
@@ -129,7 +129,7 @@ class HookCaller(SupervisedThread):
             state, skipped = self._waiting.popleft(), self._skipped
             self._calling, self._skipped = True, 0
         self._report(state, skipped)
-        self.last = state
+        self._last = state
         with self._changed:
             self._calling = False
 
@@ -165,23 +165,23 @@ class HookCaller(SupervisedThread):
         """Call the program; return "" or what went wrong."""
         variables = {
             "ROLE": state.role,
-            "OLD_ROLE": self.last.role,
+            "OLD_ROLE": self._last.role,
             "HOLDS": "yes" if state.holds else "no",
             "REASON": state.reason,
             "TIME": f"{self._wall(state.at):.6f}",
             "SKIPPED": str(skipped),
             "ATTEMPT": str(attempt),
         }
-        environ = {**self._environ, **{f"EXOIP_{name}": text for name, text in variables.items()}}
+        environ, hook = {**self._environ, **{f"EXOIP_{name}": text for name, text in variables.items()}}, self.hook
         try:
-            child = Child([self.hook.program or "", state.role, self._environ["EXOIP_EIP"], state.reason], environ)
+            child = Child([hook.program or "", state.role, self._environ["EXOIP_EIP"], state.reason], environ)
         except OSError as error:
             return f"cannot be started: {error.strerror or error}"
-        until = self._clock() + self.hook.timeout
+        until = self._clock() + hook.timeout
         while not child.ended and (left := until - self._clock()) > 0 and not self.stopping.is_set():
             self.show_progress()
             child.wait(min(left, self._round_time), self.stopping)
         in_time = child.ended
         while not child.end(self.stopping) and not self.stopping.is_set():
             self.show_progress()
-        return child.problem(timeout=None if in_time else self.hook.timeout)
+        return child.problem(timeout=None if in_time else hook.timeout)

@@ -4,6 +4,7 @@ the rest.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from exoip.errors import ConfigError, OutOfThreads
 from exoip.exoscale.topology import Topology
 from exoip.telemetry.addon_views import Health
 from exoip.thread import Thread
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, until
 
 BASE = ["-W", "-xi", "198.51.100.50", "-xk", "EXOtest", "-xs", "secret", "-p", "192.0.2.1"]
 
@@ -154,15 +155,35 @@ def test_a_reload_without_a_thread_left_leaves_no_reason_behind(bench, monkeypat
     assert all(thread.stopping.is_set() for thread in started)
 
 
-def test_a_new_timeout_of_the_notify_program_is_no_change_of_role(bench, monkeypatch):
+def test_a_new_interval_goes_on_with_what_the_check_has_shown(bench, monkeypatch):
     monkeypatch.setattr(addons, "_start_all", lambda threads: None)
-    running = bench.begin("--notify", "/bin/true")
+    running = bench.begin("--check-command", "false")
+    running.checkers[0].turn()
+    before = running.checkers[0].view
+    running.apply(config("--check-command", "false", "--check-timeout", "3"))
+    assert running.checkers[0].view is before
+    assert before.bad == 1
+
+
+def test_a_call_of_the_notify_program_goes_on_through_a_reload_and_the_next_knows_of_it(bench, tmp_path):
+    """The first call lasts until the reload has ended."""
+    log, gate, programs = tmp_path / "log", tmp_path / "gate", [tmp_path / "one", tmp_path / "two"]
+    os.mkfifo(gate)
+    for program in programs:
+        hold = f"read line < {gate}\n" if program is programs[0] else ""
+        program.write_text(f'#!/bin/sh\n{hold}echo "{program.name} $1 $EXOIP_OLD_ROLE $EXOIP_SKIPPED" >> {log}\n')
+        program.chmod(0o755)
+    running = bench.begin("--notify", str(programs[0]))
+    running.start()
     bench.emit(Event(EventName.ROLE, 1.0, "", "alone", {"role": "MASTER"}))
-    first = running.hook_caller
-    first.turn()
-    running.apply(config("--notify", "/bin/true", "--notify-timeout", "9"))
-    assert running.hook_caller.hook.timeout == 9.0
-    assert running.hook_caller.last.role == "MASTER"
+    with gate.open("w") as opened:  # the first call has begun
+        running.apply(config("--notify", str(programs[0]), "--notify-timeout", "9"))
+        bench.emit(Event(EventName.ROLE, 2.0, "", "a better one", {"role": "BACKUP"}))
+        running.apply(config("--notify", str(programs[1])))
+        opened.write("go\n")
+    until(lambda: not running.busy, "all is told")
+    assert log.read_text().splitlines() == ["one MASTER LISTENING 0", "two BACKUP MASTER 0", "two BACKUP BACKUP 0"]
+    assert running.hook_caller.view.done == 3
 
 
 def test_two_pages_that_differ_in_their_query_are_two_checks_also_after_a_reload(bench, monkeypatch):

@@ -17,7 +17,7 @@ from exoip.config.model import HealthCheck
 from exoip.core.events import Event, EventName
 from exoip.daemon.clock import clock
 from exoip.operator.health import Checker, CommandProbe, HttpProbe, RiseFallCounter, TcpProbe
-from exoip.telemetry.addon_views import Health
+from exoip.telemetry.addon_views import CheckView, Health
 from tests.support.raw_server import Peer, RawServer
 from tests.support.waiting import until
 
@@ -174,7 +174,8 @@ def start(node) -> Iterator[Start]:
 
     def make(line: str, health: Health = Health.PENDING, *, interval=0.05, timeout=SECONDS, rise=2, fall=3) -> Checker:
         check = HealthCheck("command", line, interval, timeout, rise, fall)
-        made.append(Checker(check, health, PATH, node.set_unfit, node.events.append, clock, threading.RLock()))
+        view = CheckView(check.name, health, clock())
+        made.append(Checker(check, view, PATH, node.set_unfit, node.events.append, clock, threading.RLock()))
         made[-1].report_pending()
         made[-1].start()
         return made[-1]
@@ -190,7 +191,8 @@ def start(node) -> Iterator[Start]:
 class TestChecker:
     def test_a_pending_check_makes_unfit_before_the_thread_runs(self, node):
         check = HealthCheck("tcp", "127.0.0.1:1", 1.0, 1.0, 1, 1, "127.0.0.1", 1)
-        checker = Checker(check, Health.PENDING, PATH, node.set_unfit, node.events.append, clock, threading.RLock())
+        view = CheckView(check.name, Health.PENDING, clock())
+        checker = Checker(check, view, PATH, node.set_unfit, node.events.append, clock, threading.RLock())
         checker.report_pending()
         assert node.unfit == {"health check tcp 127.0.0.1:1": "health check tcp 127.0.0.1:1 has no result yet"}
         assert checker.view.health is Health.PENDING
@@ -282,9 +284,8 @@ class TestChecker:
                 return super().ask(seconds, stop)
 
         check = HealthCheck("command", "true", 0.75, SECONDS, 1, 1)
-        checker = Checker(
-            check, Health.PASSING, PATH, node.set_unfit, node.events.append, lambda: now, threading.RLock()
-        )
+        view = CheckView(check.name, Health.PASSING, 0.0)
+        checker = Checker(check, view, PATH, node.set_unfit, node.events.append, lambda: now, threading.RLock())
         checker._probe, checker.stopping = SlowProbe("true", PATH), Stopping()
         while len(starts) < 4:
             checker.turn()

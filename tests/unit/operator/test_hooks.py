@@ -61,7 +61,7 @@ def start(tmp_path, events) -> Iterator[Start]:
         program.write_text("#!/bin/sh\n" + text.replace("{log}", str(tmp_path / "log")))
         program.chmod(0o755)
         hook = Hook(str(program), timeout)
-        made.append(HookCaller(hook, ENVIRON, events.append, clock, lambda at: 1000.0 + at, HookState()))
+        made.append(HookCaller(hook, ENVIRON, events.append, clock, lambda at: 1000.0 + at))
         for state in states:
             made[-1].put(state)
         made[-1].start()
