@@ -82,11 +82,15 @@ def _read(history: History) -> Iterator[Failover]:
     holding: dict[str, list[str]] = defaultdict(list)  # in the order in which they came to hold
     latest: dict[str, str] = {}
     since: dict[str, float] = {}  # when the latest one came to hold
+    ceased: dict[tuple[str, str], float] = {}  # when an instance last ceased to hold
+    named: set[tuple[str, str]] = set()  # who holds as the node that released has read, and has not said so yet
     for change in history.changes:
         holders, given = holding[change.eip], change.event == "let-go"
         if change.instance in holders:
             holders.remove(change.instance)
-        if change.holds:
+        if change.holds and (change.eip, change.instance) in named:
+            holders.append(change.instance)
+        elif change.holds:
             dead = _dead(history, change, since[change.eip]) if latest.get(change.eip) in holders else set()
             held = tuple(sorted({*holders} - dead))
             masters = tuple({_master_before(history, change, held)} - history.nodes - {""})
@@ -96,10 +100,20 @@ def _read(history: History) -> Iterator[Failover]:
             latest[change.eip], since[change.eip] = change.instance, change.at
             if change.event != "holds" or source:
                 yield _failover(history, change, source)
+        named.discard((change.eip, change.instance))
+        if change.holds:
             continue
+        ceased[change.eip, change.instance] = change.at
         gone = _dead(history, change, change.at) | {one for one in holders if _started_anew(history, one, change)}
         holders[:] = [one for one in holders if one not in gone]
         last, to = latest.get(change.eip) == change.instance, change.successor if given else ""
+        if (
+            to in history.nodes
+            and to not in holders
+            and ceased.get((change.eip, to), -math.inf) < change.at - change.within
+        ):
+            holders.append(to)
+            named.add((change.eip, to))
         if holders and (not given or (to in history.nodes and to not in holders)):  # the one it named was cleared
             to = holders[-1]
         if last and to in holders:

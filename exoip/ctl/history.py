@@ -116,6 +116,8 @@ def _change(entry: Entry, earlier: list[Entry]) -> Change | None:
 
     `earlier`: those of the same node before it.
     """
+    if (release := _unfinished_release(entry, earlier)) is not None:
+        entry = release | {"EXOIP_EVENT": "let-go", "EXOIP_TIME": str(time_of(entry))}
     event, reporter = entry["EXOIP_EVENT"], entry["EXOIP_INSTANCE"]
     instance, cause, successor = reporter, None, ""
     if event == "attached":
@@ -133,6 +135,20 @@ def _change(entry: Entry, earlier: list[Entry]) -> Change | None:
         why = f"attached by somebody else: {why}"
     took, holds = float(entry.get("EXOIP_DURATION_MS", 0)) / 1000, event in ("attached", "holds")
     return Change(time_of(entry), took, entry["EXOIP_EIP"], instance, holds, why, event, reporter, cause, successor)
+
+
+def _unfinished_release(entry: Entry, earlier: list[Entry]) -> Entry | None:
+    """Return the entry of a release under way as the daemon ended, if it has started again, and has
+    not found that it still holds.
+    """
+    if entry["EXOIP_EVENT"] != "role" or (entry.get("EXOIP_OLD_ROLE"), entry.get("EXOIP_ROLE")) != (
+        "LISTENING",
+        "BACKUP",
+    ):
+        return None
+    ended = {"attached", "holds", "let-go", "lost", "failed"}
+    last = next((one for one in reversed(earlier) if one["EXOIP_EVENT"] in {"letting-go", *ended}), entry)
+    return last if last["EXOIP_EVENT"] == "letting-go" else None
 
 
 def describe(entry: Entry) -> str:
