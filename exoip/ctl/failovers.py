@@ -82,7 +82,6 @@ def _read(history: History) -> Iterator[Failover]:
     holding: dict[str, list[str]] = defaultdict(list)  # in the order in which they came to hold
     latest: dict[str, str] = {}
     since: dict[str, float] = {}  # when the latest one came to hold
-    ceased: dict[tuple[str, str], float] = {}  # when an instance last ceased to hold
     named: set[tuple[str, str]] = set()  # who holds as the node that released has read, and has not said so yet
     for change in history.changes:
         holders, given = holding[change.eip], change.event == "let-go"
@@ -91,11 +90,8 @@ def _read(history: History) -> Iterator[Failover]:
         if change.holds and (change.eip, change.instance) in named:
             holders.append(change.instance)
         elif change.holds:
-            dead = _dead(history, change, since[change.eip]) if latest.get(change.eip) in holders else set()
-            held = tuple(sorted({*holders} - dead))
-            masters = tuple({_master_before(history, change, held)} - history.nodes - {""})
-            stood_back = change.cause is not None and change.cause["EXOIP_EVENT"] == "stand-back-over"
-            source = held or masters if stood_back else masters or held
+            known = since[change.eip] if latest.get(change.eip) in holders else -math.inf
+            source = _source(history, change, holders, known)
             holders.append(change.instance)
             latest[change.eip], since[change.eip] = change.instance, change.at
             if change.event != "holds" or source:
@@ -103,15 +99,10 @@ def _read(history: History) -> Iterator[Failover]:
         named.discard((change.eip, change.instance))
         if change.holds:
             continue
-        ceased[change.eip, change.instance] = change.at
         gone = _dead(history, change, change.at) | {one for one in holders if _started_anew(history, one, change)}
         holders[:] = [one for one in holders if one not in gone]
         last, to = latest.get(change.eip) == change.instance, change.successor if given else ""
-        if (
-            to in history.nodes
-            and to not in holders
-            and ceased.get((change.eip, to), -math.inf) < change.at - change.within
-        ):
+        if to in history.nodes and to not in holders and not _ceased(history, to, change):
             holders.append(to)
             named.add((change.eip, to))
         if holders and (not given or (to in history.nodes and to not in holders)):  # the one it named was cleared
@@ -158,6 +149,20 @@ def _dead(history: History, change: Change, by: float) -> set[str]:
     return {
         one for one in dead if time_of((history.journals.get((one, change.eip)) or journal)[-1]) < time_of(heard[one])
     }
+
+
+def _source(history: History, change: Change, holders: list[str], since: float) -> tuple[str, ...]:
+    """Return from whom a new holder took over: nobody who was dead to it before `since`."""
+    held = tuple(sorted({*holders} - _dead(history, change, since)))
+    masters = tuple({_master_before(history, change, held)} - history.nodes - {""})
+    stood_back = change.cause is not None and change.cause["EXOIP_EVENT"] == "stand-back-over"
+    return held or masters if stood_back else masters or held
+
+
+def _ceased(history: History, node: str, change: Change) -> bool:
+    """Return whether a node has ceased to hold since the release that names it began."""
+    ended = [one.at for one in history.changes if (one.instance, one.eip, one.holds) == (node, change.eip, False)]
+    return any(change.at - change.within <= at <= change.at for at in ended)
 
 
 def _started_anew(history: History, node: str, change: Change) -> bool:

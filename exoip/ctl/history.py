@@ -117,7 +117,7 @@ def _change(entry: Entry, earlier: list[Entry]) -> Change | None:
     `earlier`: those of the same node before it.
     """
     if (release := _unfinished_release(entry, earlier)) is not None:
-        entry = release | {"EXOIP_EVENT": "let-go", "EXOIP_TIME": str(time_of(entry))}
+        entry = {**release, "EXOIP_EVENT": "let-go", "EXOIP_TIME": str(time_of(entry))}
     event, reporter = entry["EXOIP_EVENT"], entry["EXOIP_INSTANCE"]
     instance, cause, successor = reporter, None, ""
     if event == "attached":
