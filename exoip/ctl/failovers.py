@@ -84,7 +84,7 @@ def _read(history: History) -> Iterator[Failover]:
     since: dict[str, float] = {}  # when the latest one came to hold
     named: set[tuple[str, str]] = set()  # who holds as the node that released has read, and has not said so yet
     for change in history.changes:
-        holders, given = holding[change.eip], change.event == "let-go"
+        holders = holding[change.eip]
         if change.instance in holders:
             holders.remove(change.instance)
         if change.holds and (change.eip, change.instance) in named:
@@ -99,18 +99,11 @@ def _read(history: History) -> Iterator[Failover]:
         named.discard((change.eip, change.instance))
         if change.holds:
             continue
-        gone = _dead(history, change, change.at) | {one for one in holders if _started_anew(history, one, change)}
-        holders[:] = [one for one in holders if one not in gone]
-        last, to = latest.get(change.eip) == change.instance, change.successor if given else ""
-        if to in history.nodes and to not in holders and not _ceased(history, to, change):
-            holders.append(to)
-            named.add((change.eip, to))
-        if holders and (not given or (to in history.nodes and to not in holders)):  # the one it named was cleared
-            to = holders[-1]
+        last, to = latest.get(change.eip) == change.instance, _successor(history, change, holders, named)
         if last and to in holders:
             latest[change.eip] = to
             yield replace(_failover(history, change, (change.instance,)), to=to, took=0.0)
-        elif given and to not in history.nodes and (to or last):
+        elif change.event == "let-go" and to not in history.nodes and (to or last):
             at, why = change.at - change.within, describe(change.cause) if change.cause is not None else change.why
             yield Failover(at, change.eip, (change.instance,), to, why, _took(change.cause, at), change.reporter)
 
@@ -157,6 +150,23 @@ def _source(history: History, change: Change, holders: list[str], since: float) 
     masters = tuple({_master_before(history, change, held)} - history.nodes - {""})
     stood_back = change.cause is not None and change.cause["EXOIP_EVENT"] == "stand-back-over"
     return held or masters if stood_back else masters or held
+
+
+def _successor(history: History, change: Change, holders: list[str], named: set[tuple[str, str]]) -> str:
+    """Return who holds now that a node has ceased to, "" if unknown.
+
+    It takes from `holders` who holds no more, and adds to them, and to `named`, whom the node that
+    released has read to hold.
+    """
+    gone = _dead(history, change, change.at) | {one for one in holders if _started_anew(history, one, change)}
+    holders[:] = [one for one in holders if one not in gone]
+    given = change.event == "let-go"
+    to = change.successor if given else ""
+    if to in history.nodes and to not in holders and not _ceased(history, to, change):
+        holders.append(to)
+        named.add((change.eip, to))
+    cleared = to in history.nodes and to not in holders
+    return holders[-1] if holders and (cleared or not given) else to
 
 
 def _ceased(history: History, node: str, change: Change) -> bool:
