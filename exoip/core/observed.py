@@ -172,9 +172,7 @@ class Observed:
 
     def forget_departed(self) -> None:
         """Forget instances that are no longer members and do not hold."""
-        for instance in list(self.others.values()):
-            if not instance.listed and instance.holds is False:
-                del self.others[instance.instance_id]
+        self.others = {name: one for name, one in self.others.items() if one.listed or one.holds is not False}
 
     def holders(self) -> list[InstanceState]:
         """Return the others that are known or assumed to hold, by id."""

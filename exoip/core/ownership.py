@@ -193,8 +193,8 @@ class Ownership:
             return None, at, []
         if call.kind is Kind.ATTACH and not (own := self.observed.own).holds:
             for other in self.observed.others.values():
-                peer, assumed = self._election.peer(other.instance_id), other.holds is None and not own.wants_proof
-                known = other.holding and (assumed or now - other.read_at <= UNSEEN)
+                peer = self._election.peer(other.instance_id)
+                known = other.holding and (other.holds is None or now - other.read_at <= UNSEEN)
                 known = known and not peer.released_since(max(other.read_at, other.since))
                 again = own.wants_proof or (peer.alive and own.attach_called > -math.inf)
                 new = other.holds and now - other.since < NEWCOMER_TIME and again  # it may clear this node

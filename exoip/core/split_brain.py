@@ -8,11 +8,11 @@ as silent (07c). No attach before the answer; if reads fail, so that none is goo
 question is dropped.
 
 - A silent, running instance holds. It is alive, and the network between the two is cut. The master
-  stands back (BACKUP, reason "yielded") for 60 s, doubled by each further stand-back, and once
-  more if it had attached beside that holder, to 1 h. (An attach beside a dead one does not count:
-  it never takes the EIP back.) The stand-back ends early when that holder is heard, or when no
-  silent running instance holds (asked every 5 s). Then the next one lasts 60 s again, as it does
-  once none of these holders runs any more (14f).
+  stands back (BACKUP, reason "yielded") for 60 s, doubled by each further stand-back, and once more
+  if it had attached beside that holder, to 1 h. (An attach beside a dead one does not count: it
+  never takes the EIP back.) The stand-back ends early when that holder is heard, or who holds by
+  the last answer (14g), or when no silent running instance holds (asked every 5 s). Then the next
+  one lasts 60 s again, as it does once none of these holders runs any more (14f).
 - Attach at once if nobody holds, if there is no answer, or if only one of these holds: a successor
   (its death made this node master while this one still held; or it may have taken over before this
   daemon started, or while it was paused), or one that held before this node's attach of less than
@@ -61,7 +61,7 @@ class StandBack:
         self.candidates: deque[str] | None = None
         self.length = FIRST_STAND_BACK
         self.rivals: set[str] = set()
-        self.until, self._check_at, self.mute = -math.inf, math.inf, ""
+        self.until, self._check_at, self.mute, self._holder = -math.inf, math.inf, "", ""
 
     # -- the question who holds ---------------------------------------------------------------------------------------
 
@@ -119,12 +119,11 @@ class StandBack:
         self.rivals |= {one.instance_id for one in holders if not self._election.alive(one.instance_id)}
 
     def heard(self, instance_id: str, now: float) -> list[Event]:
-        """End the split if the peer that is heard, first or again, is a rival."""
+        """End the stand-back if the peer that is heard is a rival, or holds by the last answer."""
+        ends = self.active and instance_id in (*self.rivals, self._holder)
         if instance_id in self.rivals:
             self._forget()
-            if self.active:
-                return self._end(now, f"{instance_id} is heard again", EventName.PEER_ALIVE, instance_id)
-        return []
+        return self._end(now, f"{instance_id} is heard again", EventName.PEER_ALIVE, instance_id) if ends else []
 
     def stop(self) -> None:
         """Stop standing back, and ask no longer."""
@@ -152,6 +151,7 @@ class StandBack:
     def _answered(self, holder: str | None, now: float) -> list[Event]:
         """Stand back from the holder, or no longer if there is none."""
         self.drop_question()
+        self._holder = holder or ""
         if self.active and not holder:
             self._forget()
             return self._end(now, "no silent running instance holds the Elastic IP", Cause.NOBODY_HOLDS)
@@ -171,6 +171,8 @@ class StandBack:
             length = min(self.length * (2 if holder in self.rivals else 1), LONGEST_STAND_BACK)
             self.length = min(2 * length, LONGEST_STAND_BACK)
             why = f"it is not heard; standing back for {length:.0f} s"
+            for one in others.values():
+                one.since = math.inf if one.holds is None else one.since  # what is assumed may be out of date
             self._observed.own.wants_proof = True  # it lives, and is not to be cleared by a mistake
         self.rivals.add(holder)
         self.until, self._check_at = now + length, now + HOLDER_CHECK_INTERVAL
