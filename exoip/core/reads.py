@@ -271,10 +271,8 @@ class Reads:
                 self._confirm_clear(other, outcome)
             if fresh and other.seen(holds, outcome.running, outcome.began, now) and not holds:
                 self._observed.forget_departed()
-                if other is self._master():
-                    late = other.lacks_since == outcome.began > self._mutations.since + JOB_TIME
-                    again_at = now if late else outcome.began + JOB_TIME + self._mutations.pace.slack
-                    self.schedule.verify_at = min(self.schedule.verify_at, again_at)
+                if other is self._master() and other.lacks_since == outcome.began > self._mutations.since + JOB_TIME:
+                    self.schedule.verify_at = now
         elif not holds:
             self.outsiders.discard(instance_id)
         elif instance_id not in self.outsiders:

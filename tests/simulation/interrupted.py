@@ -68,7 +68,7 @@ SEQUENCES = (
     ),
     Sequence("a cut heals", "ab", _split_and_heal),
     # So much later than the others that both backups soon read themselves
-    Sequence("someone attaches the address to the backups", "bc", _outsider, lambda world: world.advance(285.0)),
+    Sequence("someone attaches the address to the backups", "bc", _outsider, lambda world: world.advance(315.0)),
 )
 
 

@@ -261,8 +261,6 @@ MUTANTS = (
            "one.since = math.inf if one.holds is None else one.since", "pass"),
     Mutant("a stand-back goes on although its holder's successor is heard", "core/split_brain", "14g",
            "(*self.rivals, self._holder)", "self.rivals"),
-    Mutant("the next best node reads a master that does not hold in its next round only", "core/reads", "58l",
-           "now if late else outcome.began + JOB_TIME + self._mutations.pace.slack", "now if late else math.inf"),
     Mutant("who was read to hold and released counts as a predecessor", "core/ownership", "52l",
            " and not peer.released_since(max(other.read_at, other.since))", ""),
     Mutant("a former master that leaves was none", "core/ownership", "22e",
