@@ -141,10 +141,8 @@ def _unfinished_release(entry: Entry, earlier: list[Entry]) -> Entry | None:
     """Return the entry of a release under way as the daemon ended, if it has started again, and has
     not found that it still holds.
     """
-    if entry["EXOIP_EVENT"] != "role" or (entry.get("EXOIP_OLD_ROLE"), entry.get("EXOIP_ROLE")) != (
-        "LISTENING",
-        "BACKUP",
-    ):
+    roles = entry.get("EXOIP_OLD_ROLE"), entry.get("EXOIP_ROLE")
+    if entry["EXOIP_EVENT"] != "role" or roles != ("LISTENING", "BACKUP"):
         return None
     ended = {"attached", "holds", "let-go", "lost", "failed"}
     last = next((one for one in reversed(earlier) if one["EXOIP_EVENT"] in {"letting-go", *ended}), entry)
