@@ -33,7 +33,7 @@ Leave              A leaver advertises 255, a peer takes over at once, and the l
 Relieve            If a heard master does not come to hold, nor does any other member that is heard,
                    by two rounds of reads at least 12 s apart, the next best node takes its place
                    until it holds again, a better node is heard, or this node holds and is unfit
-                   (15, 58b, 58c, 58e, 58i, 58j, 58k). A master that did hold has a verify interval
+                   (15, 58b, 58c, 58e, 58i-58m). A master that did hold has a verify interval
                    and 4 s to find out that it was detached (58a), and nobody takes its place if a
                    silent, running member holds: it stands back from that one (08a).
 New decision       After a change of role, master or leaving, each job is tried at once. Shown by
@@ -119,9 +119,9 @@ class Ownership:
         listening = self._election.role is Role.LISTENING
         self._resumed = self._resumed and listening
         self._master = None if listening or self._election.local_state.yielded else self._election.master
-        able = self._election.role is Role.MASTER and self._election.fit_peer_alive()
-        self.mutations.attach_breaker.owe(able and not self.observed.own.holds, now)
-        self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now)
+        master, another = self._election.role is Role.MASTER, self._election.another_alive
+        self.mutations.attach_breaker.owe(master and another(LEAVING) and not self.observed.own.holds, now)
+        self.mutations.clear_breaker.owe(master and another(HOLDING_UNFIT) and self.mutations.clear_owed(now), now)
 
     def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
         self._decision = decision

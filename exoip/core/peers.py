@@ -76,19 +76,16 @@ class LocalState:
 
     def trigger(self, before: LocalState) -> EventName | Cause:
         """Name the event that led here from the state `before`; HOLDS also stands for ATTACHED."""
-        if self.leaving != before.leaving:
-            return EventName.LEAVING
-        if self.yielded != before.yielded:
-            return EventName.YIELDED if self.yielded else EventName.STAND_BACK_OVER
-        if self.unfit != before.unfit:
-            return EventName.UNFIT if self.unfit else EventName.FIT
-        if self.relieved != before.relieved:
-            return Cause.NOBODY_HOLDS
-        if self.releasing != before.releasing:
-            return EventName.LETTING_GO if self.releasing else EventName.FAILED if self.last_held else EventName.LET_GO
-        if self.last_held != before.last_held:
-            return EventName.HOLDS if self.last_held else EventName.LOST
-        return Cause.DOUBT
+        released = EventName.FAILED if self.last_held else EventName.LET_GO
+        changes: tuple[tuple[bool, EventName | Cause], ...] = (
+            (self.leaving != before.leaving, EventName.LEAVING),
+            (self.yielded != before.yielded, EventName.YIELDED if self.yielded else EventName.STAND_BACK_OVER),
+            (self.unfit != before.unfit, EventName.UNFIT if self.unfit else EventName.FIT),
+            (self.relieved != before.relieved, Cause.NOBODY_HOLDS),
+            (self.releasing != before.releasing, EventName.LETTING_GO if self.releasing else released),
+            (self.last_held != before.last_held, EventName.HOLDS if self.last_held else EventName.LOST),
+        )
+        return next((name for changed, name in changes if changed), Cause.DOUBT)
 
 
 @dataclass(slots=True)
