@@ -193,9 +193,9 @@ class Election:
         times.append(self.damping.until)
         return min(times, default=math.inf)
 
-    def another_alive(self, below: int) -> bool:
-        """Return whether a peer is alive that may attach: it advertises less, and not 253."""
-        return any(p.alive and p.priority < below and p.priority != HOLDING_UNFIT for p in self.peers.values())
+    def fit_peer_alive(self) -> bool:
+        """Return whether a peer is alive that could hold the EIP instead of this node."""
+        return any(peer.alive and peer.priority < HOLDING_UNFIT for peer in self.peers.values())
 
     def place(self) -> int:
         """Return how many peers that are alive have a better rank than this node."""

@@ -6,9 +6,8 @@ Attach   A master that does not hold attaches itself, with no read before it. A 
          and cannot find out within 2.5 s whether it still does, attaches again, which is harmless;
          so does one that has not read itself for 30 s, every 30 s. It never attaches beside its own
          detach, which could take effect after it (50, 66). A master that does not come to hold
-         within 12 s is unfit, unless it is alone or the others hold: at once, if the API asks it to
-         wait (Retry-After) and a fit peer is heard. Shown by 01, 19e, 36, 47a-47d, 54a, 54c, 58m,
-         TestAttach.
+         within 12 s steps aside for a fit peer; at once, if the API asks it to wait (Retry-After)
+         and a fit peer is heard. Shown by 01, 19e, 36, 47a-47d, 54a, 54c, TestAttach.
 Clear    A master known to hold detaches the others that hold: of those that are due, first the one
          that it has not detached for longest (70h), then who came to hold last (16e). Its knowledge
          of itself must be at most 2 s old and newer than the time of the clear. An attach that is
@@ -53,7 +52,7 @@ from exoip.core.calls import NO_EFFECT, Call, Failure, Kind, Outcome, Pace
 from exoip.core.election import Election
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.observed import NEWCOMER_TIME, InstanceState, Observed
-from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
+from exoip.core.peers import LEAVING, UNFIT, Role
 from exoip.core.split_brain import StandBack
 
 OPERATION_TIMEOUT = 10.0  # seconds after its call; an operation that a poll then shows pending has failed
@@ -281,7 +280,7 @@ class Mutations:
                 own.changed_at = now
                 own.doubted(now, attach_may_land=True)
             if call.kind is Kind.ATTACH and not outcome.operation_id:  # else it may be done: JOB_TIME decides
-                told_to_wait = outcome.retry_after > FIRST_RETRY and self._election.another_alive(HOLDING_UNFIT)
+                told_to_wait = outcome.retry_after > FIRST_RETRY and self._election.fit_peer_alive()
                 self.attach_breaker.failed(Failure.TIMEOUT if told_to_wait else failure, now)
         else:
             if other := self._observed.others.get(call.instance_id):

@@ -119,9 +119,9 @@ class Ownership:
         listening = self._election.role is Role.LISTENING
         self._resumed = self._resumed and listening
         self._master = None if listening or self._election.local_state.yielded else self._election.master
-        master, another = self._election.role is Role.MASTER, self._election.another_alive
-        self.mutations.attach_breaker.owe(master and another(LEAVING) and not self.observed.own.holds, now)
-        self.mutations.clear_breaker.owe(master and another(HOLDING_UNFIT) and self.mutations.clear_owed(now), now)
+        able = self._election.role is Role.MASTER and self._election.fit_peer_alive()
+        self.mutations.attach_breaker.owe(able and not self.observed.own.holds, now)
+        self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now)
 
     def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
         self._decision = decision

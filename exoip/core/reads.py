@@ -7,23 +7,23 @@ Own state   A node in doubt reads itself, in every role; if it has to release th
             knowledge of itself is too old for a clear; before that, it reads a heard holder again.
             If a slow API makes a holder read its successors without a pause, it reads itself every
             two verify intervals (58d). One that does not hold reads itself 6 s after a mutation of
-            itself (47f) and after its start (66e): a call may have taken effect after the last
-            read. Shown by 11a, 43, 45, TestOwnState.
+            itself (47f) or its start (66e). Shown by 11a, 43, 45, TestOwnState.
 Successors  A holder that should not hold reads who may take over from it, see `mutations`.
 Holder      A list and a read of each candidate answer the question who holds, see `split_brain`.
 Verify      A master that holds reads itself, lists who holds, and reads those that the list names,
             and silent members. If the list fails or lacks this node, all members count as named. In
             a round at most 8 are read, longest ago first. A node that starts does the same, once.
-            Any other node reads itself: so it finds an EIP that was attached to it unseen. The two
-            next best ones keep their connections to the API open: the next best one reads the
-            master, and itself in every tenth round; the other reads itself. The rest do so every
-            tenth interval. A master at 254 is read every 12 s, for it may be unable to attach (58l,
-            58m). A new place has its pace at once (58h). Who was cleared is read before the round:
-            later, it may have attached again, as if the clear had had no effect (52j); 2 s later,
-            that shows nothing (59c). So is who left the group. If such a read fails, the next round
-            begins with it (29e). A holder that was read 35 s ago, or less if the API is slow, is
-            read before the rest of a round, which may take longer (70g). The calls of an hour do
-            not grow with the cluster. Shown by 27a, 27d, 32a, TestVerify, TestCallsOfAnHour.
+            Any other node reads itself, to find an EIP that was attached to it unseen. The two next
+            best ones keep their connections to the API open: the next best one reads the master,
+            and itself in every tenth round; the other reads itself. The rest do so every tenth
+            interval. One that is unfit as it could not attach reads its master every 12 s: now that
+            may be unable (58l, 58m). A new place has its pace at once (58h). Who was cleared is
+            read before the round: later, it may have attached again, as if the clear had had no
+            effect (52j); 2 s later, that shows nothing (59c). So is who left the group. If such a
+            read fails, the next round begins with it (29e). A holder that was read 35 s ago, or
+            less if the API is slow, is read before the rest of a round, which may take longer
+            (70g). The calls of an hour do not grow with the cluster. Shown by 27a, 27d, 32a,
+            TestVerify, TestCallsOfAnHour.
 Refresh     Read the group, see `read_schedule`; before any routine read: a slow API leaves no time.
 
 One read at a time, none while an attach is due, and no round while a holder detaches itself: its
@@ -127,7 +127,7 @@ class Reads:
         if now >= self.schedule.refresh_at and self._may(Kind.REFRESH, now):
             self.schedule.refresh_at = now + REFRESH_INTERVAL
             return Call(Kind.REFRESH)
-        self.schedule.verify_at = min(self.schedule.verify_at, now + self._longest(), self._look_at())  # as of now
+        self.schedule.verify_at = min(self.schedule.verify_at, now + self._longest(), self._look_at(now))
         touched = self._mutations.touching(self._observed.own_id)
         if now >= self.schedule.verify_at and not queue and not (own.held and touched):
             self._plan_round(now)
@@ -187,9 +187,9 @@ class Reads:
             return min(self.verify_interval, RIVAL_READ_INTERVAL if rival else math.inf)
         return self.verify_interval * (NEXT_BEST_INTERVALS if self._election.place() <= NEXT_BEST else IDLE_INTERVALS)
 
-    def _look_at(self) -> float:
-        """Return when the next best node looks again at an unfit master; inf if it is fit."""
-        unfit = self._election.place() == 1 and self._election.peer(self._election.master or "").priority == UNFIT
+    def _look_at(self, now: float) -> float:
+        """Return when the next best node, unfit as it could not attach, looks again at its master."""
+        unfit = self._election.place() == 1 and now < self._mutations.attach_breaker.until
         return max(self._mutations.since, self._turn_at) + JOB_TIME + self._mutations.pace.slack if unfit else math.inf
 
     def _master(self) -> InstanceState | None:

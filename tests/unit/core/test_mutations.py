@@ -137,19 +137,8 @@ class TestAttach:
         assert bench.said(EventName.UNFIT)[0].details["cause"] == "attach"
         assert bench.role is Role.BACKUP
 
-    def test_so_it_does_for_an_unfit_one_that_may_be_able(self):
-        bench = SingleNode(peers="z")
-        bench.operation = math.inf
-        bench.failing[Kind.READ] = Failure.TIMEOUT
-        bench.beating["z"] = UNFIT
-        bench.advance(DEAD + JOB_TIME + 0.01)
-        assert bench.said(EventName.UNFIT)[0].details["cause"] == "attach"
-        assert bench.role is Role.MASTER  # by its lower id, and goes on
-        bench.advance(60)
-        assert len(bench.asked(Kind.ATTACH)) > 5
-
-    @pytest.mark.parametrize("peer", [None, HOLDING_UNFIT])
-    def test_without_another_that_does_not_hold_it_goes_on(self, peer):
+    @pytest.mark.parametrize("peer", [None, UNFIT, HOLDING_UNFIT])
+    def test_without_a_fit_peer_it_goes_on(self, peer):
         bench = SingleNode()
         bench.operation = math.inf
         bench.failing[Kind.READ] = Failure.TIMEOUT
