@@ -188,7 +188,7 @@ class Reads:
         return self.verify_interval * (NEXT_BEST_INTERVALS if self._election.place() <= NEXT_BEST else IDLE_INTERVALS)
 
     def _look_at(self, now: float) -> float:
-        """Return when the next best node, unfit as it could not attach, looks again at its master."""
+        """Return when the next best node, unfit to attach lately, looks again at its master."""
         unfit = self._election.place() == 1 and now < self._mutations.attach_breaker.until
         return max(self._mutations.since, self._turn_at) + JOB_TIME + self._mutations.pace.slack if unfit else math.inf
 
