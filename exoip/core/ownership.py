@@ -33,7 +33,7 @@ Leave              A leaver advertises 255, a peer takes over at once, and the l
 Relieve            If a heard master does not come to hold, nor does any other member that is heard,
                    by two rounds of reads at least 12 s apart, the next best node takes its place
                    until it holds again, a better node is heard, or this node holds and is unfit
-                   (15, 58b, 58c, 58e, 58i-58m). A master that did hold has a verify interval
+                   (15, 58b, 58c, 58e, 58i-58n). A master that did hold has a verify interval
                    and 4 s to find out that it was detached (58a), and nobody takes its place if a
                    silent, running member holds: it stands back from that one (08a).
 New decision       After a change of role, master or leaving, each job is tried at once. Shown by
@@ -235,7 +235,8 @@ class Ownership:
             if event.name is EventName.ATTACHED:
                 for other in self.observed.others.values():
                     other.successor = False
-                self.reads.try_again()
+                for backoff in (self.reads.backoff, self.reads.list_backoff):
+                    backoff.reset()  # the API works
             if event.name is EventName.LOST and self._election.role is Role.MASTER:
                 self._lost(now)
         self._relieve(now)

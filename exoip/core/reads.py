@@ -16,13 +16,13 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
             Any other node reads itself, to find an EIP that was attached to it unseen. The two next
             best ones keep their connections to the API open: the next best one reads the master,
             and itself in every tenth round; the other reads itself. The rest do so every tenth
-            interval. One that is unfit as it could not attach reads its master every 12 s: now that
-            may be unable (58l, 58m). A new place has its pace at once (58h). Who was cleared is
-            read before the round: later, it may have attached again, as if the clear had had no
-            effect (52j); 2 s later, that shows nothing (59c). So is who left the group. If such a
-            read fails, the next round begins with it (29e). A holder that was read 35 s ago, or
-            less if the API is slow, is read before the rest of a round, which may take longer
-            (70g). The calls of an hour do not grow with the cluster. Shown by 27a, 27d, 32a,
+            interval. If it is unfit, as it could not attach, and its master may not hold, it reads
+            all members at once and every 12 s (58l-58n). A new place has its pace at once (58h).
+            Who was cleared is read before the round: later, it may have attached again, as if the
+            clear had had no effect (52j); 2 s later, that shows nothing (59c). So is who left the
+            group. If such a read fails, the next round begins with it (29e). A holder that was read
+            35 s ago, or less if the API is slow, is read before the rest of a round, which may take
+            longer (70g). The calls of an hour do not grow with the cluster. Shown by 27a, 27d, 32a,
             TestVerify, TestCallsOfAnHour.
 Refresh     Read the group, see `read_schedule`; before any routine read: a slow API leaves no time.
 
@@ -78,11 +78,6 @@ class Reads:
         self._busy = False
         self._last = Purpose.VERIFY  # the purpose of the last read
         self.outsiders: set[str] = set()  # the instances that are not members and held when last read
-
-    def try_again(self) -> None:
-        """Let failed reads and lists wait no longer: an attach has shown that the API works."""
-        self.backoff.reset()
-        self.list_backoff.reset()
 
     # -- the next call ------------------------------------------------------------------------------------------------
 
@@ -168,14 +163,14 @@ class Reads:
 
     def _plan_idle_round(self, rounds: int, now: float) -> None:
         """Queue the reads of a node that is no master and has had so many rounds since a change."""
-        backup = self._election.role is Role.BACKUP and not self._observed.own.held
-        schedule, master = self.schedule, self._master() if backup and self._election.place() == 1 else None
+        schedule, master = self.schedule, self._master()
         lacks = master is not None and master.holds is False and master.read_at >= self._mutations.since
-        if master is None or lacks or rounds % IDLE_INTERVALS == 0:
+        looks = lacks or self._look_at(now) < math.inf
+        if master is None or looks or rounds % IDLE_INTERVALS == 0:
             schedule.queue.append(Call(Kind.READ, self._observed.own_id))
         if master is not None:
             others = sorted(self._observed.others.values(), key=lambda other: (other is not master, other.read_at))
-            schedule.queue.extend(Call(Kind.READ, o.instance_id) for o in others[: MOST_MEMBERS if lacks else 1])
+            schedule.queue.extend(Call(Kind.READ, o.instance_id) for o in others[: MOST_MEMBERS if looks else 1])
             again_in = JOB_TIME + self._mutations.pace.slack if lacks else math.inf
             schedule.verify_at = min(schedule.verify_at, now + again_in)
 
@@ -188,12 +183,16 @@ class Reads:
         return self.verify_interval * (NEXT_BEST_INTERVALS if self._election.place() <= NEXT_BEST else IDLE_INTERVALS)
 
     def _look_at(self, now: float) -> float:
-        """Return when the next best node, unfit to attach lately, looks again at its master."""
-        unfit = self._election.place() == 1 and now < self._mutations.attach_breaker.until
-        return max(self._mutations.since, self._turn_at) + JOB_TIME + self._mutations.pace.slack if unfit else math.inf
+        """Return when a next best node that could not attach lately looks again at its master."""
+        master, since, looked = self._master(), self._mutations.since, self._turn_at
+        if master is None or master.held_at >= since or now >= self._mutations.attach_breaker.until:
+            return math.inf
+        return looked + JOB_TIME + self._mutations.pace.slack if looked >= since else since
 
     def _master(self) -> InstanceState | None:
-        return self._observed.others.get(self._election.master or "")
+        """Return the master if this node is the next best one, and does not hold."""
+        next_best = self._election.role is Role.BACKUP and self._election.place() == 1 and not self._observed.own.held
+        return self._observed.others.get(self._election.master or "") if next_best else None
 
     def _queue_members(self, listed: tuple[str, ...]) -> None:
         """Queue the members to read in this round, given who holds according to a list."""
@@ -230,8 +229,7 @@ class Reads:
             return self._listed(outcome)  # nobody, if it failed
         if call.kind is Kind.REFRESH or outcome.failure is not None:
             return []
-        instance_id = call.instance_id
-        return self._saw_own(outcome) if instance_id == self._observed.own_id else self._saw_other(instance_id, outcome)
+        return self._saw_own(outcome) if call.instance_id == self._observed.own_id else self._saw_other(call, outcome)
 
     def _listed(self, outcome: Outcome) -> list[Event]:
         listed = [c for c in outcome.candidates if c != self._observed.own_id]
@@ -265,8 +263,8 @@ class Reads:
         name = EventName.HOLDS if own.held else EventName.LOST
         return [Event(name, outcome.ended, self._observed.own_id, f"as the API shows (instance {state})")]
 
-    def _saw_other(self, instance_id: str, outcome: Outcome) -> list[Event]:
-        now, holds, events = outcome.ended, outcome.holds, []
+    def _saw_other(self, call: Call, outcome: Outcome) -> list[Event]:
+        instance_id, now, holds, events = call.instance_id, outcome.ended, outcome.holds, []
         if (other := self._observed.others.get(instance_id)) is not None:
             fresh = not self._mutations.touching(instance_id)
             if fresh and other.read_at < other.changed_at <= outcome.began and other.holds is False:

@@ -29,6 +29,7 @@ from exoip.errors import ApiError, ConfigError
 from exoip.exoscale import discovery
 from exoip.exoscale.client import Client
 from exoip.exoscale.models import printable
+from exoip.exoscale.topology import Member
 
 _LABELS = {WELL: ("ok", GREEN), WARNING: ("warning", YELLOW), PROBLEM: ("FAIL", RED), OPEN: (OPEN, FAINT)}
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
@@ -106,9 +107,16 @@ def examine(
     yield from _proxies(environ)
     state, silence = _state(daemon)
     if endpoint:
-        heard = {peer["instance"] for peer in state.get("peers", ()) if peer["alive"]}
-        yield from _guarded("API", _api(config, endpoint, own_id, heard))
+        yield from _guarded("API", _api(config, endpoint, own_id, _heard(state, config)))
     yield from [Finding(OPEN, "peers", silence)] if silence else reachability.peers(state)
+
+
+def _heard(state: dict[str, Any], config: Config) -> set[Member]:
+    """Return the members that the daemon hears; none if it does not listen where `config` says."""
+    if not state or state["configuration"]["bind_address"] != str(config.bind_address):
+        return set()
+    peers = [peer for peer in state.get("peers", ()) if peer["alive"] and peer["member"]]
+    return {Member(peer["instance"], peer["address"], peer["port"], peer["name"] or "") for peer in peers}
 
 
 def _state(daemon: ControlSocket) -> tuple[dict[str, Any], str]:
@@ -174,7 +182,7 @@ def _address(eip: str) -> Finding:
     return Finding(WELL, "address", f"{eip} is an address of this host")
 
 
-def _api(config: Config, endpoint: str, own_id: str, heard: Collection[str]) -> Iterator[Finding]:
+def _api(config: Config, endpoint: str, own_id: str, heard: Collection[Member]) -> Iterator[Finding]:
     with closing(discovery.client_for(config, endpoint)) as client:
         try:
             client.zones()
@@ -213,7 +221,7 @@ def _key(rights: list[Permission]) -> Iterator[Finding]:
         yield Finding(WELL, "key", f"allows {', '.join(granted)}")
 
 
-def _cluster(config: Config, client: Client, heard: Collection[str]) -> Iterator[Finding]:
+def _cluster(config: Config, client: Client, heard: Collection[Member]) -> Iterator[Finding]:
     topology = discovery.discover(config)
     peers = f"its peers are {', '.join(map(str, topology.members))}" if topology.members else "there are no peers"
     zone = f"zone {topology.zone}" if topology.zone else "the zone of that API"

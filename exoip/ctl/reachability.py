@@ -20,13 +20,14 @@ from exoip.exoscale.topology import Member, Topology
 Allowed = Callable[[Member], bool | None]
 
 
-def ports(config: Config, client: Client, topology: Topology, heard: Collection[str]) -> Iterator[Finding]:
+def ports(config: Config, client: Client, topology: Topology, heard: Collection[Member]) -> Iterator[Finding]:
     """Yield whether the rules allow the heartbeats of each member here, and ours there.
 
-    `heard`: the ids of the members that the daemon hears.
+    `heard`: the members that the daemon hears, on the port and address of `config`.
     """
     port = config.bind_address.port
-    silent = [one for one in topology.members if one.running and one.instance_id not in heard]
+    places = {(one.instance_id, one.address, one.port) for one in heard}
+    silent = [m for m in topology.members if m.running and (m.instance_id, m.address, m.port) not in places]
     if topology.members and not silent:
         yield Finding(WELL, "port", f"UDP {port} is allowed: every running peer is heard")
         return

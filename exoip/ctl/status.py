@@ -134,7 +134,12 @@ def _holder(state: State) -> str:
     if holders:
         return " and ".join(holders)
     if master is None or master["instance"] == state["instance"]:
-        holder = "this node has to read whether it holds" if state["in_doubt"] else "no node"
+        if state["in_doubt"]:
+            holder = "this node has to read whether it holds"
+        elif any(peer["holds"] is None for peer in state["peers"]):
+            holder = "not known; this node does not hold it"
+        else:
+            holder = "no node"
         return f"{holder}{_age(state['read_at'], now)}"
     known = (peer_label(peer) for peer in state["peers"] if peer["instance"] == master["instance"])
     return f"{next(known, master['instance'])} is the master; this node has not checked whether it holds"

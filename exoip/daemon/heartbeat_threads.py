@@ -48,10 +48,10 @@ class HeartbeatLink:
 
 @dataclass(slots=True)
 class _Trouble:
-    """Heartbeats to one peer that cannot be sent.
+    """Heartbeats to one peer that cannot be sent, or could not lately.
 
-    `problem`: why, as reported at `reported_at`. `lost`: how many so far. `sent`: how many were
-    sent in a row after the last failure.
+    `problem`: why, as reported at `reported_at`, or "" if it was reported to be over. `lost`: how
+    many since. `sent`: how many were sent in a row after the last failure.
     """
 
     problem: str = ""
@@ -118,7 +118,7 @@ class Sender(SupervisedThread):
         if (trouble := self._troubles.get(place)) is None:
             return
         trouble.sent += 1
-        if trouble.sent >= RECOVERED_AFTER and self._may_report(trouble):
+        if trouble.problem and trouble.sent >= RECOVERED_AFTER and self._may_report(trouble):
             self._news.setdefault((EventName.SEND_RECOVERED, ""), []).append(place)
 
     def _may_report(self, trouble: _Trouble) -> bool:
@@ -133,7 +133,7 @@ class Sender(SupervisedThread):
                 trouble = self._troubles[place]
                 lost, trouble.reported_at = lost + trouble.lost, now
                 if name is EventName.SEND_RECOVERED:
-                    del self._troubles[place]
+                    self._troubles[place] = _Trouble(reported_at=now)
             others = f" and {more} other{'s' * (more > 1)}" if (more := len(places) - 1) else ""
             details = {"address": str(places[0]), "others": others, "count": lost}
             self._link.emit(Event(name, now, "", reason, details))

@@ -144,12 +144,11 @@ class TopologyCache(StateFile):
             if text is None:
                 return None
             kept = json.loads(text)
-            if kept["for"] != _fingerprint(config, self._boot):
-                return None
             fields = kept["topology"]
-            fields |= {name: tuple(fields.get(name, ())) for name in ("shut_out", "asked")}
+            if kept["for"] != _fingerprint(config, self._boot, fields):
+                return None
+            fields |= {name: tuple(fields[name]) for name in ("warnings", "shut_out", "asked")}
             fields["members"] = tuple(Member(**member) for member in fields["members"])
-            fields["warnings"] = tuple(fields["warnings"])
             return Topology(**fields)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             log(logging.WARNING, "%s is ignored: %s", self.path, error)
@@ -157,7 +156,8 @@ class TopologyCache(StateFile):
 
     def save(self, config: Config, topology: Topology) -> None:
         """Keep `topology` for this configuration."""
-        text = json.dumps({"for": _fingerprint(config, self._boot), "topology": dataclasses.asdict(topology)})
+        fields = dataclasses.asdict(topology)
+        text = json.dumps({"for": _fingerprint(config, self._boot, fields), "topology": fields})
         if (problem := self.write(text)) and self.path is not None:
             log(logging.WARNING, "the topology is not kept: %s", problem)
 
@@ -236,6 +236,7 @@ class DrainedFile(StateFile):
         return problem if not self.load() else ""  # one with an older reason lasts as well
 
 
-def _fingerprint(config: Config, boot: str) -> str:
+def _fingerprint(config: Config, boot: str, topology: Mapping[str, object]) -> str:
+    """Return a hash of what decides whether the topology counts; of itself too, to see damage."""
     decides = [boot, *(str(getattr(config, option.field)) for option in OPTIONS if option.discovery)]
-    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([topology, *decides]).encode()).hexdigest()

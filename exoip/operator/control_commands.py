@@ -118,7 +118,7 @@ class ControlCommands:
                     logging.INFO, "the configured priority %d is now %d, requested by %s", before, request.priority, who
                 )
                 said = f"priority {request.priority} (was {before}) until the next reload or restart"
-                return {"said": [f"{said}; the file says {facts.config.host_priority}"], "before": before}
+                return {"said": [f"{said}; the configuration says {facts.config.host_priority}"], "before": before}
 
     def _drain(self, served: ControlledNode, view: Snapshot, why: str) -> Answer:
         problem = self.drained.save(why)

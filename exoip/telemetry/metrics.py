@@ -171,12 +171,15 @@ def _peers(given: MetricsInput) -> Iterator[Family]:
     def heard(peer: PeerView) -> float | None:
         return given.unix_time(peer.last_seen) if peer.last_seen > -math.inf else None
 
+    def advertised(peer: PeerView) -> int | None:
+        return peer.priority if peer.last_seen > -math.inf else None
+
     yield _gauge("peers", "Number of other nodes", len(peers))
     yield _gauge("peers_alive", "Number of other nodes that are alive", sum(peer.alive for peer in peers))
     yield each("peer_alive", "Whether this peer is alive", lambda peer: peer.alive)
     silent = "Whether this peer was never heard, although the API shows it running"
     yield each("peer_never_heard", silent, lambda peer: peer.never_heard)
-    yield each("peer_advertised_priority", "Priority in the last heartbeat of this peer", lambda peer: peer.priority)
+    yield each("peer_advertised_priority", "Priority in the last heartbeat of this peer", advertised)
     yield each("peer_last_heard_timestamp_seconds", "When the last heartbeat of this peer arrived", heard)
     yield each("peer_holds", "Whether this peer holds the Elastic IP, if that is known", lambda peer: peer.holds)
 

@@ -208,7 +208,7 @@ def test_a_forced_failover_of_a_node_beside_the_master_moves_nothing(tmp_path: P
 
 def test_another_priority_lasts_until_the_next_reload(desk: Desk, caplog) -> None:
     answer = desk.ask("priority", priority=33, by="ann")
-    assert answer["said"] == ["priority 33 (was 10) until the next reload or restart; the file says 10"]
+    assert answer["said"] == ["priority 33 (was 10) until the next reload or restart; the configuration says 10"]
     assert answer["before"] == 10
     assert "the configured priority 10 is now 33, requested by ann (uid 1000)" in caplog.messages
     assert desk.bench.view.priority == desk.bench.view.advertised == 33
