@@ -383,6 +383,11 @@ def test_the_command_beside_daemons(tmp_path: Path) -> None:
         assert (told["version"], told["level"]) == (1, "healthy")
         assert {one["level"] for one in told["findings"]} == {"well"}
         assert cluster.holders() == {"n1"}
+        other = tmp_path / "other.conf"
+        other.write_text(Path(file).read_text().replace(f":{cluster.port}\n", ":9\n"))
+        other.chmod(0o640)
+        text = ctl(*words[:3], str(other), *words[4:], code=1)
+        assert "no rule allows UDP 9 from n2" in text, "what is heard on another port shows nothing"
         cluster["n2"].stop()
         until(lambda: "is not heard" in ctl(*words, code=None), "the peer is missed")
         text = ctl(*words, code=1)

@@ -66,7 +66,12 @@ def test_the_holder_by_the_last_reads() -> None:
     bench = SingleNode()
     bench.failing[Kind.ATTACH] = Failure.FORBIDDEN
     bench.advance(5)
-    assert re.fullmatch(r"no node \(read [\d.]+ s ago\)", fact(status_of(bench), "holder"))
+    state = status_of(bench)
+    assert {peer["holds"] for peer in state["peers"]} == {None}
+    assert re.fullmatch(r"not known; this node does not hold it \(read [\d.]+ s ago\)", fact(state, "holder"))
+    for peer in state["peers"]:
+        peer["holds"] = False
+    assert re.fullmatch(r"no node \(read [\d.]+ s ago\)", fact(state, "holder"))
     bench = SingleNode()
     bench.failing[Kind.ATTACH] = bench.failing[Kind.READ] = Failure.UNAVAILABLE
     bench.advance(5)

@@ -453,7 +453,25 @@ class TestSender:
             (EventName.SEND_FAILED, "192.0.2.1:9", " and 98 others", 99, "no route"),
             (EventName.SEND_RECOVERED, "192.0.2.0:9", " and 99 others", 60 * 100, ""),
         ]
-        assert not sender._troubles
+
+    def test_a_peer_that_fails_again_soon_is_reported_a_minute_later(self):
+        channel = FailingChannel()
+        sender, clock, events = self.sender(channel, ["192.0.2.1"])
+
+        def send(heartbeats: int, problem: str = "") -> None:
+            channel.failing = {"192.0.2.1": OSError(1, problem)} if problem else {}
+            for _ in range(heartbeats):
+                sender.turn()
+                clock.now += 1.0
+
+        send(3, "down")
+        send(90)
+        assert [e.name for e in events] == [EventName.SEND_FAILED, EventName.SEND_RECOVERED]
+        send(3, "down")
+        send(90)
+        assert len(events) == 2, "it was over before a minute had passed"
+        send(61, "down")
+        assert [(e.name, e.details["count"]) for e in events[2:]] == [(EventName.SEND_FAILED, 4)]
 
     def test_members_that_left_are_forgotten(self):
         sender, clock, _ = self.sender(FailingChannel(), [f"192.0.2.{n}" for n in range(9)])
