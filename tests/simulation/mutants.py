@@ -281,6 +281,8 @@ MUTANTS = (
            "(peer.released_since(other.tried_at) and peer.priority < UNFIT)", "False"),
     Mutant("the next best node keeps the pace of its last round", "core/reads", "58h",
            "min(self.schedule.verify_at, now + self._longest(), ", "min(self.schedule.verify_at, "),
+    Mutant("releases to a master that concedes", "core/mutations", "13d",
+           "conceded = -math.inf if self.leaving else", "conceded = -math.inf if True else"),
     Mutant("an unfit node does not look again at its master", "core/reads", "58l 58m 58n",
            "now + self._longest(), self._look_at(now))", "now + self._longest())"),
     Mutant("an unfit node looks at a new master late", "core/reads", "58n",
