@@ -175,7 +175,7 @@ MUTANTS = (
     Mutant("a holder never checks whether it still holds", "core/reads", "32",
            "schedule.queue.append(Call(Kind.READ, self._observed.own_id))\n        elif", "pass\n        elif"),
     Mutant("a backup never checks whether it holds", "core/reads", "27a",
-           "if master is None or lacks or rounds % IDLE_INTERVALS == 0:", "if False:"),
+           "if master is None or looks or rounds % IDLE_INTERVALS == 0:", "if False:"),
     Mutant("a heard holder is cleared by what was read half a minute ago", "core/mutations", "27a 34a",
            "and other.read_at < due", "and other.read_at < 0"),
     Mutant("a verification reads nobody that the list names", "core/reads", "27d 28a 34a",
@@ -335,7 +335,7 @@ MUTANTS = (
            "            name = EventName.CLEARED\n",
            "            name = EventName.CLEARED\n            self.detach_backoff.reset()\n"),
     Mutant("a holder in doubt releases without a read of itself", "core/mutations", "43b",
-           " else -math.inf, self._doubt_ends())", " else -math.inf)"),
+           " else conceded, self._doubt_ends())", " else conceded)"),
     Mutant("a master of long ago is presumed to hold", "core/ownership", "16h",
            "o.master_until > now - UNSEEN - self.pace.slack and", "o.master_until > -math.inf and"),
     Mutant("who cannot clear one that is heard is unfit", "core/mutations", "34d",
@@ -416,6 +416,6 @@ MUTANTS = (
     Mutant("the question who holds waits for the next list", "core/reads", "49",
            "(self._election.role is Role.MASTER or self._may(Kind.HOLDERS, now))", "self._may(Kind.HOLDERS, now)"),
     Mutant("a leaver believes at once that nobody is there", "core/mutations", "51",
-           "self._election.listen_until if alone else -math.inf", "-math.inf"),
+           "self._election.listen_until if alone else conceded", "conceded"),
 )
 # fmt: on
