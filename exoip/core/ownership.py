@@ -30,12 +30,13 @@ Lost               A master that reads itself detached asks who holds before it 
 Leave              A leaver advertises 255, a peer takes over at once, and the leaver releases the
                    EIP as `mutations` says. Then it has finished. Shown by 21a, 21g, 22a,
                    TestFinished.
-Relieve            If a heard master does not come to hold, nor does any other member that is heard,
-                   by two rounds of reads at least 12 s apart, the next best node takes its place
-                   until it holds again, a better node is heard, or this node holds and is unfit
-                   (15, 58b, 58c, 58e, 58i-58n). A master that did hold has a verify interval
-                   and 4 s to find out that it was detached (58a), and nobody takes its place if a
-                   silent, running member holds: it stands back from that one (08a).
+Relieve            If a heard master does not come to hold, by two reads at least 6 s apart, the
+                   second 12 s after it became the master, nor does any other member that is heard,
+                   by a read since, the next best node takes its place until it holds again, a
+                   better node is heard, or this node holds and is unfit (15, 58b, 58c, 58e,
+                   58i-58o). A master that did hold has a verify interval and 4 s to find out that
+                   it was detached (58a), by two reads of each so far apart, and nobody takes its
+                   place if a silent, running member holds: it stands back from that one (08a).
 New decision       After a change of role, master or leaving, each job is tried at once. Shown by
 17, 34a.
 """
@@ -256,7 +257,8 @@ class Ownership:
         time = self.pace.slack + max(JOB_TIME, self.reads.verify_interval + COME_BACK if held else 0.0)
         # if it held, a silent holder may have taken it; else that one is dead, as to any new master
         count = [o for o in others.values() if election.alive(o.instance_id) or (held and o.running)]
-        if all(o.read_at >= max(o.lacks_since, since) + time for o in count):
+        lack = all(o.read_at >= max(o.lacks_since + (time if held else 0.0), since) for o in count)
+        if lack and master.read_at >= max(master.lacks_since + time / 2, since + time):
             self._relieved = master.instance_id
 
     def _lost(self, now: float) -> None:

@@ -17,7 +17,7 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
             best ones keep their connections to the API open: the next best one reads the master,
             and itself in every tenth round; the other reads itself. The rest do so every tenth
             interval. If it is unfit, as it could not attach, and its master may not hold, it reads
-            all members at once and every 12 s (58l-58n). A new place has its pace at once (58h).
+            all members at once and every 12 s (58l-58o). A new place has its pace at once (58h).
             Who was cleared is read before the round: later, it may have attached again, as if the
             clear had had no effect (52j); 2 s later, that shows nothing (59c). So is who left the
             group. If such a read fails, the next round begins with it (29e). A holder that was read

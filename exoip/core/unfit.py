@@ -42,10 +42,7 @@ class UnfitReasons:
 
     def set(self, source: str, why: str, until: float = math.inf) -> None:
         """Set the one reason of `source`, until then; withdraw it if `why` is empty."""
-        if why:
-            self._outside[source] = UnfitReason(source, why, until)
-        else:
-            self._outside.pop(source, None)
+        self._outside[source] = UnfitReason(source, why, until if why else -math.inf)
 
     def reasons(self, now: float) -> tuple[UnfitReason, ...]:
         """Return the reasons in force."""
