@@ -37,9 +37,9 @@ Release  A backup that holds detaches itself after a read, begun since it is a b
          listened for one dead time. If it is in doubt whether it holds, it first waits up to 2.5 s
          for a read of itself (43b). To a backup, a read within 6 s of the master's advertising 254
          or 255, of its own failed clear of the master (66b), or of its start, before which it may
-         have called such a clear (66c), shows nothing: a detach may yet take effect. Nor does it
-         release to one that concedes, whose rise from 0 only does not count yet (13d). Shown by
-         16b, 16c, 21a, 21c, 22a, 27b, 43, 46, 46b, 51, TestRelease.
+         have called such a clear (66c), shows nothing: a detach may yet take effect. It waits until
+         the rise of a master that concedes, from 0, counts (13d). Shown by 16b, 16c, 21a, 21c, 22a,
+         27b, 43, 46, 46b, 51, TestRelease.
 """
 
 from __future__ import annotations
@@ -181,8 +181,8 @@ class Mutations:
             return Call(Kind.DETACH, other.instance_id, *why), now
         if self.wants_release:
             alone = self.leaving and not self.successors()  # which counts only after listening for one dead time
-            conceded = -math.inf if self.leaving else self._election.peer(self._election.master or "").rise_effective_at
-            at = max(self.detach_backoff.at, self._election.listen_until if alone else conceded, self._doubt_ends())
+            rise_at = -math.inf if self.leaving else self._election.peer(self._election.master or "").rise_effective_at
+            at = max(self.detach_backoff.at, self._election.listen_until if alone else rise_at, self._doubt_ends())
             if now < at:
                 return None, at
             if reason := self._release_reason():

@@ -163,7 +163,7 @@ class Reads:
 
     def _plan_idle_round(self, rounds: int, now: float) -> None:
         """Queue the reads of a node that is no master and has had so many rounds since a change."""
-        schedule, master = self.schedule, self._master()
+        schedule, master = self.schedule, self._watched()
         lacks = master is not None and master.holds is False and master.read_at >= self._mutations.since
         looks = lacks or self._look_at(now) < math.inf
         if master is None or looks or rounds % IDLE_INTERVALS == 0:
@@ -184,12 +184,12 @@ class Reads:
 
     def _look_at(self, now: float) -> float:
         """Return when a next best node that could not attach lately looks again at its master."""
-        master, since, looked = self._master(), self._mutations.since, self._turn_at
+        master, since, looked = self._watched(), self._mutations.since, self._turn_at
         if master is None or master.held_at >= since or now >= self._mutations.attach_breaker.until:
             return math.inf
         return looked + JOB_TIME + self._mutations.pace.slack if looked >= since else since
 
-    def _master(self) -> InstanceState | None:
+    def _watched(self) -> InstanceState | None:
         """Return the master if this node is the next best one, and does not hold."""
         next_best = self._election.role is Role.BACKUP and self._election.place() == 1 and not self._observed.own.held
         return self._observed.others.get(self._election.master or "") if next_best else None
@@ -271,7 +271,7 @@ class Reads:
                 self._confirm_clear(other, outcome)
             if fresh and other.seen(holds, outcome.running, outcome.began, now) and not holds:
                 self._observed.forget_departed()
-                if other is self._master() and other.lacks_since == outcome.began > self._mutations.since + JOB_TIME:
+                if other is self._watched() and other.lacks_since == outcome.began > self._mutations.since + JOB_TIME:
                     self.schedule.verify_at = now
         elif not holds:
             self.outsiders.discard(instance_id)

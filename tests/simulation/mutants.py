@@ -286,7 +286,7 @@ MUTANTS = (
     Mutant("all members have to be read twice", "core/ownership", "58o",
            "(time if held else 0.0), since)", "time, since)"),
     Mutant("releases to a master that concedes", "core/mutations", "13d",
-           "conceded = -math.inf if self.leaving else", "conceded = -math.inf if True else"),
+           "rise_at = -math.inf if self.leaving else", "rise_at = -math.inf if True else"),
     Mutant("an unfit node does not look again at its master", "core/reads", "58l 58m 58n",
            "now + self._longest(), self._look_at(now))", "now + self._longest())"),
     Mutant("an unfit node looks at a new master late", "core/reads", "58n",
@@ -339,7 +339,7 @@ MUTANTS = (
            "            name = EventName.CLEARED\n",
            "            name = EventName.CLEARED\n            self.detach_backoff.reset()\n"),
     Mutant("a holder in doubt releases without a read of itself", "core/mutations", "43b",
-           " else conceded, self._doubt_ends())", " else conceded)"),
+           " else rise_at, self._doubt_ends())", " else rise_at)"),
     Mutant("a master of long ago is presumed to hold", "core/ownership", "16h",
            "o.master_until > now - UNSEEN - self.pace.slack and", "o.master_until > -math.inf and"),
     Mutant("who cannot clear one that is heard is unfit", "core/mutations", "34d",
@@ -420,6 +420,6 @@ MUTANTS = (
     Mutant("the question who holds waits for the next list", "core/reads", "49",
            "(self._election.role is Role.MASTER or self._may(Kind.HOLDERS, now))", "self._may(Kind.HOLDERS, now)"),
     Mutant("a leaver believes at once that nobody is there", "core/mutations", "51",
-           "self._election.listen_until if alone else conceded", "conceded"),
+           "self._election.listen_until if alone else rise_at", "rise_at"),
 )
 # fmt: on

@@ -454,7 +454,7 @@ class TestSender:
             (EventName.SEND_RECOVERED, "192.0.2.0:9", " and 99 others", 60 * 100, ""),
         ]
 
-    def test_a_peer_that_fails_again_soon_is_reported_a_minute_later(self):
+    def test_a_peer_that_fails_again_within_a_minute_is_reported_with_its_next_failure(self):
         channel = FailingChannel()
         sender, clock, events = self.sender(channel, ["192.0.2.1"])
 
