@@ -5,10 +5,9 @@ clock, and return the events that they caused.
 
 Theory of operation
 -------------------
-Every node sends its *advertised priority* to every other node: at once when it changes, and
-otherwise every 0.9 advertisement intervals. A node's *rank* is `(advertised priority, instance
-id)`. The lowest rank among this node and the peers that are alive is the master. Ids differ, so
-equal priorities never make two masters.
+Every node sends its *advertised priority* to every other: at once when it changes, and otherwise
+every 0.9 advertisement intervals. A node's *rank* is `(advertised priority, id)`. The lowest rank
+among this node and the peers that are alive is the master. Ids differ, so there is only one.
 
     advertised   means
     0            this node is known to hold the EIP, and the preemption delay protects it
@@ -17,16 +16,17 @@ equal priorities never make two masters.
     254          unfit, or releasing the EIP at this moment
     255          leaving
 
-So if all nodes are unfit nothing moves, and an unfit node still relieves a leaving one.
-Shown by 20, 21c, 25, 31, 39.
+So if all nodes are unfit nothing moves, and an unfit node still relieves a leaving one. If a node
+hears nobody below 254 it is the *last resort* once its master has had 12 s to come to hold, and
+each other better node 12 s more: 254 then counts as leaving. Shown by 20, 21c, 25, 31, 39, 58l-58r.
 
 A peer is *alive* while `now < last_seen + dead time`; the dead time is interval x dead ratio. A
-peer that is heard is alive at once. Only `tick(now, socket_drained=True)` lets peers die: the
-caller states that no earlier datagram waits in the socket. Shown by 01, 26f, TestLifeAndDeath.
+peer that is heard is alive at once. Only `tick(now, socket_drained=True)` lets peers die: then no
+earlier datagram waits in the socket. Shown by 01, 26f, TestLifeAndDeath.
 
 A peer's new priority takes effect at once, except a rise from 0 to 1..252. That takes effect after
-one dead time, because a holder that is restarted advertises its configured priority until it has
-read from the API that it still holds. Shown by 05a, 05b, TestRiseFromZero.
+a dead time: a holder that is restarted advertises its configured priority until it has read that it
+still holds. Shown by 05a, 05b, TestRiseFromZero.
 
 Roles
 -----
@@ -42,17 +42,16 @@ Roles
 
 LISTENING is the start: the node sends heartbeats, listens for one dead time and does nothing else.
 If it would become master, and has never heard a member that holds or could not be read, it listens
-for 10 s and an interval, at 254: that member may be alive and not know this node. A node that is
-half a dead time or more late (a suspended machine, SIGSTOP, an I/O storm) has not been listening,
-and listens again. Shown by 04, 18a, 26c, 26d, 62a, 62b, TestStall, TestUnheard.
+for 10 s and an interval, at 254: that member may be alive and not know it. A node half a dead time
+or more late (a suspended machine, SIGSTOP, an I/O storm) listens again. Shown by 04, 18a, 26c, 26d,
+62a, 62b, TestStall, TestUnheard.
 
 Preemption delay: the holder keeps it, by advertising 0 until one and the same better, fit peer has
 been heard for that long without a break. Then preemption is granted to that peer. Although that
 peer advertises 0 itself once it holds, the old holder is not protected again until it has released
 the EIP, or the peer is dead, unfit, or no longer better (30d). A node that comes to hold while its
-master advertises 0 grants it at once (57j). A cold start, a death and a leave never wait for
-the delay. Shown by 13b, 30a, 30b, 30c.
-A node whose role has changed often lately keeps such a delay in any case, see `flap_damping`.
+master advertises 0 grants it at once (57j). A cold start, a death and a leave never wait for it; a
+node whose role changed often lately keeps one in any case (`flap_damping`). Shown by 13b, 30a-30c.
 """
 
 from __future__ import annotations
@@ -62,6 +61,8 @@ import math
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.flap_damping import WINDOW, Damping
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, ElectionConfig, LocalState, Peer, Role, describe
+
+LAST_RESORT = 12.0  # seconds that each better node has to come to hold, before a worse one tries though both are unfit
 
 
 class Election:
@@ -74,11 +75,12 @@ class Election:
         self.role = Role.LISTENING
         self.master: str | None = None  # the id of the best node alive, perhaps our own
         self.reason = "start"
-        self.since = self._decided_at = self._started = now
+        self.since = self._decided_at = self._started = self._master_since = now
         self.advertised = config.priority
         self.damping = Damping()
         self.listen_until = now + config.dead_time  # before, silence says nothing of a peer
-        self.next_death = math.inf  # when the next peer dies unless it is heard; inf if no peer is alive
+        # When the next peer dies (inf: none lives), and from when on this node is the last resort
+        self.next_death = self._last_resort_at = math.inf
         self._preempted_by: str | None = None  # the peer to which preemption is granted
 
     # -- inputs -------------------------------------------------------------------------------------------------------
@@ -161,6 +163,9 @@ class Election:
             change = f"{describe(advertised)}, was {describe(self.advertised)}"
             events.append(Event(EventName.ADVERTISED, now, self.config.instance_id, change, {"priority": advertised}))
             self.advertised = advertised
+        role, master, _ = self._elect(now)
+        self._master_since = self._master_since if master == self.master else now
+        self._last_resort_at = self._last_resort(role)
         role, master, reason = self._elect(now)
         if (role, master) != (self.role, self.master):
             details = {"role": role, "old_role": self.role, "master": master or "", "old_master": self.master or ""}
@@ -190,12 +195,8 @@ class Election:
         times += [p.rise_effective_at for p in self.peers.values() if self._decided_at < p.rise_effective_at]
         if self.advertised == PROTECTED:
             times += [peer.better_since + self.preempt_delay for peer in self.peers.values()]
-        times.append(self.damping.until)
+        times += [self.damping.until, self._last_resort_at if self._decided_at < self._last_resort_at else math.inf]
         return min(times, default=math.inf)
-
-    def fit_peer_alive(self) -> bool:
-        """Return whether a peer is alive that could hold the EIP instead of this node."""
-        return any(peer.alive and peer.priority < HOLDING_UNFIT for peer in self.peers.values())
 
     def place(self) -> int:
         """Return how many peers that are alive have a better rank than this node."""
@@ -259,8 +260,15 @@ class Election:
         return self.config.priority
 
     def _rank(self, peer: Peer) -> tuple[int, str]:
-        relieved = peer.instance_id == self.local_state.relieved
+        last_resort = peer.priority == UNFIT and self._decided_at >= self._last_resort_at
+        relieved = last_resort or peer.instance_id == self.local_state.relieved
         return LEAVING if relieved else peer.effective_priority(self._decided_at), peer.instance_id
+
+    def _last_resort(self, role: Role) -> float:
+        """Return from when on it is: nobody that it hears claims to hold, or is fit."""
+        heard = [peer.priority for peer in self.peers.values() if peer.alive]
+        at = self._master_since + LAST_RESORT * self.place() if role is Role.BACKUP else math.inf
+        return min(self._last_resort_at, at) if min(heard, default=PROTECTED) >= UNFIT else math.inf
 
     def _best_peer(self) -> Peer | None:
         return min((peer for peer in self.peers.values() if peer.alive), key=self._rank, default=None)
@@ -286,7 +294,7 @@ class Election:
         rank = self._rank(best)
         own_is, best_is = describe(own[0]), describe(rank[0])
         if own < rank:
-            relieved, best_is = self.local_state.relieved, f"the best peer {best_is}"
-            why = f"{relieved} does not hold the Elastic IP" if relieved else best_is
+            relieved = self.local_state.relieved or (best.instance_id if best.priority < rank[0] else "")
+            why = f"{relieved} does not hold the Elastic IP" if relieved else f"the best peer {best_is}"
             return Role.MASTER, self.config.instance_id, f"this node is {own_is}, {why}"
         return Role.BACKUP, peer_id, f"{peer_id} is {best_is}, this node {own_is}"

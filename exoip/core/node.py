@@ -170,7 +170,7 @@ class Node:
     def set_config(self, config: ElectionConfig, verify_interval: float, now: float) -> None:
         """Replace the configuration of the election (a reload)."""
         with self._wake:
-            self._ownership.reads.verify_interval = verify_interval
+            self._ownership.reads.relief.verify_interval = verify_interval
             self._advert_timer.next_at = min(self._advert_timer.next_at, now + config.spacing)
             self._run_to_fixpoint(self._election.set_config(config, now), now)
 
@@ -269,7 +269,7 @@ class Node:
             for event in events:
                 self._emit(event)
             follow_up = [more for e in events if e.name in _PEER_EVENTS for more in self._ownership.on_peer_event(e)]
-            self._ownership.on_election_change(now)
+            follow_up += self._ownership.on_election_change(now)
             if not (events := follow_up + self._election.set_local_state(self._ownership.local_state(now), now)):
                 break
         else:

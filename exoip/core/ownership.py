@@ -6,8 +6,9 @@ moment, so a newer decision replaces an older one, and a move that is interrupte
 from what the API shows.
 
 `observed` records what is known, `mutations` and `reads` decide the next call of their lane,
-`split_brain` decides when to stand back, `backoff` and `unfit` when to retry and when this node is
-unfit. This module ties them to the role. The rules that need more than one of them:
+`split_brain` decides when to stand back, `relief` when to take a master's place, `backoff` and
+`unfit` when to retry and when this node is unfit. This module ties them to the role. The rules that
+need more than one of them:
 
 Make before break  While a live node can serve, the EIP is never without a holder: the new holder
                    attaches before the old one detaches itself. Shown by 04, 07a, 20, 21a,
@@ -30,13 +31,6 @@ Lost               A master that reads itself detached asks who holds before it 
 Leave              A leaver advertises 255, a peer takes over at once, and the leaver releases the
                    EIP as `mutations` says. Then it has finished. Shown by 21a, 21g, 22a,
                    TestFinished.
-Relieve            If a heard master does not come to hold, by two reads at least 6 s apart, the
-                   second 12 s after it became the master, nor does any other member that is heard,
-                   by a read since, the next best node takes its place until it holds again, a
-                   better node is heard, or this node holds and is unfit (15, 58b, 58c, 58e,
-                   58i-58o). A master that did hold has a verify interval and 4 s to find out that
-                   it was detached (58a), by two reads of each so far apart, and nobody takes its
-                   place if a silent, running member holds: it stands back from that one (08a).
 New decision       After a change of role, master or leaving, each job is tried at once. Shown by
 17, 34a.
 """
@@ -50,7 +44,7 @@ from dataclasses import replace
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Pace
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
-from exoip.core.mutations import JOB_TIME, Mutations
+from exoip.core.mutations import Mutations
 from exoip.core.observed import NEWCOMER_TIME, UNSEEN, InstanceState, Observed
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, LocalState, Role
 from exoip.core.reads import Reads
@@ -58,7 +52,6 @@ from exoip.core.split_brain import StandBack
 from exoip.core.unfit import UnfitReasons
 
 LEARN_TIME = 10.0  # seconds, and an interval, in which the others learn of a node that starts
-COME_BACK = 4.0  # seconds after a verify interval by which a master that was detached holds again
 ATTACH_LASTS = 60.0  # seconds; an attach that somebody undoes sooner counts as a failure
 
 
@@ -73,14 +66,14 @@ class Ownership:
         self.pace = Pace()
         self.stand_back = StandBack(election, self.observed, self.pace)
         self.mutations = Mutations(election, self.observed, rng, self.stand_back, self.pace)
-        self.reads = Reads(election, self.observed, self.mutations, self.stand_back, rng, now, verify_interval)
+        self.reads = Reads(election, self.observed, self.mutations, self.stand_back, rng)
+        self.reads.relief.verify_interval = verify_interval
         self._breakers = {"attach": self.mutations.attach_breaker, "detach": self.mutations.clear_breaker}
         self.unfit_reasons = UnfitReasons(self.observed.own_id, self._breakers)
         self._started = -math.inf if known else now
         self._decision: tuple[Role, str | None, bool] = (election.role, election.master, False)
         self._master: str | None = None  # as of the last decision; the best that is heard may be none
         self._resumed = False  # it goes on to hold after a restart that no peer noticed, and still listens
-        self._relieved = ""  # the master in whose place this node is one
 
     # -- inputs -------------------------------------------------------------------------------------------------------
 
@@ -112,7 +105,7 @@ class Ownership:
             other.successor = True
         self.reads.schedule.verify_again(now)
 
-    def on_election_change(self, now: float) -> None:
+    def on_election_change(self, now: float) -> list[Event]:
         """Take note of the election's decision; cheap if it is the same."""
         decision = (self._election.role, self._election.master, self.mutations.leaving)
         if decision != self._decision:
@@ -120,9 +113,11 @@ class Ownership:
         listening = self._election.role is Role.LISTENING
         self._resumed = self._resumed and listening
         self._master = None if listening or self._election.local_state.yielded else self._election.master
-        able = self._election.role is Role.MASTER and self._election.fit_peer_alive()
+        able = self._election.role is Role.MASTER and self._election.next_death < math.inf  # a peer is heard
         self.mutations.attach_breaker.owe(able and not self.observed.own.holds, now)
         self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now)
+        self.reads.relief.decide(now, unfit=self.observed.own.held and self.unfit_reasons.unfit(now))
+        return self.unfit_reasons.report_change(now)
 
     def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
         self._decision = decision
@@ -168,7 +163,7 @@ class Ownership:
             releasing=self.mutations.releasing,
             yielded=self.stand_back.active,
             leaving=self.mutations.leaving,
-            relieved=self._relieved,
+            relieved=self.reads.relief.relieved,
             waits_to_be_known=now < self._known_at() and not self.observed.own.held and self._holder_unheard(),
         )
 
@@ -212,13 +207,14 @@ class Ownership:
         if call.kind is Kind.READ and outcome.failure is Failure.NOT_SO and not exists:
             outcome = replace(outcome, failure=None)  # one that is gone holds nothing; one that is heard is not gone
         events = (self.mutations if lane is Lane.MUTATIONS else self.reads).done(call, outcome)
-        return events + self._apply_effects(events, outcome.ended)
+        self._apply_effects(events, outcome.ended)
+        return events
 
     def tick(self, now: float) -> list[Event]:
         """Do what is due: give up a question or a job, end a stand-back or an unfit time."""
         for breaker in self._breakers.values():
             breaker.expire(now)
-        return self._apply_effects([], now) + self.stand_back.tick(now)
+        return self.stand_back.tick(now)
 
     def next_deadline(self, now: float) -> float:
         """Return when `tick` is wanted."""
@@ -228,7 +224,7 @@ class Ownership:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _apply_effects(self, events: list[Event], now: float) -> list[Event]:
+    def _apply_effects(self, events: list[Event], now: float) -> None:
         """Do what follows from the events of a call."""
         for event in events:
             if event.name in (EventName.ATTACHED, EventName.CLEARED, EventName.HOLDS):
@@ -240,26 +236,6 @@ class Ownership:
                     backoff.reset()  # the API works
             if event.name is EventName.LOST and self._election.role is Role.MASTER:
                 self._lost(now)
-        self._relieve(now)
-        return self.unfit_reasons.report_change(now)
-
-    def _relieve(self, now: float) -> None:
-        """Take the place of a heard master that does not come to hold, if nobody else holds."""
-        others, election = self.observed.others, self._election
-        master, since = others.get(election.master or ""), self.mutations.since
-        backup = self._decision == (Role.BACKUP, election.master, False)  # and `since` is that of this master
-        unfit = self.observed.own.held and self.unfit_reasons.unfit(now)
-        if backup or unfit or not election.alive(self._relieved) or others[self._relieved].holds:
-            self._relieved = ""
-        if master is None or not backup or election.place() > 1 or self.stand_back.active or self.observed.own.may_hold:
-            return
-        held = master.held_at >= since  # then it was detached, and has to find out
-        time = self.pace.slack + max(JOB_TIME, self.reads.verify_interval + COME_BACK if held else 0.0)
-        # if it held, a silent holder may have taken it; else that one is dead, as to any new master
-        count = [o for o in others.values() if election.alive(o.instance_id) or (held and o.running)]
-        lack = all(o.read_at >= max(o.lacks_since + (time if held else 0.0), since) for o in count)
-        if lack and master.read_at >= max(master.lacks_since + time / 2, since + time):
-            self._relieved = master.instance_id
 
     def _lost(self, now: float) -> None:
         if now - self.observed.own.since < ATTACH_LASTS:

@@ -14,10 +14,9 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
             and silent members. If the list fails or lacks this node, all members count as named. In
             a round at most 8 are read, longest ago first. A node that starts does the same, once.
             Any other node reads itself, to find an EIP that was attached to it unseen. The two next
-            best ones keep their connections to the API open: the next best one reads the master,
-            and itself in every tenth round; the other reads itself. The rest do so every tenth
-            interval. If it is unfit, as it could not attach, and its master may not hold, it reads
-            all members at once and every 12 s (58l-58o). A new place has its pace at once (58h).
+            best ones keep their connections to the API open: the next best one reads the master and
+            whoever else holds, and itself in every tenth round; the other reads itself. The rest do
+            so every tenth interval. A new place has its pace at once (58h).
             Who was cleared is read before the round: later, it may have attached again, as if the
             clear had had no effect (52j); 2 s later, that shows nothing (59c). So is who left the
             group. If such a read fails, the next round begins with it (29e). A holder that was read
@@ -34,16 +33,17 @@ may not list can hand over. An attach ends both waits (19f). Shown by 11b, 36, T
 from __future__ import annotations
 
 import math
-import random
+from random import Random
 
 from exoip.core.backoff import Backoff
 from exoip.core.calls import LONGEST_TIMEOUT, Call, Failure, Kind, Outcome, Purpose
 from exoip.core.election import Election
 from exoip.core.events import Event, EventName
-from exoip.core.mutations import BLIND_TIME, CALL_SETTLES, JOB_TIME, Mutations
+from exoip.core.mutations import BLIND_TIME, CALL_SETTLES, Mutations
 from exoip.core.observed import UNSEEN, InstanceState, Observed
 from exoip.core.peers import UNFIT, Role
 from exoip.core.read_schedule import REFRESH_INTERVAL, ReadSchedule
+from exoip.core.relief import Relief
 from exoip.core.split_brain import ANSWER_TIME, StandBack
 
 MOST_MEMBERS = 8  # read in a round of verification
@@ -53,27 +53,23 @@ MOST_OUTSIDERS = 8  # read in a round; if a list has more, none is read
 NEXT_BEST = 2  # so many nodes after the master keep their connections open: the next attach is theirs
 IDLE_INTERVALS = 10  # verify intervals between two reads of itself by a node after those, and rounds of the next best
 NEXT_BEST_INTERVALS = 1.2  # verify intervals between two rounds of each of these: 130 calls an hour
+RELEASE_READ_INTERVAL = 1.0  # seconds between two reads of the master by a backup that holds
+LEAVE_READ_INTERVAL = 0.25  # seconds between two reads of one peer by a leaver
+FIRST_VERIFY = 1.0  # seconds from the first round of verification to the second
 RIVAL_READ_INTERVAL = 30.0  # seconds between two rounds of a master beside which another holds, or may: it is silent
 
 
 class Reads:
-    """The read lane of one node. `verify_interval` in seconds."""
+    """The read lane of one node."""
 
     def __init__(
-        self,
-        election: Election,
-        observed: Observed,
-        mutations: Mutations,
-        stand_back: StandBack,
-        rng: random.Random,
-        now: float,
-        verify_interval: float,
+        self, election: Election, observed: Observed, mutations: Mutations, stand_back: StandBack, rng: Random
     ) -> None:
         self._election, self._observed, self._mutations, self._stand_back = election, observed, mutations, stand_back
-        self.verify_interval = verify_interval
+        self.relief = Relief(election, observed, mutations)
         self.backoff = Backoff(rng)  # of reads of one instance
         self.list_backoff = Backoff(rng)  # of lists of holders, and of the group
-        self.schedule = ReadSchedule(now)
+        self.schedule = ReadSchedule()
         self._turn_at = -math.inf  # when the round last had its turn
         self._busy = False
         self._last = Purpose.VERIFY  # the purpose of the last read
@@ -105,13 +101,15 @@ class Reads:
             return Call(Kind.HOLDERS, purpose=Purpose.HOLDER, timeout=(ANSWER_TIME + self._mutations.pace.slack) / 2)
         if not self._may(Kind.READ, now):
             return None
-        in_turn = self._last is Purpose.SUCCESSOR and now >= own.known_at + 2 * self.verify_interval
+        in_turn = self._last is Purpose.SUCCESSOR and now >= own.known_at + 2 * self.relief.verify_interval
         doubt = own.doubt and not (mutations.wants_release and self._last is Purpose.OWN_STATE)
         wanted = own_id if doubt or (in_turn and own.held) else mutations.wants_fresh(now)
         if wanted and not mutations.touching(wanted):
             return Call(Kind.READ, wanted, purpose=Purpose.OWN_STATE if wanted == own_id else Purpose.VERIFY)
         if mutations.wants_release and now >= self.schedule.release_read_at and (names := mutations.successors()):
-            successor = self.schedule.next_release_read(names, mutations.leaving, now)
+            successor = min(names, key=lambda name: (self._observed.others[name].tried_at, name))
+            interval = LEAVE_READ_INTERVAL if mutations.leaving else RELEASE_READ_INTERVAL
+            self.schedule.release_read_at = now + interval / len(names)
             return Call(Kind.READ, successor, purpose=Purpose.SUCCESSOR)
         if self._stand_back.candidates:
             return Call(Kind.READ, self._stand_back.candidates[0], purpose=Purpose.HOLDER)
@@ -122,7 +120,10 @@ class Reads:
         if now >= self.schedule.refresh_at and self._may(Kind.REFRESH, now):
             self.schedule.refresh_at = now + REFRESH_INTERVAL
             return Call(Kind.REFRESH)
-        self.schedule.verify_at = min(self.schedule.verify_at, now + self._longest(), self._look_at(now))
+        at, instance_id = self.relief.next_read(now)
+        if may_read and -math.inf < at <= now and not self._mutations.touching(instance_id):
+            return Call(Kind.READ, instance_id)
+        self.schedule.verify_at = min(self.schedule.verify_at, now + self._longest())
         touched = self._mutations.touching(self._observed.own_id)
         if now >= self.schedule.verify_at and not queue and not (own.held and touched):
             self._plan_round(now)
@@ -148,51 +149,31 @@ class Reads:
     def _plan_round(self, now: float) -> None:
         """Queue a round of verification, and set when the next one is due."""
         schedule, holder = self.schedule, self._election.role is Role.MASTER and self._observed.own.held
-        rounds = schedule.begin_round(now, self._longest(), soon=holder)
-        for other in self._observed.others.values():
+        soon = FIRST_VERIFY * (1 << min(schedule.rounds, 20)) if holder else math.inf
+        schedule.verify_at = now + min(soon, self._longest())
+        rounds, schedule.rounds = schedule.rounds, schedule.rounds + 1
+        others = self._observed.others.values()
+        for other in others:
             other.tried_at = other.read_at  # what failed is tried again
-        if holder:
+        starts, master = self._election.role is Role.LISTENING and not rounds, self.relief.watched()
+        if holder or not (starts or (master and rounds % IDLE_INTERVALS)):
             schedule.queue.append(Call(Kind.READ, self._observed.own_id))
-        elif rounds or self._election.role is not Role.LISTENING:
-            self._plan_idle_round(rounds, now)
-            return
-        if self._may(Kind.HOLDERS, now):
+        if master:
+            wanted = [other.instance_id for other in others if other is master or (other.holds and other.listed)]
+            schedule.queue.extend(Call(Kind.READ, instance_id) for instance_id in wanted)
+        elif (holder or starts) and self._may(Kind.HOLDERS, now):
             schedule.queue.append(Call(Kind.HOLDERS))
-        else:
+        elif holder or starts:
             self._queue_members(())
-
-    def _plan_idle_round(self, rounds: int, now: float) -> None:
-        """Queue the reads of a node that is no master and has had so many rounds since a change."""
-        schedule, master = self.schedule, self._watched()
-        lacks = master is not None and master.holds is False and master.read_at >= self._mutations.since
-        looks = lacks or self._look_at(now) < math.inf
-        if master is None or looks or rounds % IDLE_INTERVALS == 0:
-            schedule.queue.append(Call(Kind.READ, self._observed.own_id))
-        if master is not None:
-            others = sorted(self._observed.others.values(), key=lambda other: (other is not master, other.read_at))
-            schedule.queue.extend(Call(Kind.READ, o.instance_id) for o in others[: MOST_MEMBERS if looks else 1])
-            again_in = JOB_TIME + self._mutations.pace.slack if lacks else math.inf
-            schedule.verify_at = min(schedule.verify_at, now + again_in)
 
     def _longest(self) -> float:
         """Return the most seconds between two rounds, by what this node is at present."""
         if self._election.role is Role.MASTER and self._observed.own.held:
             others = self._observed.others.values()
             rival = any(o.holding or (o.running and not self._election.alive(o.instance_id)) for o in others)
-            return min(self.verify_interval, RIVAL_READ_INTERVAL if rival else math.inf)
-        return self.verify_interval * (NEXT_BEST_INTERVALS if self._election.place() <= NEXT_BEST else IDLE_INTERVALS)
-
-    def _look_at(self, now: float) -> float:
-        """Return when a next best node that could not attach lately looks again at its master."""
-        master, since, looked = self._watched(), self._mutations.since, self._turn_at
-        if master is None or master.held_at >= since or now >= self._mutations.attach_breaker.until:
-            return math.inf
-        return looked + JOB_TIME + self._mutations.pace.slack if looked >= since else since
-
-    def _watched(self) -> InstanceState | None:
-        """Return the master if this node is the next best one, and does not hold."""
-        next_best = self._election.role is Role.BACKUP and self._election.place() == 1 and not self._observed.own.held
-        return self._observed.others.get(self._election.master or "") if next_best else None
+            return min(self.relief.verify_interval, RIVAL_READ_INTERVAL if rival else math.inf)
+        intervals = NEXT_BEST_INTERVALS if self._election.place() <= NEXT_BEST else IDLE_INTERVALS
+        return intervals * self.relief.verify_interval
 
     def _queue_members(self, listed: tuple[str, ...]) -> None:
         """Queue the members to read in this round, given who holds according to a list."""
@@ -208,7 +189,7 @@ class Reads:
 
     def _next_time(self, now: float) -> float:
         mutations, schedule = self._mutations, self.schedule
-        times = [schedule.verify_at, schedule.refresh_at, schedule.release_read_at]
+        times = [schedule.verify_at, schedule.refresh_at, schedule.release_read_at, self.relief.next_read(now)[0]]
         times += [self.backoff.at, self.list_backoff.at, self._observed.own.changed_at + CALL_SETTLES]
         if self._election.role is Role.MASTER and self._observed.own.holds and mutations.idle:
             times.append(mutations.next_clear(now)[0])
@@ -271,8 +252,6 @@ class Reads:
                 self._confirm_clear(other, outcome)
             if fresh and other.seen(holds, outcome.running, outcome.began, now) and not holds:
                 self._observed.forget_departed()
-                if other is self._watched() and other.lacks_since == outcome.began > self._mutations.since + JOB_TIME:
-                    self.schedule.verify_at = now
         elif not holds:
             self.outsiders.discard(instance_id)
         elif instance_id not in self.outsiders:

@@ -92,7 +92,7 @@ def take_snapshot(
 ) -> Snapshot:
     """Return a snapshot. The caller holds the node's lock."""
     own = ownership.observed.own
-    fresh = max(ownership.mutations.since, now - READS_COUNT * ownership.reads.verify_interval)
+    fresh = max(ownership.mutations.since, now - READS_COUNT * ownership.reads.relief.verify_interval)
     return Snapshot(
         at=now,
         role=election.role,

@@ -17,14 +17,15 @@ The bounds follow from the protocol document (its names in capitals, D is the de
             read what is so, the time until the next best node takes its place. LEARN_TIME and
             an interval, if the able node has just started. A slow API gives each more time: two or
             three times what its slowest answer took beyond a second.
-    dead    twice D; TURN, for a silent rival that died; JOB_TIME for each node that
+    dead    (the able node is fit as well) twice D; TURN, for a silent rival that died; JOB_TIME for each node that
             cannot do it, and for the next one; a verify interval; a clear.
     moves   MOVES for each fault
 
 While a node stands back from one that it cannot hear, nodes that hear it defer to it, so none counts
 as able (bound 7 of the protocol document). That is bounded as well:
-by twice FIRST_STAND_BACK and what the network has been cut for, times four (it doubles by each
-stand-back and each attach beside a silent holder).
+by twice FIRST_STAND_BACK and four times what the network has been cut for, or the daemon of a
+running instance has been down (it doubles by each stand-back, and each attach beside a silent
+holder).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from dataclasses import dataclass, field
 
 from exoip.core.calls import Kind
 from exoip.core.events import Event, EventName
+from exoip.core.peers import Role
 from tests.simulation.host import CRASH_WINDOW, Host
 from tests.simulation.meter import masters
 from tests.simulation.stated import stated
@@ -45,7 +47,7 @@ LONGEST_MOVE_RETRY = stated("core.backoff.LONGEST_MOVE_RETRY")
 LEARN_TIME = stated("core.ownership.LEARN_TIME")
 FIRST_STAND_BACK = stated("core.split_brain.FIRST_STAND_BACK")
 LONGEST_STAND_BACK = stated("core.split_brain.LONGEST_STAND_BACK")
-COME_BACK = stated("core.ownership.COME_BACK")
+COME_BACK = stated("core.relief.COME_BACK")
 NEXT_BEST_INTERVALS = stated("core.reads.NEXT_BEST_INTERVALS")
 JOB_TIME = stated("core.mutations.JOB_TIME")
 TURN = stated("core.observed.BOTH_HOLD_TIME") + stated("core.observed.TURNS") - stated("core.observed.TURN_LASTS")
@@ -249,6 +251,9 @@ class Judge:
 
     def _able(self, host: Host, kinds: tuple[str, ...]) -> bool:
         if host.node is None or host.stalled or host.unhealthy or host.leaving or not host.serves:
+            return False
+        backup, reasons = host.node._election.role is not Role.MASTER, host.node._ownership.unfit_reasons
+        if kinds is CLEARS and backup and reasons.unfit(host.now):
             return False
         if (host.quarantine and host.now < host.starts[-1] + CRASH_WINDOW) or self.world.now < host.hangs_until:
             return False

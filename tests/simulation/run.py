@@ -112,7 +112,7 @@ class Run:
         if word not in SKIPPED:
             self.faults += 1
             self.judge.faulted(ends_service=word.startswith(("kill", "suspend", "freeze")))
-            cut = word in ("drop", "split", "member", "remove", "loss", "suspend", "freeze", "stall")
+            cut = word in ("drop", "split", "member", "remove", "loss", "suspend", "freeze", "stall", "crash")
             if cut or "lists=" in command:  # whom a list of the group lacks is not heard
                 self.judge.bounds.cut_since = min(self.judge.bounds.cut_since, self.world.now)
             if any(lie in command for lie in LIES):

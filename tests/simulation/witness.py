@@ -101,7 +101,10 @@ class Witness(CallWitness):
                 self._must(long <= LONGEST_UNFIT + TINY, host, f"is unfit for {long} s")
                 diary.unfit_until = event.at + long if event.details["cause"] == "attach" else -math.inf
             case EventName.FIT:
-                diary.fit_early, diary.unfit_until = event.at < diary.unfit_until - TINY, -math.inf
+                alive = [said for at, said in host.heard.values() if event.at - at < host.config.dead_time]
+                nobody_holds = min(alive, default=UNFIT) >= UNFIT
+                diary.fit_early = event.at < diary.unfit_until - TINY and not nobody_holds
+                diary.unfit_until = -math.inf
             case EventName.ROLE:
                 takes = event.details["cause"] == Cause.NOBODY_HOLDS and event.details["role"] == Role.MASTER
                 takes = takes and diary.role is Role.BACKUP

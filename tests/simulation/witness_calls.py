@@ -77,7 +77,7 @@ class CallWitness:
         """Two reads show that a heard master does not hold before another takes its place."""
         if diary.relieves:
             read = diary.reads.get(diary.relieves)
-            known_at = -math.inf if read is None else max(read.lacks + JOB_TIME / 2, diary.relieves_since + JOB_TIME)
+            known_at = -math.inf if read is None else max(read.lacks, diary.relieves_since) + JOB_TIME
             twice = read is not None and read.began >= known_at - TINY
             self._must(twice, host, f"takes the place of {self.world.plain(diary.relieves)} without two reads of it")
             diary.relieves = ""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exoip.core.election import Election
+from exoip.core.election import LAST_RESORT, Election
 from exoip.core.events import Event, EventName
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, ElectionConfig, LocalState, Role
 
@@ -446,6 +446,81 @@ class TestPreemptDelay:
         assert one.advertised == 10
 
 
+class TestLastResort:
+    """One that is unfit, beside a and b, which are unfit as well and do not hold by their own word."""
+
+    def unfit(self, **heard: int) -> Election:
+        one = election(members="ab")
+        one.set_local_state(LocalState(unfit=True), 0.0)
+        for name, priority in heard.items():
+            one.heard(name, priority, 0.0)
+        one.tick(DEAD - 1, socket_drained=True)
+        return one
+
+    def beat(self, one: Election, start: float, end: float, **heard: int) -> None:
+        now = start
+        while now < end:
+            for name, priority in heard.items():
+                one.heard(name, priority, now)
+            now += 1.0
+            while (due := min(one.next_deadline(), one.next_death)) <= min(now, end):
+                one.tick(due, socket_drained=True)
+
+    def test_it_attaches_if_its_master_does_not_come_to_hold(self):
+        one = self.unfit(a=254)
+        self.beat(one, 1.0, LAST_RESORT - JUST, a=254)
+        assert (one.role, one.master) == (Role.BACKUP, "a")
+        self.beat(one, LAST_RESORT - JUST, LAST_RESORT, a=254)
+        assert (one.role, one.master) == (Role.MASTER, "m")
+        assert one.reason == "this node is stepping aside, a does not hold the Elastic IP"
+
+    def test_each_better_one_has_its_time(self):
+        one = self.unfit(a=254, b=254)
+        self.beat(one, 1.0, 2 * LAST_RESORT - JUST, a=254, b=254)
+        assert one.role is Role.BACKUP
+        self.beat(one, 2 * LAST_RESORT - JUST, 2 * LAST_RESORT, a=254, b=254)
+        assert one.role is Role.MASTER
+
+    def test_the_time_for_which_its_master_was_fit_counts(self):
+        one = self.unfit(a=10)
+        self.beat(one, 1.0, LAST_RESORT + 5, a=10)
+        assert one.role is Role.BACKUP
+        one.heard("a", 254, LAST_RESORT + 5)
+        assert one.role is Role.MASTER
+
+    @pytest.mark.parametrize("last", [253, 255])
+    def test_the_time_of_an_earlier_master_does_not_count(self, last):
+        one = self.unfit(a=254, b=253)
+        self.beat(one, 1.0, LAST_RESORT + 5, a=254, b=253)
+        assert one.master == "b"
+        if last == 255:
+            one.heard("b", 255, LAST_RESORT + 5)
+        self.beat(one, LAST_RESORT + 5, LAST_RESORT + 5 + DEAD, a=254)
+        assert (one.role, one.master) == (Role.BACKUP, "a")
+
+    @pytest.mark.parametrize("claim", [0, 10, 252, 253])
+    def test_it_ends_if_one_claims_to_hold_or_is_fit(self, claim):
+        one = self.unfit(a=254, b=254)
+        self.beat(one, 1.0, 2 * LAST_RESORT + 1, a=254, b=254)
+        assert one.role is Role.MASTER
+        one.heard("b", claim, 2 * LAST_RESORT + 1)
+        assert (one.role, one.master) == (Role.BACKUP, "b")
+        one.heard("b", 254, 2 * LAST_RESORT + 2)
+        assert (one.role, one.master) == (Role.BACKUP, "a")
+
+    def test_it_goes_on_whoever_else_is_unfit_and_better(self):
+        one = self.unfit(b=254)
+        self.beat(one, 1.0, LAST_RESORT + 1, b=254)
+        one.heard("a", 254, LAST_RESORT + 1)
+        assert one.role is Role.MASTER
+
+    def test_not_if_it_leaves(self):
+        one = self.unfit(a=254)
+        one.set_local_state(LocalState(unfit=True, leaving=True), 1.0)
+        self.beat(one, 1.0, 3 * LAST_RESORT, a=254)
+        assert one.role is Role.BACKUP
+
+
 class TestReload:
     def test_another_priority_counts_at_once(self):
         one = settled()
@@ -629,6 +704,38 @@ def claimed(history: list[Happening], now: float, own: str, priority: int, delay
     return alive and all(h.priority == 0 or (fit(h.priority) and (h.priority, master) < (priority, own)) for h in told)
 
 
+def last_resort(history: list[Happening], now: float, own: str, priority: int, delay: float) -> bool:
+    """Whether a node that is no master by rank may be the last resort.
+
+    At some moment its master had been the same for 12 s, and for 12 s more for each other better
+    node, and since then nobody that it hears has said anything below 254.
+    """
+    moments = sorted({DEAD, now, *(at for h in history for at in (h.at, h.at + DEAD))})
+
+    def until(at: float) -> list[Happening]:
+        return [h for h in history if h.at <= at]
+
+    def unclaimed(at: float) -> bool:
+        heard = {
+            h.peer: h.priority
+            for h in until(at)
+            if h.peer and any(at < later.at + DEAD for later in until(at) if later.peer == h.peer)
+        }
+        return min(heard.values(), default=0) >= 254
+
+    def waited(at: float, times: int) -> bool:
+        began = [m for m in moments if at - times * LAST_RESORT <= m <= at] + [at - times * LAST_RESORT]
+        masters = {naive(until(m), m, own, priority, delay)[1] for m in began if m >= 0}
+        return len(masters) == 1 and masters != {own} and min(began) >= 0
+
+    due = [m + n * LAST_RESORT for m in [0.0, *moments] for n in (1, 2, 3) if m + n * LAST_RESORT <= now] + moments
+    return any(
+        all(unclaimed(m) for m in [at, *moments] if at <= m <= now) and any(waited(at, n) for n in (1, 2, 3))
+        for at in due
+        if at <= now
+    )
+
+
 states = st.builds(
     lambda held, doubt, unfit, releasing, yielded, leaving: LocalState(
         held and not doubt, held, unfit, releasing, yielded, leaving
@@ -658,6 +765,7 @@ steps = st.lists(
     0.0,
     "m",
 )
+@example([(0.0, ("", LocalState(unfit=True))), *[(0.5, (name, 254)) for name in "ba" * 26], (0.0, ("b", 10))], 0.0, "m")
 @pytest.mark.slow
 def test_a_naive_second_election_agrees(sequence, delay, own):
     members = "abyz".replace(own, "")
@@ -668,7 +776,10 @@ def test_a_naive_second_election_agrees(sequence, delay, own):
     now = 0.0
 
     def agree() -> None:
-        assert (real.role, real.master) == naive(history, now, own, 10, delay), (now, history)
+        by_rank = naive(history, now, own, 10, delay)
+        if (real.role, real.master) != by_rank:
+            assert (real.role, real.master, by_rank[0]) == (Role.MASTER, own, Role.BACKUP), (now, history)
+            assert last_resort(history, now, own, 10, delay), (now, history)
 
     for wait, (peer, what) in sequence:
         end = now + wait

@@ -137,15 +137,24 @@ class TestAttach:
         assert bench.said(EventName.UNFIT)[0].details["cause"] == "attach"
         assert bench.role is Role.BACKUP
 
-    @pytest.mark.parametrize("peer", [None, UNFIT, HOLDING_UNFIT])
+    @pytest.mark.parametrize("peer", [None, UNFIT])
     def test_without_a_fit_peer_it_goes_on(self, peer):
         bench = SingleNode()
         bench.operation = math.inf
         bench.failing[Kind.READ] = Failure.TIMEOUT
         bench.beating.update({"z": peer} if peer else {})
-        bench.advance(DEAD + 100)
-        assert not bench.view.unfit
+        bench.advance(25)
+        assert bench.view.unfit == (peer is not None)  # it says so, if anybody hears it
+        bench.advance(100)
+        assert bench.role is Role.MASTER
         assert len(bench.asked(Kind.ATTACH)) > 5
+
+    def test_it_steps_aside_for_an_unfit_peer_that_holds(self):
+        bench = SingleNode()
+        bench.operation = math.inf
+        bench.beating["z"] = HOLDING_UNFIT
+        bench.advance(DEAD + JOB_TIME + 0.02)
+        assert (bench.role, bench.view.master) == (Role.BACKUP, instance_id("z"))
 
     def test_a_long_retry_after_counts_as_a_time_out_and_is_cut_to_5_s(self):
         bench = failing(Failure.UNAVAILABLE)
