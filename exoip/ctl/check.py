@@ -20,6 +20,7 @@ from typing import Any, TextIO
 from exoip.config import host_address
 from exoip.config.options import BY_NAME, OPTIONS
 from exoip.config.parse import Config, parse
+from exoip.config.sources import read_text
 from exoip.ctl import reachability
 from exoip.ctl.client import ControlSocket, NoAnswer, Rejected, find_socket, list_sockets, send
 from exoip.ctl.findings import OPEN, PROBLEM, WARNING, WELL, Finding
@@ -155,10 +156,7 @@ def _credentials(name: str, directory: Path) -> dict[str, str]:
     for option in OPTIONS:
         path = directory / f"exoip.{name}.{option.credential}"
         if option.credential and path.is_file():
-            try:
-                found[option.variables[0]] = path.read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"cannot read credential {path}: {error}") from error
+            found[option.variables[0]] = read_text(path).strip()
     return found
 
 
