@@ -933,7 +933,7 @@ def test_describe_says_each_value_and_its_source(conf) -> None:
     text = describe(config)
     assert text.isascii()
     table, end = text.split("\n\n")
-    assert end == "exoip would run\n"
+    assert end == "the configuration is valid\n"
     rows = dict(line.strip().split(None, 1) for line in table.splitlines()[1:])
     for name, value, source in [
         ("mode", "watch", "command line"),
