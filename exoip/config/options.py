@@ -229,7 +229,7 @@ class Config:
     metrics_listen: SocketAddress | None = option(
         "metrics-listen", None, addresses.listen_address, "ADDRESS",
         "where Prometheus reads metrics over HTTP: host:port, [v6]:port, or :port for every address; needs the package "
-        "python3-prometheus-client", otherwise="nowhere", reload=False)
+        "python3-prometheus-client", otherwise="nowhere", reload=False, status=True)
     control_socket: str | None = option(
         "control-socket", None, values.socket_path, "PATH", "the Unix socket on which exoipctl reaches this daemon",
         otherwise="control in the runtime directory; none without one", reload=False)
