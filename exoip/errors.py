@@ -7,7 +7,8 @@
     |-- ConfigError              the configuration cannot work as it stands              (exit 78)
     |   |-- UsageError           the command line itself is wrong                        (exit 2)
     |   |-- MetadataUnavailable  no answer from the metadata service: a unit waits       (exit 78)
-    |   `-- AddressMissing       the address to bind is not there: a unit waits          (exit 78)
+    |   |-- AddressMissing       the address to bind is not there: a unit waits          (exit 78)
+    |   `-- AddressInUse         another process has it                                  (exit 78)
     `-- ApiError                 an API request failed
         |-- ApiUnreachable       not sent: connection, name lookup or TLS failed         (exit 69)
         |   `-- ApiTimeout       no answer in time: the request may still take effect    (exit 69)
@@ -63,6 +64,10 @@ class MetadataUnavailable(ConfigError):
 
 class AddressMissing(ConfigError):
     """Report an address to bind that this machine does not have: perhaps not yet, as at boot."""
+
+
+class AddressInUse(ConfigError):
+    """Report that another process has bound the address, or serves at the path."""
 
 
 class ApiError(ExoipError):

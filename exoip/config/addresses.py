@@ -52,7 +52,10 @@ def elastic_ip_label(eip: str) -> str:
 
 def _elastic_ip(text: str) -> str:
     """Read an Elastic IP. Discovery rejects what is no prefix of the zone: it can list those."""
-    found = ipaddress.ip_interface(text)
+    try:
+        found = ipaddress.ip_interface(text)
+    except ValueError:  # whose text has the whole value
+        raise ValueError("it is neither") from None
     address, length = found.ip, found.network.prefixlen
     if address.version == 4 and not re.fullmatch(r"[^/]+(/32|/255\.255\.255\.255)?", text):
         raise ValueError("one address, so /32 or nothing after it")
@@ -168,8 +171,11 @@ def _metadata_url(text: str) -> str:
 def _url(text: str) -> SplitResult:
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError("a blank or another character that a URL cannot have")
-    url = urlsplit(text)
-    host, port = url.hostname or "", url.port
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port
+    except ValueError:  # whose text has parts of the value
+        raise ValueError("no usable host and port in it") from None
     if url.scheme not in ("http", "https"):
         raise ValueError("it must begin with https:// (or http://)")
     if "@" in url.netloc:

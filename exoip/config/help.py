@@ -61,7 +61,7 @@ def describe(config: Config, *more: str) -> str:
             text = f"{text} {unit}".strip() if text else f"({option.otherwise})"
         lines.append(f"  {name:<22}  {text:<40}  {source}")
     warnings = [f"warning: {warning}" for warning in (*config.warnings, *more)]
-    verdict = f"exoip would run{', but see the warnings above' if warnings else ''}"
+    verdict = f"the configuration is valid{', but see the warnings above' if warnings else ''}"
     return "\n".join([*lines, "", *warnings, verdict, ""])
 
 

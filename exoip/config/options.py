@@ -229,7 +229,7 @@ class Config:
     metrics_listen: SocketAddress | None = option(
         "metrics-listen", None, addresses.listen_address, "ADDRESS",
         "where Prometheus reads metrics over HTTP: host:port, [v6]:port, or :port for every address; needs the package "
-        "python3-prometheus-client", otherwise="nowhere", reload=False)
+        "python3-prometheus-client", otherwise="nowhere", reload=False, status=True)
     control_socket: str | None = option(
         "control-socket", None, values.socket_path, "PATH", "the Unix socket on which exoipctl reaches this daemon",
         otherwise="control in the runtime directory; none without one", reload=False)
@@ -237,7 +237,7 @@ class Config:
         "config", "c", str, "FILE", "a file of 'name = value' lines; the names are the long options without dashes",
         otherwise="no file", command_line_only=True)
     check_config: bool = flag(
-        "check-config", "n", "print what would run, where each value comes from and what is wrong, then exit", command_line_only=True)
+        "check-config", "n", "print the configuration, where each value comes from and what is wrong, then exit", command_line_only=True)
     verbose: bool = flag("verbose", "v", "log more")
     log_stdout: bool = flag("log-stdout", "O", "log to standard output", reload=False)
     warnings: tuple[str, ...]

@@ -16,7 +16,7 @@ from exoip.config.help import describe
 from exoip.config.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, Mode
 from exoip.config.options import OPTIONS, Config, Kind, Option
 from exoip.config.sources import COMMAND_LINE, DEFAULT, Collected, Setting, collect, error_for
-from exoip.config.values import CUT, Secret, quote
+from exoip.config.values import CUT, Secret, may_hide_secret, quote
 from exoip.errors import ConfigError, UsageError
 from exoip.heartbeat.authentication import AuthMode
 
@@ -86,5 +86,9 @@ def _value(option: Option, setting: Setting | None) -> object:
     try:
         return option.read(setting.text)
     except ValueError as error:
-        shown = "(not shown)" if option.credential else quote(setting.text)  # a key may be a secret in the wrong place
-        raise error_for(setting.source)(f"{option.label} {shown} ({setting.source}) {error}") from None
+        shown, why = quote(setting.text), str(error)
+        if option.credential:  # a key may be a secret in the wrong place
+            shown = "(not shown)"
+        elif may_hide_secret(setting.text):
+            shown, why = "(not shown)", "must be on one line, without control characters or the name of a secret"
+        raise error_for(setting.source)(f"{option.label} {shown} ({setting.source}) {why}") from None

@@ -22,7 +22,7 @@ import configargparse
 from exoip import __version__
 from exoip.config.help import help_text
 from exoip.config.options import BY_NAME, BY_SPELLING, OPTIONS, Kind, Option
-from exoip.config.values import quote, unquoted
+from exoip.config.values import quote, run_on, unquoted
 from exoip.errors import ConfigError, UsageError
 
 COMMAND_LINE = "command line"
@@ -76,7 +76,7 @@ def collect(argv: Sequence[str], environ: Mapping[str, str], found: Collected) -
     variables, origins = _environment(environ, given, found)
     path = given["config"]
     file = _File(path or "", found)
-    content = _read(Path(path)) if path else None
+    content = read_text(Path(path)) if path else None
     texts = _parse(words, file, env_vars=variables, config_file_contents=content)
     origins |= {name: COMMAND_LINE for name, text in given.items() if text is not None}
     for name, text in texts.items():
@@ -184,7 +184,7 @@ def _environment(
         texts = [(environ.get(each, "").strip(), f"environment {each}") for each in option.variables]
         if option.credential and given[option.name] is None and not any(text for text, _ in texts):
             directory = environ.get("CREDENTIALS_DIRECTORY", "")
-            text = _read(Path(directory, option.credential), optional=True).strip() if directory else ""
+            text = read_text(Path(directory, option.credential), optional=True).strip() if directory else ""
             texts.append((text, f"credential {option.credential}"))
         for text, origin in texts:
             found.note(option, text)
@@ -208,7 +208,8 @@ def _file_name(path: Path) -> str:
     return quote(str(path), LONGEST_PATH)
 
 
-def _read(path: Path, *, optional: bool = False) -> str:
+def read_text(path: Path, *, optional: bool = False) -> str:
+    """Return the text of a file, "" if it is optional and missing. Raises ConfigError."""
     try:
         with path.open("rb") as stream:
             content = stream.read(_LARGEST_FILE + 1)
@@ -271,6 +272,8 @@ class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
                 raise ConfigError(f"{where}: {name} has a quote without its partner: add it, or remove it") from None
             if not text:
                 raise ConfigError(f"{where}: {name} has no value; write {name} = {option.metavar or 'yes'}")
+            if secret := run_on(text):
+                raise ConfigError(f"{where}: {name} runs on into {secret}: begin a new line there")
             self._found.note(option, text)
             if name in texts and not option.repeats:
                 raise ConfigError(f"{where}: {name} is set a second time, first on line {self.lines[name]}")

@@ -23,6 +23,12 @@ _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
 _QUOTES = ("'", '"')
 _BEFORE_COMMENT = re.compile(r"""(?>"[^"]*"|'[^']*'|(?!(?:^|(?<=\s))\#).)*""")
 CUT = "..."  # ends what is too long to quote
+_CONTROL = "[\x00-\x1f\x7f-\x9f\u2028\u2029]"
+# The options whose values are not shown. They begin the next line, if a line break is missing.
+_IN_FILE = "exoscale-api-key|exoscale-api-secret|auth-key"
+_ANYWHERE = f"{_IN_FILE}|EXOSCALE_API_KEY|EXOSCALE_API_SECRET|IF_AUTH_KEY|-x[ks]"
+_RUN_ON = re.compile(rf"(?<![?&-])({_IN_FILE})\s*=")  # not ?auth-key= of a URL, nor --auth-key= of a command
+_SEVERAL = re.compile(rf"{_CONTROL}|({_ANYWHERE})[\s=:]")
 _YES = ("yes", "true", "on", "1", "t")  # Go's flags write true and t
 _NO = ("no", "false", "off", "0", "f")
 # What examples write where a value belongs. No real key has three dots in a row, or is a word.
@@ -56,6 +62,17 @@ def quote(text: str, longest: int = 80) -> str:
     """
     text = re.sub(r"//[^/]*@", "//****@", text)
     return repr(text if len(text) <= longest else text[: longest - len(CUT)] + CUT)
+
+
+def run_on(text: str) -> str:
+    """Return the name of a secret that a value of the file runs on into, or ""."""
+    found = _RUN_ON.search(text)
+    return found[1] if found else ""
+
+
+def may_hide_secret(text: str) -> bool:
+    """Return whether a text is rather several values than one, so that no part of it is shown."""
+    return _SEVERAL.search(text) is not None
 
 
 def unquoted(text: str) -> str:

@@ -2,7 +2,8 @@
 what is wrong.
 
 It reads the configuration file, or the environment if there is none, queries the metadata service
-and the API with the key in it, and asks the running daemon about its peers. It changes nothing.
+and the API with the key in it, and asks the running daemon about its peers. It changes nothing, but
+binds the daemon's sockets for a moment.
 Shown by tests/unit/ctl/test_check.py.
 """
 
@@ -13,19 +14,22 @@ import stat
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from exoip.config import host_address
+from exoip.config.addresses import elastic_ip_label
 from exoip.config.options import BY_NAME, OPTIONS
 from exoip.config.parse import Config, parse
+from exoip.config.sources import read_text
 from exoip.ctl import reachability
 from exoip.ctl.client import ControlSocket, NoAnswer, Rejected, find_socket, list_sockets, send
 from exoip.ctl.findings import OPEN, PROBLEM, WARNING, WELL, Finding
 from exoip.ctl.permissions import Permission, permissions
 from exoip.ctl.terminal import CODES, CRITICAL, DEGRADED, FAINT, GREEN, HEALTHY, RED, YELLOW, as_json, style_for
-from exoip.errors import ApiError, ConfigError
+from exoip.daemon import trial
+from exoip.errors import AddressInUse, ApiError, ConfigError
 from exoip.exoscale import discovery
 from exoip.exoscale.client import Client
 from exoip.exoscale.models import printable
@@ -96,6 +100,8 @@ def examine(
     yield from (Finding(WARNING, "file", warning) for warning in config.warnings)
     yield from file_access(file) if file is not None else ()
     yield _address(config.address)
+    state, silence, own = _running(daemon, config)
+    yield from _host(config, own, f"{daemon.name}, which does not answer" if silence and daemon.path.exists() else "")
     own_id, endpoint = config.instance_id or "", config.api_endpoint or ""
     try:
         own_id = discovery.own_instance_id(config)
@@ -105,7 +111,6 @@ def examine(
     except ConfigError as error:
         yield Finding(PROBLEM, "instance", str(error))
     yield from _proxies(environ)
-    state, silence = _state(daemon)
     if endpoint:
         yield from _guarded("API", _api(config, endpoint, own_id, _heard(state, config)))
     yield from [Finding(OPEN, "peers", silence)] if silence else reachability.peers(state)
@@ -119,12 +124,35 @@ def _heard(state: dict[str, Any], config: Config) -> set[Member]:
     return {Member(peer["instance"], peer["address"], peer["port"], peer["name"] or "") for peer in peers}
 
 
-def _state(daemon: ControlSocket) -> tuple[dict[str, Any], str]:
-    """Return the state of the running daemon, or why there is none."""
-    try:
-        return send(daemon, "status")["status"], ""
-    except (NoAnswer, Rejected) as error:
-        return {}, str(error)
+def _running(daemon: ControlSocket, config: Config) -> tuple[dict[str, Any], str, dict[str, str]]:
+    """Return the state of the running daemon, or why there is none; and the ports and path it has.
+
+    The one at the path in the file is meant only if it has the same Elastic IP.
+    """
+    silence, eip = "", elastic_ip_label(config.address)
+    for path in [daemon.path, *([Path(config.control_socket)] if config.control_socket else [])]:
+        try:
+            state = send(replace(daemon, path=path), "status")["status"]
+        except (NoAnswer, Rejected) as error:
+            silence = silence or str(error)
+            continue
+        if path == daemon.path or elastic_ip_label(state["eip"]) == eip:
+            bound = {name: state["configuration"].get(name) or "" for name in ("bind_address", "metrics_listen")}
+            ports = {name: text.rpartition(":")[2] for name, text in bound.items()}
+            return state, "", ports | {"control_socket": str(path)}
+    return {}, silence, {}
+
+
+def _host(config: Config, own: Mapping[str, str], suspect: str) -> Iterator[Finding]:
+    """Yield what this host lacks. `suspect`: who may have what is in use, if it is not known."""
+    found = list(trial.obstacles(config, own))
+    for error in found:
+        if suspect and isinstance(error, AddressInUse):
+            yield Finding(OPEN, "host", f"{error}; but it may be {suspect}")
+        else:
+            yield Finding(PROBLEM, "host", str(error))
+    if not found:
+        yield Finding(WELL, "host", f"no other program has UDP {config.bind_address}; what the options need is here")
 
 
 def _proxies(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -155,10 +183,7 @@ def _credentials(name: str, directory: Path) -> dict[str, str]:
     for option in OPTIONS:
         path = directory / f"exoip.{name}.{option.credential}"
         if option.credential and path.is_file():
-            try:
-                found[option.variables[0]] = path.read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"cannot read credential {path}: {error}") from error
+            found[option.variables[0]] = read_text(path).strip()
     return found
 
 

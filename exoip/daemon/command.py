@@ -18,6 +18,7 @@ from exoip.config import host_address
 from exoip.config.parse import Config, Mode, describe, parse
 from exoip.daemon import addons, memory, signals
 from exoip.daemon.daemon import Daemon
+from exoip.daemon.running_node import log_warnings
 from exoip.daemon.signals import Mailbox
 from exoip.errors import (
     ApiConflict,
@@ -71,8 +72,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str], mailbox: Mailbox | None
         sys.stderr.write(f"exoip: {error}\n")
         return _code(error)
     try:
-        for warning in config.warnings:
-            log(logging.WARNING, "%s", warning)
+        log_warnings(config)
         if config.mode is Mode.WATCH:
             return Daemon(config, environ, lambda: parse(argv, environ), mailbox=mailbox).run()
         for number in signals.CAUGHT_EARLY:

@@ -171,6 +171,7 @@ class Daemon:
                     raise
                 why = f"asking again for {CONFIRM_TIME:g} s, because this may be for a moment only: {error}"
                 if (new := self._corrected()) != self._config:
+                    log_warnings(new, self._config)
                     self._config, refuted_at = new, math.inf
             except ApiError as error:
                 refuted_at = math.inf  # no answer confirms nothing

@@ -143,8 +143,8 @@ class RunningNode:
 
     def _use(self, config: Config, topology: Topology) -> None:
         """Replace the members. One that a list lacks and the node keeps for a while stays known."""
-        if topology.warnings != self.topology.warnings:
-            log_warnings(topology)
+        log_warnings(config, self.config)
+        log_warnings(topology, self.topology)
         certain = not discovery.members_change(config)  # one list of the API is not enough to drop a live member
         self.node.set_members(_places(topology), clock(), certain=certain)
         stay = self.node.admission.members.keys() - {member.instance_id for member in topology.members}
@@ -198,10 +198,11 @@ class RunningNode:
         self._emit(Refreshed(config, discovery.refresh(config, client, self.topology)))
 
 
-def log_warnings(topology: Topology) -> None:
-    """Log what is odd about a topology."""
-    for warning in topology.warnings:
-        log(logging.WARNING, "%s", warning)
+def log_warnings(new: Config | Topology, old: Config | Topology | None = None) -> None:
+    """Log what is odd about a configuration or topology, and was not about the old one."""
+    for warning in new.warnings:
+        if old is None or warning not in old.warnings:
+            log(logging.WARNING, "%s", warning)
 
 
 def _places(topology: Topology) -> dict[str, SocketAddress]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from typing import NamedTuple
 
-from exoip.errors import AddressMissing, ConfigError
+from exoip.errors import AddressInUse, AddressMissing, ConfigError
 
 _CURES = {
     errno.EADDRINUSE: "is in use: stop the other program, or give this instance a port of its own",
@@ -31,5 +31,5 @@ class SocketAddress(NamedTuple):
 def bind_error(option: str, address: SocketAddress, error: OSError) -> ConfigError:
     """Return the error to raise if a socket cannot be bound: option, address and cure."""
     cure = _CURES.get(error.errno or 0, f"cannot be bound: {error.strerror or error}")
-    kind = AddressMissing if error.errno == errno.EADDRNOTAVAIL else ConfigError
-    return kind(f"--{option} {address} {cure}")
+    kinds = {errno.EADDRNOTAVAIL: AddressMissing, errno.EADDRINUSE: AddressInUse}
+    return kinds.get(error.errno or 0, ConfigError)(f"--{option} {address} {cure}")

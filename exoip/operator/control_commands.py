@@ -21,7 +21,7 @@ from exoip.core.unfit import FAILOVER, OPERATOR
 from exoip.errors import ConfigError, ControlRequestError
 from exoip.operator import control_protocol
 from exoip.operator.control_protocol import Change, Drain, Failover, Metrics, Priority, Status, Undrain
-from exoip.operator.successor import afterwards, is_bystander, obstacle, successor
+from exoip.operator.successor import afterwards, is_bystander, obstacle, protection, successor
 from exoip.telemetry.log import log
 from exoip.telemetry.status import StatusInput, describe_running, describe_starting
 
@@ -118,7 +118,9 @@ class ControlCommands:
                     logging.INFO, "the configured priority %d is now %d, requested by %s", before, request.priority, who
                 )
                 said = f"priority {request.priority} (was {before}) until the next reload or restart"
-                return {"said": [f"{said}; the configuration says {facts.config.host_priority}"], "before": before}
+                said += f"; the configuration says {facts.config.host_priority}"
+                kept = protection(view, facts.topology.eip_label, served.display_name)
+                return {"said": [said, kept] if kept else [said], "before": before}
 
     def _drain(self, served: ControlledNode, view: Snapshot, why: str) -> Answer:
         problem = self.drained.save(why)

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from exoip.errors import ConfigError, OutOfThreads
+from exoip.errors import AddressInUse, ConfigError, OutOfThreads
 from exoip.operator.control_protocol import rejection
 from exoip.telemetry.log import log
 from exoip.thread import Thread
@@ -140,7 +140,8 @@ class ControlServer(socketserver.ThreadingUnixStreamServer):
         """Bind the socket, in the place of one that a crash left there."""
         try:
             os.fchmod(self.fileno(), MODE)  # so that it is never open to others, whatever the umask
-            _remove_stale(self._path)
+            if is_stale(self._path):
+                os.unlink(self._path)
             self.socket.bind(self._path)
             os.chmod(self._path, MODE)  # the umask took the group's part away
         except OSError as error:
@@ -173,14 +174,16 @@ class ControlServer(socketserver.ThreadingUnixStreamServer):
         log(logging.ERROR, "a client of the control socket was dropped: %r", sys.exception())
 
 
-def _remove_stale(path: str) -> None:
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
+def is_stale(path: str) -> bool:
+    """Return whether a crash left a socket there. Raises ConfigError if no new one can be there."""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise ConfigError(f"--control-socket {path}: there is no directory {folder}")
+    if not os.path.lexists(path):
+        return False
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
         raise ConfigError(f"--control-socket {path} exists and is no socket: name another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         if probe.connect_ex(path) in (0, errno.EAGAIN):  # it has a process, maybe a busy one
-            raise ConfigError(f"--control-socket {path} is in use: each daemon needs one of its own")
-    os.unlink(path)
+            raise AddressInUse(f"--control-socket {path} is in use: each daemon needs one of its own")
+    return True

@@ -1,4 +1,5 @@
-"""Predict who takes over if this node steps aside, or why no node can, and what happens afterwards.
+"""Predict who takes over if this node steps aside, or why no node can, and what happens afterwards;
+and what a priority does not move.
 
 Pure. Shown by tests/unit/operator/test_successor.py.
 """
@@ -83,3 +84,16 @@ def afterwards(node: Snapshot, own_id: str, seconds: float, display_name: Displa
     delay = f" and the preemption delay of {node.preempt_delay:g} s" if node.preempt_delay else ""
     better = f"this node is the better one ({node.priority} against {other.priority})"
     return f"{better} and takes it back after {seconds:g} s{delay}, or later if flap damping delays it"
+
+
+def protection(node: Snapshot, eip: str, display_name: DisplayName) -> str:
+    """Return who keeps the Elastic IP whatever the priorities are, and how long, or ""."""
+    if node.advertised == PROTECTED:
+        endless, limit = node.preempt_delay == math.inf, f" for the preemption delay of {node.preempt_delay:g} s"
+        why = ", because of --no-preempt" if endless else limit
+        return f"this node keeps {eip} from a better one{why}; `exoipctl failover` moves it at once"
+    holder = next((peer for peer in node.peers if peer.alive and peer.priority == PROTECTED), None)
+    if holder is None:
+        return ""
+    name = display_name(holder.instance_id)
+    return f"{name} keeps {eip} from a better node for its preemption delay; `exoipctl failover` there moves it at once"

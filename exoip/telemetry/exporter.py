@@ -37,7 +37,7 @@ class MetricsServer(SupervisedThread):
 
     def __init__(self, host: str, port: int, page: Callable[[], str], *, early: bool = False) -> None:
         super().__init__("metrics", time.monotonic)
-        self._server = _Server(_listen(host, port, early=early), page)
+        self._server = _Server(listen(host, port, early=early), page)
         self.port = int(self._server.socket.getsockname()[1])
 
     def run(self) -> None:
@@ -51,7 +51,8 @@ class MetricsServer(SupervisedThread):
         self.stopping.wait(REST)
 
 
-def _listen(host: str, port: int, *, early: bool) -> socket.socket:
+def listen(host: str, port: int, *, early: bool = False) -> socket.socket:
+    """Return a socket that listens there, see `MetricsServer`. Raises ConfigError."""
     every = not host and socket.has_dualstack_ipv6()
     listener = socket.socket(socket.AF_INET6 if every or ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:

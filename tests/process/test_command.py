@@ -246,13 +246,13 @@ def test_check_config_prints_values_and_sources_and_the_secret_masked(place: Pla
 def test_check_config_ends_with_a_verdict_and_looks_for_the_address_on_the_host(place: Place) -> None:
     """All of 127.0.0.0/8 is local to a host; an address reserved for documentation is not."""
     lines = exoip("-n", "-W", *place.words()).stdout.splitlines()
-    assert lines[-1] == "exoip would run"
+    assert lines[-1] == "the configuration is valid"
     elsewhere = exoip("-n", "-W", *place.words(xi="198.51.100.9"))
     assert elsewhere.returncode == 0
     warning, verdict = elsewhere.stdout.splitlines()[-2:]
     assert warning.startswith("warning: 198.51.100.9 is not an address of this host")
     assert warning.endswith("systemctl enable --now exoip-address@198.51.100.9.service")
-    assert verdict == "exoip would run, but see the warnings above"
+    assert verdict == "the configuration is valid, but see the warnings above"
 
 
 def test_check_config_shows_what_the_locale_cannot(place: Place, tmp_path: Path) -> None:

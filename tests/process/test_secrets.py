@@ -124,6 +124,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, str]]
             f"exoscale-api-endpoint = https://{run.secret}@example.org/v2\n",
         ):
             run.reload(run.good + wrong)
+        run.reload(f"check-fall = 2{run.good}")  # a line break is missing
         run.reload(run.good.replace(run.secret, run.secret[:-1] + "~"))  # the API refuses that one
         run.reload(run.good)
         for words in (

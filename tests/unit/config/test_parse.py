@@ -537,8 +537,9 @@ def test_a_bad_value_is_named_with_its_option_and_source(name: str, text: str, c
         assert option.label in str(error)
         assert "must be" in str(error)
         assert len(str(error)) < 400
-        if option.credential:
+        if option.credential or re.search(r"[\n\t]", text):
             assert text not in str(error)
+            assert repr(text) not in str(error)
         elif len(text) < 80:
             assert repr(text) in str(error)
     if "\n" not in text and text.isprintable():
@@ -805,6 +806,56 @@ def test_a_secret_that_does_not_win_is_not_shown_either(conf) -> None:
     assert "****" in str(refused(["-xs", SECRET, *winner, "-P", SECRET], loser))
 
 
+SECRET_NAMES = [option.name for option in OPTIONS if option.credential]
+
+
+@pytest.mark.parametrize(("before", "equals"), [("", "="), (" ", " = ")])
+@pytest.mark.parametrize("secret", SECRET_NAMES)
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_line_without_its_break_shows_no_secret(name: str, secret: str, before: str, equals: str, conf) -> None:
+    """As `echo 'auth-key = ...' >>file` makes one, if the file does not end with a line break."""
+    path = conf(f"{name} = {SAMPLES[name][0][0]}{before}{secret}{equals}hidden-hidden-hidden\n")
+    message = str(refused([*WATCH, "-c", path], {}))
+    assert message.endswith(f"line 1: {name} runs on into {secret}: begin a new line there")
+
+
+def test_the_name_of_a_secret_may_be_in_a_url_or_a_command(conf) -> None:
+    lines = [
+        "check-http = http://127.0.0.1/?auth-key=1&auth-key=2",
+        "check-command = check --auth-key=1 -f /run/auth-key",
+    ]
+    parse([*WATCH, "-c", conf("\n".join(lines))], ENV)
+
+
+@pytest.mark.parametrize("end", ["\r", "\u2028", "\x85", "\x1e"])
+@pytest.mark.parametrize("name", [name for name in BAD if name not in SECRET_NAMES])
+def test_of_several_lines_in_one_none_is_shown(name: str, end: str, conf) -> None:
+    path = conf(f"{name} = ten{end}hidden")
+    message = str(refused([*WATCH, "-c", path], without(*BY_NAME[name].variables, "IF_EXOSCALE_PEERS")))
+    assert message.endswith(
+        f"(not shown) (file {path}, line 1) must be on one line, without control characters or the name of a secret"
+    )
+
+
+@pytest.mark.parametrize("wrong", [name for name in BAD if name not in SECRET_NAMES])
+def test_a_value_with_the_name_of_a_secret_in_it_is_not_shown(wrong: str) -> None:
+    option = BY_NAME[wrong]
+    for secret in SECRET_NAMES:
+        for spelling in (secret, *BY_NAME[secret].spellings, *BY_NAME[secret].variables):
+            for between in ("=", " ", " = ", ": "):
+                text = f"{BAD[wrong][0]}{spelling}{between}hidden"
+                message = str(refused([*WATCH, f"--{wrong}={text}"], without(*option.variables, "IF_EXOSCALE_PEERS")))
+                assert "hidden" not in message, text
+
+
+def test_no_text_of_the_library_about_a_value_is_shown() -> None:
+    for url in ("http://[hidden]/", "http://user:[hidden]@a/", "http://a:hidden/", "http://user:hidden@a:x/"):
+        message = str(refused([*WATCH, f"--exoscale-metadata-url={url}"], ENV))
+        assert message.endswith("no usable host and port in it") or "no user or password" in message, message
+    message = str(refused([*WATCH, "-xi", "1.2.3.4 " * 100], without("IF_ADDRESS")))
+    assert message.endswith("/96: it is neither")
+
+
 # --- help, version, -n -----------------------------------------------------------------------------------------------
 
 
@@ -882,7 +933,7 @@ def test_describe_says_each_value_and_its_source(conf) -> None:
     text = describe(config)
     assert text.isascii()
     table, end = text.split("\n\n")
-    assert end == "exoip would run\n"
+    assert end == "the configuration is valid\n"
     rows = dict(line.strip().split(None, 1) for line in table.splitlines()[1:])
     for name, value, source in [
         ("mode", "watch", "command line"),

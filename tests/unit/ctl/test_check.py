@@ -22,11 +22,13 @@ from exoip.ctl.client import ControlSocket
 from exoip.ctl.findings import OPEN, PROBLEM, WARNING, WELL, Finding
 from exoip.ctl.permissions import Permission, permissions
 from exoip.exoscale.client import Client
+from exoip.heartbeat.udp import HeartbeatSocket
+from exoip.operator.control_server import ControlServer
 from exoip.sandbox import json_views
 from exoip.sandbox.faults import Fault, Match
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.zone import Zone
-from tests.support.cluster import ATTACH, DETACH, GROUP, Cluster
+from tests.support.cluster import ATTACH, DETACH, GROUP, Cluster, free_net
 from tests.support.ctl import Ctl
 from tests.support.process import Process
 from tests.support.waiting import until
@@ -41,14 +43,15 @@ class Place:
 
     def __init__(self, folder: Path, server: SandboxServer) -> None:
         self.folder, self.server, self.zone = folder, server, server.zone
-        self.a = self.zone.add_instance("a", public_ip="127.77.1.11", groups=("web",))
+        self.address = f"{free_net()}.11"
+        self.a = self.zone.add_instance("a", public_ip=self.address, groups=("web",))
         self.b = self.zone.add_instance("b", public_ip="127.77.1.12", groups=("web",))
         self.zone.let_in("web", "udp", 12345, 12345, source="web")
         self.zone.add_key(KEY, SECRET)
         self.options = {
             "address": "127.77.1.100",
             "exoscale-peer-group": "web",
-            "bind-address": "127.77.1.11:12345",
+            "bind-address": f"{self.address}:12345",
             "exoscale-api-key": KEY,
             "exoscale-api-secret": SECRET,
             "exoscale-api-endpoint": self.server.endpoint,
@@ -93,8 +96,8 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def test_where_all_is_well_only_the_daemon_is_missing(place: Place) -> None:
     found = place.found()
     assert {(one.about, one.level) for one in found} == {
-        ("file", WELL), ("address", WELL), ("instance", WELL), ("API", WELL), ("key", WELL), ("cluster", WELL), ("port", WELL),
-        ("peers", OPEN),
+        ("file", WELL), ("address", WELL), ("host", WELL), ("instance", WELL), ("API", WELL), ("key", WELL),
+        ("cluster", WELL), ("port", WELL), ("peers", OPEN),
     }  # fmt: skip
     texts = {one.about: one.text for one in found}
     assert texts["instance"] == f"{place.a.id}, according to the metadata service"
@@ -143,6 +146,46 @@ def test_each_broken_option(
     assert first[2].startswith(cure)
 
 
+# What the host lacks.
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"notify": "/etc/exoip/hooks/no-such"}, "--notify /etc/exoip/hooks/no-such: there is no such file"),
+        ({"notify": "/etc/passwd"}, "--notify /etc/passwd: this user cannot execute it"),
+        ({"bind-address": "192.0.2.1:12345"}, "--bind-address 192.0.2.1:12345 is not an address of this machine"),
+        ({"metrics-listen": "192.0.2.1:9479"}, "--metrics-listen 192.0.2.1:9479 is not an address of this machine"),
+        ({"control-socket": "/etc/passwd"}, "--control-socket /etc/passwd exists and is no socket"),
+        ({"control-socket": "/etc"}, "--control-socket /etc exists and is no socket"),
+        ({"control-socket": "/nowhere/x"}, "--control-socket /nowhere/x: there is no directory /nowhere"),
+    ],
+)  # fmt: skip
+def test_what_would_end_the_start_is_named(place: Place, options: dict[str, str], text: str) -> None:
+    place.options |= options
+    ((level, found, _),) = place.of("host")
+    assert level == PROBLEM
+    assert found.startswith(text)
+
+
+def test_an_address_that_another_program_has(place: Place) -> None:
+    place.options |= {
+        "metrics-listen": place.server.endpoint.split("/")[2],
+        "control-socket": f"{place.folder}/control",
+    }
+    other = ControlServer(place.options["control-socket"], lambda *_: b'{"version": 1, "ok": false}\n')
+    with closing(HeartbeatSocket(place.address, 12345)), closing(other):
+        found = place.of("host")
+        assert [(level, text.split()[0], "is in use" in text) for level, text, _ in found] == [
+            (PROBLEM, "--bind-address", True), (PROBLEM, "--metrics-listen", True), (PROBLEM, "--control-socket", True)
+        ]  # fmt: skip
+        (place.folder / "run/web").mkdir(parents=True)
+        (place.folder / "run/web/control").touch()
+        found = place.of("host")
+        assert {level for level, _, _ in found} == {OPEN}
+        assert {text.partition("; but ")[2] for _, text, _ in found} == {"it may be web, which does not answer"}
+
+
 def test_nothing_follows_a_file_that_is_wrong(place: Place) -> None:
     place.options["host-priority"] = "900"
     assert len(place.found()) == 1
@@ -163,7 +206,7 @@ def test_variables_of_the_shell_do_not_count_but_credentials_do(place: Place, mo
     place.options["exoscale-api-secret"] = "an-old-one-in-the-file"
     assert not [one for one in place.found() if one.level == PROBLEM], "credentials win over the file"
     (place.folder / "credstore/exoip.web.api-secret").write_bytes(b"\xff")
-    assert "credential" in place.found()[0].text
+    assert place.found()[0].text.endswith("exoip.web.api-secret', line 1: is not UTF-8 text")
 
 
 def test_a_file_that_the_daemon_cannot_read(place: Place) -> None:
@@ -253,7 +296,7 @@ def test_a_node_that_is_not_in_its_group(place: Place) -> None:
     [
         ({"protocol": "udp", "first": 12345, "last": 12345, "network": "0.0.0.0/0"}, WELL),
         ({"protocol": "all", "first": 1, "last": 65535, "source": "other"}, WELL),
-        ({"protocol": "udp", "first": 12000, "last": 13000, "network": "127.77.1.0/24"}, WELL),
+        ({"protocol": "udp", "first": 12000, "last": 13000, "network": "127.0.0.0/8"}, WELL),
         ({"protocol": "udp", "first": 12000, "last": 13000, "network": "127.77.2.0/24"}, WARNING),
         ({"protocol": "tcp", "first": 12345, "last": 12345, "source": "other"}, WARNING),
         ({"protocol": "udp", "first": 12346, "last": 12346, "source": "other"}, WARNING),
@@ -292,7 +335,7 @@ def a_rule_of_another_group(place: Place) -> None:
 
 def external_sources(place: Place) -> None:
     """The rule admits a group without members, whose external sources are the nodes' addresses."""
-    place.zone.add_external_source("nodes", "127.77.1.8/29")
+    place.zone.add_external_source("nodes", "127.0.0.0/8")
     place.zone.let_in("cluster", "udp", 12345, 12345, source="nodes")
 
 
@@ -357,7 +400,7 @@ def configuration(cluster: Cluster, node: Process, path: Path) -> Path:
     """The file that says what a node's command line says."""
     names = {"xi": "address", "P": "host-priority", "t": "advertisement-interval", "r": "dead-ratio", "l": "bind-address",
              "xm": "exoscale-metadata-url", "xe": "exoscale-api-endpoint", "xz": "exoscale-zone", "xk": "exoscale-api-key",
-             "G": "exoscale-peer-group"}  # fmt: skip
+             "G": "exoscale-peer-group", "-metrics-listen": "metrics-listen", "-control-socket": "control-socket"}  # fmt: skip
     words = node.words[1:]
     lines = [
         f"{names[name[1:]]} = {text}" for name, text in zip(words[::2], words[1::2], strict=False) if name[1:] in names
@@ -371,6 +414,8 @@ def configuration(cluster: Cluster, node: Process, path: Path) -> Path:
 def test_the_command_beside_daemons(tmp_path: Path) -> None:
     ctl = Ctl(tmp_path)
     with Cluster(nodes=2, folder=tmp_path, observed=False) as cluster:
+        own = ["--metrics-listen", f"{cluster['n1'].address}:{cluster.port}", "--control-socket", f"{tmp_path}/own"]
+        cluster["n1"].words[1:1] = own
         cluster.start()
         cluster.settle("n1")
         file = str(configuration(cluster, cluster["n1"], tmp_path / "n1.conf"))
@@ -384,8 +429,11 @@ def test_the_command_beside_daemons(tmp_path: Path) -> None:
         assert {one["level"] for one in told["findings"]} == {"well"}
         assert cluster.holders() == {"n1"}
         other = tmp_path / "other.conf"
-        other.write_text(Path(file).read_text().replace(f":{cluster.port}\n", ":9\n"))
+        other.write_text(re.sub("control-socket = .*", "", Path(file).read_text()))
         other.chmod(0o640)
+        found = re.findall(r"FAIL +host +(\S+) .* is in use", ctl("check", "second", *words[2:3], str(other), code=2))
+        assert found == ["--bind-address", "--metrics-listen"], "of another daemon"
+        other.write_text(Path(file).read_text().replace(f":{cluster.port}\n", ":9\n"))
         text = ctl(*words[:3], str(other), *words[4:], code=1)
         assert "no rule allows UDP 9 from n2" in text, "what is heard on another port shows nothing"
         cluster["n2"].stop()

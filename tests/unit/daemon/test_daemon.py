@@ -107,7 +107,7 @@ def test_an_outage_between_two_rejections_begins_the_half_minute_anew(monkeypatc
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_file_that_is_corrected_meanwhile_counts(monkeypatch):
+def test_a_file_that_is_corrected_meanwhile_counts(monkeypatch, caplog):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     keys: list[str] = []
 
@@ -120,12 +120,13 @@ def test_a_file_that_is_corrected_meanwhile_counts(monkeypatch):
     found = iter([ConfigError("half written"), replace(CONFIG, api_key="EXOother", address="198.51.100.51")])
 
     def reread() -> Config:
-        if isinstance(one := next(found, replace(CONFIG, api_key="EXOright")), ConfigError):
+        if isinstance(one := next(found, replace(CONFIG, api_key="EXOright", warnings=("odd",))), ConfigError):
             raise one
         return one
 
     assert Daemon(CONFIG, {"IFACE": "lo:1"}, reread, discover=discover)._discover() is TOPOLOGY
     assert keys == ["EXOtest", "EXOtest", "EXOtest", "EXOright"], "another address needs a restart"
+    assert caplog.messages.count("odd") == 1
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

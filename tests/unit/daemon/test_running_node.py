@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,19 @@ def test_a_reload_without_an_answer_of_the_api_keeps_the_members_and_reads_them_
     assert (running.members, running.saved(), running.node.config) == ([B, C], [B, C], new)
     assert running.node.node.config().priority == 77
     assert running.node.node._ownership.reads.schedule.refresh_at <= clock()
+
+
+def test_a_reload_logs_the_warnings_that_are_new(running, caplog):
+    def logged(*words: str, warnings: tuple[str, ...] = ()) -> list[str]:
+        caplog.clear()
+        running.node.apply(Reloaded(config("-G", "web", *words), replace(topology(B, C), warnings=warnings)))
+        return [text.partition(" (")[0] for text in caplog.messages if "members" not in text]
+
+    assert logged() == []
+    assert logged("-P", "255") == ["host-priority 255"]
+    assert logged("-P", "255", "-r", "1.5", warnings=("no rule",)) == ["dead-ratio 1.5", "no rule"]
+    assert logged("-P", "255", "-r", "1.5", warnings=("no rule", "no zone")) == ["no zone"]
+    assert logged() == []
 
 
 def test_a_reload_keeps_the_connections_and_changes_the_key(running):

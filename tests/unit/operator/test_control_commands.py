@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,32 @@ def test_another_priority_lasts_until_the_next_reload(desk: Desk, caplog) -> Non
     assert desk.bench.view.priority == desk.bench.view.advertised == 33
     desk.bench.node.set_config(desk.bench.config, 30.0, desk.bench.now)
     assert desk.bench.view.priority == 10
+
+
+@pytest.mark.parametrize(
+    ("delay", "limit"), [(math.inf, ", because of --no-preempt"), (9.0, " for the preemption delay of 9 s")]
+)
+def test_a_priority_that_moves_nothing_says_so(tmp_path: Path, delay: float, limit: str) -> None:
+    desk = Desk(tmp_path, preempt_delay=delay)
+    desk.bench.beating["z"] = 20
+    desk.bench.until(lambda: desk.bench.view.holds)
+    desk.serve()
+    _, kept = desk.said("priority", priority=33)
+    assert kept == f"this node keeps {EIP} from a better one{limit}; `exoipctl failover` moves it at once"
+    desk.bench.advance(6.0)
+    assert desk.bench.view.advertised == 0
+
+
+def test_nor_does_one_beside_a_holder_that_is_protected(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.bench.beating["z"] = 0
+    desk.bench.advance(6.0)
+    desk.serve()
+    _, kept = desk.said("priority", priority=1)
+    assert kept.startswith(f"web-z keeps {EIP} from a better node for its preemption delay; ")
+    del desk.bench.beating["z"]
+    desk.bench.advance(6.0)
+    assert len(desk.said("priority", priority=2)) == 1, "it is dead"
 
 
 def test_metrics_are_given_or_the_missing_package_is_named(desk: Desk) -> None:

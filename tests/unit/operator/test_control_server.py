@@ -266,7 +266,7 @@ def test_it_serves_at_the_default_path(tmp_path: Path) -> None:
 def test_without_the_default_one_it_goes_on_and_without_the_named_one_it_does_not(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone")
     assert start(None, Path(gone, "control"), echo) is None
-    with pytest.raises(ConfigError, match="No such file"):
+    with pytest.raises(ConfigError, match=f"/control: there is no directory {gone}"):
         start(f"{gone}/control", None, echo)
 
 
