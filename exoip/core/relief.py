@@ -1,13 +1,13 @@
 """Decide when the next best node takes the place of a master that does not hold.
 
 The next best node, by rank, reads its master in each round, see `reads`. If a read shows that the
-master does not hold, this node reads itself and every member at once, and again after a time: 12 s,
-or if the master did hold, a verify interval and 4 s, in which it finds out that it was detached
-(58a). The master comes last. If none of them holds by both reads, this node takes the master's
+master does not hold, this node reads itself and every member at once, and again after 12 s, or if
+the master did hold, after a verify interval and 4 s, in which it finds out that it was detached
+(58a). The master comes last, and what was read before it lost the EIP does not count. If none of them holds by both reads, this node takes the master's
 place until a read shows that one holding again, a better node is heard, or this node holds and is
 unfit. Silent members do not count: they are dead, as to any new master. But if the master did hold,
 one of them may have taken the EIP from it, and the master stands back: then nobody takes its place
-(08a). A read that fails is tried again. Shown by 15, 58b, 58c, 58e, 58i-58k.
+(08a). A read that fails is tried again. Shown by 15, 58b, 58c, 58e, 58i-58k, 58s.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ class Relief:
 
         inf means: none is wanted; -inf: all are there, and show that nobody holds.
         """
-        master, mutations, own = self.watched(), self._mutations, self._observed.own
-        since, others, due = mutations.since, self._observed.others.values(), {}
+        master, mutations, since = self.watched(), self._mutations, self._mutations.since
         if master is None or master.holds is not False or master.read_at < since:
             return math.inf, ""
-        if own.known_at < max(since, master.lacks_since):
-            return since, self._observed.own_id
         held = master.held_at >= since  # then it was detached, and has to find out
         time = mutations.pace.slack + max(JOB_TIME, self.verify_interval + COME_BACK if held else 0.0)
+        others, due, start = self._observed.others.values(), {}, max(since, master.lacks_since)
+        if self._observed.own.known_at < start:
+            return start, self._observed.own_id
         for other in others:
             # a silent one is dead, as to any new master; one that held may have lost the EIP to it
-            counts = other.read_at >= since and (self._election.alive(other.instance_id) or (held and other.running))
-            lacks_since = other.read_at if other.holds else max(other.lacks_since, since)
-            due[other.instance_id] = lacks_since + time if counts else since
+            counts = other.read_at >= start and (self._election.alive(other.instance_id) or (held and other.running))
+            lacks_since = other.read_at if other.holds else max(other.lacks_since, start)
+            due[other.instance_id] = lacks_since + time if counts else start
         due[master.instance_id] = max(due.values())
         missing = [other for other in others if other.read_at < due[other.instance_id]]
         missing.sort(key=lambda o: (max(due[o.instance_id], now), o is master, o.tried_at))  # the master at last
