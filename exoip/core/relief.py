@@ -3,11 +3,12 @@
 The next best node, by rank, reads its master in each round, see `reads`. If a read shows that the
 master does not hold, this node reads itself and every member at once, and again after 12 s, or if
 the master did hold, after a verify interval and 4 s, in which it finds out that it was detached
-(58a). The master comes last, and what was read before it lost the EIP does not count. If none of them holds by both reads, this node takes the master's
-place until a read shows that one holding again, a better node is heard, or this node holds and is
-unfit. Silent members do not count: they are dead, as to any new master. But if the master did hold,
-one of them may have taken the EIP from it, and the master stands back: then nobody takes its place
-(08a). A read that fails is tried again. Shown by 15, 58b, 58c, 58e, 58i-58k, 58s.
+(58a). The master comes last, and what was read before it lost the EIP does not count. If none of
+them holds by both reads, this node takes the master's place until a read shows that one holding
+again, a better node is heard, or this node holds and is unfit. Silent members do not count: they
+are dead, as to any new master. But if the master did hold, one of them may have taken the EIP from
+it, and the master stands back: then nobody takes its place (08a). A read that fails is tried again.
+Shown by 15, 58b, 58c, 58e, 58i-58k, 58s.
 """
 
 from __future__ import annotations

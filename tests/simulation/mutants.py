@@ -239,7 +239,7 @@ MUTANTS = (
     Mutant("nobody takes the place of a master that does not hold", "core/relief", "58a 58b",
            "            self.relieved = self._election.master or \"\"\n", "            pass\n"),
     Mutant("a master is relieved at the first look", "core/relief", "08a",
-           "lacks_since + time if counts else since", "since"),
+           "lacks_since + time if counts else start", "start"),
     Mutant("a master is relieved though another may be alive and hold", "core/relief", "08a 08b",
            " or (held and other.running))", ")"),
     Mutant("a master that was detached is relieved before it can know", "core/relief", "32c",
