@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from exoip.core.events import Cause
 from exoip.ctl.history import Change, Entry, History, cause_of, describe, time_of
 
 UNFIT_BEFORE = 120.0  # seconds before a takeover in which the holder's unfitness counts as its reason
@@ -21,13 +22,15 @@ ALL_HEARD = 10.0  # seconds in which a node that heard nobody hears all others a
 
 _HEARD = {"peer-alive", "peer-dead"}
 _UNFIT = {"unfit", "leaving", "yielded", "stalled"}
+_WORSE = {"peer-dead", "peer-priority"}  # how the best node ceases to be the best
+_TELLING = {"attaching", "attached", "holds", "lost", "let-go"}
 
 
 @dataclass(frozen=True, slots=True)
 class Failover:
     """At `at` (Unix time) `to` began to hold; those in `source` had held, or had been master.
 
-    Empty: nobody.
+    Empty: unknown, or if `vacant` nobody, by the journals of all nodes that they mention.
 
     `took`: seconds since the cause (for a dead node, since its last heartbeat), None if unknown, 0
     if `to` held all the time beside the source.
@@ -43,6 +46,18 @@ class Failover:
     took: float | None
     reporter: str
     seen: bool = False
+    vacant: bool = False
+
+
+@dataclass(slots=True)
+class _Holders:
+    """Who holds an Elastic IP after the changes so far."""
+
+    known: list[str] = field(default_factory=list)  # in the order in which they came to hold
+    latest: str = ""  # who came to hold last, if the changes say so, also if it has ceased to
+    since: float = -math.inf  # when it did
+    named: set[str] = field(default_factory=set)  # who holds as the node that released has read, and has not said so
+    vacant: bool = False  # the last one has ceased to hold
 
 
 def failovers(history: History) -> list[Failover]:
@@ -62,8 +77,8 @@ def _linked(found: list[Failover]) -> list[Failover]:
     last: dict[str, str] = {}
     linked = []
     for one in found:
-        before = last.get(one.eip, "")
-        linked.append(one if one.source or before in ("", one.to) else replace(one, source=(before,)))
+        before, unknown = last.get(one.eip, ""), not one.source and not one.vacant
+        linked.append(replace(one, source=(before,)) if unknown and before not in ("", one.to) else one)
         last[one.eip] = one.to
     return linked
 
@@ -79,33 +94,39 @@ def _read(history: History) -> Iterator[Failover]:
     one that has started again and not found that it holds. A node that stood back in a split had
     not heard the holder.
     """
-    holding: dict[str, list[str]] = defaultdict(list)  # in the order in which they came to hold
-    latest: dict[str, str] = {}
-    since: dict[str, float] = {}  # when the latest one came to hold
-    named: set[tuple[str, str]] = set()  # who holds as the node that released has read, and has not said so yet
+    states: dict[str, _Holders] = defaultdict(_Holders)
     for change in history.changes:
-        holders = holding[change.eip]
-        if change.instance in holders:
-            holders.remove(change.instance)
-        if change.holds and (change.eip, change.instance) in named:
-            holders.append(change.instance)
-        elif change.holds:
-            known = since[change.eip] if latest.get(change.eip) in holders else -math.inf
-            source = _source(history, change, holders, known)
-            holders.append(change.instance)
-            latest[change.eip], since[change.eip] = change.instance, change.at
-            if change.event != "holds" or source:
-                yield _failover(history, change, source)
-        named.discard((change.eip, change.instance))
-        if change.holds:
-            continue
-        last, to = latest.get(change.eip) == change.instance, _successor(history, change, holders, named)
-        if last and to in holders:
-            latest[change.eip] = to
-            yield replace(_failover(history, change, (change.instance,)), to=to, took=0.0)
-        elif change.event == "let-go" and to not in history.nodes and (to or last):
-            at, why = change.at - change.within, describe(change.cause) if change.cause is not None else change.why
-            yield Failover(at, change.eip, (change.instance,), to, why, _took(change.cause, at), change.reporter)
+        state = states[change.eip]
+        if change.instance in state.known:
+            state.known.remove(change.instance)
+        yield from (_began if change.holds else _ended)(history, change, state)
+
+
+def _began(history: History, change: Change, state: _Holders) -> Iterator[Failover]:
+    vacant, state.vacant = state.vacant, False
+    source = () if change.instance in state.named else _source(history, change, state)
+    state.known.append(change.instance)
+    if change.instance in state.named:
+        state.named.remove(change.instance)
+        return
+    state.latest, state.since = change.instance, change.at
+    if change.event == "attached" or (change.event == "holds" and source):
+        yield replace(_failover(history, change, source), vacant=vacant and not source)
+
+
+def _ended(history: History, change: Change, state: _Holders) -> Iterator[Failover]:
+    state.named.discard(change.instance)
+    last, alone = state.latest == change.instance, not state.known
+    to = _successor(history, change, state)
+    whole = all(history.begins(node, change.eip) <= change.at for node in history.names)
+    state.vacant = whole and last and alone and not to
+    if last and to in state.known:
+        state.latest = to
+    if change.event == "let-go" and (to or last) and history.begins(to, change.eip) > change.at:
+        at, why = change.at - change.within, describe(change.cause) if change.cause is not None else change.why
+        yield Failover(at, change.eip, (change.instance,), to, why, _took(change.cause, at), change.reporter)
+    elif last and to in state.known:
+        yield replace(_failover(history, change, (change.instance,)), to=to, took=0.0)
 
 
 def _failover(history: History, change: Change, source: tuple[str, ...]) -> Failover:
@@ -144,27 +165,32 @@ def _dead(history: History, change: Change, by: float) -> set[str]:
     }
 
 
-def _source(history: History, change: Change, holders: list[str], since: float) -> tuple[str, ...]:
-    """Return from whom a new holder took over: nobody who was dead to it before `since`."""
-    held = tuple(sorted({*holders} - _dead(history, change, since)))
-    masters = tuple({_master_before(history, change, held)} - history.nodes - {""})
+def _source(history: History, change: Change, state: _Holders) -> tuple[str, ...]:
+    """Return from whom a new holder took over: nobody who was dead to it before the latest holder
+    came to hold. A master that did not hold, according to its own journal, does not count.
+    """
+    known = state.since if state.latest in state.known else -math.inf
+    held = tuple(sorted({*state.known} - _dead(history, change, known)))
+    before = (one for one in _before(history, change) if one in held or (one and _silent(history, one, change)))
+    masters = tuple({next(before, "")} - {*held, ""})
     stood_back = change.cause is not None and change.cause["EXOIP_EVENT"] == "stand-back-over"
     return held or masters if stood_back else masters or held
 
 
-def _successor(history: History, change: Change, holders: list[str], named: set[tuple[str, str]]) -> str:
+def _successor(history: History, change: Change, state: _Holders) -> str:
     """Return who holds now that a node has ceased to, "" if unknown.
 
-    It takes from `holders` who holds no more, and adds to them, and to `named`, whom the node that
-    released has read to hold.
+    It takes from the known holders who holds no more, and adds to them, and to those `named`, whom
+    the node that released has read to hold.
     """
+    holders = state.known
     gone = _dead(history, change, change.at) | {one for one in holders if _started_anew(history, one, change)}
     holders[:] = [one for one in holders if one not in gone]
     given = change.event == "let-go"
     to = change.successor if given else ""
     if to in history.nodes and to not in holders and not _ceased(history, to, change):
         holders.append(to)
-        named.add((change.eip, to))
+        state.named.add(to)
     cleared = to in history.nodes and to not in holders
     return holders[-1] if holders and (cleared or not given) else to
 
@@ -195,23 +221,44 @@ def _stood_aside(journal: list[Entry], by: float) -> Entry | None:
     return cause_of(journal, to="BACKUP", by=by) if roles[-1:] == ["BACKUP"] else None
 
 
-def _master_before(history: History, change: Change, held: tuple[str, ...]) -> str:
-    """Return who was master when the new holder was a backup; "" if it had held itself, or had just
-    started. A master that did not hold, according to its own journal, does not count, nor does one
-    that became its master only after it had called its attach.
+def _before(history: History, change: Change) -> Iterator[str]:
+    """Yield who may have held before, as the new holder saw it, the likeliest first: the masters
+    since it had held itself or had started, unless they became its master only after it had called
+    its attach; whose death or priority made it master; and whom it then cleared.
     """
-    called = change.event != "attached"
-    for entry in reversed(history.journals.get((change.reporter, change.eip), [])):
-        if time_of(entry) >= change.at:
-            continue
+    journal = history.journals.get((change.reporter, change.eip), [])
+    called, superseded = change.event != "attached", ""
+    for entry in reversed([entry for entry in journal if time_of(entry) < change.at]):
         role = entry.get("EXOIP_ROLE") if entry["EXOIP_EVENT"] == "role" else None
         if entry["EXOIP_EVENT"] in ("attached", "holds") or role == "LISTENING":
             break
         called = called or entry["EXOIP_EVENT"] == "attaching"
-        master = entry.get("EXOIP_PEER_INSTANCE", "")
-        if called and role == "BACKUP" and (master in held or master not in history.nodes):
-            return master
-    return ""
+        if called and role == "BACKUP":
+            yield entry.get("EXOIP_PEER_INSTANCE", "")
+        elif called and role == "MASTER" and entry.get("EXOIP_OLD_ROLE") == "BACKUP":
+            superseded = _superseded(entry)
+    yield superseded
+    for entry in (entry for entry in journal if time_of(entry) >= change.at):
+        if entry["EXOIP_EVENT"] in ("letting-go", "lost"):
+            break
+        if entry["EXOIP_EVENT"] == "clearing" and entry.get("EXOIP_CAUSE") == Cause.SILENT:
+            yield entry.get("EXOIP_PEER_INSTANCE", "")
+
+
+def _superseded(role: Entry) -> str:
+    """Return whose death or priority triggered a change of role: it had been the best node."""
+    who = role.get("EXOIP_CAUSE_INSTANCE", "")
+    return who if role.get("EXOIP_CAUSE") in _WORSE and who != role.get("EXOIP_PEER_INSTANCE") else ""
+
+
+def _silent(history: History, node: str, change: Change) -> bool:
+    """Return whether a node's journal, if there is one, does not say whether it held then."""
+    journal = history.journals.get((node, change.eip), [])
+    return not any(
+        time_of(entry) < change.at
+        and (entry["EXOIP_EVENT"] in _TELLING or entry.get("EXOIP_OLD_ROLE") in ("LISTENING", "BACKUP"))
+        for entry in journal
+    )
 
 
 def _seen(history: History) -> Iterator[Failover]:
@@ -224,10 +271,12 @@ def _seen(history: History) -> Iterator[Failover]:
             at, master = time_of(entry), entry.get("EXOIP_PEER_INSTANCE", "")
             backup = entry.get("EXOIP_ROLE") == entry.get("EXOIP_OLD_ROLE") == "BACKUP"
             heard_late = entry.get("EXOIP_CAUSE") == "peer-alive" and at - heard_since < ALL_HEARD
-            if backup and before and master not in {"", before, *history.nodes} and not heard_late:
+            was = before or _superseded(entry)
+            late = history.begins(master, eip) - at > SAME_SIGHTING  # it does not say itself whether it came to hold
+            if backup and was and late and master not in ("", was) and not heard_late:
                 trigger = cause_of(entries[: number + 1], to="", by=at) or entry
                 took = None if trigger is entry else _took(trigger, at)
-                yield Failover(at, eip, (before,), master, describe(trigger), took, node, seen=True)
+                yield Failover(at, eip, (was,), master, describe(trigger), took, node, seen=True)
             heard_since = heard_since if before else at
             before = master
 

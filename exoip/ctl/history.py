@@ -2,7 +2,8 @@
 
 An entry is a journal entry as `journalctl -o json` prints it; entries with values that are not text
 are skipped. The nodes' clocks are assumed to be synchronized. The journal of one node shows what
-that node did and saw; those of all nodes show everything.
+that node did and saw; those of all nodes show everything. They may begin at any time: if the first
+change of a node is that it ceased to hold, it held before.
 
 Only the fields that `exoip.telemetry.journal` documents count; MESSAGE and EXOIP_REASON are shown
 to people and never parsed. Entries without EXOIP_CAUSE or EXOIP_SUCCESSOR (written before these
@@ -12,6 +13,7 @@ then the master by the node's last role. Shown by tests/unit/ctl/test_history.py
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -24,6 +26,8 @@ Journals = Mapping[tuple[str, str], list[Entry]]  # by node and Elastic IP, each
 
 _NEEDED = ("EXOIP_EVENT", "EXOIP_INSTANCE", "EXOIP_EIP", "EXOIP_REASON", "MESSAGE", "__REALTIME_TIMESTAMP")
 _EVENTS = frozenset(EventName)
+HANDOVER = 60.0  # seconds in which a node that still holds logs that another one has come to hold
+HELD = "held"  # the event of a change that no entry reports: the instance held as its journal begins
 # Causes that stand for one of several events; the node's state alone does not say which
 _ONE_OF = {EventName.HOLDS: (EventName.HOLDS, EventName.ATTACHED)}
 # Instead of a MESSAGE that says "this instance", which would mislead a reader on another node
@@ -41,8 +45,8 @@ _DESCRIPTIONS = {
 class Change:
     """At `at` (Unix time), or up to `within` seconds before, `instance` began or ceased to hold.
 
-    `event` in the journal of `reporter` says so. `cause` is the entry that caused it, if known, and
-    `why` describes it. `successor` holds in place of an instance that released.
+    `event` in the journal of `reporter` says so, or is HELD. `cause` is the entry that caused it,
+    if known, and `why` describes it. `successor` holds in place of an instance that released.
     """
 
     at: float
@@ -70,6 +74,11 @@ class History:
         """The instances whose journals are known."""
         return {node for node, _ in self.journals}
 
+    def begins(self, node: str, eip: str) -> float:
+        """Return when a node's journal begins (Unix time); infinity if it is not known."""
+        journal = self.journals.get((node, eip))
+        return time_of(journal[0]) if journal else math.inf
+
 
 def rebuild(entries: Iterable[Entry]) -> History:
     """Return the history that the entries show.
@@ -87,6 +96,8 @@ def rebuild(entries: Iterable[Entry]) -> History:
         journals[reporter].append(entry)
         if change is not None:
             anew = change.event == "attached" and entry.get("EXOIP_CAUSE") != Cause.BLIND
+            if not anew and not _of(changes, change):
+                _add_held(changes, change, journals)
             _add(changes, change, anew=anew and _played_another_role(journals[reporter]))
     return History(tuple(sorted(changes, key=lambda change: change.at)), _names(merged), journals)
 
@@ -194,12 +205,50 @@ def _played_another_role(journal: list[Entry]) -> bool:
     return False
 
 
+def _add_held(changes: list[Change], change: Change, journals: Journals) -> None:
+    """Add that an instance held as its journal began, if its first change shows that: it ceased to
+    hold, or attached again while it could not read itself, without a start or an attach before. So
+    does a release before these.
+
+    Who came to hold shortly before, and has not started again, did so after it.
+    """
+    journal = journals.get((change.instance, change.eip), [])
+    before = list(itertools.takewhile(lambda one: not _may_begin(one), journal))
+    released = any(one["EXOIP_EVENT"] == "letting-go" for one in before)
+    if not journal or not (released or (len(before) == len(journal) and change.event != "holds")):
+        return
+    began = time_of(journal[0])
+    held, place = replace(change, at=began, within=0.0, holds=True, event=HELD), len(changes)
+    for number, one in reversed(list(enumerate(changes))):
+        recent = one.eip == change.eip and one.holds and one.at > began - HANDOVER
+        if recent and _of(changes, one)[-1] is one and not _started(journals, one):
+            held, place = replace(held, at=min(held.at, one.at)), number
+    changes.insert(place, held)
+
+
+def _may_begin(entry: Entry) -> bool:
+    """Return whether a node has started, or calls an attach although it does not hold."""
+    attaches = entry["EXOIP_EVENT"] == "attaching" and entry.get("EXOIP_CAUSE") != Cause.BLIND
+    return attaches or entry.get("EXOIP_OLD_ROLE") == "LISTENING"
+
+
+def _started(journals: Journals, change: Change) -> bool:
+    """Return whether the daemon of who holds has started since it came to."""
+    journal = journals.get((change.instance, change.eip), [])
+    return any(one.get("EXOIP_OLD_ROLE") == "LISTENING" and time_of(one) > change.at for one in journal)
+
+
+def _of(changes: list[Change], change: Change) -> list[Change]:
+    """Return the changes so far of the same instance and Elastic IP."""
+    return [one for one in changes if (one.eip, one.instance) == (change.eip, change.instance)]
+
+
 def _add(changes: list[Change], change: Change, *, anew: bool) -> None:
     """Add a change unless it is known; `anew`: it is not, whatever was the last one known.
 
     A node may see the effect of an operation before its author reports it.
     """
-    same = [one for one in changes if (one.eip, one.instance) == (change.eip, change.instance)]
+    same = _of(changes, change)
     if anew or not same or same[-1].holds is not change.holds:
         if same or change.holds:
             changes.append(change)

@@ -73,7 +73,7 @@ def _tsv(found: Sequence[Failover], names: timeline.Names) -> Iterator[tuple[str
     """Yield a heading and the rows; no cell has a tab."""
     yield "at", "eip", "from", "to", "took", "why"
     for one in found:
-        source = ",".join(timeline.short(instance, names) for instance in one.source)
+        source = ",".join(timeline.short(instance, names) for instance in timeline.before(one))
         took = "" if one.took is None else f"{one.took:.3f}"
         yield local_time(one.at), one.eip, source, timeline.short(one.to, names), took, timeline.named(one.why, names)
 
@@ -87,7 +87,7 @@ def _failover(one: Failover, names: timeline.Names) -> dict[str, Any]:
     return {
         "at": round(one.at, 3),
         "eip": one.eip,
-        "from": [node(instance) for instance in one.source],
+        "from": [node(instance) for instance in one.source] if one.source or one.vacant else None,
         "to": node(one.to) if one.to else None,
         "why": timeline.named(one.why, names),
         "took": None if one.took is None else round(one.took, 3),

@@ -15,6 +15,7 @@ from exoip.ctl.terminal import columns, duration, local_time
 from exoip.exoscale.models import printable
 
 NOBODY = "nobody"
+UNKNOWN = "?"
 LEAST_COLUMNS = 20  # of a timeline
 UNICODE_MARKS = "█·"  # for a node that held at a time, and for one that did not
 ASCII_MARKS = "#."
@@ -34,6 +35,11 @@ def short(instance: str, names: Names) -> str:
     return printable(names.get(instance, instance)).partition(" (")[0] or NOBODY
 
 
+def before(one: Failover) -> tuple[str, ...]:
+    """Return who held before: "" stands for nobody, UNKNOWN for whom the journals do not name."""
+    return one.source or ("" if one.vacant else UNKNOWN,)
+
+
 def table(found: Sequence[Failover], names: Names) -> list[str]:
     """Return the failovers as a table, its heading first.
 
@@ -42,7 +48,7 @@ def table(found: Sequence[Failover], names: Names) -> list[str]:
     several = len({one.eip for one in found}) > 1
     rows = [["when", *(["address"] if several else []), "from", "to", "took", "why"]]
     for one in found:
-        source = " and ".join(short(instance, names) for instance in one.source) or NOBODY
+        source = " and ".join(short(instance, names) for instance in before(one))
         took = "?" if one.took is None else duration(one.took)
         address = [one.eip] if several else []
         rows.append([local_time(one.at), *address, source, short(one.to, names), took, named(one.why, names)])
@@ -94,7 +100,7 @@ def _spells(
     """
     if not found:
         return
-    starts = [(began, found[0].source[0] if found[0].source else "")] + [(one.at, one.to) for one in found]
+    starts = [(began, before(found[0])[0]), *((one.at, one.to) for one in found)]
     ends = [*(start for start, _ in starts[1:]), ended]
     for (start, node), end in zip(starts, ends, strict=True):
         own = [(one.at, one.holds) for one in changes if one.instance == node and start < one.at < end]

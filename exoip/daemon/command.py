@@ -9,6 +9,7 @@ Shown by tests/process/test_command.py.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import sys
@@ -21,18 +22,18 @@ from exoip.daemon.daemon import Daemon
 from exoip.daemon.running_node import log_warnings
 from exoip.daemon.signals import Mailbox
 from exoip.errors import (
-    ApiConflict,
+    ApiError,
     ApiForbidden,
-    ApiNotFound,
     ApiUnavailable,
     ApiUnreachable,
     ConfigError,
     ExoipError,
-    OperationFailed,
     OutOfThreads,
     UsageError,
 )
 from exoip.exoscale import discovery
+from exoip.exoscale.client import Client
+from exoip.exoscale.topology import Topology
 from exoip.telemetry.log import log, open_log
 
 OPERATION_TIMEOUT = 60.0  # seconds that -A and -D wait for the operation
@@ -91,8 +92,11 @@ def once(config: Config) -> int:
     result.
     """
     topology = discovery.discover(config)
-    client = discovery.client_for(config, topology.endpoint)
-    attach = config.mode is Mode.ATTACH
+    with contextlib.closing(discovery.client_for(config, topology.endpoint)) as client:
+        return _once(client, topology, attach=config.mode is Mode.ATTACH)
+
+
+def _once(client: Client, topology: Topology, *, attach: bool) -> int:
     done = f"{'attached to' if attach else 'detached from'} {topology.instance_id}"
 
     def is_done() -> bool:
@@ -104,8 +108,8 @@ def once(config: Config) -> int:
     try:
         call = client.attach if attach else client.detach
         client.wait(call(topology.eip_id, topology.instance_id), OPERATION_TIMEOUT)
-    except (ApiConflict, ApiNotFound, OperationFailed):
-        if not is_done():  # another client may have done it meanwhile
+    except ApiError:
+        if not is_done():  # another client may have done it meanwhile, or only the answers failed
             raise
     if not is_done():
         log(logging.ERROR, "the operation succeeded, but the API does not show %s %s", topology.eip_label, done)

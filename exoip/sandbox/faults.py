@@ -15,7 +15,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from exoip.sandbox.model import REASONS, Call, Forbidden, Invalid, Key
+from exoip.sandbox.model import REASONS, Call, Forbidden, Invalid, Key, NotFound
 from exoip.sandbox.record import Record
 
 # kind: the values of `when` it allows, its default first
@@ -207,6 +207,8 @@ class CallPolicy:
         return number
 
     def clear_faults(self, now: float, number: int | None = None) -> None:
-        """Remove one fault, or all."""
+        """Remove one fault, or all; raise NotFound if the one is not active."""
+        if number is not None and number not in self.faults.active(now):
+            raise NotFound(f"no fault {number} is active: `exoip-sandbox state` lists those that are")
         self.faults.clear(number)
         self.record.add("fault", now, outcome="all lifted" if number is None else f"{number}: lifted")

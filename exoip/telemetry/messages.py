@@ -124,7 +124,7 @@ PROBLEMS: dict[str, str] = {
     Failure.UNREACHABLE: "the API cannot be reached",
     Failure.UNAVAILABLE: "the API is unavailable",
     Failure.FORBIDDEN: "the API forbids it",
-    Failure.NOT_SO: "the API says it is already so",
+    Failure.NOT_SO: "the API says not found, or a conflict",
     Failure.OPERATION: "the operation failed",
     Failure.INVALID: "the API rejects the request",
 }

@@ -154,7 +154,7 @@ def test_why_did_it_move_last_night(tmp_path: Path) -> None:
     shown = re.sub(r"web-[abc]", lambda found: f"web-{'abc'.index(found[0][-1]) + 1}", table)
     head, formed, *failovers = shape(shown)
     assert [head, *failovers] == shape(sample("Why did it move last night?"))
-    assert formed[2:4] == ["nobody", "NODE"]
+    assert formed[2:4] == ["?", "NODE"]
     # The loop over the nodes, with cat in the place of ssh and its journalctl
     loop, _, end = all_nodes.partition(" | ")
     assert shlex.split(end) == ["exoipctl", "history", "--input", "-"]

@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 
 from exoip import __version__
+from exoip.config.parse import parse
+from exoip.daemon import command
 from exoip.sandbox.faults import Fault, Match
 from exoip.sandbox.model import Instance, make_id
 from exoip.sandbox.server import SandboxServer
@@ -171,11 +173,27 @@ def test_an_operation_or_request_that_fails_ends_in_1(
 
 
 @both_modes
-def test_a_conflict_with_what_another_client_has_just_done_is_no_failure(place: Place, mode: str) -> None:
+@pytest.mark.parametrize("status", [403, 409, 503])
+def test_an_answer_that_denies_what_is_done_is_no_failure(place: Place, mode: str, status: int) -> None:
+    """With a conflict another client may have done it."""
     place.hold(*([place.a] if mode == "-D" else []))
     place.zone.operation_seconds = 0
-    place.fault("status", "tach$", status=409, when="after")
+    place.fault("status", "tach$", status=status, when="after")
     assert exoip(mode, *place.words()).returncode == 0
+
+
+@both_modes
+@pytest.mark.parametrize(
+    ("kind", "fields"), [("status", {"status": 503}), ("status", {"status": 403}), ("garbage", {})]
+)
+def test_an_operation_that_cannot_be_read_is_seen_done_on_the_instance(
+    place: Place, mode: str, kind: str, fields: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "OPERATION_TIMEOUT", 1.0)
+    place.hold(*([place.a] if mode == "-D" else []))
+    place.fault(kind, "^/operation/", **fields)
+    assert command.once(parse([mode, *place.words()], {"IF_EXOSCALE_API_SECRET": SECRET})) == 0
+    assert place.holders() == (set() if mode == "-D" else {"a"})
 
 
 @pytest.mark.parametrize(
@@ -205,7 +223,8 @@ def test_an_api_where_nobody_listens_ends_in_69(place: Place) -> None:
 
 @pytest.mark.parametrize("lost", [1, 9])
 def test_an_attach_whose_answer_is_lost_has_taken_effect(place: Place, lost: int) -> None:
-    """The retry finds it done; if every answer is lost, the next run does."""
+    """The retry finds it done; if every answer is lost, the next run does, once it is done."""
+    place.zone.operation_seconds = 0.1 if lost == 1 else 3.0
     place.fault("drop", "attach$", when="after", count=lost)
     assert exoip("-A", *place.words()).returncode == (0 if lost == 1 else 69)
     until(lambda: place.holders() == {"a"}, "the operation is done")

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from exoip.sandbox.model import NotFound
 from tests.process.faults.node_probe import NodeProbe
 from tests.process.faults.plan import Fault
 from tests.support.cluster import GROUP, Cluster
@@ -172,7 +173,7 @@ class Actions:
         number = self.cluster.fault(path=order.path, key=key, count=order.count, **order.fields)  # type: ignore[arg-type]
 
         def lift() -> None:
-            with self.cluster.server.lock:
+            with self.cluster.server.lock, contextlib.suppress(NotFound):  # it may be over
                 self.cluster.zone.clear_faults(self._now(), number)
 
         return lift

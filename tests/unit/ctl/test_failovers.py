@@ -142,6 +142,58 @@ def test_moves_to_one_node_within_a_minute_all_show_if_another_lies_between(jour
     assert moves(journals, "a", died) == []
 
 
+def since(journals: Journals, began: float, names: str) -> list[Failover]:
+    """The failovers in what the journals of these hosts say from a time on."""
+    return failovers(rebuild(entry for entry in journals.of(names) if float(entry["EXOIP_TIME"]) >= began))
+
+
+@pytest.mark.parametrize("how", ["kill", "drain"])
+def test_journals_that_begin_after_an_attach_name_who_held(journals: Journals, how: str) -> None:
+    """Whichever is read; also if that of the old holder begins only when it is back."""
+    if how == "kill":
+        began = journals.step(journals["a"].kill)
+        journals["a"].up = True
+        back = journals.step(journals["a"].start)
+    else:
+        began = journals.step(lambda: journals.aside("a", "operator", "drained by ann (uid 0): new kernel"))
+        back = journals.step(lambda: journals.aside("a", "operator", ""))
+    for names in ALL:
+        told = [(short(*one.source), short(one.to)) for one in since(journals, began, names)]
+        assert told == ([("a", "b"), ("b", "a")] if (how, names) != ("kill", "a") else [("", "a")]), names
+        assert not any(one.vacant for one in since(journals, began, names)), names
+        if how == "drain" and "a" in names:
+            assert "drained by ann (uid 0): new kernel" in since(journals, began, names)[0].why, names
+    late = [
+        one for one in journals.of("abc") if short(one["EXOIP_INSTANCE"]) != "a" or float(one["EXOIP_TIME"]) >= back
+    ]
+    assert [short(*one.source) for one in failovers(rebuild(late)) if one.at >= began] == ["a", "b"]
+
+
+def test_what_a_successor_whose_journal_begins_later_took_over_the_old_holder_tells(journals: Journals) -> None:
+    drained = journals.step(lambda: journals.aside("a", "operator", "drained"))
+    later = journals.step(journals["b"].leave)
+    told = [
+        one for one in journals.of("abc") if short(one["EXOIP_INSTANCE"]) == "a" or float(one["EXOIP_TIME"]) >= later
+    ]
+    there, on = (one for one in failovers(rebuild(told)) if one.at >= drained)
+    assert (short(*there.source), short(there.to), short(there.reporter)) == ("a", "b", "a")
+    assert there.took is not None and 0.0 < there.took < 5.0
+    assert (short(*on.source), short(on.to)) == ("b", "c")
+
+
+def test_nobody_held_before_only_if_the_journals_of_all_show_a_loss(journals: Journals) -> None:
+    """That of another node may begin after it has held and been detached."""
+    world = journals.world
+    lost = journals.step(lambda: world.zone.detach(world.eip_id, journals["a"].id, world.now))
+    later = journals.step(journals["b"].leave)
+    for names in ALL:
+        vacant = [one.vacant for one in found(journals, names) if one.at >= lost]
+        assert vacant == [names == "abc"] * ("a" in names), names
+    assert [one.vacant for one in found(journals, "abc")] == [False, True], "who held before the first start is unknown"
+    late = [one for one in journals.of("b") if float(one["EXOIP_TIME"]) >= later]
+    assert not any(one.vacant for one in failovers(rebuild([*journals.of("ac"), *late])))
+
+
 def test_what_two_nodes_saw_shows_once(journals: Journals) -> None:
     died = journals.step(journals["a"].kill)
     late = [entry | {"EXOIP_TIME": str(float(entry["EXOIP_TIME"]) + 0.9)} for entry in journals.of("c")]

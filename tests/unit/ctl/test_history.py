@@ -131,8 +131,29 @@ def test_a_node_that_releases_says_why_and_names_the_cause() -> None:
     assert gone.cause["EXOIP_EVENT"] == "unfit"
 
 
-def test_an_end_without_a_beginning_is_no_change() -> None:
-    assert changes(entry(1, A, "let-go", peer_instance=A, duration_ms=300), entry(2, A, "lost")) == []
+@pytest.mark.parametrize("end", ["let-go", "lost", "cleared"])
+def test_who_ceases_to_hold_had_held_since_its_journal_began(end: str) -> None:
+    """Unless it started, or attached, since then; and of whom no entry is older, nothing is known."""
+    told = entry(1, A, "peer-alive"), entry(9, B if end == "cleared" else A, end, peer_instance=A)
+    assert [change[:3] for change in changes(*told)] == [(1, A, True), (9, A, False)]
+    for since in (entry(2, A, "attaching"), entry(2, A, "role", role="BACKUP", old_role="LISTENING")):
+        assert changes(told[0], since, told[1]) == []
+    assert changes(entry(9, B, "cleared", peer_instance=A)) == []
+
+
+def test_who_releases_or_attaches_again_because_it_cannot_read_itself_had_held_too() -> None:
+    releases = entry(1, A, "letting-go"), entry(3, A, "holds")
+    assert [change[:3] for change in changes(*releases)] == [(1, A, True)]
+    blind = entry(1, A, "attaching", cause="blind"), attached(2, A) | {"EXOIP_CAUSE": "blind"}
+    assert [change[:3] for change in changes(*blind)] == [(1, A, True)]
+    assert [change[:3] for change in changes(entry(1, A, "peer-alive"), entry(3, A, "holds"))] == [(3, A, True)]
+
+
+@pytest.mark.parametrize(("began", "since"), [(9.5, 9), (99.0, 99)])
+def test_who_still_held_shortly_after_another_attached_held_before_it(began: float, since: float) -> None:
+    found = changes(attached(9, B), entry(began, A, "unfit"), entry(100, A, "let-go", peer_instance=A))
+    assert (since, A, True) in [change[:3] for change in found]
+    assert [change[1] for change in found] == ([A, B, A] if since == 9 else [B, A, A])
 
 
 def test_each_address_has_a_history_of_its_own() -> None:

@@ -50,14 +50,14 @@ def test_the_failovers_of_a_night(ctl: Ctl, night: Journals, tmp_path: Path) -> 
     text = ctl("history", "--input", file(night, "abc", tmp_path))
     head, *rows = text.partition("\n\n")[0].splitlines()
     assert head.split() == ["when", "from", "to", "took", "why"]
-    moves = ["nobody web-a", "web-a web-b", "web-b web-a", "web-a web-b", "web-b web-a", "nobody web-a"]
+    moves = ["? web-a", "web-a web-b", "web-b web-a", "web-a web-b", "web-b web-a", "nobody web-a"]
     assert [" ".join(row.split()[2:4]) for row in rows] == moves
     assert rows[1].startswith("2025-11-24 16:00:23  web-a")
     assert "web-a (192.0.2.1)" in rows[1]
     assert "drained by ann (uid 0): new kernel" in rows[3]
     address, *timeline, axis, searched = text.partition("\n\n")[2].splitlines()
     assert address == EIP
-    assert [line.split()[0] for line in timeline] == ["nobody", "web-a", "web-b"]
+    assert [line.split()[0] for line in timeline] == ["?", "web-a", "web-b"]
     assert "█" in timeline[0]
     assert "11-24 16:00" in axis
     assert searched.startswith("searched: 1 file, from 2025-11-24 16:00:00 to 2025-11-24 ")
@@ -90,7 +90,7 @@ def test_as_json(ctl: Ctl, night: Journals, tmp_path: Path) -> None:
     assert printed["last"] > EPOCH + 4 * 3600
     assert len(printed["failovers"]) == 6
     first, second = printed["failovers"][:2]
-    assert first["from"] == []
+    assert (first["from"], printed["failovers"][-1]["from"]) == (None, []), "unknown, and nobody"
     assert set(second) == {"at", "eip", "from", "to", "why", "took", "told_by", "seen"}
     assert (second["eip"], second["seen"]) == (EIP, False)
     assert [one["name"] for one in (*second["from"], second["to"], second["told_by"])] == ["web-a", "web-b", "web-b"]
@@ -101,7 +101,7 @@ def test_as_tab_separated_values(ctl: Ctl, night: Journals, tmp_path: Path) -> N
     text = ctl("history", "--output", "tsv", "--input", file(night, "abc", tmp_path))
     heading, *rows = [line.split("\t") for line in text.splitlines()]
     assert heading == ["at", "eip", "from", "to", "took", "why"]
-    assert [row[2:4] for row in rows[:2]] == [["", "web-a"], ["web-a", "web-b"]]
+    assert [row[2:4] for row in (*rows[:2], rows[-1])] == [["?", "web-a"], ["web-a", "web-b"], ["nobody", "web-a"]]
     assert (rows[1][0], rows[1][1]) == ("2025-11-24 16:00:23", EIP)
     assert 3.0 < float(rows[1][4]) < 4.0
     assert {len(row) for row in rows} == {6}

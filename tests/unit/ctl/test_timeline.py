@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from exoip.ctl.failovers import Failover
 from exoip.ctl.history import Change
-from exoip.ctl.timeline import ASCII_MARKS, draw
+from exoip.ctl.timeline import ASCII_MARKS, draw, table
 
 NAMES = {"a": "web-1", "b": "web-22"}
 
@@ -25,7 +26,7 @@ def change(at: float, instance: str, event: str) -> Change:
 def drawn(
     *failovers: Failover, changes: Sequence[Change] = (), began: float = 0.0, ended: float = 100.0, width: int = 27
 ) -> dict[str, str]:
-    """The cells by label; a width of 27 leaves 20 columns."""
+    """The cells by label; a width of 27 leaves 20 columns beside web-22, one of 26 beside web-1."""
     *rows, _ = draw(failovers, changes, NAMES, began, ended, width, ASCII_MARKS)
     return dict(tuple(row.split()) for row in rows)
 
@@ -44,26 +45,32 @@ def test_a_short_time_is_seen_too() -> None:
 
 
 def test_nobody_has_a_line_too() -> None:
-    found = drawn(failover(25.0, "", "a"), failover(75.0, "a", ""))
+    found = drawn(replace(failover(25.0, "", "a"), vacant=True), failover(75.0, "a", ""))
     assert found == {"nobody": "#####..........#####", "web-1": ".....##########....."}
+
+
+def test_who_held_before_the_first_known_holder_is_not_nobody() -> None:
+    assert drawn(failover(25.0, "", "a"), width=26) == {"?": "#####" + 15 * ".", "web-1": "....." + 15 * "#"}
+    sources = [row.split()[2] for row in table([failover(25.0, "", "a"), failover(50.0, "a", "")], NAMES)[1:]]
+    assert sources == ["?", "web-1"]
 
 
 @pytest.mark.parametrize("event", ["lost", "let-go", "cleared"])
 def test_who_has_ceased_to_hold_is_drawn_no_longer_and_nobody_else_is(event: str) -> None:
     changes = [change(25.0, "a", "attached"), change(50.0, "a", event)]
     assert drawn(
-        failover(25.0, "", "a"), failover(75.0, "", "a"), changes=[*changes, change(75.0, "a", "attached")]
+        failover(25.0, "", "a"), failover(75.0, "", "a"), changes=[*changes, change(75.0, "a", "attached")], width=26
     ) == {
-        "nobody": "#####...............",
+        "?": "#####...............",
         "web-1": ".....#####.....#####",
     }
-    assert drawn(failover(25.0, "", "a"), changes=changes)["web-1"] == ".....#####.........."
+    assert drawn(failover(25.0, "", "a"), changes=changes, width=26)["web-1"] == ".....#####.........."
     assert drawn(failover(25.0, "", "a"), changes=changes, began=60.0) == {}
 
 
 def test_who_holds_again_is_drawn_again_also_without_a_failover() -> None:
     changes = [change(50.0, "a", "lost"), change(75.0, "a", "holds")]
-    assert drawn(failover(25.0, "", "a"), changes=changes)["web-1"] == ".....#####.....#####"
+    assert drawn(failover(25.0, "", "a"), changes=changes, width=26)["web-1"] == ".....#####.....#####"
 
 
 def test_the_old_holder_may_let_go_after_the_new_one_holds() -> None:

@@ -389,6 +389,11 @@ def test_faults_are_ordered_and_lifted(
     first = control.fault("status", status=500)
     control.fault("status", status=504)
     control.clear(first)
+    told = control.state()["next"]
+    for gone in (first, 99):
+        with pytest.raises(ApiInvalid, match=f"no fault {gone} is active: `exoip-sandbox state` lists those that are"):
+            control.clear(gone)
+    assert control.record(told)["entries"] == [], "nothing was lifted"
     assert call(session, server, "GET", "/instance").status_code == 504
     control.clear()
     control.fault("status", **{"for": 0.05})
