@@ -1,10 +1,8 @@
 """Decide who should hold the Elastic IP. Every node runs this election for itself.
 
-Pure: no socket, no clock, no log. Methods that need the time take `now`, in seconds of any steady
-clock, and return the events that they caused.
+Pure: no socket, clock or log. Methods take `now`, in seconds of any steady clock, if they need it,
+and return the events that they caused.
 
-Theory of operation
--------------------
 Every node sends its *advertised priority* to every other: at once when it changes, and otherwise
 every 0.9 advertisement intervals. A node's *rank* is `(advertised priority, id)`. The lowest rank
 among this node and the peers that are alive is the master. Ids differ, so there is only one.
@@ -16,9 +14,9 @@ among this node and the peers that are alive is the master. Ids differ, so there
     254          unfit, or releasing the EIP at this moment
     255          leaving
 
-So if all nodes are unfit nothing moves, and an unfit node still relieves a leaving one. If a node
-hears nobody below 254 it is the *last resort* once its master has had 12 s to come to hold, and
-each other better node 12 s more: 254 then counts as leaving. Shown by 20, 21c, 25, 31, 39, 58l-58r.
+So if all nodes are unfit nothing moves, and an unfit node still relieves a leaving one. A node that
+is unfit by its own failures is the *last resort* once it has heard nobody below 254 for 6 s, and 2
+s more for each further better one: then 254 counts as leaving. Shown by 20, 21c, 25, 31, 58l-58x.
 
 A peer is *alive* while `now < last_seen + dead time`; the dead time is interval x dead ratio. A
 peer that is heard is alive at once. Only `tick(now, socket_drained=True)` lets peers die: then no
@@ -62,7 +60,7 @@ from exoip.core.events import Cause, Event, EventName
 from exoip.core.flap_damping import WINDOW, Damping
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, ElectionConfig, LocalState, Peer, Role, describe
 
-LAST_RESORT = 12.0  # seconds that each better node has to come to hold, before a worse one tries though both are unfit
+LAST_RESORT = 2.0  # seconds, twice, and once for each better node, until one attaches although all are unfit
 
 
 class Election:
@@ -75,7 +73,7 @@ class Election:
         self.role = Role.LISTENING
         self.master: str | None = None  # the id of the best node alive, perhaps our own
         self.reason = "start"
-        self.since = self._decided_at = self._started = self._master_since = now
+        self.since = self._decided_at = self._started = now
         self.advertised = config.priority
         self.damping = Damping()
         self.listen_until = now + config.dead_time  # before, silence says nothing of a peer
@@ -163,9 +161,7 @@ class Election:
             change = f"{describe(advertised)}, was {describe(self.advertised)}"
             events.append(Event(EventName.ADVERTISED, now, self.config.instance_id, change, {"priority": advertised}))
             self.advertised = advertised
-        role, master, _ = self._elect(now)
-        self._master_since = self._master_since if master == self.master else now
-        self._last_resort_at = self._last_resort(role)
+        self._last_resort_at = self._last_resort(self._elect(now)[0], now)
         role, master, reason = self._elect(now)
         if (role, master) != (self.role, self.master):
             details = {"role": role, "old_role": self.role, "master": master or "", "old_master": self.master or ""}
@@ -173,7 +169,7 @@ class Election:
             events.append(Event(EventName.ROLE, now, master or "", reason, details))
             if role is not self.role:
                 self.since = now
-                events += self._dampen(role, now)
+                events += self._dampen(role, now) if now < self._last_resort_at else []
         self.role, self.master, self.reason = role, master, reason
         return events
 
@@ -197,6 +193,10 @@ class Election:
             times += [peer.better_since + self.preempt_delay for peer in self.peers.values()]
         times += [self.damping.until, self._last_resort_at if self._decided_at < self._last_resort_at else math.inf]
         return min(times, default=math.inf)
+
+    def fit_peer_alive(self) -> bool:
+        """Return whether a peer is alive that could hold the EIP instead of this node."""
+        return any(peer.alive and peer.priority < HOLDING_UNFIT for peer in self.peers.values())
 
     def place(self) -> int:
         """Return how many peers that are alive have a better rank than this node."""
@@ -264,11 +264,11 @@ class Election:
         relieved = last_resort or peer.instance_id == self.local_state.relieved
         return LEAVING if relieved else peer.effective_priority(self._decided_at), peer.instance_id
 
-    def _last_resort(self, role: Role) -> float:
+    def _last_resort(self, role: Role, now: float) -> float:
         """Return from when on it is: nobody that it hears claims to hold, or is fit."""
         heard = [peer.priority for peer in self.peers.values() if peer.alive]
-        at = self._master_since + LAST_RESORT * self.place() if role is Role.BACKUP else math.inf
-        return min(self._last_resort_at, at) if min(heard, default=PROTECTED) >= UNFIT else math.inf
+        at = min(self._last_resort_at, math.inf if role is Role.MASTER else now + LAST_RESORT * (2 + self.place()))
+        return at if self.local_state.may_be_able and min(heard, default=PROTECTED) >= UNFIT else math.inf
 
     def _best_peer(self) -> Peer | None:
         return min((peer for peer in self.peers.values() if peer.alive), key=self._rank, default=None)
@@ -292,9 +292,9 @@ class Election:
         if best is None:
             return Role.MASTER, self.config.instance_id, "no peer is alive"
         rank = self._rank(best)
-        own_is, best_is = describe(own[0]), describe(rank[0])
+        own_is, best_is = describe(own[0]), describe(min(rank[0], best.priority))
         if own < rank:
-            relieved = self.local_state.relieved or (best.instance_id if best.priority < rank[0] else "")
-            why = f"{relieved} does not hold the Elastic IP" if relieved else f"the best peer {best_is}"
+            relieved, best_is = self.local_state.relieved, f"the best peer {best_is}"
+            why = f"{relieved} does not hold the Elastic IP" if relieved else best_is
             return Role.MASTER, self.config.instance_id, f"this node is {own_is}, {why}"
         return Role.BACKUP, peer_id, f"{peer_id} is {best_is}, this node {own_is}"

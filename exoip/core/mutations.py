@@ -6,8 +6,9 @@ Attach   A master that does not hold attaches itself, with no read before it. A 
          and cannot find out within 2.5 s whether it still does, attaches again, which is harmless;
          so does one that has not read itself for 30 s, every 30 s. It never attaches beside its own
          detach, which could take effect after it (50, 66). A master that does not come to hold
-         within 12 s steps aside, if it hears a peer; at once, if the API asks it to wait
-         (Retry-After) and the peer is fit. Shown by 01, 19e, 36, 47a-47d, 54a, 54c, TestAttach.
+         within 12 s steps aside for a fit peer, and for an unfit one if it knows that it does not
+         hold; at once, if the API asks it to wait (Retry-After) and a fit peer is heard. Shown by
+         01, 19e, 36, 47a-47d, 54a, 54c, TestAttach.
 Clear    A master known to hold detaches the others that hold: of those that are due, first the one
          that it has not detached for longest (70h), then who came to hold last (16e). Its knowledge
          of itself must be at most 2 s old and newer than the time of the clear. An attach that is
@@ -28,7 +29,7 @@ Clear    A master known to hold detaches the others that hold: of those that are
            52q, 52s). A node that has not read the other for 45 s counts anew, for it may have
            attached meanwhile.
          One that is heard must be read to hold after that. A master that has not cleared a silent
-         one 12 s after it was due, or could not read it that long, steps aside, if it hears a peer.
+         one 12 s after it was due, or could not read it that long, steps aside for a fit peer.
          Shown by 10, 45b, 48a, 48b, 48c, 48f, 59d.
 Release  A backup that holds detaches itself after a read, begun since it is a backup to this
          master, shows that the master holds, and the master is heard after that read. (A master
@@ -53,7 +54,7 @@ from exoip.core.calls import NO_EFFECT, Call, Failure, Kind, Outcome, Pace
 from exoip.core.election import Election
 from exoip.core.events import Cause, Event, EventName
 from exoip.core.observed import NEWCOMER_TIME, InstanceState, Observed
-from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
+from exoip.core.peers import LEAVING, UNFIT, Role
 from exoip.core.split_brain import StandBack
 
 OPERATION_TIMEOUT = 10.0  # seconds after its call; an operation that a poll then shows pending has failed
@@ -280,8 +281,7 @@ class Mutations:
                 own.changed_at = now
                 own.doubted(now, attach_may_land=True)
             if call.kind is Kind.ATTACH and not outcome.operation_id:  # else it may be done: JOB_TIME decides
-                fit_peer = any(peer.alive and peer.priority < HOLDING_UNFIT for peer in self._election.peers.values())
-                told_to_wait = outcome.retry_after > FIRST_RETRY and fit_peer
+                told_to_wait = outcome.retry_after > FIRST_RETRY and self._election.fit_peer_alive()
                 self.attach_breaker.failed(Failure.TIMEOUT if told_to_wait else failure, now)
         else:
             if other := self._observed.others.get(call.instance_id):

@@ -79,7 +79,7 @@ class Node:
                 if cause == SAME_ID and self.admission.two_hosts(address, proof):
                     self._listen_on(now)
                 if cause in UNKNOWN_SENDERS and not proof.cause and self.admission.looks.passes(address, now):
-                    self._ownership.reads.schedule.refresh_by(now)
+                    self._ownership.reads.refresh_by(now)
                     self._wake.notify_all()
                 return False
             self._look_for_stall(now)
@@ -154,7 +154,7 @@ class Node:
         with self._wake:
             stay = {} if certain else self.admission.still_heard(members, self._election.alive, now)
             if stay:
-                self._ownership.reads.schedule.refresh_by(now + CONFIRM_TIME)
+                self._ownership.reads.refresh_by(now + CONFIRM_TIME)
             others = {**members, **stay}
             own = others.pop(self._election.config.instance_id, None)
             self.admission.own_address = own[0] if own else self.admission.own_address
@@ -184,7 +184,7 @@ class Node:
     def refresh_in(self, seconds: float, now: float) -> None:
         """Read the group in so many seconds; inf: never."""
         with self._wake:
-            self._ownership.reads.schedule.refresh_at = now + seconds
+            self._ownership.reads.refresh_at = now + seconds
 
     def resume(self, known_at: float, now: float) -> None:
         """Go on to hold, as known before a restart shorter than the dead time; call it first."""

@@ -36,7 +36,7 @@ class InstanceState:
     holds: bool | None = None
     since: float = math.inf  # since when it is known or, after it was the master, assumed to hold; inf if it is not
     held_at: float = -math.inf  # when the last read that showed it holding began
-    lacks_since: float = math.inf  # since when each read shows that it does not hold
+    lacks_since: float = math.inf  # since when each read shows that it does not hold, however rare they are
     running: bool = True
     read_at: float = -math.inf  # when the last good read of it began
     read_end: float = -math.inf  # when that read ended
@@ -62,7 +62,7 @@ class InstanceState:
         elif not holds:
             self.since = math.inf
             self.predecessor = self.successor = False  # if it holds later, it attached after this node
-        self.lacks_since = math.inf if holds else began if unseen else min(self.lacks_since, began)
+        self.lacks_since = math.inf if holds else min(self.lacks_since, began)
         self.held_at = began if holds else self.held_at
         self.holds, self.running = holds, running
         self.read_at, self.read_end = began, ended

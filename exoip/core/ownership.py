@@ -90,7 +90,7 @@ class Ownership:
 
     def on_peer_event(self, event: Event) -> list[Event]:
         """Record that a peer is alive, dead, or no longer a member."""
-        self.reads.schedule.verify_again(event.at)
+        self.reads.verify_again(event.at)
         if event.name is not EventName.PEER_ALIVE:
             return []
         if not self._resumed:
@@ -103,7 +103,7 @@ class Ownership:
         self._resumed, self.pace.woke_at = False, now
         for other in self.observed.others.values():
             other.successor = True
-        self.reads.schedule.verify_again(now)
+        self.reads.verify_again(now)
 
     def on_election_change(self, now: float) -> list[Event]:
         """Take note of the election's decision; cheap if it is the same."""
@@ -116,6 +116,9 @@ class Ownership:
         able = self._election.role is Role.MASTER and self._election.next_death < math.inf  # a peer is heard
         self.mutations.attach_breaker.owe(able and not self.observed.own.holds, now)
         self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now)
+        if self._election.fit_peer_alive() or not self.observed.own.may_hold:
+            for breaker in self._breakers.values():
+                breaker.expire(now)
         self.reads.relief.decide(now, unfit=self.observed.own.held and self.unfit_reasons.unfit(now))
         return self.unfit_reasons.report_change(now)
 
@@ -124,7 +127,7 @@ class Ownership:
         if master := self.observed.others.get(self._master or ""):
             master.master_until = now
         self.mutations.since = now
-        self.reads.schedule.release_read_at = now
+        self.reads.release_read_at = now
         self.mutations.attach_backoff.reset()
         self.mutations.detach_backoff.reset()
         if self._election.role is Role.MASTER:
@@ -145,7 +148,7 @@ class Ownership:
             other.master_until = -math.inf
         if self.stand_back.mute and not own.held:
             self.stand_back.ask(now)  # before any attach
-        self.reads.schedule.verify_again(now)
+        self.reads.verify_again(now)
 
     def _survived(self, other: InstanceState) -> bool:
         """Return whether a former master was heard beside the next one, or did not hold."""
@@ -164,6 +167,7 @@ class Ownership:
             yielded=self.stand_back.active,
             leaving=self.mutations.leaving,
             relieved=self.reads.relief.relieved,
+            may_be_able={reason.cause for reason in self.unfit_reasons.reasons(now)} <= self._breakers.keys(),
             waits_to_be_known=now < self._known_at() and not self.observed.own.held and self._holder_unheard(),
         )
 
@@ -211,14 +215,12 @@ class Ownership:
         return events
 
     def tick(self, now: float) -> list[Event]:
-        """Do what is due: give up a question or a job, end a stand-back or an unfit time."""
-        for breaker in self._breakers.values():
-            breaker.expire(now)
+        """Do what is due: give up a question, end a stand-back."""
         return self.stand_back.tick(now)
 
     def next_deadline(self, now: float) -> float:
         """Return when `tick` is wanted."""
-        jobs = [breaker.deadline for breaker in self._breakers.values()]
+        jobs = [breaker.deadline for breaker in self._breakers.values() if breaker.deadline > now]
         known_at = self._known_at() if now < self._known_at() else math.inf
         return min(self.stand_back.next_deadline(), *jobs, known_at, self.unfit_reasons.next_deadline(now))
 
@@ -228,7 +230,7 @@ class Ownership:
         """Do what follows from the events of a call."""
         for event in events:
             if event.name in (EventName.ATTACHED, EventName.CLEARED, EventName.HOLDS):
-                self.reads.schedule.verify_again(now)
+                self.reads.verify_again(now)
             if event.name is EventName.ATTACHED:
                 for other in self.observed.others.values():
                     other.successor = False

@@ -73,6 +73,7 @@ class LocalState:
     leaving: bool = False
     relieved: str = ""  # a better peer that does not hold, nor does anybody else: it counts as leaving
     waits_to_be_known: bool = False  # starts, and may not be known to a member that may hold
+    may_be_able: bool = True  # unfit at most because a job of its own failed
 
     def trigger(self, before: LocalState) -> EventName | Cause:
         """Name the event that led here from the state `before`; HOLDS also stands for ATTACHED."""

@@ -14,16 +14,17 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
             and silent members. If the list fails or lacks this node, all members count as named. In
             a round at most 8 are read, longest ago first. A node that starts does the same, once.
             Any other node reads itself, to find an EIP that was attached to it unseen. The two next
-            best ones keep their connections to the API open: the next best one reads the master and
-            whoever else holds, and itself in every tenth round; the other reads itself. The rest do
-            so every tenth interval. A new place has its pace at once (58h).
-            Who was cleared is read before the round: later, it may have attached again, as if the
-            clear had had no effect (52j); 2 s later, that shows nothing (59c). So is who left the
-            group. If such a read fails, the next round begins with it (29e). A holder that was read
-            35 s ago, or less if the API is slow, is read before the rest of a round, which may take
-            longer (70g). The calls of an hour do not grow with the cluster. Shown by 27a, 27d, 32a,
-            TestVerify, TestCallsOfAnHour.
-Refresh     Read the group, see `read_schedule`; before any routine read: a slow API leaves no time.
+            best ones keep their connections to the API open: the next best one reads the master,
+            and itself in every tenth round, or if the master does not hold, itself and the members;
+            the other reads itself. The rest do so every tenth interval. A new place has its pace at
+            once (58h). What `relief` wants comes first. Who was cleared is read before the round:
+            later, it may have attached again, as if the clear had had no effect (52j); 2 s later,
+            that shows nothing (59c). So is who left the group. If such a read fails, the next round
+            begins with it (29e). A holder that was read 35 s ago, or less if the API is slow, is
+            read before the rest of a round, which may take longer (70g). The calls of an hour do
+            not grow with the cluster. Shown by 27a, 27d, 32a, TestVerify, TestCallsOfAnHour.
+Refresh     Read the group every 7 minutes, and at once if that is wanted, see `node`; before any
+            routine read: a slow API leaves no time. Shown by 29b, TestRefresh.
 
 One read at a time, none while an attach is due, and no round while a holder detaches itself: its
 list may hang (11a). After a failed read all reads wait, after a failed list only lists: a key that
@@ -33,6 +34,7 @@ may not list can hand over. An attach ends both waits (19f). Shown by 11b, 36, T
 from __future__ import annotations
 
 import math
+from collections import deque
 from random import Random
 
 from exoip.core.backoff import Backoff
@@ -42,7 +44,6 @@ from exoip.core.events import Event, EventName
 from exoip.core.mutations import BLIND_TIME, CALL_SETTLES, Mutations
 from exoip.core.observed import UNSEEN, InstanceState, Observed
 from exoip.core.peers import UNFIT, Role
-from exoip.core.read_schedule import REFRESH_INTERVAL, ReadSchedule
 from exoip.core.relief import Relief
 from exoip.core.split_brain import ANSWER_TIME, StandBack
 
@@ -55,6 +56,7 @@ IDLE_INTERVALS = 10  # verify intervals between two reads of itself by a node af
 NEXT_BEST_INTERVALS = 1.2  # verify intervals between two rounds of each of these: 130 calls an hour
 RELEASE_READ_INTERVAL = 1.0  # seconds between two reads of the master by a backup that holds
 LEAVE_READ_INTERVAL = 0.25  # seconds between two reads of one peer by a leaver
+REFRESH_INTERVAL = 420.0  # seconds between two reads of the group
 FIRST_VERIFY = 1.0  # seconds from the first round of verification to the second
 RIVAL_READ_INTERVAL = 30.0  # seconds between two rounds of a master beside which another holds, or may: it is silent
 
@@ -69,11 +71,27 @@ class Reads:
         self.relief = Relief(election, observed, mutations)
         self.backoff = Backoff(rng)  # of reads of one instance
         self.list_backoff = Backoff(rng)  # of lists of holders, and of the group
-        self.schedule = ReadSchedule()
+        self.verify_at, self.release_read_at, self.refresh_at = -math.inf, -math.inf, math.inf
+        self._rounds, self._queue = 0, deque[Call]()  # since a change; the remaining reads of this one
         self._turn_at = -math.inf  # when the round last had its turn
         self._busy = False
         self._last = Purpose.VERIFY  # the purpose of the last read
         self.outsiders: set[str] = set()  # the instances that are not members and held when last read
+
+    # -- when ---------------------------------------------------------------------------------------------------------
+
+    def verify_again(self, now: float) -> None:
+        """Verify now, and often at first, because something changed."""
+        self.verify_at, self._rounds = now, 0
+        self._queue.clear()
+
+    def refresh_by(self, at: float) -> None:
+        """Read the group at this time at the latest.
+
+        A read that is under way does not count. A group that never changes is not read.
+        """
+        if self.refresh_at < math.inf:
+            self.refresh_at = min(self.refresh_at, at)
 
     # -- the next call ------------------------------------------------------------------------------------------------
 
@@ -106,26 +124,26 @@ class Reads:
         wanted = own_id if doubt or (in_turn and own.held) else mutations.wants_fresh(now)
         if wanted and not mutations.touching(wanted):
             return Call(Kind.READ, wanted, purpose=Purpose.OWN_STATE if wanted == own_id else Purpose.VERIFY)
-        if mutations.wants_release and now >= self.schedule.release_read_at and (names := mutations.successors()):
+        if mutations.wants_release and now >= self.release_read_at and (names := mutations.successors()):
             successor = min(names, key=lambda name: (self._observed.others[name].tried_at, name))
             interval = LEAVE_READ_INTERVAL if mutations.leaving else RELEASE_READ_INTERVAL
-            self.schedule.release_read_at = now + interval / len(names)
+            self.release_read_at = now + interval / len(names)
             return Call(Kind.READ, successor, purpose=Purpose.SUCCESSOR)
         if self._stand_back.candidates:
             return Call(Kind.READ, self._stand_back.candidates[0], purpose=Purpose.HOLDER)
         return None
 
     def _routine(self, now: float) -> Call | None:
-        queue, may_read, own = self.schedule.queue, self._may(Kind.READ, now), self._observed.own
-        if now >= self.schedule.refresh_at and self._may(Kind.REFRESH, now):
-            self.schedule.refresh_at = now + REFRESH_INTERVAL
+        queue, may_read, own = self._queue, self._may(Kind.READ, now), self._observed.own
+        if now >= self.refresh_at and self._may(Kind.REFRESH, now):
+            self.refresh_at = now + REFRESH_INTERVAL
             return Call(Kind.REFRESH)
         at, instance_id = self.relief.next_read(now)
         if may_read and -math.inf < at <= now and not self._mutations.touching(instance_id):
             return Call(Kind.READ, instance_id)
-        self.schedule.verify_at = min(self.schedule.verify_at, now + self._longest())
+        self.verify_at = min(self.verify_at, now + self._longest())
         touched = self._mutations.touching(self._observed.own_id)
-        if now >= self.schedule.verify_at and not queue and not (own.held and touched):
+        if now >= self.verify_at and not queue and not (own.held and touched):
             self._plan_round(now)
         clears = self._election.role is Role.MASTER and own.held
         for other in self._observed.others.values() if may_read else ():
@@ -144,26 +162,24 @@ class Reads:
         """Return whether a holder is to be read again: its last read no longer counts, or soon."""
         peer, counts = self._election.peer(other.instance_id), UNSEEN - LONGEST_TIMEOUT - self._mutations.pace.slack
         stale = now >= other.tried_at + counts or (peer.released_since(other.tried_at) and peer.priority < UNFIT)
-        return other.holds is True and stale and not (self.schedule.queue and other.tried_at >= self._turn_at)
+        return other.holds is True and stale and not (self._queue and other.tried_at >= self._turn_at)
 
     def _plan_round(self, now: float) -> None:
         """Queue a round of verification, and set when the next one is due."""
-        schedule, holder = self.schedule, self._election.role is Role.MASTER and self._observed.own.held
-        soon = FIRST_VERIFY * (1 << min(schedule.rounds, 20)) if holder else math.inf
-        schedule.verify_at = now + min(soon, self._longest())
-        rounds, schedule.rounds = schedule.rounds, schedule.rounds + 1
-        others = self._observed.others.values()
-        for other in others:
+        holder, rounds = self._election.role is Role.MASTER and self._observed.own.held, self._rounds
+        soon = FIRST_VERIFY * (1 << min(rounds, 20)) if holder else math.inf
+        self.verify_at, self._rounds = now + min(soon, self._longest()), rounds + 1
+        for other in self._observed.others.values():
             other.tried_at = other.read_at  # what failed is tried again
         starts, master = self._election.role is Role.LISTENING and not rounds, self.relief.watched()
-        if holder or not (starts or (master and rounds % IDLE_INTERVALS)):
-            schedule.queue.append(Call(Kind.READ, self._observed.own_id))
-        if master:
-            wanted = [other.instance_id for other in others if other is master or (other.holds and other.listed)]
-            schedule.queue.extend(Call(Kind.READ, instance_id) for instance_id in wanted)
+        lacks = master is not None and master.holds is False and master.read_at >= self._mutations.since
+        if holder or lacks or not (starts or (master and rounds % IDLE_INTERVALS)):
+            self._queue.append(Call(Kind.READ, self._observed.own_id))
+        if master and not lacks:
+            self._queue.append(Call(Kind.READ, master.instance_id))
         elif (holder or starts) and self._may(Kind.HOLDERS, now):
-            schedule.queue.append(Call(Kind.HOLDERS))
-        elif holder or starts:
+            self._queue.append(Call(Kind.HOLDERS))
+        elif holder or starts or lacks:
             self._queue_members(())
 
     def _longest(self) -> float:
@@ -185,11 +201,11 @@ class Reads:
         wanted = [o for o in others if suspect(o) or o.instance_id in listed or not trusted]
         wanted.sort(key=lambda o: (not suspect(o), o.instance_id not in listed, o.read_at, o.instance_id))
         most = MOST_MEMBERS * (4 if self._election.role is Role.LISTENING else 1)  # it waits for what is unread
-        self.schedule.queue.extend(Call(Kind.READ, other.instance_id) for other in wanted[:most])
+        self._queue.extend(Call(Kind.READ, other.instance_id) for other in wanted[:most])
 
     def _next_time(self, now: float) -> float:
-        mutations, schedule = self._mutations, self.schedule
-        times = [schedule.verify_at, schedule.refresh_at, schedule.release_read_at, self.relief.next_read(now)[0]]
+        mutations = self._mutations
+        times = [self.verify_at, self.refresh_at, self.release_read_at, self.relief.next_read(now)[0]]
         times += [self.backoff.at, self.list_backoff.at, self._observed.own.changed_at + CALL_SETTLES]
         if self._election.role is Role.MASTER and self._observed.own.holds and mutations.idle:
             times.append(mutations.next_clear(now)[0])
@@ -223,7 +239,7 @@ class Reads:
         self._queue_members(outcome.candidates)
         outsiders = {*listed, *self.outsiders} - self._observed.others.keys()
         if len(outsiders) <= MOST_OUTSIDERS:
-            self.schedule.queue.extend(Call(Kind.READ, outsider) for outsider in sorted(outsiders))
+            self._queue.extend(Call(Kind.READ, outsider) for outsider in sorted(outsiders))
         return []
 
     def _saw_own(self, outcome: Outcome) -> list[Event]:
@@ -274,4 +290,4 @@ class Reads:
             mutations.again_at = max(now, self._observed.own.known_at + BLIND_TIME + mutations.pace.slack)
         self._backoff(call.kind).failed(outcome.retry_after, now)
         if call.kind is Kind.REFRESH:
-            self.schedule.refresh_by(now)
+            self.refresh_by(now)

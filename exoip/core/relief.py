@@ -1,14 +1,15 @@
 """Decide when the next best node takes the place of a master that does not hold.
 
-The next best node, by rank, reads its master in each round, see `reads`. If a read shows that the
-master does not hold, this node reads itself and every member at once, and again after 12 s, or if
-the master did hold, after a verify interval and 4 s, in which it finds out that it was detached
-(58a). The master comes last, and what was read before it lost the EIP does not count. If none of
-them holds by both reads, this node takes the master's place until a read shows that one holding
-again, a better node is heard, or this node holds and is unfit. Silent members do not count: they
-are dead, as to any new master. But if the master did hold, one of them may have taken the EIP from
-it, and the master stands back: then nobody takes its place (08a). A read that fails is tried again.
-Shown by 15, 58b, 58c, 58e, 58i-58k, 58s.
+The next best node, by rank, reads its master in each round, see `reads`. A read from 12 s after
+that one became the master on that shows that it does not hold begins a relief. This node reads
+every member, and again after 12 s, or if the master did hold, after a verify interval and 4 s, in
+which it finds out that it was detached (58a). The master comes last, and what was read before does
+not count (58s). If none of them holds by both reads, this node takes the master's place until a
+read shows that one holding again, a better node is heard, or this node holds and is unfit. Silent
+members do not count: they are dead, as to any new master. But if the master did hold, one of them
+may have taken the EIP from it, and the master stands back: then nobody takes its place (08a). A
+read that fails is tried again, and the two may be far apart (58w). Shown by 15, 58b, 58c, 58e,
+58i-58k.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Relief:
 
     def __init__(self, election: Election, observed: Observed, mutations: Mutations) -> None:
         self._election, self._observed, self._mutations = election, observed, mutations
-        self.relieved, self.verify_interval = "", 30.0
+        self.relieved, self.verify_interval, self._began = "", 30.0, math.inf
 
     def watched(self) -> InstanceState | None:
         """Return the master if this node is the next best one, and does not hold."""
@@ -44,19 +45,18 @@ class Relief:
 
         inf means: none is wanted; -inf: all are there, and show that nobody holds.
         """
-        master, mutations, since = self.watched(), self._mutations, self._mutations.since
-        if master is None or master.holds is not False or master.read_at < since:
+        master, mutations, others, due = self.watched(), self._mutations, self._observed.others.values(), {}
+        if master is None or self._began == math.inf:
             return math.inf, ""
-        held = master.held_at >= since  # then it was detached, and has to find out
+        if self._observed.own.known_at < self._began:
+            return self._began, self._observed.own_id
+        held = master.held_at >= mutations.since  # then it was detached, and has to find out
         time = mutations.pace.slack + max(JOB_TIME, self.verify_interval + COME_BACK if held else 0.0)
-        others, due, start = self._observed.others.values(), {}, max(since, master.lacks_since)
-        if self._observed.own.known_at < start:
-            return start, self._observed.own_id
         for other in others:
             # a silent one is dead, as to any new master; one that held may have lost the EIP to it
-            counts = other.read_at >= start and (self._election.alive(other.instance_id) or (held and other.running))
-            lacks_since = other.read_at if other.holds else max(other.lacks_since, start)
-            due[other.instance_id] = lacks_since + time if counts else start
+            counts = self._election.alive(other.instance_id) or (held and other.running)
+            lacks_since = other.read_at if other.holds else max(other.lacks_since, self._began)
+            due[other.instance_id] = lacks_since + time if counts and other.read_at >= self._began else self._began
         due[master.instance_id] = max(due.values())
         missing = [other for other in others if other.read_at < due[other.instance_id]]
         missing.sort(key=lambda o: (max(due[o.instance_id], now), o is master, o.tried_at))  # the master at last
@@ -64,8 +64,11 @@ class Relief:
 
     def decide(self, now: float, *, unfit: bool) -> None:
         """Take the master's place, or give it back. `unfit`: this node holds, and is unfit."""
-        backup = self._election.role is Role.BACKUP and not self._mutations.leaving
-        if backup or unfit or not self._election.alive(self.relieved) or self._observed.others[self.relieved].holds:
+        master, new = self.watched(), self._mutations.since + JOB_TIME
+        lacks = master and not master.holds and master.read_at >= new
+        self._began = min(self._began, master.read_at) if master and lacks else math.inf
+        taken = self._election.role is Role.MASTER and self._election.alive(self.relieved)
+        if not taken or unfit or self._observed.others[self.relieved].holds:
             self.relieved = ""
-        if backup and not self._observed.own.may_hold and self.next_read(now)[0] == -math.inf:
+        if not self._observed.own.may_hold and self.next_read(now)[0] == -math.inf:
             self.relieved = self._election.master or ""

@@ -12,7 +12,7 @@ from exoip.core.calls import Call, Lane, Outcome
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.core.peers import ElectionConfig
-from exoip.core.read_schedule import REFRESH_INTERVAL
+from exoip.core.reads import REFRESH_INTERVAL
 from exoip.core.unfit import OPERATOR
 from exoip.daemon.addons import Addons
 from exoip.daemon.api_worker import ApiCaller, ApiWorker, ClientPool

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from exoip.core.peers import Role
-from exoip.core.read_schedule import REFRESH_INTERVAL
+from exoip.core.reads import REFRESH_INTERVAL
 from exoip.heartbeat.wire import Heartbeat, decode, encode
 from exoip.telemetry.journal import Journal
 from tests.benchmarks.figures import Figure

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 
 from exoip.core.backoff import FIRST_RETRY, JITTER
 from exoip.core.mutations import CALL_SETTLES, POLL
-from exoip.core.read_schedule import LEAVE_READ_INTERVAL, RELEASE_READ_INTERVAL
+from exoip.core.reads import LEAVE_READ_INTERVAL, RELEASE_READ_INTERVAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from exoip.core.calls import Call, Failure, Kind, Outcome, Purpose
 from exoip.core.events import Event, EventName
-from exoip.core.peers import LEAVING, Role
+from exoip.core.peers import LEAVING, UNFIT, Role
 from tests.simulation.host import Host
 from tests.simulation.stated import stated
 
@@ -34,7 +34,7 @@ class Reads:
     def note(self, outcome: Outcome) -> None:
         """Take note of a read."""
         gap = outcome.began - self.began
-        self.lacks = math.inf if outcome.holds else outcome.began if gap > UNSEEN else min(self.lacks, outcome.began)
+        self.lacks = math.inf if outcome.holds else min(self.lacks, outcome.began)
         if not outcome.holds:
             self.since = math.inf
         elif not self.holds or gap > UNSEEN:
@@ -149,7 +149,8 @@ class Diary:
                 self.nobody_holds()
                 role = Role(str(event.details["role"]))
                 self._succeeds(host, event)
-                if Role.MASTER in (role, self.role) and role is not self.role:
+                last_resort = role is Role.MASTER and host.node and host.node._election.advertised == UNFIT
+                if Role.MASTER in (role, self.role) and role is not self.role and not last_resort:
                     self.changes.append(now)
                 if role is not self.role:
                     self.role, self.role_since = role, now

@@ -135,7 +135,7 @@ def test_a_reload_does_not_put_off_a_second_look_at_who_is_heard_but_not_listed(
         running.node.apply(Reloaded(config("-p", f"{MEMBERS[B].address},{MEMBERS[C].address}"), topology(B, C)))
     running.hears(C)
     running.node.apply(Reloaded(config("-G", "db"), topology(B)))
-    assert running.node.node._ownership.reads.schedule.refresh_at - clock() <= CONFIRM_TIME
+    assert running.node.node._ownership.reads.refresh_at - clock() <= CONFIRM_TIME
 
 
 def test_a_reload_without_an_answer_of_the_api_keeps_the_members_and_reads_them_once_it_can(running):
@@ -143,7 +143,7 @@ def test_a_reload_without_an_answer_of_the_api_keeps_the_members_and_reads_them_
     running.node.apply(Reloaded(new, None))
     assert (running.members, running.saved(), running.node.config) == ([B, C], [B, C], new)
     assert running.node.node.config().priority == 77
-    assert running.node.node._ownership.reads.schedule.refresh_at <= clock()
+    assert running.node.node._ownership.reads.refresh_at <= clock()
 
 
 def test_a_reload_logs_the_warnings_that_are_new(running, caplog):
