@@ -101,7 +101,7 @@ def examine(
     yield from file_access(file) if file is not None else ()
     yield _address(config.address)
     state, silence, own = _running(daemon, config)
-    yield from _host(config, own, f"{daemon.name}, which does not answer" if silence and daemon.path.exists() else "")
+    yield from _host(config, own, daemon.name, silent=bool(silence) and daemon.path.exists())
     own_id, endpoint = config.instance_id or "", config.api_endpoint or ""
     try:
         own_id = discovery.own_instance_id(config)
@@ -125,7 +125,7 @@ def _heard(state: dict[str, Any], config: Config) -> set[Member]:
 
 
 def _running(daemon: ControlSocket, config: Config) -> tuple[dict[str, Any], str, dict[str, str]]:
-    """Return the state of the running daemon, or why there is none; and the ports and path it has.
+    """Return the state of the running daemon, or why there is none; and what it has by field.
 
     The one at the path in the file is meant only if it has the same Elastic IP.
     """
@@ -138,17 +138,17 @@ def _running(daemon: ControlSocket, config: Config) -> tuple[dict[str, Any], str
             continue
         if path == daemon.path or elastic_ip_label(state["eip"]) == eip:
             bound = {name: state["configuration"].get(name) or "" for name in ("bind_address", "metrics_listen")}
-            ports = {name: text.rpartition(":")[2] for name, text in bound.items()}
-            return state, "", ports | {"control_socket": str(path)}
+            return state, "", bound | {"control_socket": str(path)}
     return {}, silence, {}
 
 
-def _host(config: Config, own: Mapping[str, str], suspect: str) -> Iterator[Finding]:
-    """Yield what this host lacks. `suspect`: who may have what is in use, if it is not known."""
+def _host(config: Config, own: Mapping[str, str], name: str, *, silent: bool) -> Iterator[Finding]:
+    """Yield what this host lacks. `silent`: it is not known what the daemon of that name has."""
     found = list(trial.obstacles(config, own))
-    for error in found:
-        if suspect and isinstance(error, AddressInUse):
-            yield Finding(OPEN, "host", f"{error}; but it may be {suspect}")
+    for error, had in found:
+        if had or (silent and isinstance(error, AddressInUse)):
+            which = f"has {had}" if had else "does not answer"
+            yield Finding(OPEN, "host", f"{error}; but it may be {name}, which {which}")
         else:
             yield Finding(PROBLEM, "host", str(error))
     if not found:

@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import chain, groupby
 
 from exoip.core.events import Cause
 from exoip.ctl.history import Change, Entry, History, cause_of, describe, time_of
@@ -56,7 +56,7 @@ class _Holders:
     known: list[str] = field(default_factory=list)  # in the order in which they came to hold
     latest: str = ""  # who came to hold last, if the changes say so, also if it has ceased to
     since: float = -math.inf  # when it did
-    named: set[str] = field(default_factory=set)  # who holds as the node that released has read, and has not said so
+    named: dict[str, float] = field(default_factory=dict)  # who holds since when, as only who released has read
     vacant: bool = False  # the last one has ceased to hold
 
 
@@ -97,6 +97,9 @@ def _read(history: History) -> Iterator[Failover]:
     states: dict[str, _Holders] = defaultdict(_Holders)
     for change in history.changes:
         state = states[change.eip]
+        for one in [one for one, since in state.named.items() if _ceased(history, one, change, since)]:
+            state.known.remove(one)
+            del state.named[one]
         if change.instance in state.known:
             state.known.remove(change.instance)
         yield from (_began if change.holds else _ended)(history, change, state)
@@ -107,7 +110,7 @@ def _began(history: History, change: Change, state: _Holders) -> Iterator[Failov
     source = () if change.instance in state.named else _source(history, change, state)
     state.known.append(change.instance)
     if change.instance in state.named:
-        state.named.remove(change.instance)
+        del state.named[change.instance]
         return
     state.latest, state.since = change.instance, change.at
     if change.event == "attached" or (change.event == "holds" and source):
@@ -115,7 +118,7 @@ def _began(history: History, change: Change, state: _Holders) -> Iterator[Failov
 
 
 def _ended(history: History, change: Change, state: _Holders) -> Iterator[Failover]:
-    state.named.discard(change.instance)
+    state.named.pop(change.instance, None)
     last, alone = state.latest == change.instance, not state.known
     to = _successor(history, change, state)
     whole = all(history.begins(node, change.eip) <= change.at for node in history.names)
@@ -184,33 +187,41 @@ def _successor(history: History, change: Change, state: _Holders) -> str:
     the node that released has read to hold.
     """
     holders = state.known
-    gone = _dead(history, change, change.at) | {one for one in holders if _started_anew(history, one, change)}
+    gone = _dead(history, change, change.at) | {one for one in holders if _started_anew(history, one, change, state)}
     holders[:] = [one for one in holders if one not in gone]
+    state.named = {one: since for one, since in state.named.items() if one in holders}
     given = change.event == "let-go"
-    to = change.successor if given else ""
-    if to in history.nodes and to not in holders and not _ceased(history, to, change):
+    to, began = change.successor if given else "", change.at - change.within
+    if to in history.nodes and to not in holders and not _ceased(history, to, change, began):
         holders.append(to)
-        state.named.add(to)
+        state.named[to] = began
     cleared = to in history.nodes and to not in holders
     return holders[-1] if holders and (cleared or not given) else to
 
 
-def _ceased(history: History, node: str, change: Change) -> bool:
-    """Return whether a node has ceased to hold since the release that names it began."""
+def _ceased(history: History, node: str, change: Change, since: float) -> bool:
+    """Return whether a node has ceased to hold since then. That it was cleared is no change if no
+    entry says that it held.
+    """
     ended = [one.at for one in history.changes if (one.instance, one.eip, one.holds) == (node, change.eip, False)]
-    return any(change.at - change.within <= at <= change.at for at in ended)
+    journals = (journal for (_, eip), journal in history.journals.items() if eip == change.eip)
+    cleared = (one for one in chain(*journals) if one["EXOIP_EVENT"] == "cleared")
+    ended += [time_of(one) for one in cleared if one.get("EXOIP_PEER_INSTANCE") == node]
+    return any(since <= at <= change.at for at in ended)
 
 
-def _started_anew(history: History, node: str, change: Change) -> bool:
-    """Return whether a node's daemon has started since it last reported that it holds."""
-    anew, reported, role = False, False, ""
+def _started_anew(history: History, node: str, change: Change, state: _Holders) -> bool:
+    """Return whether a node's daemon has started since it last reported that it holds, or since who
+    released named it.
+    """
+    anew, reported, role, since = False, False, "", state.named.get(node, -math.inf)
     for entry in history.journals.get((node, change.eip), []):
         if time_of(entry) >= change.at:
             break
         if entry["EXOIP_EVENT"] in ("attached", "holds"):
             anew, reported = False, entry["EXOIP_EVENT"] == "holds"
         elif entry["EXOIP_EVENT"] == "role":
-            starts = role not in ("", "LISTENING") and entry.get("EXOIP_OLD_ROLE") == "LISTENING"
+            starts = role != "LISTENING" and entry.get("EXOIP_OLD_ROLE") == "LISTENING" and time_of(entry) > since
             anew, reported, role = anew or (starts and not reported), False, entry.get("EXOIP_ROLE", "")
     return anew
 

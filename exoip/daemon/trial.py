@@ -17,22 +17,28 @@ from exoip.operator.control_server import is_stale
 from exoip.telemetry.exporter import listen
 
 
-def obstacles(config: Config, own: Mapping[str, str]) -> Iterator[ConfigError]:
-    """Yield the errors. `own`: by field the port or path that the running daemon has."""
-    host, port = config.bind_address
+def obstacles(config: Config, own: Mapping[str, str]) -> Iterator[tuple[ConfigError, str]]:
+    """Yield each error, and what the running daemon has if that may be why, or "".
+
+    `own`: by field the address or path that it has.
+    """
+    bound = config.bind_address
     trials: list[tuple[str, str, Callable[[], object]]] = [
         ("", "", partial(addons.require, config)),
-        ("bind_address", str(port), lambda: HeartbeatSocket(host, port).close()),
+        ("bind_address", str(bound), lambda: HeartbeatSocket(*bound).close()),
     ]
     if (page := config.metrics_listen) is not None:
-        trials.append(("metrics_listen", str(page.port), lambda: listen(*page).close()))
+        trials.append(("metrics_listen", str(page), lambda: listen(*page).close()))
     if (path := config.control_socket) is not None:
         trials.append(("control_socket", path, lambda: is_stale(path)))
     for field, place, trial in trials:
         try:
             trial()
         except AddressInUse as error:
-            if own.get(field) != place:
-                yield error
+            had = own.get(field, "")
+            (host, _, port), (had_host, _, had_port) = place.rpartition(":"), had.rpartition(":")
+            if (had_host, had_port) not in (("", port), (host, port)):
+                every = any(not each.strip("[0.:]") for each in (host, had_host))  # such as 0.0.0.0
+                yield error, had if every and had_port == port else ""
         except ConfigError as error:
-            yield error
+            yield error, ""

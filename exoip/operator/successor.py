@@ -95,5 +95,5 @@ def protection(node: Snapshot, eip: str, display_name: DisplayName) -> str:
     holder = next((peer for peer in node.peers if peer.alive and peer.priority == PROTECTED), None)
     if holder is None:
         return ""
-    name = display_name(holder.instance_id)
-    return f"{name} keeps {eip} from a better node for its preemption delay; `exoipctl failover` there moves it at once"
+    kept = f"{display_name(holder.instance_id)} keeps {eip} from a better node for its preemption delay"
+    return f"{kept}, or for good if it has --no-preempt; `exoipctl failover` there moves it at once"

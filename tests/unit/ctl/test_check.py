@@ -28,6 +28,7 @@ from exoip.sandbox import json_views
 from exoip.sandbox.faults import Fault, Match
 from exoip.sandbox.server import SandboxServer
 from exoip.sandbox.zone import Zone
+from exoip.telemetry.exporter import listen
 from tests.support.cluster import ATTACH, DETACH, GROUP, Cluster, free_net
 from tests.support.ctl import Ctl
 from tests.support.process import Process
@@ -184,6 +185,34 @@ def test_an_address_that_another_program_has(place: Place) -> None:
         found = place.of("host")
         assert {level for level, _, _ in found} == {OPEN}
         assert {text.partition("; but ")[2] for _, text, _ in found} == {"it may be web, which does not answer"}
+
+
+@pytest.mark.parametrize(
+    ("had", "wanted", "level"),
+    [
+        ("{}.12:12345", "{}.12:12345", WELL),
+        (":12345", "{}.12:12345", WELL),
+        ("{}.11:12345", "{}.12:12345", PROBLEM),
+        (":12346", "{}.12:12345", PROBLEM),
+        ("{}.11:12345", ":12345", OPEN),
+        ("0.0.0.0:12345", "{}.12:12345", OPEN),
+    ],
+)
+def test_what_the_running_daemon_has_is_no_obstacle(
+    place: Place, monkeypatch: pytest.MonkeyPatch, had: str, wanted: str, level: str
+) -> None:
+    """But another address of the same port is one, if it is in use."""
+    net = place.address.rpartition(".")[0]
+    had, address = had.format(net), wanted.format(net)
+    configuration = {"bind_address": had, "metrics_listen": had}
+    state = {"eip": place.options["address"], "configuration": configuration, "peers": []}
+    monkeypatch.setattr(check, "send", lambda *_: {"status": state})
+    place.options |= {"bind-address": address, "metrics-listen": address}
+    with closing(HeartbeatSocket(f"{net}.12", 12345)), closing(listen(f"{net}.12", 12345)):
+        found = place.of("host")
+    assert [one[0] for one in found] == [level] * (1 if level == WELL else 2)
+    if level == OPEN:
+        assert {text.partition("; but ")[2] for _, text, _ in found} == {f"it may be web, which has {had}"}
 
 
 def test_nothing_follows_a_file_that_is_wrong(place: Place) -> None:
@@ -433,8 +462,12 @@ def test_the_command_beside_daemons(tmp_path: Path) -> None:
         other.chmod(0o640)
         found = re.findall(r"FAIL +host +(\S+) .* is in use", ctl("check", "second", *words[2:3], str(other), code=2))
         assert found == ["--bind-address", "--metrics-listen"], "of another daemon"
+        there = f"bind-address = {cluster['n2'].address}"
+        other.write_text(re.sub(r"bind-address = [\d.]*", there, Path(file).read_text()))
+        assert "FAIL        host      --bind-address" in ctl(*words[:3], str(other), *words[4:], code=2)
         other.write_text(Path(file).read_text().replace(f":{cluster.port}\n", ":9\n"))
         text = ctl(*words[:3], str(other), *words[4:], code=1)
+        assert "no other program has UDP" in text
         assert "no rule allows UDP 9 from n2" in text, "what is heard on another port shows nothing"
         cluster["n2"].stop()
         until(lambda: "is not heard" in ctl(*words, code=None), "the peer is missed")

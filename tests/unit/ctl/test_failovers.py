@@ -266,6 +266,36 @@ def test_one_that_died_while_it_released_held_no_more(journals: Journals, *, sta
     assert "b" not in "".join(source + to for source, to, _ in told(journals, "abc", died + 10.0))
 
 
+@pytest.mark.parametrize("cleared", [False, True])
+def test_whom_a_node_named_held_no_more_if_cleared_or_started_again_as_its_journal_begins(
+    journals: Journals, *, cleared: bool
+) -> None:
+    """The other one, which is then detached by hand, takes the Elastic IP back from nobody."""
+    named, other = "ab" if cleared else "ba"
+
+    def starts() -> None:
+        journals[named].up = True
+        journals[named].start()
+
+    journals.step(journals["a"].kill)
+    journals["a"].up = True
+    journals.step(journals["a"].start)
+    if not cleared:
+        journals.step(lambda: journals.aside("a", "operator", "drained"))
+        journals.step(lambda: journals.aside("a", "operator", ""))
+    began = journals.step(journals[named].kill)
+    if not cleared:
+        journals.step(starts)
+    gone = journals.step(lambda: journals.world.zone.force(instance_id(other), False, journals.world.now))
+    if cleared:
+        journals.step(starts)
+    late = [one for one in journals.of(named) if float(one["EXOIP_TIME"]) > began]
+    told = failovers(rebuild([*late, *journals.of(other), *journals.of("c")]))
+    assert [(short(*one.source), short(one.to), short(one.reporter)) for one in told if one.at >= gone] == [
+        ("", other, other), *[(other, named, named)] * cleared
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("names", ["b", "abc"])
 def test_whose_backup_a_node_became_during_its_attach_held_later(journals: Journals, names: str) -> None:
     """a dies, b attaches and is drained meanwhile, so c takes over."""

@@ -156,6 +156,21 @@ def test_who_still_held_shortly_after_another_attached_held_before_it(began: flo
     assert [change[1] for change in found] == ([A, B, A] if since == 9 else [B, A, A])
 
 
+@pytest.mark.parametrize(("starts", "told"), [(2, ["A", "B", "A"]), (6, ["A", "B", "B", "A"])])
+def test_who_was_named_holds_unless_it_starts_after_that(starts: float, told: list[str]) -> None:
+    """Its own attach counts if it was taken for no holder."""
+    entries = [
+        attached(1, B),
+        entry(starts, A, "role", role="BACKUP", old_role="LISTENING"),
+        entry(5, B, "let-go", peer_instance=B, successor=A),
+        attached(7, B),
+        entry(8, B, "lost"),
+    ]
+    if starts > 5:
+        entries += [attached(9, B), attached(10, A)]
+    assert ["A" if one.to == A else "B" for one in failovers(rebuild(entries))[1:]] == told
+
+
 def test_each_address_has_a_history_of_its_own() -> None:
     other = attached(2, A) | {"EXOIP_EIP": "198.51.100.51"}
     history = rebuild([attached(1, A), other, attached(3, B)])
