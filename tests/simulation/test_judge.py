@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exoip.core.ownership import Ownership
+from exoip.core.relief import Relief
 from tests.simulation.plan import Plan
 from tests.simulation.result import Result
 from tests.simulation.run import Run
@@ -40,7 +40,7 @@ def test_the_next_best_node_finds_out_that_one_was_misled() -> None:
 @pytest.mark.parametrize("commands", [MISLED, (*DETACHED, "advance 400s")], ids=["misled", "detached"])
 def test_a_broken_rule_is_seen_all_the_same(commands: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     assert holes(*commands) == ""
-    monkeypatch.setattr(Ownership, "_relieve", lambda self, now: None)
+    monkeypatch.setattr(Relief, "decide", lambda self, now, unfit: None)
     assert "no live holder" in holes(*commands)
 
 
