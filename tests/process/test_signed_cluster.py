@@ -111,6 +111,7 @@ def test_a_wrong_key_is_shown_by_status_and_journal(tmp_path: Path) -> None:
             cluster.start()
             wanted = f"dropping heartbeats from {n2.address} (signature)"
             cluster.until(lambda: notified.statuses and wanted in notified.statuses[-1], "the status tells of it")
+            cluster.until(lambda: dropped(n1), "the journal tells of it")
             assert {key: len(entries) for key, entries in dropped(n1).items()} == {(n2.address, "signature"): 1}
             assert KEY not in "".join(notified.lines)
             n2.kill()
