@@ -6,9 +6,9 @@ Attach   A master that does not hold attaches itself, with no read before it. A 
          and cannot find out within 2.5 s whether it still does, attaches again, which is harmless;
          so does one that has not read itself for 30 s, every 30 s. It never attaches beside its own
          detach, which could take effect after it (50, 66). A master that does not come to hold
-         within 12 s steps aside for a fit peer; at once, if the API asks it to wait (Retry-After)
-         and a fit peer is heard. If none is, an operation that does not end counts as a time-out
-         (58m). Shown by 01, 19e, 36, 47a-47d, 54a, 54c, TestAttach.
+         within 12 s steps aside for a fit peer, and for an unfit one if it knows that it does not
+         hold; at once, if the API asks it to wait (Retry-After) and a fit peer is heard. Shown by
+         01, 19e, 36, 47a-47d, 54a, 54c, TestAttach.
 Clear    A master known to hold detaches the others that hold: of those that are due, first the one
          that it has not detached for longest (70h), then who came to hold last (16e). Its knowledge
          of itself must be at most 2 s old and newer than the time of the clear. An attach that is
@@ -280,9 +280,8 @@ class Mutations:
             if failure not in NO_EFFECT:
                 own.changed_at = now
                 own.doubted(now, attach_may_land=True)
-            fit_peer = self._election.fit_peer_alive()
-            if call.kind is Kind.ATTACH and not (outcome.operation_id and fit_peer):  # else JOB_TIME decides
-                told_to_wait = outcome.retry_after > FIRST_RETRY and fit_peer
+            if call.kind is Kind.ATTACH and not outcome.operation_id:  # else it may be done: JOB_TIME decides
+                told_to_wait = outcome.retry_after > FIRST_RETRY and self._election.fit_peer_alive()
                 self.attach_breaker.failed(Failure.TIMEOUT if told_to_wait else failure, now)
         else:
             if other := self._observed.others.get(call.instance_id):

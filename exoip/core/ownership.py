@@ -113,9 +113,12 @@ class Ownership:
         listening = self._election.role is Role.LISTENING
         self._resumed = self._resumed and listening
         self._master = None if listening or self._election.local_state.yielded else self._election.master
-        able = self._election.role is Role.MASTER and self._election.fit_peer_alive()
+        able = self._election.role is Role.MASTER and self._election.next_death < math.inf  # a peer is heard
         self.mutations.attach_breaker.owe(able and not self.observed.own.holds, now)
         self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now)
+        if self._election.fit_peer_alive() or not self.observed.own.may_hold:
+            for breaker in self._breakers.values():
+                breaker.expire(now)
         self.reads.relief.decide(now, unfit=self.observed.own.held and self.unfit_reasons.unfit(now))
         return self.unfit_reasons.report_change(now)
 
@@ -212,14 +215,12 @@ class Ownership:
         return events
 
     def tick(self, now: float) -> list[Event]:
-        """Do what is due: give up a question or a job, end a stand-back."""
-        for breaker in self._breakers.values():
-            breaker.expire(now)
+        """Do what is due: give up a question, end a stand-back."""
         return self.stand_back.tick(now)
 
     def next_deadline(self, now: float) -> float:
         """Return when `tick` is wanted."""
-        jobs = [breaker.deadline for breaker in self._breakers.values()]
+        jobs = [breaker.deadline for breaker in self._breakers.values() if breaker.deadline > now]
         known_at = self._known_at() if now < self._known_at() else math.inf
         return min(self.stand_back.next_deadline(), *jobs, known_at, self.unfit_reasons.next_deadline(now))
 
