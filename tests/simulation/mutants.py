@@ -296,8 +296,6 @@ MUTANTS = (
            "rise_at = -math.inf if self.leaving else", "rise_at = -math.inf if True else"),
     Mutant("a master that hears unfit peers only stays fit", "core/ownership", "58m",
            "fit_peer_alive() or not self.observed.own.may_hold:", "fit_peer_alive():"),
-    Mutant("a master that may hold steps aside for an unfit peer", "core/ownership", "58u",
-           "fit_peer_alive() or not self.observed.own.may_hold:", "next_death < math.inf:"),
     Mutant("the last resort counts as flapping", "core/election", "",
            "if now < self._last_resort_at else []", "if True else []"),
     Mutant("a better node has no time before another is the last resort", "core/election", "58q",
