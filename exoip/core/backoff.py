@@ -13,7 +13,7 @@ CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s,
                 is longer all the same, and from the second one on a read does not end it (57k),
                 unless this node held before it became unfit (57l, 57m). A time-out or a forbidden
                 call counts as three failures. So does a job that is owed for longer than its time
-                while a fit peer is heard, whatever it waits for. Shown by 02a, 02b, 02c, 17, 47b,
+                and counts (`ownership`), whatever it waits for. Shown by 02a, 02b, 02c, 17, 47b,
                 48a, TestDeadline.
 """
 

@@ -60,7 +60,7 @@ from exoip.core.events import Cause, Event, EventName
 from exoip.core.flap_damping import WINDOW, Damping
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, PROTECTED, UNFIT, ElectionConfig, LocalState, Peer, Role, describe
 
-LAST_RESORT = 2.0  # seconds, twice, and once for each better node, until one attaches although all are unfit
+LAST_RESORT = 2.0  # seconds: two of these, and one for each better node, until an unfit node attaches
 
 
 class Election:

@@ -9,7 +9,7 @@ read shows that one holding again, a better node is heard, or this node holds an
 members do not count: they are dead, as to any new master. But if the master did hold, one of them
 may have taken the EIP from it, and the master stands back: then nobody takes its place (08a). A
 read that fails is tried again, and the two may be far apart (58w). Shown by 15, 58b, 58c, 58e,
-58i-58k.
+58i-58k, 58y.
 """
 
 from __future__ import annotations
