@@ -1,10 +1,11 @@
 """Decide when to try a failed job again, and when this node is unfit for it.
 
 Backoff         After a failure wait 0.5 s, doubling to 30 s, with up to 20 % of jitter (within the
-                30 s), or as long as Retry-After says, up to 5 minutes. An attach or detach is tried
-                again within 5 s, whatever the failure and whatever the API asks for, because nobody
-                may hold meanwhile; only one that somebody undoes, or that has no effect, waits up
-                to 30 s. Shown by 02b, 19b, 19f, 19g, 34a, 47a, 56.
+                30 s), or as long as Retry-After says, within the same 30 s: a read may be all that
+                a takeover waits for (58z). An attach or detach is tried again within 5 s, whatever
+                the failure and whatever the API asks for, because nobody may hold meanwhile; only
+                one that somebody undoes, or that has no effect, waits up to 30 s. Shown by 02b,
+                19b, 19f, 19g, 34a, 47a, 56.
 CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s, doubling to 10 min,
                 but for as long at least as all others but one may need for that job, one after
                 another: so the last of them has a turn before this node has its next (02f).
@@ -26,8 +27,7 @@ from collections.abc import Sized
 from exoip.core.calls import Failure, Pace
 
 FIRST_RETRY = 0.5  # seconds
-LONGEST_RETRY = 30.0  # seconds
-LONGEST_RETRY_AFTER = 300.0  # seconds; a longer Retry-After is cut to this
+LONGEST_RETRY = 30.0  # seconds; a longer Retry-After is cut to this
 LONGEST_MOVE_RETRY = 5.0  # seconds; of an attach or a detach
 JITTER = 0.2  # of the wait
 FIRST_UNFIT = 10.0  # seconds
@@ -41,7 +41,7 @@ class Backoff:
     `at`: not before this second. `most`: the longest wait after a failure, in seconds.
     """
 
-    def __init__(self, rng: random.Random, most: float = math.inf) -> None:
+    def __init__(self, rng: random.Random, most: float = LONGEST_RETRY) -> None:
         self._rng, self._most = rng, most
         self.reset()
 
@@ -51,8 +51,8 @@ class Backoff:
 
     def failed(self, retry_after: float, now: float) -> None:
         """Record a failure; wait longer than last time. `retry_after`: seconds, from the API."""
-        self.wait_longer(now, min(self._most, LONGEST_RETRY))
-        self.at = max(self.at, now + min(retry_after, self._most, LONGEST_RETRY_AFTER))
+        self.wait_longer(now, self._most)
+        self.at = max(self.at, now + min(retry_after, self._most))
 
     def wait_longer(self, now: float, most: float = LONGEST_RETRY) -> None:
         """Wait longer than the last time, although no call failed."""

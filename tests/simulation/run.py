@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from exoip.core.backoff import LONGEST_RETRY_AFTER
 from tests.simulation.coverage import Coverage
 from tests.simulation.judge import MOVES, Judge
 from tests.simulation.language import Commands
@@ -137,8 +136,6 @@ class Run:
         """Wait until one right node holds and nothing moves; nothing may move after that."""
         world, healed = self.world, self.world.now
         world.cut.clear()
-        if any("retry=" in command for command in self.plan.commands):
-            self._watch(LONGEST_RETRY_AFTER)  # what the API asked for while it was broken is honored
         limit = settled_at = world.now
         limit += LONGEST
         why = unsettled(world)

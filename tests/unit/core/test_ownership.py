@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 
+from exoip.core.backoff import LONGEST_RETRY
 from exoip.core.calls import Failure, Kind, Lane, Purpose
 from exoip.core.events import EventName
 from exoip.core.observed import NEWCOMER_TIME
@@ -230,8 +231,10 @@ class TestStandBack:
         bench.failing[Kind.HOLDERS] = Failure.UNAVAILABLE
         bench.retry_after = 300.0
         since = bench.now
-        bench.advance(55)
+        bench.advance(LONGEST_RETRY - 1)
         assert len(bench.asked(Kind.HOLDERS, since=since)) == 1
+        bench.advance(LONGEST_RETRY - 5)
+        assert len(bench.asked(Kind.HOLDERS, since=since)) == 2
 
 
 class TestUnheard:
