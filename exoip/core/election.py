@@ -292,9 +292,9 @@ class Election:
         if best is None:
             return Role.MASTER, self.config.instance_id, "no peer is alive"
         rank = self._rank(best)
-        own_is, best_is = describe(own[0]), describe(min(rank[0], best.priority))
+        own_is, best_is, relieved = describe(own[0]), describe(rank[0]), self.local_state.relieved
         if own < rank:
-            relieved, best_is = self.local_state.relieved, f"the best peer {best_is}"
-            why = f"{relieved} does not hold the Elastic IP" if relieved else best_is
+            others = "no peer is fit or claims to hold" if now >= self._last_resort_at else f"the best peer {best_is}"
+            why = f"{relieved} does not hold the Elastic IP" if relieved else others
             return Role.MASTER, self.config.instance_id, f"this node is {own_is}, {why}"
         return Role.BACKUP, peer_id, f"{peer_id} is {best_is}, this node {own_is}"

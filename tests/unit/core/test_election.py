@@ -473,6 +473,7 @@ class TestLastResort:
         assert (one.role, one.master) == (Role.BACKUP, "a")
         self.beat(one, self.FIRST - JUST, self.FIRST, a=254)
         assert (one.role, one.master) == (Role.MASTER, "m")
+        assert one.reason == "this node is stepping aside, no peer is fit or claims to hold"
 
     def test_each_further_better_one_has_its_time(self):
         one = self.unfit(b=253, a=254)
