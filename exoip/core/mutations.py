@@ -240,8 +240,7 @@ class Mutations:
     def done(self, call: Call, outcome: Outcome) -> list[Event]:
         """Record the outcome of a call of `next`."""
         now, failure, polled = outcome.ended, outcome.failure, call.kind is Kind.POLL
-        end = outcome.began + OPERATION_TIMEOUT + self.pace.slack
-        new = _Operation(call, outcome.began, outcome.operation_id, end)
+        new = _Operation(call, outcome.began, outcome.operation_id, outcome.began + OPERATION_TIMEOUT + self.pace.slack)
         operation, self._operation, self._in_flight = self._operation or new, None, None
         if failure is None and not outcome.operation_id:
             return self._succeeded(operation.call, operation.called, outcome)

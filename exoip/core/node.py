@@ -158,7 +158,7 @@ class Node:
             others = {**members, **stay}
             own = others.pop(self._election.config.instance_id, None)
             self.admission.own_address = own[0] if own else self.admission.own_address
-            self.admission.set_members(others, now + self._unheard_time)
+            self.admission.set_members(others, now + NEVER_HEARD * self._election.config.dead_time)
             ids = frozenset(self.admission.members)
             self._ownership.observed.set_members(ids, now)
             self._run_to_fixpoint(self._election.set_members(ids, now), now)
@@ -244,15 +244,11 @@ class Node:
             if events or past_due:  # if nobody turns out to be dead, wake nobody
                 self._run_to_fixpoint(events + self._ownership.tick(now) + self._report_unheard(now), now)
 
-    @property
-    def _unheard_time(self) -> float:
-        return NEVER_HEARD * self._election.config.dead_time
-
     def _report_unheard(self, now: float) -> list[Event]:
-        others = self._ownership.observed.others
+        others, time = self._ownership.observed.others, NEVER_HEARD * self._election.config.dead_time
         running = {name for name, other in others.items() if other.running and other.read_at > -math.inf}
-        unheard = self.admission.due_unheard(running, self._unheard_time, now)
-        why = f"nothing arrived from it within {self._unheard_time:g} s"
+        unheard = self.admission.due_unheard(running, time, now)
+        why = f"nothing arrived from it within {time:g} s"
         return [Event(EventName.NEVER_HEARD, now, name, why) for name in unheard]
 
     def _look_for_stall(self, now: float) -> None:

@@ -15,7 +15,8 @@ Make before break  While a live node can serve, the EIP is never without a holde
                    TestRelease.
 Predecessor        When a node becomes master, the master before it is assumed to hold, without a
                    read, if it is dead, leaving, or unfit and holding (253). What is known of a node
-                   does not count once it has advertised 254 or is heard again, and an earlier
+                   does not count once it has advertised 254 or is heard again, or once another one
+                   than this node is its successor, which may have cleared it (16h). An earlier
                    master does not count if it was heard beside the next one and is not leaving, or
                    if it was the master more than 45 s ago: it may have attached since (16h). Nor
                    does what was assumed before a stand-back (09i). The best that a listening node
@@ -106,16 +107,16 @@ class Ownership:
         self.reads.verify_again(now)
 
     def on_election_change(self, now: float) -> list[Event]:
-        """Take note of the election's decision; cheap if it is the same."""
+        """Take note of the election's decision and of the jobs that follow; cheap if it is the same."""
         decision = (self._election.role, self._election.master, self.mutations.leaving)
         if decision != self._decision:
             self._decided(decision, now)
         listening = self._election.role is Role.LISTENING
         self._resumed = self._resumed and listening
         self._master = None if listening or self._election.local_state.yielded else self._election.master
-        able = self._election.role is Role.MASTER and self._election.next_death < math.inf  # a peer is heard
-        self.mutations.attach_breaker.owe(able and not self.observed.own.holds, now)
-        self.mutations.clear_breaker.owe(able and self.mutations.clear_owed(now), now)
+        owes = self._election.role is Role.MASTER and self._election.next_death < math.inf  # a peer is heard
+        self.mutations.attach_breaker.owe(owes and not self.observed.own.holds, now)
+        self.mutations.clear_breaker.owe(owes and self.mutations.clear_owed(now), now)
         if self._election.fit_peer_alive() or not self.observed.own.may_hold:
             for breaker in self._breakers.values():
                 breaker.expire(now)
@@ -124,8 +125,12 @@ class Ownership:
 
     def _decided(self, decision: tuple[Role, str | None, bool], now: float) -> None:
         self._decision = decision
+        if new := self.observed.others.get(self._election.master or ""):
+            new.lacks_since = math.inf
         if master := self.observed.others.get(self._master or ""):
             master.master_until = now
+            if self._election.role is not Role.MASTER:
+                master.holds, master.since = None, math.inf  # the new one may have cleared it (16h)
         self.mutations.since = now
         self.reads.release_read_at = now
         self.mutations.attach_backoff.reset()
@@ -220,9 +225,9 @@ class Ownership:
 
     def next_deadline(self, now: float) -> float:
         """Return when `tick` is wanted."""
-        jobs = [breaker.deadline for breaker in self._breakers.values() if breaker.deadline > now]
-        known_at = self._known_at() if now < self._known_at() else math.inf
-        return min(self.stand_back.next_deadline(), *jobs, known_at, self.unfit_reasons.next_deadline(now))
+        times = [self._known_at(), *(breaker.deadline for breaker in self._breakers.values())]
+        due = [self.stand_back.next_deadline(), self.unfit_reasons.next_deadline(now)]
+        return min(*due, *(at for at in times if at > now))
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

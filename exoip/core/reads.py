@@ -16,13 +16,15 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
             Any other node reads itself, to find an EIP that was attached to it unseen. The two next
             best ones keep their connections to the API open: the next best one reads the master,
             and itself in every tenth round, or if the master does not hold, itself and the members;
-            the other reads itself. The rest do so every tenth interval. A new place has its pace at
-            once (58h). What `relief` wants comes first. Who was cleared is read before the round:
-            later, it may have attached again, as if the clear had had no effect (52j); 2 s later,
-            that shows nothing (59c). So is who left the group. If such a read fails, the next round
-            begins with it (29e). A holder that was read 35 s ago, or less if the API is slow, is
-            read before the rest of a round, which may take longer (70g). The calls of an hour do
-            not grow with the cluster. Shown by 27a, 27d, 32a, TestVerify, TestCallsOfAnHour.
+            the other reads the master and itself by turns (15). The rest read themselves every
+            tenth interval. A new place has its pace at once (58h). What `relief` wants comes first.
+            Who was cleared is read before the round: later, it may have attached again, as if the
+            clear had had no effect (52j); 2 s later, that shows nothing (59c). So is who left the
+            group. If such a read fails, the next round begins with it (29e). A holder that was read
+            17 s ago, or less if the API is slow, is read before the rest of a round, which may take
+            longer (70g); so one read of it may fail before that of 45 s ago no longer counts (70i).
+            The calls of an hour do not grow with the cluster. Shown by 27a, 27d, 32a, TestVerify,
+            TestCallsOfAnHour.
 Refresh     Read the group every 7 minutes, and at once if that is wanted, see `node`; before any
             routine read: a slow API leaves no time. Shown by 29b, TestRefresh.
 
@@ -44,14 +46,13 @@ from exoip.core.events import Event, EventName
 from exoip.core.mutations import BLIND_TIME, CALL_SETTLES, Mutations
 from exoip.core.observed import UNSEEN, InstanceState, Observed
 from exoip.core.peers import UNFIT, Role
-from exoip.core.relief import Relief
+from exoip.core.relief import NEXT_BEST, Relief
 from exoip.core.split_brain import ANSWER_TIME, StandBack
 
 MOST_MEMBERS = 8  # read in a round of verification
 ATTACH_SHOWS = 2.0  # seconds after an attach is done; a read that does not show it sooner may be older
 CLEAR_SHOWS = 2.0  # seconds after a clear is done; one that a later read shows holding may have attached again
 MOST_OUTSIDERS = 8  # read in a round; if a list has more, none is read
-NEXT_BEST = 2  # so many nodes after the master keep their connections open: the next attach is theirs
 IDLE_INTERVALS = 10  # verify intervals between two reads of itself by a node after those, and rounds of the next best
 NEXT_BEST_INTERVALS = 1.2  # verify intervals between two rounds of each of these: 130 calls an hour
 RELEASE_READ_INTERVAL = 1.0  # seconds between two reads of the master by a backup that holds
@@ -73,9 +74,7 @@ class Reads:
         self.list_backoff = Backoff(rng)  # of lists of holders, and of the group
         self.verify_at, self.release_read_at, self.refresh_at = -math.inf, -math.inf, math.inf
         self._rounds, self._queue = 0, deque[Call]()  # since a change; the remaining reads of this one
-        self._turn_at = -math.inf  # when the round last had its turn
-        self._busy = False
-        self._last = Purpose.VERIFY  # the purpose of the last read
+        self._busy, self._last, self._turn_at = False, Purpose.VERIFY, -math.inf  # of the last read; of the last round
         self.outsiders: set[str] = set()  # the instances that are not members and held when last read
 
     # -- when ---------------------------------------------------------------------------------------------------------
@@ -160,7 +159,8 @@ class Reads:
 
     def _is_stale(self, other: InstanceState, now: float) -> bool:
         """Return whether a holder is to be read again: its last read no longer counts, or soon."""
-        peer, counts = self._election.peer(other.instance_id), UNSEEN - LONGEST_TIMEOUT - self._mutations.pace.slack
+        peer = self._election.peer(other.instance_id)
+        counts = (UNSEEN - LONGEST_TIMEOUT - self._mutations.pace.slack) / 2
         stale = now >= other.tried_at + counts or (peer.released_since(other.tried_at) and peer.priority < UNFIT)
         return other.holds is True and stale and not (self._queue and other.tried_at >= self._turn_at)
 
@@ -171,15 +171,15 @@ class Reads:
         self.verify_at, self._rounds = now + min(soon, self._longest()), rounds + 1
         for other in self._observed.others.values():
             other.tried_at = other.read_at  # what failed is tried again
-        starts, master = self._election.role is Role.LISTENING and not rounds, self.relief.watched()
-        lacks = master is not None and master.holds is False and master.read_at >= self._mutations.since
-        if holder or lacks or not (starts or (master and rounds % IDLE_INTERVALS)):
+        starts = self._election.role is Role.LISTENING and not rounds
+        master = self.relief.watched(NEXT_BEST - rounds % NEXT_BEST)
+        if not (starts or (master and rounds % IDLE_INTERVALS)):
             self._queue.append(Call(Kind.READ, self._observed.own_id))
-        if master and not lacks:
+        if master:
             self._queue.append(Call(Kind.READ, master.instance_id))
         elif (holder or starts) and self._may(Kind.HOLDERS, now):
             self._queue.append(Call(Kind.HOLDERS))
-        elif holder or starts or lacks:
+        elif holder or starts:
             self._queue_members(())
 
     def _longest(self) -> float:
@@ -291,3 +291,5 @@ class Reads:
         self._backoff(call.kind).failed(outcome.retry_after, now)
         if call.kind is Kind.REFRESH:
             self.refresh_by(now)
+        elif call.kind is Kind.READ and not self._observed.own.held:
+            self.verify_at = min(self.verify_at, self.backoff.at)  # the next round may be far

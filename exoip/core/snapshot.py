@@ -127,9 +127,9 @@ def take_snapshot(
 def _again(ownership: Ownership, role: Role, now: float) -> dict[str, float]:
     mutations, reads = ownership.mutations, ownership.reads
     detach = "detach of another" if role is Role.MASTER else "detach of this instance"
-    jobs = {"attach": mutations.attach_backoff, detach: mutations.detach_backoff}
-    jobs |= {"read": reads.backoff, "list": reads.list_backoff}
-    return {job: backoff.at for job, backoff in jobs.items() if backoff.at > now}
+    backoffs = (mutations.attach_backoff, mutations.detach_backoff, reads.backoff, reads.list_backoff)
+    jobs = zip(("attach", detach, "read", "list"), backoffs, strict=True)
+    return {job: backoff.at for job, backoff in jobs if backoff.at > now}
 
 
 def _peer_view(other: InstanceState, election: Election, admission: Admission, fresh: float, recent: float) -> PeerView:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from exoip.core.calls import Failure, Kind, Lane, Outcome
 from exoip.core.events import Event, EventName
+from exoip.core.mutations import JOB_TIME
 from exoip.core.node import Node
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, ElectionConfig, Role
 from exoip.core.unfit import OPERATOR, UnfitReason
@@ -129,7 +130,7 @@ class TestHeartbeatsIn:
         bench.holding -= set() if holds else {"z"}
         bench.node.set_members({instance_id("a"): ("host-a", 12345)}, bench.now)
         left = bench.now
-        bench.advance(25)
+        bench.advance(JOB_TIME - 1)  # then a next best node looks at all that are silent
         assert len(bench.asked(Kind.READ, "z", left)) == 1
         assert len(bench.view.peers) == 1 + holds
 
