@@ -170,6 +170,7 @@ class RunningNode:
                 HeartbeatCounts(self._sender.sent, self._sender.failures, self._receiver.received),
                 self._counters.snapshot(), tuple(checker.view for checker in self._addons.checkers),
                 caller.view if caller is not None else None, wall, self._journal.replace_ids, self.api.view(),
+                topology.stopped,
             )
         )  # fmt: skip
 

@@ -64,6 +64,11 @@ class Topology:
         """The Elastic IP as people read it: an IPv4 address, or an IPv6 prefix."""
         return elastic_ip_label(self.eip)
 
+    @property
+    def stopped(self) -> frozenset[str]:
+        """The ids of the members that do not run: nobody expects to hear them."""
+        return frozenset(member.instance_id for member in self.members if not member.running)
+
     def __post_init__(self) -> None:
         check_uuid(self.instance_id)
         check_uuid(self.eip_id)

@@ -8,7 +8,7 @@ Shown by tests/unit/telemetry/test_metrics.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,7 +45,7 @@ class MetricsInput:
     """All that the metrics are made from.
 
     `unix_time` gives the Unix time of a moment of the node's clock, `display_name` the name and
-    address of an instance id.
+    address of an instance id. `stopped`: the ids of members that do not run.
     """
 
     node: Snapshot
@@ -58,6 +58,7 @@ class MetricsInput:
     unix_time: Callable[[float], float]
     display_name: Callable[[str], str]
     api: ApiView = WELL
+    stopped: Container[str] = ()
 
 
 class Family(NamedTuple):
@@ -178,7 +179,7 @@ def _peers(given: MetricsInput) -> Iterator[Family]:
     yield _gauge("peers_alive", "Number of other nodes that are alive", sum(peer.alive for peer in peers))
     yield each("peer_alive", "Whether this peer is alive", lambda peer: peer.alive)
     silent = "Whether this peer was never heard, although the API shows it running"
-    yield each("peer_never_heard", silent, lambda peer: peer.never_heard)
+    yield each("peer_never_heard", silent, lambda peer: peer.never_heard and peer.instance_id not in given.stopped)
     yield each("peer_advertised_priority", "Priority in the last heartbeat of this peer", advertised)
     yield each("peer_last_heard_timestamp_seconds", "When the last heartbeat of this peer arrived", heard)
     yield each("peer_holds", "Whether this peer holds the Elastic IP, if that is known", lambda peer: peer.holds)

@@ -69,9 +69,8 @@ def describe_running(
     def time(at: float) -> float | None:
         return round(unix_time(at), 3) if math.isfinite(at) else None
 
-    topology, damping = given.topology, node.damping
+    topology, damping, stopped = given.topology, node.damping, given.topology.stopped
     names = {member.instance_id: member.name or None for member in topology.members}
-    stopped = {member.instance_id for member in topology.members if not member.running}
     level, reasons = assess(node, display_name, given.cure_of_silence, stopped, given.api)
     phase = "leaving" if node.leaving else "running"
     return {
@@ -171,7 +170,7 @@ def _peer(peer: PeerView, name: str | None, running: bool, time: Time) -> dict[s
         "holds": peer.holds,
         "presumed": peer.presumed,
         "read_at": time(peer.read_at),
-        "never_heard": peer.never_heard,
+        "never_heard": peer.never_heard and running,
         "elsewhere": peer.elsewhere or None,
     }
 

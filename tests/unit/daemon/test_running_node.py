@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import queue
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -144,6 +145,13 @@ def test_a_reload_without_an_answer_of_the_api_keeps_the_members_and_reads_them_
     assert (running.members, running.saved(), running.node.config) == ([B, C], [B, C], new)
     assert running.node.node.config().priority == 77
     assert running.node.node._ownership.reads.refresh_at <= clock()
+
+
+def test_the_metrics_expect_to_hear_only_members_that_run(running):
+    running.node.node.admission.unheard |= {B: math.inf, C: math.inf}
+    running.node.topology = replace(topology(B, C), members=(replace(MEMBERS[B], running=False), MEMBERS[C]))
+    lines = running.node.metrics().splitlines()
+    assert [line[-3:] for line in lines if line.startswith("exoip_peer_never_heard{")] == ["0.0", "1.0"]
 
 
 def test_a_reload_logs_the_warnings_that_are_new(running, caplog):

@@ -139,6 +139,10 @@ def test_what_is_not_known_is_left_out() -> None:
     assert not [name for name in found if name.startswith(("exoip_hook", "exoip_check"))]
 
 
+def test_nobody_expects_to_hear_a_peer_that_does_not_run() -> None:
+    assert samples(given(stopped={"id-2"}))["exoip_peer_never_heard{address=192.0.2.2,peer=name of id-2}"] == 0
+
+
 def test_the_daemons_own_memory_and_time() -> None:
     assert {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_start_time_seconds"} <= names()
 

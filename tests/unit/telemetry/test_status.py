@@ -59,9 +59,9 @@ def valid(described: dict[str, Any]) -> dict[str, Any]:
     return status
 
 
-def status_of(bench: SingleNode, *words: str) -> dict[str, Any]:
+def status_of(bench: SingleNode, *words: str, topology: Topology = TOPOLOGY) -> dict[str, Any]:
     config = parse([*WORDS, *words], {})
-    given = report.StatusInput(config, TOPOLOGY, CHECKS, EVENTS, bench.api.view())
+    given = report.StatusInput(config, topology, CHECKS, EVENTS, bench.api.view())
     return valid(report.describe_running(bench.view, given, NAMES.__getitem__, STARTED, lambda at: EPOCH + at))
 
 
@@ -90,6 +90,13 @@ def test_of_a_backup_each_peer_as_last_heard_and_read() -> None:
     assert (z["alive"], z["heard_at"]) == (False, None)
     assert status["master"] == {"instance": instance_id("a"), "name": "web-a"}
     assert status["reason"].startswith("web-a is at priority 5"), "ids are replaced"
+
+
+def test_a_backup_that_read_a_peer_before_it_was_stopped() -> None:
+    """It does not read it again; the group is read by all."""
+    topology = replace(TOPOLOGY, members=(MEMBERS[0], replace(MEMBERS[1], running=False)))
+    _, z = status_of(backup(), topology=topology)["peers"]
+    assert (z["running"], z["alive"], z["never_heard"]) == (False, False, False)
 
 
 def test_of_one_that_just_started() -> None:
