@@ -66,7 +66,7 @@ def _judged(what: str, peers: list[Member], allowed: Allowed, cure: str) -> Find
 
 
 def peers(state: dict[str, Any]) -> Iterator[Finding]:
-    """Yield whether the daemon with this state hears each peer that is a member."""
+    """Yield whether the daemon with this state hears each peer that is a member and runs."""
     if "peers" not in state:
         yield Finding(OPEN, "peers", state["health"]["reasons"][0])
         return
@@ -86,6 +86,8 @@ def _peer(peer: dict[str, Any], port: str) -> Finding:
         return Finding(
             WARNING, "peers", text, f"use that address for it, or set bind-address = {peer['address']} there"
         )
+    if not peer.get("running", True):
+        return Finding(WELL, "peers", f"{name} does not run")
     both = f"UDP {port}" if port == str(peer["port"]) else f"UDP {port} here and UDP {peer['port']} there"
     cure = f"check that exoip runs there, and that both nodes allow {both}"
     return Finding(WARNING, "peers", f"{name} {'was never' if peer.get('never_heard') else 'is not'} heard", cure)

@@ -74,6 +74,16 @@ def test_of_a_daemon_of_an_older_version() -> None:
     assert list(status.lines("web", state, unstyled, events=5))
 
 
+def test_the_check_expects_to_hear_only_peers_that_run() -> None:
+    state = status_of(backup())
+    assert [one.level for one in reachability.peers(state)] == ["well", "warning"]
+    state["peers"][1]["running"] = False
+    assert [one.text for one in reachability.peers(state)][1] == "web-z (host-z) does not run"
+    assert {one.level for one in reachability.peers(state)} == {"well"}
+    state["peers"][1]["denied"] = "signature"
+    assert [one.level for one in reachability.peers(state)] == ["well", "warning"], "something does run there"
+
+
 def test_of_a_node_that_starts() -> None:
     state = report.describe_starting(parse([*WORDS], {}), "waiting for the API: 503", STARTED, STARTED + 9)
     (node,) = cluster.nodes(state)
