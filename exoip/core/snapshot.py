@@ -58,7 +58,9 @@ class Snapshot:
     has to wait at present, damping included. `again`: when a job that has failed is tried again.
     `same_id`: the address of another host that sends heartbeats with this node's id, or "".
     `attaching`: it does not hold, but an attach of its own is under way. `relieved`: the better
-    node in whose place it is master, because that one does not hold, or "".
+    node in whose place it is master, because that one does not hold, or "". `outsiders`: who holds
+    and is no member, as a master that holds reads. `mute`: why none of the last heartbeats could
+    be sent, or ""; a stand-back goes on meanwhile.
     """
 
     at: float
@@ -85,6 +87,7 @@ class Snapshot:
     same_id: str = ""
     attaching: bool = False
     relieved: str = ""
+    mute: str = ""
 
 
 def take_snapshot(
@@ -107,6 +110,7 @@ def take_snapshot(
         yielded=ownership.stand_back.active,
         leaving=ownership.mutations.leaving,
         relieved=election.local_state.relieved,
+        mute=ownership.stand_back.mute,
         peers=tuple(
             _peer_view(other, election, admission, fresh, now - election.config.dead_time)
             for _, other in sorted(ownership.observed.others.items())

@@ -38,6 +38,7 @@ def _own(state: State) -> dict[str, Any]:
     shared = {name: state.get(name) for name in ("instance", "name", "address", "read_at")}
     aside = [one["why"] for one in state["aside"]]
     aside += ["waits for a holder that is not heard"] if state["stand_back_until"] is not None else []
+    aside += [f"cannot send heartbeats ({state['mute']})"] if state.get("mute") else []
     aside += ["stopping"] if state["daemon"]["phase"] == "leaving" else []
     holds, priority = None if state["in_doubt"] else state["holds"], state["priority"]["configured"]
     return _node(**shared, own=True, role=state["role"], priority=priority, holds=holds, aside=aside)

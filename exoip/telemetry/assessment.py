@@ -60,7 +60,7 @@ def _role_problem(node: Snapshot, display_name: Callable[[str], str]) -> str:
     if node.leaving:
         return "this node is stopping"
     if node.yielded:
-        return "a node that cannot be heard took the Elastic IP; this node waits instead of fighting"
+        return "a node that is not heard holds the Elastic IP; this node waits instead of fighting"
     if node.role is Role.LISTENING:
         return "this node is listening before it takes part"
     if node.role is Role.MASTER and not node.holds:
@@ -84,6 +84,8 @@ def _problems(
 ) -> Iterator[str]:
     if node.same_id:
         yield f"{node.same_id} sends heartbeats with this instance's id, so two hosts have one id; correct -i there or here"
+    if node.mute:
+        yield f"this node cannot send any heartbeat ({node.mute}): the fault is here; check its address, routes and firewall"
     for reason in node.unfit_reasons:
         yield f"this node steps aside: {reason.why}"
     for kind, trouble in api.trouble.items():

@@ -88,7 +88,8 @@ def describe_running(
         "read_at": time(node.known_at),
         "priority": {"configured": node.priority, "advertised": node.advertised},
         "aside": [{"cause": one.cause, "why": one.why, "until": time(one.until)} for one in node.unfit_reasons],
-        "stand_back_until": time(node.stand_back_until),
+        "stand_back_until": None if node.mute else time(node.stand_back_until),
+        "mute": node.mute or None,
         "preempt_delay": _json(node.preempt_delay),
         "flapping": {"changes": len(damping.changes), "delay": damping.delay, "until": time(damping.until)},
         "checks": [_check(check, time) for check in given.checks],
@@ -108,7 +109,12 @@ def status_line(node: Snapshot, eip: str, api: ApiView = WELL) -> str:
     words.append(f"{alive} of {len(node.peers)} peers alive")
     if node.holds != (node.role is Role.MASTER):
         words.append("holding it" if node.holds else "perhaps holding it" if node.in_doubt else "not holding it")
-    states = {"stopping": node.leaving, "standing back": node.yielded, "stepping aside": node.unfit}
+    states = {
+        "unable to send": node.mute,
+        "stopping": node.leaving,
+        "standing back": node.yielded,
+        "stepping aside": node.unfit,
+    }
     words += [state for state, applies in states.items() if applies]
     words += [
         f"dropping heartbeats from {peer.address} ({peer.denied})"

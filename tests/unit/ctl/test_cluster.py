@@ -12,7 +12,7 @@ from exoip.heartbeat.wire import Heartbeat
 from exoip.telemetry import status as report
 from tests.simulation.world import EIP, instance_id
 from tests.support.single_node import SingleNode, backup, master
-from tests.unit.telemetry.test_status import STARTED, WORDS, status_of
+from tests.unit.telemetry.test_status import STARTED, WORDS, mute, status_of
 
 
 def rows(state: State) -> dict[str, str]:
@@ -47,6 +47,10 @@ def test_of_a_backup_that_knows_less() -> None:
     assert found["6d000000…"].endswith(" drained by ann (uid 0): new kernel")
 
 
+def test_of_a_node_that_cannot_send() -> None:
+    assert rows(status_of(mute()))["6d000000…"].endswith(" cannot send heartbeats (Operation not permitted)")
+
+
 def test_every_reason_of_a_peer() -> None:
     bench = master(peers="az")
     bench.heard("a", 255)
@@ -65,7 +69,7 @@ def test_every_reason_of_a_peer() -> None:
 def test_of_a_daemon_of_an_older_version() -> None:
     """After an upgrade of the package, until it is restarted."""
     state = status_of(master())
-    for name in ("name", "address", "events"):
+    for name in ("name", "address", "events", "mute"):
         del state[name]
     for peer in state["peers"]:
         del peer["never_heard"], peer["elsewhere"]

@@ -14,7 +14,7 @@ from exoip.ctl.terminal import WIDTH, colored, unstyled
 from exoip.telemetry import status as report
 from tests.simulation.world import EIP, instance_id
 from tests.support.single_node import SingleNode, backup, master
-from tests.unit.telemetry.test_status import STARTED, WORDS, status_of
+from tests.unit.telemetry.test_status import STARTED, WORDS, mute, status_of
 
 
 def shown(state: status.State) -> list[str]:
@@ -126,10 +126,16 @@ def test_a_stand_back_and_damping() -> None:
     bench.holding.clear()
     bench.holding.add("z")
     bench.until(lambda: bench.view.yielded)
-    assert re.search(r"took the Elastic IP; for another \S+ (s|min), or until", fact(status_of(bench), "waiting"))
+    assert re.search(r"holds the Elastic IP; for another \S+ (s|min), or until", fact(status_of(bench), "waiting"))
     state = status_of(healthy())
     state["flapping"] = {"changes": 7, "delay": 120.0, "until": state["at"] + 500}
     assert fact(state, "damping") == "a better node waits 2 min; ends in 8 min 20 s unless the role changes"
+
+
+def test_a_node_that_cannot_send_waits_for_no_time() -> None:
+    state = status_of(mute())
+    assert fact(state, "mute") == "no heartbeat of this node can be sent: Operation not permitted"
+    assert not any(one.startswith("  waiting") for one in shown(state))
 
 
 def test_each_health_check() -> None:

@@ -160,10 +160,22 @@ def test_a_stand_back():
     bench.holding.clear()
     bench.holding.add("z")
     bench.until(lambda: bench.view.yielded)
-    assert "waits instead of fighting" in reasons(bench)
+    first = "a node that is not heard holds the Elastic IP; this node waits instead of fighting"
+    assert reasons(bench).splitlines()[0] == first
     assert bench.view.stand_back_until > bench.now
     bench.heard("z", 20)
     assert bench.view.stand_back_until == -math.inf
+
+
+def test_a_node_that_cannot_send_names_the_fault_as_its_own():
+    bench = healthy()
+    bench.node.set_mute("Operation not permitted", bench.now)
+    assert reasons(bench) == (
+        "this node cannot send any heartbeat (Operation not permitted): "
+        "the fault is here; check its address, routes and firewall"
+    )
+    bench.node.set_mute("", bench.now)
+    assert reasons(bench, Level.HEALTHY) == ""
 
 
 def test_a_backup_that_still_holds():

@@ -65,6 +65,17 @@ def status_of(bench: SingleNode, *words: str, topology: Topology = TOPOLOGY) -> 
     return valid(report.describe_running(bench.view, given, NAMES.__getitem__, STARTED, lambda at: EPOCH + at))
 
 
+def mute() -> SingleNode:
+    """A backup that cannot send and hears nobody, longer than a dead time after it has stood back."""
+    bench = backup(peers="a")
+    bench.node.set_mute("Operation not permitted", bench.now)
+    bench.beating.clear()
+    bench.until(lambda: bench.view.yielded)
+    bench.advance(20.0)
+    assert bench.view.yielded
+    return bench
+
+
 def test_of_a_master() -> None:
     bench = master()
     status = status_of(bench)
@@ -144,6 +155,16 @@ def test_of_one_that_is_drained_leaves_and_has_dropped_datagrams() -> None:
     assert status["refused"] == {"identity": 1, "short": 1}
     bench.node.leave(bench.now)
     assert status_of(bench)["daemon"]["phase"] == "leaving"
+
+
+def test_of_one_that_cannot_send() -> None:
+    """It stands back until it can, and a dead time more."""
+    bench = mute()
+    status = status_of(bench)
+    assert (status["role"], status["stand_back_until"], status["mute"]) == ("backup", None, "Operation not permitted")
+    bench.node.set_mute("", bench.now)
+    status = status_of(bench)
+    assert (status["stand_back_until"] > status["at"], status["mute"]) == (True, None)
 
 
 def test_of_one_that_waits() -> None:

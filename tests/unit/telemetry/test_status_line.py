@@ -34,8 +34,8 @@ PLAIN = Snapshot(1.0, Role.MASTER, "", 0.0, "m", 10, True, False, False, False, 
         ({"role": Role.BACKUP}, f"BACKUP for {EIP}, 1 of 3 peers alive, holding it"),
         ({"role": Role.LISTENING, "holds": False, "peers": ()}, f"LISTENING for {EIP}, 0 of 0 peers alive"),
         (
-            {"role": Role.BACKUP, "leaving": True, "unfit": True, "yielded": True},
-            f"BACKUP for {EIP}, 1 of 3 peers alive, holding it, stopping, standing back, stepping aside",
+            {"role": Role.BACKUP, "leaving": True, "unfit": True, "yielded": True, "mute": "no route"},
+            f"BACKUP for {EIP}, 1 of 3 peers alive, holding it, unable to send, stopping, standing back, stepping aside",
         ),
     ],
 )
