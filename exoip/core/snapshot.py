@@ -95,6 +95,7 @@ def take_snapshot(
 ) -> Snapshot:
     """Return a snapshot. The caller holds the node's lock."""
     own = ownership.observed.own
+    reads = election.role is Role.MASTER and own.held  # who holds; another node does not know it
     fresh = max(ownership.mutations.since, now - READS_COUNT * ownership.reads.relief.verify_interval)
     return Snapshot(
         at=now,
@@ -123,7 +124,7 @@ def take_snapshot(
         preempt_delay=election.preempt_delay,
         damping=replace(election.damping) if election.config.flap_damping else Damping(),
         again=_again(ownership, election.role, now),
-        outsiders=tuple(sorted(ownership.reads.outsiders)),
+        outsiders=tuple(sorted(ownership.reads.outsiders - ownership.observed.others.keys())) if reads else (),
         same_id=_recent(admission.elsewhere, admission.own_id, now - election.config.dead_time),
     )
 

@@ -10,7 +10,7 @@ from exoip.core.calls import Failure, Kind
 from exoip.core.mutations import JOB_TIME
 from exoip.core.peers import Role
 from tests.simulation.world import instance_id
-from tests.support.single_node import SingleNode, backup, master
+from tests.support.single_node import SingleNode, master
 
 
 def test_each_other_node_with_what_is_known_of_it():
@@ -65,3 +65,24 @@ def test_that_a_new_master_does_not_hold_says_nothing_while_it_may_come_to_hold(
     bench.until(lambda: bench.view.peers[0].read_at > since)
     bench.until(lambda: holds(bench, "a") is False)
     assert bench.view.peers[0].read_at >= since + JOB_TIME
+
+
+def beside_an_outsider() -> SingleNode:
+    bench = SingleNode(verify_interval=4.0)
+    bench.holding.add("q")
+    bench.until(lambda: bench.view.outsiders == (instance_id("q"),))
+    return bench
+
+
+def test_only_a_master_that_holds_knows_of_outsiders():
+    bench = beside_an_outsider()
+    bench.beating["a"] = 5
+    bench.until(lambda: bench.role is Role.BACKUP)
+    assert bench.view.outsiders == ()
+
+
+def test_an_outsider_that_joins_the_group_is_none():
+    bench = beside_an_outsider()
+    bench.node.set_members({instance_id(name): (f"host-{name}", 12345) for name in "amqz"}, bench.now)
+    assert bench.view.outsiders == ()
+    bench.until(lambda: holds(bench, "q") is True)
