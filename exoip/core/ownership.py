@@ -107,7 +107,7 @@ class Ownership:
         self.reads.verify_again(now)
 
     def on_election_change(self, now: float) -> list[Event]:
-        """Take note of the election's decision and of the jobs that follow; cheap if it is the same."""
+        """Take note of the election's decision and of its jobs; cheap if it is the same."""
         decision = (self._election.role, self._election.master, self.mutations.leaving)
         if decision != self._decision:
             self._decided(decision, now)

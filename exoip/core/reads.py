@@ -15,9 +15,9 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
             a round at most 8 are read, longest ago first. A node that starts does the same, once.
             Any other node reads itself, to find an EIP that was attached to it unseen. The two next
             best ones keep their connections to the API open: the next best one reads the master,
-            and itself in every tenth round, or if the master does not hold, itself and the members;
-            the other reads the master and itself by turns (15). The rest read themselves every
-            tenth interval. A new place has its pace at once (58h). What `relief` wants comes first.
+            and itself in every tenth round; the other reads itself, and the master in every other
+            round (15). The rest read themselves every tenth interval. A new place has its pace at
+            once (58h), and what failed is tried again (74a). What `relief` wants comes first.
             Who was cleared is read before the round: later, it may have attached again, as if the
             clear had had no effect (52j); 2 s later, that shows nothing (59c). So is who left the
             group. If such a read fails, the next round begins with it (29e). A holder that was read
@@ -173,7 +173,7 @@ class Reads:
             other.tried_at = other.read_at  # what failed is tried again
         starts = self._election.role is Role.LISTENING and not rounds
         master = self.relief.watched(NEXT_BEST - rounds % NEXT_BEST)
-        if not (starts or (master and rounds % IDLE_INTERVALS)):
+        if not (starts or (self.relief.watched(1) and rounds % IDLE_INTERVALS)):
             self._queue.append(Call(Kind.READ, self._observed.own_id))
         if master:
             self._queue.append(Call(Kind.READ, master.instance_id))

@@ -1,15 +1,16 @@
 """Decide when the next best node takes the place of a master that does not hold.
 
-The two next best nodes, by rank, read their master, see `reads`. A read from 12 s after that one
-became the master on that shows that it does not hold begins a relief. The next best node reads
-every member, and again after 12 s, or if the master may have held, after a verify interval and 4 s,
-in which it finds out that it was detached (58a). The master comes last, and what was read before
-does not count (58s). If none of them holds by both reads, this node takes the master's place until
-a read shows that one holding again, a better node is heard, or this node holds and is unfit. Silent
-members do not count: they are dead, as to any new master. But if the master may have held, a silent
-one may have taken the EIP from it, and the master stands back: then nobody takes its place (08a,
-08c, 08d), unless that one was heard after the master was first read not to hold (15, 58e). A read
-that fails is tried again, and the two may be far apart (58w). Shown by 58b, 58c, 58i-58k, 58y.
+The two next best nodes, by rank, look at a new master 12 s after it became one, and at those that
+are silent (59b), and then at the master, see `reads`. From then on, a read that shows that the
+master does not hold begins a relief. The next best node reads every member, and again after 12 s,
+or if the master may have held, after a verify interval and 4 s, in which it finds out that it was
+detached (58a). The master comes last, and what was read before does not count (58s). If none of
+them holds by both reads, this node takes the master's place until a read shows that one holding
+again, a better node is heard, or this node holds and is unfit. Silent members do not count: they
+are dead, as to any new master. But if the master may have held, a silent one may have taken the EIP
+from it, and the master stands back: then nobody takes its place (08a, 08c, 08d), unless that one
+was heard after the master was first read not to hold (15, 58e). A read that fails is tried again,
+and the two may be far apart (58w). Shown by 58b, 58c, 58i-58k, 58y, 58z, 74a, 74b.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Relief:
         self.relieved, self.verify_interval, self._began = "", 30.0, math.inf
 
     def watched(self, places: int = NEXT_BEST) -> InstanceState | None:
-        """Return the master if this node is the next best one, or one of so many, and does not hold."""
+        """Return the master if this node is one of so many next best ones, and does not hold."""
         election, own = self._election, self._election.local_state
         next_best = election.role is Role.BACKUP and election.place() <= places and not (own.last_held or own.yielded)
         return self._observed.others.get(election.master or "") if next_best and not own.leaving else None
@@ -49,17 +50,17 @@ class Relief:
         master, mutations, others, due = self.watched(), self._mutations, self._observed.others.values(), {}
         if master is None or (self._began < math.inf and self._election.place() > 1):
             return math.inf, ""
-        if self._began == math.inf:  # look at it, and at those that are silent, once it has had the time of its job
+        if self._began == math.inf:  # it may yet come to hold
             silent = [other for other in others if not self._election.alive(other.instance_id)]
             look = [o.instance_id for o in (master, *silent) if o.tried_at < mutations.since + JOB_TIME]
             return (mutations.since + JOB_TIME, look[0]) if look else (math.inf, "")
         if self._observed.own.known_at < self._began:
             return self._began, self._observed.own_id
-        # It may have held: then it was detached, and has to find out.
+        # It may have held, and has to find out that it was detached.
         held = master.held_at >= mutations.since or master.lacks_since > mutations.since + 2 * JOB_TIME
         time = mutations.pace.slack + max(JOB_TIME, self.verify_interval + COME_BACK if held else 0.0)
         for other in others:
-            # A silent one is dead, as to any new master; but one that held may have lost the EIP to it.
+            # A silent one is dead, as to any new master, or has taken the EIP from this one.
             peer = self._election.peer(other.instance_id)
             counts = peer.alive or (held and other.running and peer.last_seen < master.lacks_since)
             lacks_since = other.read_at if other.holds else max(other.lacks_since, self._began)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from exoip.core.snapshot import READS_COUNT
 from exoip.config.parse import parse
 from exoip.ctl import cluster, reachability, status
 from exoip.ctl.status import State
@@ -40,7 +41,8 @@ def test_of_a_master() -> None:
 def test_of_a_backup_that_knows_less() -> None:
     bench = backup()
     bench.node.set_unfit("operator", "drained by ann (uid 0): new kernel", bench.now)
-    bench.heard("z", 254)
+    bench.beating["z"] = 254
+    bench.advance(READS_COUNT * 30.0)
     found = rows(status_of(bench))
     assert re.fullmatch(r"web-a host-a MASTER 5 [\d.]+ s ago yes, [\d.]+ s ago", found["web-a"])
     assert re.fullmatch(r"web-z host-z BACKUP [\d.]+ s ago unknown yes", found["web-z"])
