@@ -186,10 +186,10 @@ class Node:
         with self._wake:
             self._ownership.reads.refresh_at = now + seconds
 
-    def resume(self, known_at: float, now: float) -> None:
+    def resume(self, known_at: float, now: float, *, in_doubt: bool = False) -> None:
         """Go on to hold, as known before a restart shorter than the dead time; call it first."""
         with self._wake:
-            self._run_to_fixpoint(self._ownership.resume(known_at, now), now)
+            self._run_to_fixpoint(self._ownership.resume(known_at, now, in_doubt=in_doubt), now)
 
     def leave(self, now: float) -> None:
         """Begin to leave; `finished` says when this node may exit."""

@@ -78,9 +78,11 @@ class Ownership:
 
     # -- inputs -------------------------------------------------------------------------------------------------------
 
-    def resume(self, known_at: float, now: float) -> list[Event]:
-        """Go on to hold, as known before a restart that no peer noticed."""
+    def resume(self, known_at: float, now: float, *, in_doubt: bool) -> list[Event]:
+        """Go on to hold, as known before a restart that no peer noticed, with the same doubt."""
         self.observed.own.attached(known_at, known_at, known_at)
+        if in_doubt:  # only because a peer was heard, which may have detached this node
+            self.observed.own.doubted(now, heard=True)
         self._resumed = True
         return [Event(EventName.HOLDS, now, self.observed.own_id, "as before the restart")]
 

@@ -57,10 +57,11 @@ class Snapshot:
     `stand_back_until`: -inf if it does not stand back. `preempt_delay`: seconds that a better node
     has to wait at present, damping included. `again`: when a job that has failed is tried again.
     `same_id`: the address of another host that sends heartbeats with this node's id, or "".
-    `attaching`: it does not hold, but an attach of its own is under way. `relieved`: the better
-    node in whose place it is master, because that one does not hold, or "". `outsiders`: who holds
-    and is no member, as a master that holds reads. `mute`: why none of the last heartbeats could
-    be sent, or ""; a stand-back goes on meanwhile.
+    `attaching`: it does not hold, but an attach of its own is under way. `protected`: it holds, in
+    doubt at most because a peer was heard. `relieved`: the better node in whose place it is master,
+    because that one does not hold, or "". `outsiders`: who holds and is no member, as a master that
+    holds reads. `mute`: why none of the last heartbeats could be sent, or ""; a stand-back goes on
+    meanwhile.
     """
 
     at: float
@@ -86,6 +87,7 @@ class Snapshot:
     outsiders: tuple[str, ...] = ()
     same_id: str = ""
     attaching: bool = False
+    protected: bool = False
     relieved: str = ""
     mute: str = ""
 
@@ -106,6 +108,7 @@ def take_snapshot(
         advertised=election.advertised,
         holds=own.held,
         in_doubt=own.doubt,
+        protected=own.protected,
         attaching=not own.held and ownership.mutations.touching(ownership.observed.own_id),
         unfit=ownership.unfit_reasons.unfit(now),
         yielded=ownership.stand_back.active,

@@ -74,11 +74,11 @@ class RunningNode:
         )  # fmt: skip
         self.node.refresh_in(_refresh_interval(config, soon=after_crash), clock())
         self._held = HeldFile(environ)
-        known_at = self._held.take(clock())
-        if after_crash and known_at is not None:
-            self.node.resume(known_at, clock())
+        held = self._held.take(clock())
+        if after_crash and held is not None:
+            self.node.resume(held[0], clock(), in_doubt=held[1])
         self.node.set_unfit(OPERATOR, drained, clock())
-        restarted = after_crash or known_at is not None
+        restarted = after_crash or held is not None
         self._clients = ClientPool(*[discovery.client_for(config, topology.endpoint) for _ in Lane])
         self._counters, self.api = Counters(), ApiHealth(topology.instance_id, emit)
         self._journal = Journal(topology.eip_label, topology.instance_id, self.display_name, wall)
@@ -108,9 +108,12 @@ class RunningNode:
         """Stop the addons and their children. The other threads end with the process."""
         self._addons.stop()
 
-    def keep_held(self, seconds: float) -> None:
-        """Keep for so many seconds after the last heartbeat whether this node holds."""
-        self._held.save(self.node.snapshot(clock()), self._sender.sent_at + seconds)
+    def keep_held(self, seconds: float) -> str:
+        """Keep for so many seconds after the last heartbeat whether this node holds.
+
+        Return why a restart within that time may move the Elastic IP, or "".
+        """
+        return self._held.save(self.node.snapshot(clock()), self._sender.sent_at + seconds)
 
     def on_event(self, event: Event) -> None:
         """Log an event, count it, and let the addons know."""

@@ -184,29 +184,38 @@ class UnhealthyChecks(StateFile):
 
 
 class HeldFile(StateFile):
-    """What a holder that is stopped for a restart knew: from when until when it counts, and since.
+    """What a holder that is stopped for a restart knew: from when until when it counts, since when
+    it was known, and whether it is in doubt.
 
-    All are seconds on the clock of this boot. It counts once, and only while no peer, whose dead
+    Times are seconds on the clock of this boot. It counts once, and only while no peer, whose dead
     time is that of the daemon before, can have missed a heartbeat too many.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ, "RUNTIME_DIRECTORY", "held")
 
-    def save(self, node: Snapshot, until: float) -> None:
-        """Keep until then that this node is known to hold, if it is, and releases nothing."""
-        if node.at < until and node.holds and not node.in_doubt and node.advertised < UNFIT:
-            self.write(f"{node.at:.3f} {until:.3f} {node.known_at:.3f}\n")
+    def save(self, node: Snapshot, until: float) -> str:
+        """Keep until then that this node holds, if so. Return why a restart may move it, or "".
 
-    def take(self, now: float) -> float | None:
-        """Return when the node was known to hold, if that still counts."""
+        A doubt that is only due to a heard peer is kept too.
+        """
+        if not node.holds and not node.in_doubt:
+            return ""
+        if not node.protected:
+            return "it is not certain that this instance holds it"
+        if node.advertised >= UNFIT or node.at >= until:
+            return "this instance is detaching itself, or took too long to stop"
+        return self.write(f"{node.at:.3f} {until:.3f} {node.known_at:.3f} {node.in_doubt:d}\n")
+
+    def take(self, now: float) -> tuple[float, bool] | None:
+        """Return when the node was known to hold, and whether in doubt, if that still counts."""
         try:
             text = self.read()
             self.forget()
-            at, until, known_at = map(float, (text or "").split())
+            at, until, known_at, in_doubt = map(float, (text or "").split())
         except (OSError, ValueError):
             return None
-        return known_at if known_at <= at <= now < until else None
+        return (known_at, in_doubt != 0.0) if known_at <= at <= now < until else None
 
 
 class DrainedFile(StateFile):

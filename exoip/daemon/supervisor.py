@@ -178,12 +178,14 @@ class Supervisor:
         self._running.stop()  # which may take a second, in which the node goes on; so what is kept comes after it
         config = self._node.config()
         unnoticed = config.dead_time - config.interval
-        self._running.keep_held(unnoticed + config.spacing)
+        doubt = self._running.keep_held(unnoticed + config.spacing)
         self._log_rest()
-        promise = "the hand-over is under way already"
-        if self._leave_by is None:
-            promise = f"within {unnoticed:g} s it moves nothing by itself"
-        log(logging.INFO, "stopping for a restart: %s", promise)
+        outlook = f"a peer may take {self._running.topology.eip_label}: {doubt}"
+        if self._leave_by is not None:
+            outlook = "the hand-over is under way already"
+        elif not doubt:
+            outlook = f"within {unnoticed:g} s it moves nothing by itself"
+        log(logging.INFO, "stopping for a restart: %s", outlook)
 
     def _has_left(self) -> bool:
         return self._node.finished() and self._mailbox.empty() and not self._running.busy

@@ -9,7 +9,7 @@ import pytest
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Purpose
 from exoip.core.events import EventName
-from exoip.core.peers import LEAVING, Role
+from exoip.core.peers import LEAVING, PROTECTED, Role
 from exoip.core.reads import MOST_MEMBERS
 from tests.simulation.world import instance_id
 from tests.support.single_node import DEAD, SingleNode, among, backup, master, name_of, requests
@@ -72,6 +72,25 @@ class TestOwnState:
             bench.advance(0.5)
             bench.heard("a", 5)
             assert bench.view.in_doubt is not resumed
+
+    def test_one_that_resumed_in_doubt_is_protected_and_finds_out_that_a_peer_had_detached_it(self):
+        """That peer was heard before the restart, too."""
+        bench = SingleNode(preempt_delay=math.inf)
+        bench.manual.add(Kind.READ)
+        bench.node.resume(-1.0, 0.0, in_doubt=True)
+        bench.pump()
+        assert (bench.view.in_doubt, bench.view.advertised) == (True, PROTECTED)
+        assert reads(bench) == ["m"]
+        bench.answer(Lane.READS, holds=False, running=True)
+        assert bench.said(EventName.LOST)
+
+    def test_one_that_resumed_in_doubt_and_cannot_read_itself_attaches_itself_once_it_has_listened(self):
+        bench = SingleNode(preempt_delay=math.inf)
+        bench.failing[Kind.READ] = Failure.UNAVAILABLE
+        bench.node.resume(-1.0, 0.0, in_doubt=True)
+        bench.beating["a"] = 5
+        bench.advance(DEAD)
+        assert bench.moves() == [("attach", "m")]
 
     def test_not_while_an_own_mutation_is_under_way(self):
         """What such a read shows may be from before or from after it."""

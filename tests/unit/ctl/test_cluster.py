@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from exoip.core.snapshot import READS_COUNT
 from exoip.config.parse import parse
+from exoip.core.snapshot import READS_COUNT
 from exoip.ctl import cluster, reachability, status
 from exoip.ctl.status import State
 from exoip.ctl.terminal import WIDTH, unstyled

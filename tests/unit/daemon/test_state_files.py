@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exoip.config.parse import Config, parse
+from exoip.core.calls import Failure, Kind
 from exoip.daemon.state_files import (
     DRAINED_FOR_UNKNOWN_REASON,
     PAUSED_STARTS,
@@ -26,7 +28,7 @@ from exoip.daemon.state_files import (
     UnhealthyChecks,
 )
 from exoip.exoscale.topology import Member, Topology
-from tests.support.single_node import SingleNode
+from tests.support.single_node import DEAD, SingleNode, backup, master
 
 SECRET = "sEcReT-that-nobody-sees"
 A, B, EIP_ID = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "123")
@@ -84,28 +86,49 @@ class TestHeld:
     """A holder that is stopped for a restart at 100 s, and knew at 98 s that it holds."""
 
     def saved(self, folder: Path, **changes: object) -> HeldFile:
-        bench = SingleNode(peers="z")
-        bench.until(lambda: bench.view.holds and not bench.view.in_doubt)
         kept = HeldFile({"RUNTIME_DIRECTORY": str(folder)})
-        kept.save(dataclasses.replace(bench.view, **{"at": 100.0, "known_at": 98.0} | changes), 102.0)  # type: ignore[arg-type]
+        held: dict[str, Any] = {"at": 100.0, "known_at": 98.0} | changes
+        self.why = kept.save(dataclasses.replace(master(peers="z").view, **held), 102.0)
         return kept
 
     def test_it_counts_once_and_within_the_dead_time(self, tmp_path):
         kept = self.saved(tmp_path)
-        assert [kept.take(101.5), kept.take(101.5)] == [98.0, None]
+        assert [kept.take(101.5), kept.take(101.5)] == [(98.0, False), None]
 
     @pytest.mark.parametrize("now", [99.9, 102.0, 1e6])
     def test_at_another_time_it_does_not(self, tmp_path, now):
         assert self.saved(tmp_path).take(now) is None
 
-    @pytest.mark.parametrize("changes", [{"holds": False}, {"in_doubt": True}, {"advertised": 254}, {"at": 102.0}])
+    @pytest.mark.parametrize("changes", [{"protected": False}, {"advertised": 254}, {"at": 102.0}])
     def test_nothing_is_kept_that_is_not_certain(self, tmp_path, changes):
         self.saved(tmp_path, **changes)
+        assert self.why
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("heard", [True, False])
+    def test_a_doubt_is_kept_if_a_peer_that_was_heard_is_its_only_cause(self, tmp_path, heard):
+        bench = master(peers="z", preempt_delay=math.inf)
+        bench.failing = dict.fromkeys((Kind.READ, Kind.HOLDERS), Failure.UNAVAILABLE)
+        if heard:
+            bench.heard("z", 5)
+        else:
+            bench.now += 2 * DEAD  # it was paused
+        bench.pump()
+        assert (bench.view.holds, bench.view.in_doubt) == (True, True)
+        kept = HeldFile({"RUNTIME_DIRECTORY": str(tmp_path)})
+        assert bool(kept.save(bench.view, bench.now + 2.0)) is not heard
+        taken = kept.take(bench.now + 1.0)
+        assert (taken and taken[1]) is (True if heard else None)
+
+    def test_a_node_that_does_not_hold_has_nothing_to_keep_if_it_knows_that(self, tmp_path):
+        kept, bench = HeldFile({"RUNTIME_DIRECTORY": str(tmp_path)}), backup()
+        assert kept.save(bench.view, bench.now + 2.0) == ""
+        assert kept.save(SingleNode().view, 2.0), "it has not read itself yet"
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize(
         "content",
-        ["", "100", "a b c", "100 102", "nan nan nan", "100 nan 98", "100 102 inf", "inf 102 98", "1 2 3 4", "\0"],
+        ["", "100", "a b c d", "100 102 98", "nan nan nan 0", "100 nan 98 0", "100 102 inf 0", "inf 102 98 0", "\0"],
     )
     def test_nonsense_is_ignored(self, tmp_path, content):
         (tmp_path / "held").write_text(content)
@@ -116,6 +139,7 @@ class TestHeld:
         (tmp_path / "held").mkdir()
         kept = self.saved(tmp_path)
         assert kept.take(101.0) is None
+        assert "cannot be written" in self.why
         assert self.saved(tmp_path / "missing").take(101.0) is None
 
 

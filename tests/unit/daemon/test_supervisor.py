@@ -116,13 +116,14 @@ def test_an_event_that_cannot_be_logged_does_not_hide_why_it_ends(systemd, caplo
 
 
 @pytest.mark.parametrize(
-    ("before", "said"),
+    ("before", "doubt", "said"),
     [
-        ([], "stopping for a restart: within 2 s it moves nothing by itself"),
-        ([SIGTERM], "stopping for a restart: the hand-over is under way already"),
+        ([], "", "stopping for a restart: within 2 s it moves nothing by itself"),
+        ([], "who knows", "stopping for a restart: a peer may take 198.51.100.50: who knows"),
+        ([SIGTERM], "it is leaving", "stopping for a restart: the hand-over is under way already"),
     ],
 )
-def test_a_restart_ends_at_once_after_the_events_that_wait(systemd, listener, caplog, before, said):
+def test_a_restart_ends_at_once_after_the_events_that_wait(systemd, listener, caplog, before, doubt, said):
     caplog.set_level("INFO", "exoip")
     mailbox: Mailbox = queue.SimpleQueue()
     events: list[Event] = []
@@ -135,8 +136,9 @@ def test_a_restart_ends_at_once_after_the_events_that_wait(systemd, listener, ca
         node.leave = lambda now: None
     kept: list[float] = []
     running = SimpleNamespace(
-        node=node, threads=[], on_event=events.append, keep_held=kept.append, stop=lambda: kept.append(0.0)
-    )
+        node=node, threads=[], on_event=events.append, stop=lambda: kept.append(0.0),
+        keep_held=lambda seconds: kept.append(seconds) or doubt, topology=SimpleNamespace(eip_label="198.51.100.50"),
+    )  # fmt: skip
     running.config, running.status_line = SimpleNamespace(leave_timeout=60.0), lambda: "well"
     assert Supervisor(running, mailbox, systemd, lambda: None).run() is None  # type: ignore[arg-type,return-value]
     assert kept == [0.0, 2.9]
