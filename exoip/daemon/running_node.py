@@ -138,6 +138,8 @@ class RunningNode:
         self.node.refresh_in(_refresh_interval(config, soon=reloaded.topology is None), clock())
         self._use(config, reloaded.topology or self.topology)  # which may have the group read sooner
         self.node.set_config(_election_config(config, self.topology), config.verify_interval, clock())
+        if reloaded.topology is not None:
+            self.api.on_discovery(clock(), refreshes=discovery.members_change(config))
 
     def refresh(self, refreshed: Refreshed) -> None:
         """Use what a refresh found, unless a reload has replaced its configuration since."""

@@ -2,7 +2,8 @@
 
 A failure is over if such a call works, and if this node no longer asks for it: a read shows what
 the attach or detach was to do, or its role has changed, or its stand-back is over. A mutation works
-only when its operation is done. Shown by tests/unit/telemetry/test_api_health.py.
+only when its operation is done; a refresh works if a reload reads the members. Shown by
+tests/unit/telemetry/test_api_health.py and tests/unit/daemon/test_running_node.py.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class ApiHealth:
         self._answered_at = -math.inf
         self._role = Role.LISTENING
         self._mutation = ("", False)  # the last one: its instance, and whether that is to hold
+        self._refreshes = True
 
     def view(self) -> ApiView:
         """Return a copy of what is known."""
@@ -75,6 +77,12 @@ class ApiHealth:
                 self._role = Role(str(event.details["role"]))
             if self._role is not old or event.name is EventName.STAND_BACK_OVER:
                 self._recovered((*MUTATIONS, Kind.HOLDERS), NO_LONGER, event.at)
+
+    def on_discovery(self, now: float, *, refreshes: bool) -> None:
+        """Take note that a reload read the members, and whether they are to be read again."""
+        with self._lock:
+            self._refreshes = refreshes
+            self._recovered((Kind.REFRESH,), "it works again" if refreshes else NO_LONGER, now)
 
     def note(self, call: Call, outcome: Outcome) -> None:
         """Take note of a call and its outcome, before the node does."""
@@ -104,6 +112,8 @@ class ApiHealth:
         """Return whether a node of this role asks for it, or its role changed under way."""
         if call.kind in MUTATIONS:
             return (self._role is Role.MASTER) == (self._mutation != (self._own_id, False))
+        if call.kind is Kind.REFRESH:
+            return self._refreshes
         return call.kind is not Kind.HOLDERS or self._role is not Role.BACKUP or call.purpose is Purpose.HOLDER
 
     def _recovered(self, kinds: tuple[Kind, ...], why: str, now: float) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from exoip.config.parse import Config, parse
-from exoip.core.calls import Lane
+from exoip.core.calls import Call, Failure, Kind, Lane, Outcome
 from exoip.daemon.clock import clock
 from exoip.daemon.reload import Reloaded
 from exoip.daemon.running_node import Refreshed, RunningNode
@@ -152,6 +152,19 @@ def test_the_metrics_expect_to_hear_only_members_that_run(running):
     running.node.topology = replace(topology(B, C), members=(replace(MEMBERS[B], running=False), MEMBERS[C]))
     lines = running.node.metrics().splitlines()
     assert [line[-3:] for line in lines if line.startswith("exoip_peer_never_heard{")] == ["0.0", "1.0"]
+
+
+@pytest.mark.parametrize("words", [("-G", "web", "-xk", "EXOother"), ("-p", MEMBERS[B].address)])
+def test_a_failed_refresh_is_forgotten_once_a_reload_has_read_the_members(running, words):
+    """The next refresh, which would show that it works, may be 7 minutes away, or never come."""
+    forbidden = Call(Kind.REFRESH), Outcome(1.0, 2.0, Failure.FORBIDDEN)
+    running.node._count_call(*forbidden)
+    running.node.apply(Reloaded(config("-G", "web"), None))
+    assert running.node.api.view().degraded == "refresh refused"
+    running.node.apply(Reloaded(config(*words), topology(B)))
+    assert running.node.api.view().degraded == ""
+    running.node._count_call(*forbidden)  # one that was under way
+    assert bool(running.node.api.view().degraded) is (words[0] == "-G")
 
 
 def test_a_reload_logs_the_warnings_that_are_new(running, caplog):
