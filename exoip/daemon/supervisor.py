@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from exoip.config.parse import HIGHEST_PRIORITY, LOWEST_PRIORITY, Config
 from exoip.core.events import Event
+from exoip.core.peers import LEAVING
 from exoip.daemon import reload
 from exoip.daemon.clock import clock
 from exoip.daemon.reload import NotReloaded, Reloaded
@@ -196,6 +197,10 @@ class Supervisor:
         eip, timeout = self._running.topology.eip_label, self._running.config.leave_timeout
         if self._node.finished():
             log(logging.INFO, "stopped; %s is not attached to this instance", eip)
-        else:
-            text = "stopped after %g s, perhaps still holding %s; a peer attaches it and detaches this instance"
-            log(logging.WARNING, text, timeout, eip)
+            return
+        node = self._node.snapshot(clock())
+        holding = "still holding" if node.holds and not node.in_doubt else "perhaps still holding"
+        outlook = "no peer that could take it is heard, so nobody detaches this instance"
+        if any(peer.alive and peer.priority < LEAVING for peer in node.peers):
+            outlook = "a peer that is heard should attach it and detach this instance"
+        log(logging.WARNING, "stopped after %g s, %s %s; %s", timeout, holding, eip, outlook)

@@ -19,6 +19,7 @@ from exoip.daemon.signals import Mailbox
 from exoip.daemon.supervisor import HANG_TIME, Supervisor
 from exoip.daemon.systemd import Systemd
 from exoip.errors import ConfigError
+from tests.support.single_node import master
 from tests.support.waiting import PATIENCE, until
 
 
@@ -145,6 +146,27 @@ def test_a_restart_ends_at_once_after_the_events_that_wait(systemd, listener, ca
     assert [event.name for event in events] == [EventName.ADVERTISED]
     assert received(listener)[-1] == "STOPPING=1"
     assert caplog.messages == [said]
+
+
+@pytest.mark.parametrize(
+    ("priority", "settled", "said"),
+    [
+        (None, True, "still holding EIP; no peer that could take it is heard, so nobody detaches this instance"),
+        (255, True, "still holding EIP; no peer that could take it is heard, so nobody detaches this instance"),
+        (20, True, "still holding EIP; a peer that is heard should attach it and detach this instance"),
+        (20, False, "perhaps still holding EIP; a peer that is heard should attach it and detach this instance"),
+    ],
+)
+def test_a_node_that_stops_before_it_has_handed_over_says_who_can_take_over(systemd, caplog, priority, settled, said):
+    bench = master()
+    if priority is not None:
+        bench.heard("z", priority)
+        bench.advance(0.5 if settled else 0.0)
+    node = SimpleNamespace(finished=lambda: False, snapshot=lambda _now: bench.view)
+    running = SimpleNamespace(node=node, topology=SimpleNamespace(eip_label="EIP"))
+    running.config = SimpleNamespace(leave_timeout=2.0)
+    Supervisor(running, queue.SimpleQueue(), systemd, lambda: None)._say_goodbye()  # type: ignore[arg-type,return-value]
+    assert caplog.messages == [f"stopped after 2 s, {said}"]
 
 
 def test_a_reload_that_ends_after_a_stop_began_changes_nothing(systemd, listener):
