@@ -187,12 +187,11 @@ class Election:
 
     def next_deadline(self) -> float:
         """Return when `tick` is wanted for anything but deaths; inf for never."""
-        times = [self.listen_until] if self.role is Role.LISTENING and self._decided_at < self.listen_until else []
-        times += [p.rise_effective_at for p in self.peers.values() if self._decided_at < p.rise_effective_at]
+        times = [self._last_resort_at, *(peer.rise_effective_at for peer in self.peers.values())]
+        times += [self.listen_until] if self.role is Role.LISTENING else []
         if self.advertised == PROTECTED:
             times += [peer.better_since + self.preempt_delay for peer in self.peers.values()]
-        times += [self.damping.until, self._last_resort_at if self._decided_at < self._last_resort_at else math.inf]
-        return min(times, default=math.inf)
+        return min([self.damping.until, *(at for at in times if at > self._decided_at)])
 
     def fit_peer_alive(self) -> bool:
         """Return whether a peer is alive that could hold the EIP instead of this node."""

@@ -202,7 +202,7 @@ class Node:
         """Be unfit until then for a reason of `source`; no longer if `why` is ""."""
         with self._wake:
             self._ownership.unfit_reasons.set(source, why, until)
-            self._run_to_fixpoint(self._ownership.tick(now), now)
+            self._run_to_fixpoint(self._ownership.stand_back.tick(now), now)
 
     def set_mute(self, why: str, now: float) -> None:
         """Note why none of the last heartbeats could be sent, or "" if one could."""
@@ -226,14 +226,12 @@ class Node:
     ) -> _Answer | None:
         """Ask until there is an answer: at each change, and at the time that `ask` gives."""
         with self._wake:
-            now = clock()
-            end = now + most
+            end = clock() + most
             while True:
-                answer, at = ask(now)
+                answer, at = ask(now := clock())
                 if answer is not None or now >= end:
                     return answer
                 self._wake.wait(min(at, end) - now)
-                now = clock()
 
     # -- inside; the lock is held -------------------------------------------------------------------------------------
 
@@ -242,7 +240,7 @@ class Node:
         if (past_due := now >= self._deadline) or (socket_drained and now >= self._election.next_death):
             events = self._election.tick(now, socket_drained=socket_drained)
             if events or past_due:  # if nobody turns out to be dead, wake nobody
-                self._run_to_fixpoint(events + self._ownership.tick(now) + self._report_unheard(now), now)
+                self._run_to_fixpoint(events + self._ownership.stand_back.tick(now) + self._report_unheard(now), now)
 
     def _report_unheard(self, now: float) -> list[Event]:
         others, time = self._ownership.observed.others, NEVER_HEARD * self._election.config.dead_time

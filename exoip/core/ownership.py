@@ -221,12 +221,8 @@ class Ownership:
         self._apply_effects(events, outcome.ended)
         return events
 
-    def tick(self, now: float) -> list[Event]:
-        """Do what is due: give up a question, end a stand-back."""
-        return self.stand_back.tick(now)
-
     def next_deadline(self, now: float) -> float:
-        """Return when `tick` is wanted."""
+        """Return when something is due."""
         times = [self._known_at(), *(breaker.deadline for breaker in self._breakers.values())]
         due = [self.stand_back.next_deadline(), self.unfit_reasons.next_deadline(now)]
         return min(*due, *(at for at in times if at > now))

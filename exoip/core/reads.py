@@ -102,8 +102,7 @@ class Reads:
         if self._busy or (self._mutations.idle and now >= self._mutations.attach_at()):
             return None, math.inf
         call = self._urgent(now) or self._routine(now)
-        self._busy = call is not None
-        self._last = call.purpose if call else self._last
+        self._busy, self._last = call is not None, call.purpose if call else self._last
         return call, now if call else self._next_time(now)
 
     def _backoff(self, kind: Kind) -> Backoff:
