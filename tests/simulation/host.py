@@ -87,7 +87,7 @@ class Host:
         self.inbox: deque[Callable[[], object]] = deque()
         self.pump_at = math.inf
         self.quarantine = 0.0
-        self.kept: tuple[float, float] | None = None  # when it was stopped for a restart, and knew to hold
+        self.kept: tuple[float, float, bool] | None = None  # when it was stopped for a restart, knew to hold; doubt
         self.clock_behind = 0.0  # seconds for which the clock has stood still
         self.frozen_since = math.inf  # since when it stands still
         self._due: list[float] = []  # when each thread wants to run: receiver, sender, the two lanes
@@ -133,7 +133,7 @@ class Host:
         if self.unhealthy:
             self.node.set_unfit("health check", self.unhealthy, self.now)
         if self.kept and self.now < self.kept[0] + self.config.dead_time - self.config.interval:
-            self.node.resume(self.kept[1], self.now)
+            self.node.resume(self.kept[1], self.now, in_doubt=self.kept[2])
         self.kept = None
         self.pump()
 
@@ -149,8 +149,8 @@ class Host:
     def keep_held(self) -> None:
         """Keep what the holder knows for the next daemon, as a planned restart does."""
         state = self.node.snapshot(self.now) if self.node else None
-        if state and state.holds and not state.in_doubt and state.advertised < UNFIT:
-            self.kept = (self.now, state.known_at)
+        if state and state.protected and state.advertised < UNFIT:
+            self.kept = (self.now, state.known_at, state.in_doubt)
 
     def crash(self) -> None:
         """The daemon is gone from one moment to the next; the host serves on."""

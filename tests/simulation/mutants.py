@@ -208,6 +208,8 @@ MUTANTS = (
            "-math.inf if known else now", "now"),
     Mutant("a restart forgets that this node holds", "core/ownership", "73 73b",
            "        self.observed.own.attached(known_at, known_at, known_at)\n", ""),
+    Mutant("a restart forgets a doubt", "core/ownership", "73g",
+           "        if in_doubt:  # only", "        if False:  # only"),
     Mutant("who was heard before a restart raises a doubt", "core/ownership", "73 73b",
            "        if not self._resumed:", "        if True:"),
     Mutant("who is heard at a start raises no doubt", "core/ownership", "",
