@@ -244,7 +244,7 @@ MUTANTS = (
            "lacks_since + time if counts and", "self._began if counts and"),
     Mutant("a master is relieved though another may be alive and hold", "core/relief", "08a 08b",
            " or (held and other.running and peer.last_seen < master.lacks_since)\n", "\n"),
-    Mutant("a master that was never read to hold is relieved though another may be alive and hold", "core/relief", "08c 08d",
+    Mutant("a master that was never read to hold is relieved though another may be alive and hold", "core/relief", "08d",
            " or master.lacks_since > mutations.since + 2 * JOB_TIME\n", "\n"),
     Mutant("a silent node is not dead though it was heard while the master did not hold", "core/relief", "58e",
            " and peer.last_seen < master.lacks_since)", ")"),
