@@ -249,7 +249,7 @@ MUTANTS = (
     Mutant("a silent node is not dead though it was heard while the master did not hold", "core/relief", "58e",
            " and peer.last_seen < master.lacks_since)", ")"),
     Mutant("only the next best node reads the master", "core/reads", "15",
-           "self.relief.watched(NEXT_BEST - rounds % NEXT_BEST)", "self.relief.watched()"),
+           "self.relief.watched(NEXT_BEST - rounds % NEXT_BEST)", "self.relief.watched(1)"),
     Mutant("what was read of an earlier master counts though another one came after it", "core/ownership", "16h",
            "                master.holds, master.since = None, math.inf  # the new one may have cleared it (16h)\n",
            "                pass\n"),
