@@ -16,7 +16,7 @@ Make before break  While a live node can serve, the EIP is never without a holde
 Predecessor        When a node becomes master, the master before it is assumed to hold, without a
                    read, if it is dead, leaving, or unfit and holding (253). What is known of a node
                    does not count once it has advertised 254 or is heard again, or once another one
-                   than this node is its successor, which may have cleared it (16h). An earlier
+                   than this node is its successor, which may have cleared it (58r). An earlier
                    master does not count if it was heard beside the next one and is not leaving, or
                    if it was the master more than 45 s ago: it may have attached since (16h). Nor
                    does what was assumed before a stand-back (09i). The best that a listening node
@@ -132,7 +132,7 @@ class Ownership:
         if master := self.observed.others.get(self._master or ""):
             master.master_until = now
             if self._election.role is not Role.MASTER:
-                master.holds, master.since = None, math.inf  # the new one may have cleared it (16h)
+                master.holds, master.since = None, math.inf  # the new one may have cleared it (58r)
         self.mutations.since = now
         self.reads.release_read_at = now
         self.mutations.attach_backoff.reset()
