@@ -9,8 +9,9 @@ them holds by both reads, this node takes the master's place until a read shows 
 again, a better node is heard, or this node holds and is unfit. Silent members do not count: they
 are dead, as to any new master. But if the master may have held, a silent one may have taken the EIP
 from it, and the master stands back: then nobody takes its place (08a, 08c, 08d), unless that one
-was heard after the master was first read not to hold (15, 58e). A read that fails is tried again,
-and the two may be far apart (58w). Shown by 58b, 58c, 58i-58k, 58y, 58z, 74a, 74b.
+was heard after the master was first read not to hold (15, 58e), or was the master before, and this
+one was never read to hold (74d). A read that fails is tried again, and the two may be far apart
+(58w). Shown by 58b, 58c, 58i-58k, 58y, 58z, 74a, 74b.
 """
 
 from __future__ import annotations
@@ -57,12 +58,13 @@ class Relief:
         if self._observed.own.known_at < self._began:
             return self._began, self._observed.own_id
         # It may have held, and has to find out that it was detached.
-        held = master.held_at >= mutations.since or master.lacks_since > mutations.since + 2 * JOB_TIME
-        time = mutations.pace.slack + max(JOB_TIME, self.verify_interval + COME_BACK if held else 0.0)
+        held, unread = master.held_at >= mutations.since, master.lacks_since > mutations.since + 2 * JOB_TIME
+        time = mutations.pace.slack + max(JOB_TIME, self.verify_interval + COME_BACK if held or unread else 0.0)
         for other in others:
             # A silent one is dead, as to any new master, or has taken the EIP from this one.
             peer = self._election.peer(other.instance_id)
-            counts = peer.alive or (held and other.running and peer.last_seen < master.lacks_since)
+            may_hold = held or (unread and other.master_until < mutations.since)
+            counts = peer.alive or (may_hold and other.running and peer.last_seen < master.lacks_since)
             lacks_since = other.read_at if other.holds else max(other.lacks_since, self._began)
             due[other.instance_id] = lacks_since + time if counts and other.read_at >= self._began else self._began
         due[master.instance_id] = max(*due.values(), now - JOB_TIME)
