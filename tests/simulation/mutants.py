@@ -258,7 +258,7 @@ MUTANTS = (
            "                master.holds, master.since = None, math.inf  # the new one may have cleared it (58r)\n",
            "                pass\n"),
     Mutant("a master that was detached is relieved before it can know", "core/relief", "32c",
-           "self.verify_interval + COME_BACK if held else 0.0)", "0.0)"),
+           "self.verify_interval + COME_BACK if held or unread else 0.0)", "0.0)"),
     Mutant("the best that a listening node hears counts as a master", "core/ownership", "52g 69d",
            "None if listening or self.", "None if self."),
     Mutant("the best that is heard during a stand-back counts as a master", "core/ownership", "09f",
