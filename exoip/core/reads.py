@@ -291,4 +291,4 @@ class Reads:
         if call.kind is Kind.REFRESH:
             self.refresh_by(now)
         elif call.kind is Kind.READ and not self._observed.own.held:
-            self.verify_at, self._rounds = min(self.verify_at, self.backoff.at), self._rounds - 1  # the same round
+            self.verify_at, self._rounds = min(self.verify_at, self.backoff.at), max(0, self._rounds - 1)  # again
