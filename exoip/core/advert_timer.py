@@ -40,8 +40,7 @@ class AdvertTimer:
         if now < self.next_at and advertised == self._sent:
             return False
         if now >= self.next_at:
-            following = self.next_at + spacing
-            self.next_at = following if now < following else now + spacing
+            self.next_at = (self.next_at if now < self.next_at + spacing else now) + spacing
         self._sent = advertised
         if advertised == LEAVING and self.farewells:
             self.farewells -= 1
