@@ -36,7 +36,7 @@ HOUR, DAY = 3600.0, 24
 FAILOVERS, WARM = 1000, 100
 GROWTH_TARGET = 0.5  # MiB
 SIZES = (3, 10, 100, 1000)  # nodes of a cluster
-PLACES = (("the master", 260), ("the next best node", 130), ("the one after", 130), ("any other", 30))  # calls at most
+PLACES = (("the master", 260), ("the next best node", 130), ("the one after", 180), ("any other", 30))  # calls at most
 
 
 class Long(SingleNode):
