@@ -119,14 +119,14 @@ def _began(history: History, change: Change, state: _Holders) -> Iterator[Failov
 
 def _ended(history: History, change: Change, state: _Holders) -> Iterator[Failover]:
     state.named.pop(change.instance, None)
-    last, alone = state.latest == change.instance, not state.known
+    last, before, at = state.latest == change.instance, [*state.known], change.at - change.within
     to = _successor(history, change, state)
     whole = all(history.begins(node, change.eip) <= change.at for node in history.names)
-    state.vacant = whole and last and alone and not to
+    state.vacant = whole and last and not before and not to
     if last and to in state.known:
         state.latest = to
-    if change.event == "let-go" and (to or last) and history.begins(to, change.eip) > change.at:
-        at, why = change.at - change.within, describe(change.cause) if change.cause is not None else change.why
+    if change.event == "let-go" and (to or last) and to not in before and history.begins(to, change.eip) > at:
+        why = describe(change.cause) if change.cause is not None else change.why
         yield Failover(at, change.eip, (change.instance,), to, why, _took(change.cause, at), change.reporter)
     elif last and to in state.known:
         yield replace(_failover(history, change, (change.instance,)), to=to, took=0.0)
@@ -147,9 +147,7 @@ def _death(history: History, change: Change, source: tuple[str, ...]) -> Entry |
     held or heard of another holder since: others may have failed to attach, or it may itself.
     """
     last: dict[str, Entry] = {}
-    for entry in history.journals.get((change.reporter, change.eip), []):
-        if time_of(entry) >= change.at:
-            break
+    for entry in _earlier(history, change.reporter, change):
         if entry["EXOIP_EVENT"] in ("attached", "holds", "lost", "yielded"):
             last.clear()
         elif entry["EXOIP_EVENT"] in _HEARD:
@@ -192,10 +190,11 @@ def _successor(history: History, change: Change, state: _Holders) -> str:
     state.named = {one: since for one, since in state.named.items() if one in holders}
     given = change.event == "let-go"
     to, began = change.successor if given else "", change.at - change.within
-    if to in history.nodes and to not in holders and not _ceased(history, to, change, began):
+    tells = history.begins(to, change.eip) <= began  # a later journal may lack that it ceased to hold
+    if tells and to not in holders and not _ceased(history, to, change, began):
         holders.append(to)
         state.named[to] = began
-    cleared = to in history.nodes and to not in holders
+    cleared = tells and to not in holders
     return holders[-1] if holders and (cleared or not given) else to
 
 
@@ -215,9 +214,7 @@ def _started_anew(history: History, node: str, change: Change, state: _Holders) 
     released named it.
     """
     anew, reported, role, since = False, False, "", state.named.get(node, -math.inf)
-    for entry in history.journals.get((node, change.eip), []):
-        if time_of(entry) >= change.at:
-            break
+    for entry in _earlier(history, node, change):
         if entry["EXOIP_EVENT"] in ("attached", "holds"):
             anew, reported = False, entry["EXOIP_EVENT"] == "holds"
         elif entry["EXOIP_EVENT"] == "role":
@@ -239,7 +236,7 @@ def _before(history: History, change: Change) -> Iterator[str]:
     """
     journal = history.journals.get((change.reporter, change.eip), [])
     called, superseded = change.event != "attached", ""
-    for entry in reversed([entry for entry in journal if time_of(entry) < change.at]):
+    for entry in reversed(_earlier(history, change.reporter, change)):
         role = entry.get("EXOIP_ROLE") if entry["EXOIP_EVENT"] == "role" else None
         if entry["EXOIP_EVENT"] in ("attached", "holds") or role == "LISTENING":
             break
@@ -262,13 +259,16 @@ def _superseded(role: Entry) -> str:
     return who if role.get("EXOIP_CAUSE") in _WORSE and who != role.get("EXOIP_PEER_INSTANCE") else ""
 
 
+def _earlier(history: History, node: str, change: Change) -> list[Entry]:
+    """Return what a node logged before a change."""
+    return [entry for entry in history.journals.get((node, change.eip), []) if time_of(entry) < change.at]
+
+
 def _silent(history: History, node: str, change: Change) -> bool:
     """Return whether a node's journal, if there is one, does not say whether it held then."""
-    journal = history.journals.get((node, change.eip), [])
     return not any(
-        time_of(entry) < change.at
-        and (entry["EXOIP_EVENT"] in _TELLING or entry.get("EXOIP_OLD_ROLE") in ("LISTENING", "BACKUP"))
-        for entry in journal
+        entry["EXOIP_EVENT"] in _TELLING or entry.get("EXOIP_OLD_ROLE") in ("LISTENING", "BACKUP")
+        for entry in _earlier(history, node, change)
     )
 
 

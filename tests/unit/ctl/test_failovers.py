@@ -181,6 +181,18 @@ def test_what_a_successor_whose_journal_begins_later_took_over_the_old_holder_te
     assert (short(*on.source), short(on.to)) == ("b", "c")
 
 
+def test_a_successor_whose_journal_begins_later_may_have_ceased_to_hold(journals: Journals) -> None:
+    drained = journals.step(lambda: journals.aside("a", "operator", "drained"))
+    back = journals.step(lambda: journals.aside("a", "operator", ""))
+    journals.step(journals["c"].kill)
+    journals.step(lambda: journals.world.zone.force(instance_id("a"), False, journals.world.now))
+    late = [one for one in journals.of("b") if float(one["EXOIP_TIME"]) > back + 30.0]
+    told = [one for one in failovers(rebuild([*journals.of("ac"), *late])) if one.at >= drained]
+    assert late[0]["EXOIP_EVENT"] == "peer-dead"
+    assert [(short(*one.source), short(one.to)) for one in told] == [("a", "b"), ("b", "a"), ("", "a")]
+    assert told[-1].vacant
+
+
 def test_nobody_held_before_only_if_the_journals_of_all_show_a_loss(journals: Journals) -> None:
     """That of another node may begin after it has held and been detached."""
     world = journals.world
