@@ -210,7 +210,8 @@ def _add_held(changes: list[Change], change: Change, journals: Journals) -> None
     hold, or attached again while it could not read itself, without a start or an attach before. So
     does a release before these.
 
-    Who came to hold shortly before, and has not started again, did so after it.
+    Who came to hold shortly before, and has neither started nor been a backup since, did so after
+    it.
     """
     journal = journals.get((change.instance, change.eip), [])
     before = list(itertools.takewhile(lambda one: not _may_begin(one), journal))
@@ -221,7 +222,7 @@ def _add_held(changes: list[Change], change: Change, journals: Journals) -> None
     held, place = replace(change, at=began, within=0.0, holds=True, event=HELD), len(changes)
     for number, one in reversed(list(enumerate(changes))):
         recent = one.eip == change.eip and one.holds and one.at > began - HANDOVER
-        if recent and _of(changes, one)[-1] is one and not _started(journals, one):
+        if recent and _of(changes, one)[-1] is one and not _stepped_down(journals, one, began):
             held, place = replace(held, at=min(held.at, one.at)), number
     changes.insert(place, held)
 
@@ -232,10 +233,10 @@ def _may_begin(entry: Entry) -> bool:
     return attaches or entry.get("EXOIP_OLD_ROLE") == "LISTENING"
 
 
-def _started(journals: Journals, change: Change) -> bool:
-    """Return whether the daemon of who holds has started since it came to."""
-    journal = journals.get((change.instance, change.eip), [])
-    return any(one.get("EXOIP_OLD_ROLE") == "LISTENING" and time_of(one) > change.at for one in journal)
+def _stepped_down(journals: Journals, change: Change, by: float) -> bool:
+    """Return whether who came to hold has started, or been a backup, between then and `by`."""
+    journal = (one for one in journals.get((change.instance, change.eip), []) if change.at < time_of(one) <= by)
+    return any(one.get("EXOIP_OLD_ROLE") == "LISTENING" or one.get("EXOIP_ROLE") == "BACKUP" for one in journal)
 
 
 def _of(changes: list[Change], change: Change) -> list[Change]:

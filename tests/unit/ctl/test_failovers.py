@@ -193,6 +193,17 @@ def test_a_successor_whose_journal_begins_later_may_have_ceased_to_hold(journals
     assert told[-1].vacant
 
 
+def test_who_was_a_backup_before_another_held_did_not_take_from_it(journals: Journals) -> None:
+    """The journal of b begins after its attach, less than a minute after the first one of a."""
+    for host in journals.world.hosts.values():
+        host.api.operation = (3.0, 3.0)
+    journals.step(lambda: journals.aside("a", "operator", "drained"), 3.5)
+    back = journals.step(lambda: journals.aside("a", "operator", ""))
+    late = [one for one in journals.of("b") if float(one["EXOIP_TIME"]) > back]
+    told = failovers(rebuild([*journals.of("ac"), *late]))
+    assert [(short(*one.source), short(one.to)) for one in told] == [("", "a"), ("b", "a")]
+
+
 def test_nobody_held_before_only_if_the_journals_of_all_show_a_loss(journals: Journals) -> None:
     """That of another node may begin after it has held and been detached."""
     world = journals.world
