@@ -123,12 +123,14 @@ def _ended(history: History, change: Change, state: _Holders) -> Iterator[Failov
     to = _successor(history, change, state)
     whole = all(history.begins(node, change.eip) <= change.at for node in history.names)
     state.vacant = whole and last and not before and not to
-    if last and to in state.known:
-        state.latest = to
-    if change.event == "let-go" and (to or last) and to not in before and history.begins(to, change.eip) > at:
+    known, later = to in state.known, history.begins(to, change.eip) > at
+    state.latest = to if last and known else state.latest
+    if change.event == "let-go" and (to or last) and to not in before and (known or later):
         why = describe(change.cause) if change.cause is not None else change.why
-        yield Failover(at, change.eip, (change.instance,), to, why, _took(change.cause, at), change.reporter)
-    elif last and to in state.known:
+        told = [one["EXOIP_EVENT"] for one in _earlier(history, to, change) if one["EXOIP_EVENT"] in _TELLING]
+        took = _took(change.cause, at) if later or told[-1:] == ["attaching"] else None
+        yield Failover(at, change.eip, (change.instance,), to, why, took, change.reporter)
+    elif last and known:
         yield replace(_failover(history, change, (change.instance,)), to=to, took=0.0)
 
 

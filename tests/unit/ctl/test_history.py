@@ -171,6 +171,19 @@ def test_who_was_named_holds_unless_it_starts_after_that(starts: float, told: li
     assert ["A" if one.to == A else "B" for one in failovers(rebuild(entries))[1:]] == told
 
 
+@pytest.mark.parametrize(("event", "took"), [("attaching", 0.75), ("peer-alive", None)])
+def test_a_move_to_a_node_that_reports_none_took_until_the_other_read_it(event: str, took: float | None) -> None:
+    """Unknown if the new holder's journal lacks its attach."""
+    entries = [
+        attached(1, A),
+        entry(9, A, "unfit"),
+        entry(9, A, "role", role="BACKUP", old_role="MASTER", peer_instance=B, cause="unfit"),
+        entry(9.25, B, event, peer_instance=B),
+        entry(10, A, "let-go", peer_instance=A, duration_ms=250, successor=B),
+    ]
+    assert [(one.at, one.to, one.took) for one in failovers(rebuild(entries))[1:]] == [(9.75, B, took)]
+
+
 def test_each_address_has_a_history_of_its_own() -> None:
     other = attached(2, A) | {"EXOIP_EIP": "198.51.100.51"}
     history = rebuild([attached(1, A), other, attached(3, B)])
