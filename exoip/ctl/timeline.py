@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from exoip.ctl.failovers import Failover
-from exoip.ctl.history import Change
+from exoip.ctl.history import HELD, Change
 from exoip.ctl.terminal import columns, duration, local_time
 from exoip.exoscale.models import printable
 
@@ -96,11 +96,16 @@ def _spells(
     """Yield (node, start, end) of each time that a node held, one after the other.
 
     After a node has ceased to hold, nobody is known to until that node holds again or the next
-    failover.
+    failover. If the first one came to hold only after the beginning, UNKNOWN held before.
     """
     if not found:
         return
-    starts = [(began, before(found[0])[0]), *((one.at, one.to) for one in found)]
+    oldest = before(found[0])[0]
+    came = next((one for one in changes if one.instance == oldest and began < one.at <= found[0].at), None)
+    starts = [(began, oldest)]
+    if came is not None and came.holds and came.event != HELD:
+        starts = [(began, UNKNOWN), (came.at, oldest)]
+    starts += [(one.at, one.to) for one in found]
     ends = [*(start for start, _ in starts[1:]), ended]
     for (start, node), end in zip(starts, ends, strict=True):
         own = [(one.at, one.holds) for one in changes if one.instance == node and start < one.at < end]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from exoip.ctl.failovers import Failover
-from exoip.ctl.history import Change
+from exoip.ctl.history import HELD, Change
 from exoip.ctl.timeline import ASCII_MARKS, draw, table
 
 NAMES = {"a": "web-1", "b": "web-22"}
@@ -71,6 +71,17 @@ def test_who_has_ceased_to_hold_is_drawn_no_longer_and_nobody_else_is(event: str
 def test_who_holds_again_is_drawn_again_also_without_a_failover() -> None:
     changes = [change(50.0, "a", "lost"), change(75.0, "a", "holds")]
     assert drawn(failover(25.0, "", "a"), changes=changes, width=26)["web-1"] == ".....#####.....#####"
+
+
+def test_who_came_to_hold_without_a_failover_had_not_held_since_the_beginning() -> None:
+    changes = [change(25.0, "a", "holds"), change(50.0, "a", "let-go")]
+    assert drawn(failover(50.0, "a", "b"), changes=changes) == {
+        "?": "#####...............",
+        "web-1": ".....#####..........",
+        "web-22": "..........##########",
+    }
+    held = [replace(changes[0], event=HELD), changes[1]]
+    assert drawn(failover(50.0, "a", "b"), changes=held) == drawn(failover(50.0, "a", "b"))
 
 
 def test_the_old_holder_may_let_go_after_the_new_one_holds() -> None:
