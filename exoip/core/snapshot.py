@@ -136,8 +136,7 @@ def _again(ownership: Ownership, role: Role, now: float) -> dict[str, float]:
     mutations, reads = ownership.mutations, ownership.reads
     detach = "detach of another" if role is Role.MASTER else "detach of this instance"
     backoffs = (mutations.attach_backoff, mutations.detach_backoff, reads.backoff, reads.list_backoff)
-    jobs = zip(("attach", detach, "read", "list"), backoffs, strict=True)
-    return {job: backoff.at for job, backoff in jobs if backoff.at > now}
+    return {job: b.at for job, b in zip(("attach", detach, "read", "list"), backoffs, strict=True) if b.at > now}
 
 
 def _peer_view(other: InstanceState, election: Election, admission: Admission, fresh: float, recent: float) -> PeerView:
