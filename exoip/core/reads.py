@@ -17,8 +17,8 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
             best ones keep their connections to the API open: the next best one reads the master,
             and itself in every tenth round; the other reads itself, and the master in every other
             round (15). The rest read themselves every tenth interval. A new place has its pace at
-            once (58h); after a failed read a backup makes the same round again (74a), 5 s later
-            (74f). What `relief` wants comes first.
+            once (58h); one that does not hold makes a round again, once, if a read of it fails
+            (74a, 74f). What `relief` wants comes first.
             Who was cleared is read before the round: later, it may have attached again, as if the
             clear had had no effect (52j); 2 s later, that shows nothing (59c). So is who left the
             group. If such a read fails, the next round begins with it (29e). A holder that was read
@@ -59,7 +59,6 @@ NEXT_BEST_INTERVALS = 1.2  # verify intervals between two rounds of each of thes
 RELEASE_READ_INTERVAL = 1.0  # seconds between two reads of the master by a backup that holds
 LEAVE_READ_INTERVAL = 0.25  # seconds between two reads of one peer by a leaver
 REFRESH_INTERVAL = 420.0  # seconds between two reads of the group
-ROUND_AGAIN = 5.0  # seconds after a failed read by a backup until the same round again
 FIRST_VERIFY = 1.0  # seconds from the first round of verification to the second
 RIVAL_READ_INTERVAL = 30.0  # seconds between two rounds of a master beside which another holds, or may: it is silent
 
@@ -76,6 +75,7 @@ class Reads:
         self.list_backoff = Backoff(rng)  # of lists of holders, and of the group
         self.verify_at, self.release_read_at, self.refresh_at = -math.inf, -math.inf, math.inf
         self._rounds, self._queue = 0, deque[Call]()  # since a change; the remaining reads of this one
+        self._repeated = 0  # the last round that was made again
         self._busy, self._last, self._turn_at = False, Purpose.VERIFY, -math.inf  # of the last read; of the last round
         self.outsiders: set[str] = set()  # the instances that are not members and held when last read
 
@@ -83,7 +83,7 @@ class Reads:
 
     def verify_again(self, now: float) -> None:
         """Verify now, and often at first, because something changed."""
-        self.verify_at, self._rounds = now, 0
+        self.verify_at, self._rounds, self._repeated = now, 0, 0
         self._queue.clear()
 
     def refresh_by(self, at: float) -> None:
@@ -292,6 +292,6 @@ class Reads:
         self._backoff(call.kind).failed(outcome.retry_after, now)
         if call.kind is Kind.REFRESH:
             self.refresh_by(now)
-        elif call.kind is Kind.READ and self._election.role is Role.BACKUP and not self._observed.own.held:
-            self._rounds = max(0, self._rounds - 1)  # the same round again
-            self.verify_at = min(self.verify_at, max(self.backoff.at, now + ROUND_AGAIN))
+        elif call.kind is Kind.READ and not self._observed.own.held and self._rounds > self._repeated:
+            self._rounds, self._repeated = self._rounds - 1, self._rounds
+            self.verify_at = min(self.verify_at, self.backoff.at)

@@ -66,7 +66,8 @@ class Relief:
             may_hold = held or (unread and other.master_until < mutations.since)
             counts = peer.alive or (may_hold and other.running and peer.last_seen < master.lacks_since)
             lacks_since = other.read_at if other.holds else max(other.lacks_since, self._began)
-            due[other.instance_id] = lacks_since + time if counts and other.read_at >= self._began else self._began
+            again = max(lacks_since + JOB_TIME + mutations.pace.slack, self._began + time)
+            due[other.instance_id] = again if counts and other.read_at >= self._began else self._began
         due[master.instance_id] = max(*due.values(), now - JOB_TIME)
         missing = [other for other in others if other.read_at < due[other.instance_id]]
         missing.sort(key=lambda o: (max(due[o.instance_id], now), o is master, o.tried_at))  # the master at last
