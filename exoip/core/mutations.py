@@ -88,8 +88,7 @@ class Mutations:
         self._election, self._observed, self._stand_back, self.pace = election, observed, stand_back, pace
         self.attach_backoff, self.detach_backoff = (Backoff(rng, LONGEST_MOVE_RETRY) for _ in range(2))
         self.attach_breaker, self.clear_breaker = (CircuitBreaker(JOB_TIME, pace, election.peers) for _ in range(2))
-        self.again_at = math.inf  # when a holder that cannot read itself attaches again
-        self.leaving = False
+        self.leaving, self.again_at = False, math.inf  # when a holder that cannot read itself attaches again
         self.since = -math.inf  # since when this node is master, or backup to this master
         self._in_flight: Call | None = None  # the HTTP call under way
         self._operation: _Operation | None = None
