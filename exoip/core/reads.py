@@ -74,7 +74,7 @@ class Reads:
         self.backoff = Backoff(rng)  # of reads of one instance
         self.list_backoff = Backoff(rng)  # of lists of holders, and of the group
         self.verify_at, self.release_read_at, self.refresh_at = -math.inf, -math.inf, math.inf
-        # The rounds since a change, the last one that was made again, and the remaining reads of this one
+        # Since a change: the rounds, and the last one made again; the remaining reads of this one
         self._rounds, self._repeated, self._queue = 0, 0, deque[Call]()
         self._busy, self._last, self._turn_at = False, Purpose.VERIFY, -math.inf  # of the last read; of the last round
         self.outsiders: set[str] = set()  # the instances that are not members and held when last read
