@@ -275,8 +275,6 @@ MUTANTS = (
            "self.since = began if holds and not self.held else self.since", "pass"),
     Mutant("who was seen to hold long ago counts as a predecessor", "core/ownership", "09b",
            "known = other.holding and (other.holds is None or now - other.read_at <= UNSEEN)", "known = other.holding"),
-    Mutant("what was assumed before a stand-back counts as known", "core/split_brain", "09i",
-           "one.since = math.inf if one.holds is None else one.since", "pass"),
     Mutant("a stand-back goes on although its holder's successor is heard", "core/split_brain", "14g",
            "(*self.rivals, self._holder)", "self.rivals"),
     Mutant("who was read to hold and released counts as a predecessor", "core/ownership", "52l",
