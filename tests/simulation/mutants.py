@@ -411,8 +411,6 @@ MUTANTS = (
            " and not (self._queue and other.tried_at >= self._turn_at)", ""),
     Mutant("a pause during a call counts as a slow answer", "core/calls", "26g",
            "outcome.began >= awake_since", "took <= LONGEST_TIMEOUT"),
-    Mutant("a holder is read again no sooner, however slow the API is", "core/reads", "70g",
-           "UNSEEN - LONGEST_TIMEOUT - self._mutations.pace.slack", "UNSEEN - LONGEST_TIMEOUT"),
     Mutant("a holder that has just been heard for the first time is spared", "core/ownership", "16i",
            "(peer.alive and own.attach_called > -math.inf)", "peer.alive"),
     Mutant("only the last master is presumed to hold", "core/ownership", "48h",
@@ -441,8 +439,6 @@ MUTANTS = (
     Mutant("the question who holds needs a list", "core/reads", "49",
            "return self._listed(outcome)  # nobody, if it failed",
            "return self._listed(outcome) if outcome.failure is None else []"),
-    Mutant("the question who holds waits for the next list", "core/reads", "49",
-           "(self._election.role is Role.MASTER or self._may(Kind.HOLDERS, now))", "self._may(Kind.HOLDERS, now)"),
     Mutant("a leaver believes at once that nobody is there", "core/mutations", "51",
            "self._election.listen_until if alone else rise_at", "rise_at"),
 )
