@@ -17,7 +17,7 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
             best ones keep their connections to the API open: the next best one reads the master,
             and itself in every tenth round; the other reads itself, and the master in every other
             round (15). The rest read themselves every tenth interval. A new place has its pace at
-            once (58h); one that does not hold makes a round again, once, if a read of it fails
+            once (58h). A node that does not hold repeats a round, once, if a read in it fails
             (74a, 74f). What `relief` wants comes first.
             Who was cleared is read before the round: later, it may have attached again, as if the
             clear had had no effect (52j); 2 s later, that shows nothing (59c). So is who left the
