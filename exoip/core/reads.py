@@ -18,13 +18,13 @@ Verify      A master that holds reads itself, lists who holds, and reads those t
             and itself in every tenth round; the other reads itself, and the master in every other
             round (15). The rest read themselves every tenth interval. A new place has its pace at
             once (58h). A node that does not hold repeats a round, once, if a read in it fails
-            (74a, 74f). What `relief` wants comes first.
-            Who was cleared is read before the round: later, it may have attached again, as if the
-            clear had had no effect (52j); 2 s later, that shows nothing (59c). So is who left the
-            group. If such a read fails, the next round begins with it (29e). A holder that was read
-            17 s ago, or less if the API is slow, is read before the rest of a round, which may take
-            longer (70g); so one read of it may fail before that of 45 s ago no longer counts (70i).
-            The calls of an hour do not grow with the cluster. Shown by 27a, 27d, 32a, TestVerify,
+            (74a, 74f). What `relief` wants comes first. Who was cleared is read before the round:
+            later, it may have attached again, as if the clear had had no effect (52j); 2 s later,
+            that shows nothing (59c). So is who left the group. If such a read fails, the next round
+            begins with it (29e). A holder that was read 17 s ago, or less if the API is slow, is
+            read before the rest of a round, which may take longer (70g). So one read of it may fail
+            before its last good one is 45 s old and counts no longer (70i). The calls of an hour do
+            not grow with the cluster. Shown by 27a, 27d, 32a, TestVerify,
             TestCallsOfAnHour.
 Refresh     Read the group every 7 minutes, and at once if that is wanted, see `node`; before any
             routine read: a slow API leaves no time. Shown by 29b, TestRefresh.
