@@ -4,7 +4,7 @@
 The names are those of the design's bounds, in seconds:
 
     h     advertisement interval              L     one call to the API
-    D     dead time, h x dead ratio           O     one operation
+    D     dead time, h x dead ratio           O     one operation (of those that end)
     d     network and wake-up                 A     L/2 + O: from an attach going out to its effect
     poll  between two looks at an operation   n     the nodes
 """
