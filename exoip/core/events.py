@@ -31,7 +31,7 @@ class EventName(StrEnum):
     API_RECOVERED = "api-recovered"  # that kind of call works again, or is no longer wanted
     UNFIT = "unfit"  # this node cannot do its job
     FIT = "fit"  # this node can do its job again
-    HOLDS = "holds"  # a read shows that this node holds; it did not know
+    HOLDS = "holds"  # a read shows that this node holds, and it did not know; or it did before a restart
     LOST = "lost"  # a read shows that this node no longer holds
     YIELDED = "yielded"  # a node that cannot be heard holds; this one stands back
     STAND_BACK_OVER = "stand-back-over"  # the node takes part again
@@ -61,7 +61,7 @@ class Cause(StrEnum):
     HEARD = "heard"  # a holder is heard and has not detached itself
     SILENT = "silent"  # a holder is silent, and held before this node attached
     SILENT_RIVAL = "silent-rival"  # a holder is silent, and attached later
-    BLIND = "blind"  # a holder attaches again, because it cannot read itself
+    BLIND = "blind"  # a holder attaches again, because it cannot read itself; or it held before a restart
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ from dataclasses import replace
 
 from exoip.core.calls import Call, Failure, Kind, Lane, Outcome, Pace
 from exoip.core.election import Election
-from exoip.core.events import Event, EventName
+from exoip.core.events import Cause, Event, EventName
 from exoip.core.mutations import Mutations
 from exoip.core.observed import NEWCOMER_TIME, UNSEEN, InstanceState, Observed
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, LocalState, Role
@@ -84,7 +84,7 @@ class Ownership:
         if in_doubt:  # only because a peer was heard, which may have detached this node
             self.observed.own.doubted(now, heard=True)
         self._resumed = True
-        return [Event(EventName.HOLDS, now, self.observed.own_id, "as before the restart")]
+        return [Event(EventName.HOLDS, now, self.observed.own_id, "as known before a restart", {"cause": Cause.BLIND})]
 
     def leave(self) -> None:
         """Begin to leave; `finished` says when this node may exit."""

@@ -246,9 +246,8 @@ class Reads:
     def _saw_own(self, outcome: Outcome) -> list[Event]:
         own = self._observed.own
         held, old = own.held, own.holds and outcome.began < own.since + ATTACH_SHOWS
-        # It held before it became unfit, or an attach is done, says the API, and no read showed it.
-        held_before = held and own.since < self._mutations.attach_breaker.failed_at
-        done = held_before or (own.known_at < own.changed_at and not own.attach_may_land)
+        # An attach is done, says the API, and no read showed it.
+        done = own.known_at < own.changed_at and not own.attach_may_land
         too_old = self._mutations.touching(self._observed.own_id) or (old and not outcome.holds)
         if too_old or not own.seen(outcome.holds, outcome.began):
             return []

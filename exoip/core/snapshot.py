@@ -98,7 +98,8 @@ def take_snapshot(
     """Return a snapshot. The caller holds the node's lock."""
     own = ownership.observed.own
     reads = election.role is Role.MASTER and own.held  # who holds; another node does not know it
-    fresh = max(ownership.mutations.since, now - READS_COUNT * ownership.reads.relief.verify_interval)
+    recent, oldest = now - election.config.dead_time, now - READS_COUNT * ownership.reads.relief.verify_interval
+    settled = ownership.mutations.since + JOB_TIME  # before, a new master may yet come to hold
     return Snapshot(
         at=now,
         role=election.role,
@@ -116,8 +117,9 @@ def take_snapshot(
         relieved=election.local_state.relieved,
         mute=ownership.stand_back.mute,
         peers=tuple(
-            _peer_view(other, election, admission, fresh, now - election.config.dead_time)
-            for _, other in sorted(ownership.observed.others.items())
+            _peer_view(other, election, admission, max(oldest, settled if lacks else settled - JOB_TIME), recent)
+            for name, other in sorted(ownership.observed.others.items())
+            for lacks in [name == election.master and not other.holds]
         ),
         dropped=dict(dropped),
         priority=election.config.priority,
@@ -128,7 +130,7 @@ def take_snapshot(
         damping=replace(election.damping) if election.config.flap_damping else Damping(),
         again=_again(ownership, election.role, now),
         outsiders=tuple(sorted(ownership.reads.outsiders - ownership.observed.others.keys())) if reads else (),
-        same_id=_recent(admission.elsewhere, admission.own_id, now - election.config.dead_time),
+        same_id=_recent(admission.elsewhere, admission.own_id, recent),
     )
 
 
@@ -145,7 +147,6 @@ def _peer_view(other: InstanceState, election: Election, admission: Admission, f
     Reads that began before `fresh`, and datagrams that came before `recent`, show nothing.
     """
     name, peer = other.instance_id, election.peer(other.instance_id)
-    fresh += JOB_TIME if name == election.master and not other.holds else 0.0  # it may yet come to hold
     address, port = admission.members.get(name, SocketAddress("", 0))
     return PeerView(
         name,

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
 
 from exoip.core.events import Cause
-from exoip.ctl.history import Change, Entry, History, cause_of, describe, time_of
+from exoip.ctl.entries import Entry, cause_of, describe, started_anew, time_of
+from exoip.ctl.history import Change, History
 
 UNFIT_BEFORE = 120.0  # seconds before a takeover in which the holder's unfitness counts as its reason
 SAME_SIGHTING = 60.0  # seconds within which two nodes that see a new master see the same failover
@@ -187,7 +188,10 @@ def _successor(history: History, change: Change, state: _Holders) -> str:
     the node that released has read to hold.
     """
     holders = state.known
-    gone = _dead(history, change, change.at) | {one for one in holders if _started_anew(history, one, change, state)}
+    gone = _dead(history, change, change.at)
+    for one in holders:  # since it reported that it holds, or since who released named it
+        if started_anew(_earlier(history, one, change), state.named.get(one, -math.inf)):
+            gone.add(one)
     holders[:] = [one for one in holders if one not in gone]
     state.named = {one: since for one, since in state.named.items() if one in holders}
     given = change.event == "let-go"
@@ -209,20 +213,6 @@ def _ceased(history: History, node: str, change: Change, since: float) -> bool:
     cleared = (one for one in chain(*journals) if one["EXOIP_EVENT"] == "cleared")
     ended += [time_of(one) for one in cleared if one.get("EXOIP_PEER_INSTANCE") == node]
     return any(since <= at <= change.at for at in ended)
-
-
-def _started_anew(history: History, node: str, change: Change, state: _Holders) -> bool:
-    """Return whether a node's daemon has started since it last reported that it holds, or since who
-    released named it.
-    """
-    anew, reported, role, since = False, False, "", state.named.get(node, -math.inf)
-    for entry in _earlier(history, node, change):
-        if entry["EXOIP_EVENT"] in ("attached", "holds"):
-            anew, reported = False, entry["EXOIP_EVENT"] == "holds"
-        elif entry["EXOIP_EVENT"] == "role":
-            starts = role != "LISTENING" and entry.get("EXOIP_OLD_ROLE") == "LISTENING" and time_of(entry) > since
-            anew, reported, role = anew or (starts and not reported), False, entry.get("EXOIP_ROLE", "")
-    return anew
 
 
 def _stood_aside(journal: list[Entry], by: float) -> Entry | None:

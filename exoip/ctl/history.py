@@ -19,26 +19,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from exoip.core.events import Cause, EventName
+from exoip.core.events import Cause
+from exoip.ctl.entries import Entry, cause_of, describe, started_anew, time_of
 
-Entry = Mapping[str, str]
 Journals = Mapping[tuple[str, str], list[Entry]]  # by node and Elastic IP, each in its own order
 
 _NEEDED = ("EXOIP_EVENT", "EXOIP_INSTANCE", "EXOIP_EIP", "EXOIP_REASON", "MESSAGE", "__REALTIME_TIMESTAMP")
-_EVENTS = frozenset(EventName)
 HANDOVER = 60.0  # seconds in which a node that still holds logs that another one has come to hold
 HELD = "held"  # the event of a change that no entry reports: the instance held as its journal begins
-# Causes that stand for one of several events; the node's state alone does not say which
-_ONE_OF = {EventName.HOLDS: (EventName.HOLDS, EventName.ATTACHED)}
-# Instead of a MESSAGE that says "this instance", which would mislead a reader on another node
-_DESCRIPTIONS = {
-    EventName.HOLDS: "{} holds {}, {}",
-    EventName.LOST: "{} no longer holds {}, {}",
-    EventName.ATTACHED: "{} attached {}: {}",
-    EventName.LETTING_GO: "{} is detaching {}: {}",
-    EventName.LET_GO: "{} detached {}: {}",
-    EventName.FAILED: "{} failed to detach {}: {}",  # the only failure that changes a role
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +82,13 @@ def rebuild(entries: Iterable[Entry]) -> History:
         reporter = entry["EXOIP_INSTANCE"], entry["EXOIP_EIP"]
         change = _change(entry, journals[reporter])
         journals[reporter].append(entry)
-        if change is not None:
+        kept = entry["EXOIP_EVENT"] == "holds" and entry.get("EXOIP_CAUSE") == Cause.BLIND
+        if change is not None and not (kept and _of(changes, change)):  # it has not read it again
             anew = change.event == "attached" and entry.get("EXOIP_CAUSE") != Cause.BLIND
             if not anew and not _of(changes, change):
                 _add_held(changes, change, journals)
             _add(changes, change, anew=anew and _played_another_role(journals[reporter]))
     return History(tuple(sorted(changes, key=lambda change: change.at)), _names(merged), journals)
-
-
-def time_of(entry: Entry) -> float:
-    """Return when it happened (Unix time): according to the daemon, or else when the journal got
-    the entry.
-    """
-    if "EXOIP_TIME" in entry:
-        return float(entry["EXOIP_TIME"])
-    return float(entry.get("_SOURCE_REALTIME_TIMESTAMP") or entry["__REALTIME_TIMESTAMP"]) / 1e6
 
 
 def _merged(entries: list[Entry]) -> list[Entry]:
@@ -160,17 +140,6 @@ def _unfinished_release(entry: Entry, earlier: list[Entry]) -> Entry | None:
     return last if last["EXOIP_EVENT"] == "letting-go" else None
 
 
-def describe(entry: Entry) -> str:
-    """Return an entry as a sentence that names its node by its id."""
-    event = entry["EXOIP_EVENT"]
-    if event == "role":
-        return entry["EXOIP_REASON"]
-    if event in _DESCRIPTIONS:
-        text = _DESCRIPTIONS[EventName(event)]
-        return text.format(entry["EXOIP_INSTANCE"], entry["EXOIP_EIP"], entry["EXOIP_REASON"])
-    return entry["MESSAGE"]
-
-
 def _successor(entry: Entry, earlier: list[Entry]) -> str:
     """Return the holder in place of a node that released; "" for none."""
     if "EXOIP_SUCCESSOR" in entry:
@@ -197,12 +166,9 @@ def _played_another_role(journal: list[Entry]) -> bool:
     """Return whether a node that reports an attach has started, or was a backup, since it last
     reported that it holds: then it had lost the Elastic IP, which only another journal shows.
     """
-    for entry in reversed(journal[:-1]):
-        if entry["EXOIP_EVENT"] in ("attached", "holds"):
-            return False
-        if entry["EXOIP_EVENT"] == "role" and {entry.get("EXOIP_ROLE"), entry.get("EXOIP_OLD_ROLE")} != {"MASTER"}:
-            return True
-    return False
+    since = itertools.takewhile(lambda entry: entry["EXOIP_EVENT"] not in ("attached", "holds"), reversed(journal[:-1]))
+    backup = any("BACKUP" in (entry.get("EXOIP_ROLE"), entry.get("EXOIP_OLD_ROLE")) for entry in since)
+    return backup or started_anew(journal[:-1])
 
 
 def _add_held(changes: list[Change], change: Change, journals: Journals) -> None:
@@ -258,37 +224,6 @@ def _add(changes: list[Change], change: Change, *, anew: bool) -> None:
         if sooner >= change.at - change.within:
             within = max(0.0, sooner - (change.at - change.within))
             changes[changes.index(same[-1])] = replace(change, at=sooner, within=within)
-
-
-def cause_of(journal: list[Entry], *, to: str, by: float = math.inf) -> Entry | None:
-    """Return the entry that caused a node's last change of role; None if no entry says so.
-
-    `to`: MASTER, BACKUP, or "" for any role entry, such as that of a backup that sees another
-    master. Entries after `by` do not count. For MASTER the cause may also be a loss of what the
-    node held.
-    """
-    for number in range(len(journal) - 1, -1, -1):
-        entry = journal[number]
-        if time_of(entry) > by:
-            continue
-        if entry["EXOIP_EVENT"] == "lost" and to == "MASTER":
-            return entry
-        became = not to or entry.get("EXOIP_ROLE") == to != entry.get("EXOIP_OLD_ROLE")
-        if entry["EXOIP_EVENT"] == "role" and became:
-            return _trigger(entry, journal[:number]) if "EXOIP_CAUSE" in entry else None
-    return None
-
-
-def _trigger(role: Entry, earlier: list[Entry]) -> Entry:
-    """Return the entry that triggered a change of role, or the change itself if no such entry is
-    known.
-    """
-    if role["EXOIP_CAUSE"] not in _EVENTS or role["EXOIP_CAUSE"] == EventName.LET_GO:  # that explains no takeover
-        return role
-    cause, peer = EventName(role["EXOIP_CAUSE"]), role.get("EXOIP_CAUSE_INSTANCE", "")
-    events = _ONE_OF.get(cause, (cause,))
-    fitting = (one for one in reversed(earlier) if one["EXOIP_EVENT"] in events)
-    return next((one for one in fitting if peer in ("", one.get("EXOIP_PEER_INSTANCE"))), role)
 
 
 def _names(entries: list[Entry]) -> dict[str, str]:

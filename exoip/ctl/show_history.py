@@ -11,8 +11,9 @@ from typing import Any, TextIO
 
 from exoip.ctl import journal, terminal, timeline
 from exoip.ctl.client import find_socket
+from exoip.ctl.entries import Entry, time_of
 from exoip.ctl.failovers import Failover, failovers
-from exoip.ctl.history import Entry, History, rebuild, time_of
+from exoip.ctl.history import History, rebuild
 from exoip.ctl.terminal import Style, as_json, local_time, style_for
 from exoip.errors import UsageError
 

@@ -143,8 +143,11 @@ def _holder(state: State) -> str:
         else:
             holder = "no node"
         return f"{holder}{_age(state['read_at'], now)}"
-    known = (peer_label(peer) for peer in state["peers"] if peer["instance"] == master["instance"])
-    return f"{next(known, master['instance'])} is the master; this node has not checked whether it holds"
+    peer = next((peer for peer in state["peers"] if peer["instance"] == master["instance"]), None)
+    checked = "this node has not checked whether it holds"
+    if peer and peer["holds"] is False:
+        checked = f"it does not hold{_age(peer['read_at'], now)}"
+    return f"{peer_label(peer) if peer else master['instance']} is the master; {checked}"
 
 
 def _age(read_at: float | None, now: float) -> str:

@@ -66,7 +66,8 @@ class Sender(SupervisedThread):
     A peer that cannot be reached does not delay the others. Events report the first failure and the
     recovery, which takes RECOVERED_AFTER heartbeats in a row: at most one a REPORT_INTERVAL for
     each peer, one for all with the same news, and with the number of heartbeats that were lost.
-    `sent` and `failures` count datagrams. `sent_at`: when the last heartbeat was sent, in seconds.
+    `sent` and `failures` count datagrams. `sent_at`: when a heartbeat was last sent to any peer, if
+    there is one, in seconds; -inf before.
     """
 
     def __init__(self, link: HeartbeatLink, round_time: float = ROUND_TIME) -> None:
@@ -104,8 +105,9 @@ class Sender(SupervisedThread):
         if self._news:
             self._report()
         now = self._clock()
-        self.sent_at = now if self.sent > sent_before else self.sent_at
-        self._node.set_mute(problem if self.sent == sent_before else "", now)
+        mute = problem if self.sent == sent_before else ""
+        self.sent_at = self.sent_at if mute else now
+        self._node.set_mute(mute, now)
 
     def _failed(self, place: SocketAddress, problem: str) -> None:
         trouble = self._troubles.setdefault(place, _Trouble())

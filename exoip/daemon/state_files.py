@@ -203,6 +203,8 @@ class HeldFile(StateFile):
             return ""
         if not node.protected:
             return "it is not certain that this instance holds it"
+        if node.mute:
+            return f"no heartbeat of this node can be sent: {node.mute}"
         if node.advertised >= UNFIT or node.at >= until:
             return "this instance is detaching itself, or took too long to stop"
         return self.write(f"{node.at:.3f} {until:.3f} {node.known_at:.3f} {node.in_doubt:d}\n")

@@ -12,7 +12,7 @@ fields:
                     as far as the event has them
     EXOIP_CAUSE     of role and stand-back-over: the event that triggered it, or one of
                     `events.Cause`; of clearing and cleared: one of `events.Cause`; of attaching and
-                    attached: BLIND, or nothing; of unfit: see `unfit.UnfitReason`; of
+                    attached, and of holds: BLIND, or nothing; of unfit: see `unfit.UnfitReason`; of
                     datagram-refused: the cause by which it is counted
     EXOIP_CAUSE_INSTANCE
                     of role and stand-back-over: the peer whose event triggered it

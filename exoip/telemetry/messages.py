@@ -52,7 +52,7 @@ _ROWS = (
     Message(EventName.LET_GO, "c05eda05c9814cc6bf10a33922cb23d7", INFO,
             "detached {eip} from this instance in {duration:.2f} s"),
     Message(EventName.FAILED, "6969c28cde5f49328717dbcb24cbf459", INFO,
-            "{call} of {who} failed: {problem}; next attempt in {again:.1f} s: {detail}"),
+            "{call} of {who} failed: {problem}; tried again in {again:.1f} s, if still wanted: {detail}"),
     Message(EventName.API_DEGRADED, "6a8a77bc0eca44319fb32d7ec3261530", WARNING, "{call} failed: {problem} ({reason})"),
     Message(EventName.API_RECOVERED, "7dd2fb539abe422c901688bd5c1c9537", INFO,
             "the failure of {call} is over: {reason}"),

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from exoip.ctl.entries import cause_of
 from exoip.ctl.failovers import failovers
-from exoip.ctl.history import cause_of, rebuild
+from exoip.ctl.history import rebuild
 
 A, B = "aaaaaaaa-0000-4000-8000-000000000000", "bbbbbbbb-0000-4000-8000-000000000000"
 EIP = "198.51.100.50"
@@ -65,9 +66,18 @@ def test_a_holder_that_attaches_again_because_it_cannot_read_itself_changes_noth
     resumed = entry(2, A, "holds", reason="as before the restart")
     role = entry(3, A, "role", role="MASTER", old_role="LISTENING", cause="time")
     assert [change[0] for change in changes(attached(1, A), resumed, role, again)] == [1]
-    assert [change[0] for change in changes(attached(1, A), resumed, role, attached(33, A))] == [1, 33]
+    assert [change[0] for change in changes(attached(1, A), resumed, role, attached(33, A))] == [1]
     cleared = entry(20, B, "cleared", peer_instance=A)
     assert [change[0] for change in changes(attached(1, A), resumed, role, cleared, again)] == [1, 20, 33]
+    assert [change[0] for change in changes(attached(1, A), role, attached(33, A))] == [1, 33]
+
+
+def test_a_holder_that_restarts_after_it_was_cleared_does_not_hold_again() -> None:
+    """What it knows may be out of date, as long as it has not read it."""
+    resumed = entry(21, A, "holds", reason="as before the restart", cause="blind")
+    cleared, lost = entry(20, B, "cleared", peer_instance=A), entry(30, A, "lost")
+    assert [change[0] for change in changes(attached(1, A), attached(19, B), cleared, resumed, lost)] == [1, 19, 20]
+    assert [change[0] for change in changes(resumed, lost)] == [21, 30]
 
 
 def test_what_made_the_node_itself_master_is_why() -> None:

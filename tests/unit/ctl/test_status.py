@@ -57,6 +57,11 @@ def test_the_role_with_its_time_and_reason() -> None:
 def test_the_holder_by_the_last_reads() -> None:
     assert re.fullmatch(r"this node \(read [\d.]+ s ago\)", fact(status_of(healthy()), "holder"))
     unknown = "web-a (host-a) is the master; this node has not checked whether it holds"
+    without = backup()
+    without.holding.discard("a")
+    without.until(lambda: without.view.peers[0].holds is False)
+    lacks = r"web-a \(host-a\) is the master; it does not hold \(read [\d.]+ s ago\)"
+    assert re.fullmatch(lacks, fact(status_of(without), "holder"))
     assert re.fullmatch(r"web-a \(host-a\) \(read [\d.]+ s ago\)", fact(status_of(backup()), "holder"))
     bench = SingleNode()
     bench.beating["a"] = 5

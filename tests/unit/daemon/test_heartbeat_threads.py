@@ -436,6 +436,18 @@ class TestSender:
             why.append(sender._node._ownership.stand_back.mute)
         assert why == ["", "", "gone", ""]
 
+    @pytest.mark.parametrize(("addresses", "late"), [([], False), (["192.0.2.1"], True)])
+    def test_when_it_last_sent_all_that_there_was_to_send(self, addresses, late):
+        """That is nothing, if the group has no other member."""
+        channel = FailingChannel()
+        sender, clock, _ = self.sender(channel, addresses)
+        sender.turn()
+        assert sender.sent_at == clock.now
+        clock.now += 1.0
+        channel.failing = {"192.0.2.1": OSError(1, "down")}
+        sender.turn()
+        assert (sender.sent_at < clock.now) is late
+
     def test_what_happens_to_many_is_reported_once(self):
         """If the route is gone, all fail at once, and the log holds only a thousand entries."""
         addresses = [f"192.0.2.{n}" for n in range(100)]

@@ -99,7 +99,7 @@ class TestHeld:
     def test_at_another_time_it_does_not(self, tmp_path, now):
         assert self.saved(tmp_path).take(now) is None
 
-    @pytest.mark.parametrize("changes", [{"protected": False}, {"advertised": 254}, {"at": 102.0}])
+    @pytest.mark.parametrize("changes", [{"protected": False}, {"advertised": 254}, {"at": 102.0}, {"mute": "down"}])
     def test_nothing_is_kept_that_is_not_certain(self, tmp_path, changes):
         self.saved(tmp_path, **changes)
         assert self.why

@@ -181,7 +181,9 @@ def test_a_404_or_409_claims_nothing_about_who_holds(journal, detail):
     """The thing may be gone, the instance may have no IPv6, or it may be as wished already."""
     details = {"call": Kind.ATTACH, "failure": Failure.NOT_SO, "detail": detail, "again": 1.0}
     sentence = journal.sentence(Event(EventName.FAILED, 1.0, OWN, "", details))
-    assert sentence.endswith(f" failed: the API says not found, or a conflict; next attempt in 1.0 s: {detail}")
+    assert sentence.endswith(
+        f" failed: the API says not found, or a conflict; tried again in 1.0 s, if still wanted: {detail}"
+    )
 
 
 def test_stalls_are_logged_once_a_minute_with_their_number(journal, caplog):
