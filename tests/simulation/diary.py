@@ -149,8 +149,7 @@ class Diary:
                 self.nobody_holds()
                 role = Role(str(event.details["role"]))
                 self._succeeds(host, event)
-                last_resort = role is Role.MASTER and host.node and host.node._election.advertised == UNFIT
-                if Role.MASTER in (role, self.role) and role is not self.role and not last_resort:
+                if Role.MASTER in (role, self.role) and role is not self.role and not _last_resort(host, role, now):
                     self.changes.append(now)
                 if role is not self.role:
                     self.role, self.role_since = role, now
@@ -187,3 +186,10 @@ class Diary:
                 self.started = self.decided_at = now
             case _:
                 pass
+
+
+def _last_resort(host: Host, role: Role, now: float) -> bool:
+    """Whether it becomes master although it is unfit and hears a better node: that is no flapping."""
+    heard = [(said, name) for name, (at, said) in host.heard.items() if now - at < host.config.dead_time]
+    unfit = host.node is not None and host.node._election.advertised == UNFIT
+    return role is Role.MASTER and unfit and min(heard, default=(LEAVING, "")) < (UNFIT, host.id)
