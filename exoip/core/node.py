@@ -245,9 +245,8 @@ class Node:
     def _report_unheard(self, now: float) -> list[Event]:
         others, time = self._ownership.observed.others, NEVER_HEARD * self._election.config.dead_time
         running = {name for name, other in others.items() if other.running and other.read_at > -math.inf}
-        unheard = self.admission.due_unheard(running, time, now)
         why = f"nothing arrived from it within {time:g} s"
-        return [Event(EventName.NEVER_HEARD, now, name, why) for name in unheard]
+        return [Event(EventName.NEVER_HEARD, now, name, why) for name in self.admission.due_unheard(running, time, now)]
 
     def _look_for_stall(self, now: float) -> None:
         """Listen again if late by half a dead time: this node did not run. Shown by 26c, 26d."""

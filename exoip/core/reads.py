@@ -11,8 +11,9 @@ Own state   A node in doubt reads itself, in every role; if it has to release th
 Successors  A holder that should not hold reads who may take over from it, see `mutations`.
 Holder      A list and a read of each candidate answer the question who holds, see `split_brain`.
 Verify      A master that holds reads itself, lists who holds, and reads those that the list names,
-            and silent members. If the list fails or lacks this node, all members count as named. In
-            a round at most 8 are read, longest ago first. A node that starts does the same, once.
+            and silent members. If the list fails or lacks this node, it may be detached: it reads
+            itself again (32e), and all members count as named. In a round at most 8 are read,
+            longest ago first. A node that starts does the same, once.
             Any other node reads itself, to find an EIP that was attached to it unseen. The two next
             best ones keep their connections to the API open: the next best one reads the master,
             and itself in every tenth round; the other reads itself, and the master in every other
@@ -198,11 +199,12 @@ class Reads:
         def suspect(o: InstanceState) -> bool:
             return o.holding or o.predecessor or not self._election.alive(o.instance_id)
 
-        trusted, others = self._observed.own_id in listed, self._observed.others.values()
-        wanted = [o for o in others if suspect(o) or o.instance_id in listed or not trusted]
+        own_id, others = self._observed.own_id, self._observed.others.values()
+        wanted = [o for o in others if suspect(o) or o.instance_id in listed or own_id not in listed]
         wanted.sort(key=lambda o: (not suspect(o), o.instance_id not in listed, o.read_at, o.instance_id))
         most = MOST_MEMBERS * (4 if self._election.role is Role.LISTENING else 1)  # it waits for what is unread
-        self._queue.extend(Call(Kind.READ, other.instance_id) for other in wanted[:most])
+        first = (own_id,) if self._observed.own.held and own_id not in listed else ()  # it may have been detached
+        self._queue.extend(Call(Kind.READ, name) for name in (*first, *(o.instance_id for o in wanted[:most])))
 
     def _next_time(self, now: float) -> float:
         mutations = self._mutations

@@ -448,6 +448,8 @@ MUTANTS = (
     Mutant("the question who holds needs a list", "core/reads", "49",
            "return self._listed(outcome)  # nobody, if it failed",
            "return self._listed(outcome) if outcome.failure is None else []"),
+    Mutant("a holder that its list lacks reads all others first", "core/reads", "32e",
+           "first = (own_id,) if self._observed.own.held and own_id not in listed else ()", "first = ()"),
     Mutant("the question who holds waits for the next list", "core/reads", "49",
            "(self._election.role is Role.MASTER or self._may(Kind.HOLDERS, now))", "self._may(Kind.HOLDERS, now)"),
     Mutant("a leaver believes at once that nobody is there", "core/mutations", "51",
