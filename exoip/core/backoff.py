@@ -11,10 +11,11 @@ CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s,
                 another: so the last of them has a turn before this node has its next (02f).
                 One success closes the breaker; an attach has succeeded when a read shows it (57),
                 whatever its answer was (28b, 47e). But if the answer was none, the next unfit time
-                is longer all the same, and from the second one on a read does not end it (57k,
-                57m). A time-out or a forbidden call counts as three failures. So does a job that is
-                owed for longer than its time and counts (`ownership`), whatever it waits for. Shown
-                by 02a, 02b, 02c, 17, 47b, 48a, TestDeadline.
+                is longer all the same, and from the second one on a read does not end it (57k),
+                unless this node held before it became unfit (57l, 57m). A time-out or a forbidden
+                call counts as three failures. So does a job that is owed for longer than its time
+                and counts (`ownership`), whatever it waits for. Shown by 02a, 02b, 02c, 17, 47b,
+                48a, TestDeadline.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Backoff:
 
 
 class CircuitBreaker:
-    """Decides whether this node is unfit for one job: until `until`, in seconds.
+    """Decides whether this node is unfit for one job: from `failed_at` until `until`, in seconds.
 
     `time`: seconds within which the job, once owed, must be done; more, if the API is slow.
     `others`: the other members.
@@ -69,7 +70,7 @@ class CircuitBreaker:
 
     def __init__(self, time: float, pace: Pace, others: Sized = ()) -> None:
         self._time, self._pace, self._others = time, pace, others
-        self.until = -math.inf
+        self.until = self.failed_at = -math.inf
         self._owed_at, self._tries, self._length = math.inf, 0, FIRST_UNFIT
 
     def succeeded(self, *, again: bool = False) -> None:
@@ -105,4 +106,4 @@ class CircuitBreaker:
         if self._tries >= TRIES:
             self.until = now + max(self._length, (len(self._others) - 1) * self._job_time)
             self._length = min(2 * self._length, LONGEST_UNFIT)
-            self._tries = 0
+            self.failed_at, self._tries = now, 0

@@ -207,11 +207,9 @@ class Reads:
         self._queue.extend(Call(Kind.READ, name) for name in (*first, *(o.instance_id for o in wanted[:most])))
 
     def _next_time(self, now: float) -> float:
-        mutations = self._mutations
-        times = [self.verify_at, self.refresh_at, self.release_read_at, self.relief.next_read(now)[0]]
-        times += [self.backoff.at, self.list_backoff.at, self._observed.own.changed_at + CALL_SETTLES]
-        if self._election.role is Role.MASTER and self._observed.own.holds and mutations.idle:
-            times.append(mutations.next_clear(now)[0])
+        times = [self.verify_at, self.refresh_at, self.release_read_at, self.backoff.at, self.list_backoff.at]
+        times += [self.relief.next_read(now)[0], self._mutations.next_clear(now)[0]]
+        times += [self._observed.own.changed_at + CALL_SETTLES]
         return min((at for at in times if at > now), default=math.inf)
 
     # -- outcomes -----------------------------------------------------------------------------------------------------
@@ -248,8 +246,9 @@ class Reads:
     def _saw_own(self, outcome: Outcome) -> list[Event]:
         own = self._observed.own
         held, old = own.held, own.holds and outcome.began < own.since + ATTACH_SHOWS
-        # An attach is done, says the API, and no read showed it.
-        done = own.known_at < own.changed_at and not own.attach_may_land
+        # It held before it became unfit, or an attach is done, says the API, and no read showed it.
+        held_before = held and own.since < self._mutations.attach_breaker.failed_at
+        done = held_before or (own.known_at < own.changed_at and not own.attach_may_land)
         too_old = self._mutations.touching(self._observed.own_id) or (old and not outcome.holds)
         if too_old or not own.seen(outcome.holds, outcome.began):
             return []

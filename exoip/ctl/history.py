@@ -82,8 +82,9 @@ def rebuild(entries: Iterable[Entry]) -> History:
         reporter = entry["EXOIP_INSTANCE"], entry["EXOIP_EIP"]
         change = _change(entry, journals[reporter])
         journals[reporter].append(entry)
-        kept = entry["EXOIP_EVENT"] == "holds" and entry.get("EXOIP_CAUSE") == Cause.BLIND
-        if change is not None and not (kept and _of(changes, change)):  # it has not read it again
+        if change is not None and change.event == "holds" and entry.get("EXOIP_CAUSE") == Cause.BLIND:
+            change = None if _of(changes, change) else replace(change, event=HELD)  # it has not read it again
+        if change is not None:
             anew = change.event == "attached" and entry.get("EXOIP_CAUSE") != Cause.BLIND
             if not anew and not _of(changes, change):
                 _add_held(changes, change, journals)

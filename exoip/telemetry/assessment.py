@@ -68,10 +68,13 @@ def _role_problem(node: Snapshot, display_name: Callable[[str], str]) -> str:
         return f"this node is the master but {known} the Elastic IP"
     if node.role is Role.MASTER and node.in_doubt:
         return "this node held the Elastic IP when it last looked, and has to look again"
+    master = display_name(node.master or "")
+    holds = next((peer.holds for peer in node.peers if peer.instance_id == node.master), None)
     if node.role is Role.BACKUP and node.holds:
-        return f"this node still holds the Elastic IP, until {display_name(node.master or '')} does"
-    if node.role is Role.BACKUP and any(peer.instance_id == node.master and peer.holds is False for peer in node.peers):
-        return f"{display_name(node.master or '')} is the master but did not hold the Elastic IP when it was last read"
+        until = f"beside {master}, and has to detach itself" if holds else f"until {master} does"
+        return f"this node still holds the Elastic IP, {until}"
+    if node.role is Role.BACKUP and holds is False:
+        return f"{master} is the master but did not hold the Elastic IP when it was last read"
     return ""
 
 

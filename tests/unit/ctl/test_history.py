@@ -78,6 +78,7 @@ def test_a_holder_that_restarts_after_it_was_cleared_does_not_hold_again() -> No
     cleared, lost = entry(20, B, "cleared", peer_instance=A), entry(30, A, "lost")
     assert [change[0] for change in changes(attached(1, A), attached(19, B), cleared, resumed, lost)] == [1, 19, 20]
     assert [change[0] for change in changes(resumed, lost)] == [21, 30]
+    assert failovers(rebuild([resumed, lost])) == [], "it held before"
 
 
 def test_what_made_the_node_itself_master_is_why() -> None:

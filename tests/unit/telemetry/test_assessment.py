@@ -183,6 +183,10 @@ def test_a_backup_that_still_holds():
     bench.beating["z"] = 5
     bench.advance(1.5)
     assert "until z does" in reasons(bench)
+    bench.failing[Kind.DETACH] = Failure.FORBIDDEN
+    bench.holding.add("z")
+    bench.until(lambda: any(peer.holds for peer in bench.view.peers))
+    assert "still holds the Elastic IP, beside z, and has to detach itself" in reasons(bench)
 
 
 def test_a_role_that_changes_again_and_again():
