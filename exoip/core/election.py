@@ -169,7 +169,7 @@ class Election:
             events.append(Event(EventName.ROLE, now, master or "", reason, details))
             if role is not self.role:
                 self.since = now
-                events += self._dampen(role, now) if now < self._last_resort_at else []
+                events += self._dampen(role, now) if now < self._last_resort_at or not self.local_state.unfit else []
         self.role, self.master, self.reason = role, master, reason
         return events
 

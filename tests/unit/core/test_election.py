@@ -522,6 +522,13 @@ class TestLastResort:
             self.beat(one, 60.0 * round_ + self.FIRST + 1, 60.0 * round_ + 60.0, a=253)
         assert len(one.damping.changes) == 9  # the ends count
 
+    def test_a_fit_one_is_none_however_long_it_stood_back_beside_an_unfit_one(self):
+        one = self.unfit(a=254)
+        one.set_local_state(LocalState(yielded=True), 1.0)
+        self.beat(one, 1.0, 60.0, a=254)
+        assert one.set_local_state(LocalState(), 60.0)
+        assert (one.role, len(one.damping.changes)) == (Role.MASTER, 1)
+
 
 class TestReload:
     def test_another_priority_counts_at_once(self):
