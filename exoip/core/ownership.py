@@ -135,8 +135,8 @@ class Ownership:
                 master.holds, master.since = None, math.inf  # the new one may have cleared it (58r)
         self.mutations.since = now
         self.reads.release_read_at = now
-        for backoff in (self.mutations.attach_backoff, self.mutations.detach_backoff, self.reads.backoff):
-            backoff.reset()
+        self.mutations.attach_backoff.reset()
+        self.mutations.detach_backoff.reset()
         if self._election.role is Role.MASTER:
             self._became_master(now)
         elif not self.stand_back.active:
