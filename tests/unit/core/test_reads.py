@@ -180,6 +180,17 @@ class TestVerify:
         bench.advance(61)
         assert set(reads(bench, since)) == {*members, "m"}
 
+    def test_one_that_is_detached_before_a_list_reads_itself_again_before_the_members(self):
+        bench = master(peers="abc")
+        bench.beating = dict.fromkeys("abc", 20)
+        bench.advance(100)
+        since = bench.now
+        bench.until(lambda: bench.asked(Kind.HOLDERS, since=since))
+        since = bench.now
+        bench.candidates = []
+        bench.until(lambda: len(reads(bench, since)) > 1)
+        assert reads(bench, since)[0] == "m"
+
     def test_every_round_asks_who_else_holds(self):
         bench = SingleNode()
         bench.advance(520)
