@@ -171,11 +171,14 @@ def _dead(history: History, change: Change, by: float) -> set[str]:
 
 def _source(history: History, change: Change, state: _Holders) -> tuple[str, ...]:
     """Return from whom a new holder took over: nobody who was dead to it before the latest holder
-    came to hold. A master that did not hold, according to its own journal, does not count.
+    came to hold. A master that did not hold, according to its own journal, or that was cleared since,
+    does not count.
     """
-    known = state.since if state.latest in state.known else -math.inf
-    held = tuple(sorted({*state.known} - _dead(history, change, known)))
-    before = (one for one in _before(history, change) if one in held or (one and _silent(history, one, change)))
+    known = state.latest in state.known
+    held = tuple(sorted({*state.known} - _dead(history, change, state.since if known else -math.inf)))
+    since = state.since if known else math.inf
+    others = (one for one in _before(history, change) if one in held or not _ceased(history, one, change, since))
+    before = (one for one in others if one in held or (one and _silent(history, one, change)))
     masters = tuple({next(before, "")} - {*held, ""})
     stood_back = change.cause is not None and change.cause["EXOIP_EVENT"] == "stand-back-over"
     return held or masters if stood_back else masters or held

@@ -81,6 +81,38 @@ def test_a_holder_that_restarts_after_it_was_cleared_does_not_hold_again() -> No
     assert failovers(rebuild([resumed, lost])) == [], "it held before"
 
 
+def test_a_dead_node_that_was_cleared_gives_nothing_any_more() -> None:
+    """To b, which was paused, a was the master all the time; the journal of a is missing."""
+    c = "cccccccc-0000-4000-8000-000000000000"
+
+    def became(at: float, node: str, role: str, old: str, master: str, **fields: str) -> dict[str, str]:
+        return entry(at, node, "role", role=role, old_role=old, peer_instance=master, **fields)
+
+    def took(at: float, node: str) -> list[dict[str, str]]:
+        died = {"cause": "peer-dead", "cause_instance": A}
+        return [
+            entry(at, node, "peer-dead", peer_instance=A, silent_ms=3000),
+            became(at, node, "MASTER", "BACKUP", node, **died),
+            entry(at, node, "attaching", peer_instance=node),
+            attached(at + 0.4, node),
+        ]
+
+    found = failovers(
+        rebuild(
+            [
+                *(became(1, node, "BACKUP", "LISTENING", A, cause="time") for node in (B, c)),
+                *took(50, c),
+                entry(50.5, c, "clearing", peer_instance=A, cause="silent"),
+                entry(51, c, "cleared", peer_instance=A, cause="silent"),
+                *took(52, B),
+                entry(53, c, "letting-go", successor=B),
+                entry(54, c, "let-go", successor=B),
+            ]
+        )
+    )
+    assert [(one.source, one.to) for one in found] == [((A,), c), ((c,), B)]
+
+
 def test_what_made_the_node_itself_master_is_why() -> None:
     found = changes(
         entry(1, A, "unfit", "steps aside"),
