@@ -259,7 +259,7 @@ class Election:
         return self.config.priority
 
     def _rank(self, peer: Peer) -> tuple[int, str]:
-        last_resort = peer.priority == UNFIT and self._decided_at >= self._last_resort_at
+        last_resort = self._last_resort_at <= self._decided_at and self.local_state.unfit and peer.priority == UNFIT
         relieved = last_resort or peer.instance_id == self.local_state.relieved
         return LEAVING if relieved else peer.effective_priority(self._decided_at), peer.instance_id
 
@@ -267,7 +267,8 @@ class Election:
         """Return from when on it is: nobody that it hears claims to hold, or is fit."""
         heard = [peer.priority for peer in self.peers.values() if peer.alive]
         at = min(self._last_resort_at, math.inf if role is Role.MASTER else now + LAST_RESORT * (2 + self.place()))
-        return at if self.local_state.may_be_able and min(heard, default=PROTECTED) >= UNFIT else math.inf
+        able = self.local_state.may_be_able and not (self.local_state.leaving or self.local_state.yielded)
+        return at if able and min(heard, default=PROTECTED) >= UNFIT else math.inf
 
     def _best_peer(self) -> Peer | None:
         return min((peer for peer in self.peers.values() if peer.alive), key=self._rank, default=None)

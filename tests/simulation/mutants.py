@@ -328,7 +328,7 @@ MUTANTS = (
     Mutant("a better node has no time before another is the last resort", "core/election", "58q",
            "now + LAST_RESORT * (2 + self.place())", "now"),
     Mutant("an unhealthy node is the last resort", "core/election", "58t",
-           "at if self.local_state.may_be_able and", "at if"),
+           "able = self.local_state.may_be_able and", "able = True and"),
     Mutant("the last resort gives up although nobody else holds", "core/election", "58v",
            "at = min(self._last_resort_at, math.inf if role", "at = min(math.inf, math.inf if role"),
     Mutant("clears first who came to hold first", "core/mutations", "16e",
