@@ -171,8 +171,8 @@ def _dead(history: History, change: Change, by: float) -> set[str]:
 
 def _source(history: History, change: Change, state: _Holders) -> tuple[str, ...]:
     """Return from whom a new holder took over: nobody who was dead to it before the latest holder
-    came to hold. A master that did not hold, according to its own journal, or that was cleared since,
-    does not count.
+    came to hold. A master that did not hold, according to its own journal, or that was cleared
+    since, does not count.
     """
     known = state.latest in state.known
     held = tuple(sorted({*state.known} - _dead(history, change, state.since if known else -math.inf)))
