@@ -11,9 +11,9 @@ Own state   A node in doubt reads itself, in every role; if it has to release th
 Successors  A holder that should not hold reads who may take over from it, see `mutations`.
 Holder      A list and a read of each candidate answer the question who holds, see `split_brain`.
 Verify      A master that holds reads itself, lists who holds, and reads those that the list names,
-            and silent members. If the list fails or lacks this node, it may be detached: it reads
-            itself again (32e), and all members count as named. In a round at most 8 are read,
-            longest ago first. A node that starts does the same, once.
+            and silent members. If the list fails or lacks this node, somebody may have detached it:
+            it reads itself again (32e), and all members count as named. In a round at most 8 are
+            read, longest ago first. A node that starts does the same, once.
             Any other node reads itself, to find an EIP that was attached to it unseen. The two next
             best ones keep their connections to the API open: the next best one reads the master,
             and itself in every tenth round; the other reads itself, and the master in every other

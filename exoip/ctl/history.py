@@ -165,7 +165,7 @@ def _attached_by_another(journal: list[Entry]) -> bool:
 
 def _played_another_role(journal: list[Entry]) -> bool:
     """Return whether a node that reports an attach has started, or was a backup, since it last
-    reported that it holds: then it had lost the Elastic IP, which only another journal shows.
+    reported that it holds: then it may have lost the Elastic IP, which only another journal shows.
     """
     since = itertools.takewhile(lambda entry: entry["EXOIP_EVENT"] not in ("attached", "holds"), reversed(journal[:-1]))
     backup = any("BACKUP" in (entry.get("EXOIP_ROLE"), entry.get("EXOIP_OLD_ROLE")) for entry in since)

@@ -66,8 +66,8 @@ class Sender(SupervisedThread):
     A peer that cannot be reached does not delay the others. Events report the first failure and the
     recovery, which takes RECOVERED_AFTER heartbeats in a row: at most one a REPORT_INTERVAL for
     each peer, one for all with the same news, and with the number of heartbeats that were lost.
-    `sent` and `failures` count datagrams. `sent_at`: when a heartbeat was last sent to any peer, if
-    there is one, in seconds; -inf before.
+    `sent` and `failures` count datagrams. `sent_at`: when a heartbeat was last sent, or was due
+    and there was no peer, in seconds; -inf before.
     """
 
     def __init__(self, link: HeartbeatLink, round_time: float = ROUND_TIME) -> None:
