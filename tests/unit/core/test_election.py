@@ -529,6 +529,12 @@ class TestLastResort:
         assert one.set_local_state(LocalState(), 60.0)
         assert (one.role, len(one.damping.changes)) == (Role.MASTER, 1)
 
+    def test_a_fit_one_is_none_however_long_it_listens_beside_an_unfit_one(self):
+        one = Election(ElectionConfig("m", 10, self.FIRST, RATIO), 0.0)
+        one.set_members(frozenset("a"), 0.0)
+        self.beat(one, 0.0, self.FIRST * RATIO + 1, a=254)
+        assert (one.role, len(one.damping.changes)) == (Role.MASTER, 1)
+
 
 class TestReload:
     def test_another_priority_counts_at_once(self):
