@@ -260,7 +260,7 @@ class Judge:
         return not host.api.kinds & set(kinds)
 
     def _heard(self, host: Host, event: Event) -> None:
-        now = event.at
+        now = self.world.now  # the host's clock may have stood still
         if event.name is EventName.YIELDED:
             self.look()
             self._standing_back[host.name] = now

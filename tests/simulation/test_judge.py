@@ -60,3 +60,9 @@ def test_a_hole_of_a_stop_counts_apart() -> None:
     result = run("kill c", "split a b", "advance 20s", "leave b", "advance 20s")
     assert result.own == 0
     assert result.stop > 1
+
+
+def test_a_stand_back_ends_by_the_clock_of_the_world_though_that_of_the_node_stood_still() -> None:
+    stands_back = "kill c", "freeze a 60s", "advance 90s", "split a b", "advance 10s"
+    result = run(*stands_back, "kill-holders-but a", "advance 90s")
+    assert result.violations == []
