@@ -51,6 +51,7 @@ COME_BACK = stated("core.relief.COME_BACK")
 NEXT_BEST_INTERVALS = stated("core.reads.NEXT_BEST_INTERVALS")
 JOB_TIME = stated("core.mutations.JOB_TIME")
 TURN = stated("core.observed.BOTH_HOLD_TIME") + stated("core.observed.TURNS") - stated("core.observed.TURN_LASTS")
+ROUTINE = 30.0  # seconds that count for a shorter verify interval
 MOVES = 4  # for each fault, a lasting cut and its heal included
 OWN_HOLE = 0.01  # seconds; a shorter hole is rounding
 PATH = ("attach", "poll", "all")  # kinds of call that an able node needs
@@ -86,7 +87,7 @@ class Bounds:
         """Seconds with a dead holder beside a live one at most."""
         found = 2 * self._dead_time() + TURN + unable * 2 * JOB_TIME
         found += 3 * sum(_slack(host) for host in self.world.hosts.values())
-        return found + self.world.verify_interval + 2 * self._attach(able)
+        return found + max(self.world.verify_interval, ROUTINE) + 2 * self._attach(able)
 
     def stand_back(self) -> float:
         """Seconds that a node may stand back; any, if an attach may be lost again and again."""
