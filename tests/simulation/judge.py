@@ -18,7 +18,8 @@ The bounds follow from the protocol document (its names in capitals, D is the de
             an interval, if the able node has just started. A slow API gives each more time: two or
             three times what its slowest answer took beyond a second.
     dead    (the able node is fit as well) twice D; TURN, for a silent rival that died; JOB_TIME for each node that
-            cannot do it, and for the next one; a verify interval; a clear.
+            cannot do it, and for the next one, and TURNS for each further time that it tries in vain; a verify
+            interval; a clear.
     moves   MOVES for each fault
 
 While a node stands back from one that it cannot hear, nodes that hear it defer to it, so none counts
@@ -50,7 +51,8 @@ LONGEST_STAND_BACK = stated("core.split_brain.LONGEST_STAND_BACK")
 COME_BACK = stated("core.relief.COME_BACK")
 NEXT_BEST_INTERVALS = stated("core.reads.NEXT_BEST_INTERVALS")
 JOB_TIME = stated("core.mutations.JOB_TIME")
-TURN = stated("core.observed.BOTH_HOLD_TIME") + stated("core.observed.TURNS") - stated("core.observed.TURN_LASTS")
+TURNS = stated("core.observed.TURNS")
+TURN = stated("core.observed.BOTH_HOLD_TIME") + TURNS - stated("core.observed.TURN_LASTS")
 ROUTINE = 30.0  # seconds that count for a shorter verify interval
 MOVES = 4  # for each fault, a lasting cut and its heal included
 OWN_HOLE = 0.01  # seconds; a shorter hole is rounding
@@ -83,9 +85,11 @@ class Bounds:
         known = LEARN_TIME + able.config.interval + 1.5 * _slack(able)  # by then, the others know of a node that starts
         return found + (known if self.world.now < able.started + known + found else 0.0)
 
-    def dead(self, able: Host, unable: int) -> float:
-        """Seconds with a dead holder beside a live one at most."""
-        found = 2 * self._dead_time() + TURN + unable * 2 * JOB_TIME
+    def dead(self, able: Host, unable: int, again: int) -> float:
+        """Seconds with a dead holder beside a live one at most, if so many nodes cannot detach it, and
+        became fit and unfit `again` so many times.
+        """
+        found = 2 * self._dead_time() + TURN + unable * 2 * JOB_TIME + again * TURNS
         found += 3 * sum(_slack(host) for host in self.world.hosts.values())
         return found + max(self.world.verify_interval, ROUTINE) + 2 * self._attach(able)
 
@@ -158,6 +162,7 @@ class Judge:
         self._hole_since, self._dead_since = world.now, math.inf
         self._own_hole = self._stopping = False
         self._standing_back: dict[str, float] = {}
+        self._in_vain: list[tuple[float, str]] = []  # when a node became unfit because it could not detach another
         self._excuse = False
         self._died_at = -math.inf  # when a host was killed or suspended
         world.watchers.append(self.look)
@@ -238,11 +243,12 @@ class Judge:
                     self._violated(f"no live holder for {long:.0f} s, {name} is able", bound)
                     self._hole_since = now
         unable = len(hosts) - len(self._clears.at)
+        in_vain = [name for at, name in self._in_vain if at >= self._dead_since]
         for name, since in self._clears.at.items():
             if not self._standing_back:
                 long = now - max(since, self._dead_since)
                 self.dead = max(self.dead, long)
-                if long > (bound := self.bounds.dead(hosts[name], unable)):
+                if long > (bound := self.bounds.dead(hosts[name], unable, len(in_vain) - len({*in_vain}))):
                     self._violated(f"a dead holder beside a live one for {long:.0f} s, {name} is able", bound)
                     self._dead_since = now
 
@@ -270,6 +276,8 @@ class Judge:
                 self._violated(f"{host.name} stands back for {length:.0f} s", bound)
         elif event.name is EventName.STAND_BACK_OVER and host.name in self._standing_back:
             self._stands_no_more(host.name, now)
+        elif event.name is EventName.UNFIT and event.details["cause"] == "detach":
+            self._in_vain.append((now, host.name))
 
     def _stands_no_more(self, name: str, now: float) -> None:
         """From now on the others count as able again: its stand-back is over, or its daemon is gone."""
