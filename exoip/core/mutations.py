@@ -4,11 +4,12 @@ One mutation at a time, its operation included; with more time if the API is slo
 
 Attach   A master that does not hold attaches itself, with no read before it. A master that held,
          and cannot find out within 2.5 s whether it still does, attaches again, which is harmless;
-         so does one that has not read itself for 30 s, every 30 s. It never attaches beside its own
+         it has these 2.5 s after its own mutation, beside which it cannot read itself (07f). So
+         does one that has not read itself for 30 s, every 30 s. It never attaches beside its own
          detach, which could take effect after it (50, 66). A master that does not come to hold
-         within 12 s steps aside for a fit peer, and for an unfit one if it knows that it does not
-         hold; at once, if the API asks it to wait (Retry-After) and a fit peer is heard. Shown by
-         01, 19e, 36, 47a-47d, 54a, 54c, TestAttach.
+         within 12 s, or 12 s after it asked who holds (64f), steps aside for a fit peer, and for an
+         unfit one if it knows that it does not hold; at once, if the API asks it to wait
+         (Retry-After) and a fit peer is heard. Shown by 01, 19e, 36, 47a-47d, 54a, 54c, TestAttach.
 Clear    A master known to hold detaches the others that hold: of those that are due, first the one
          that it has not detached for longest (70h), then who came to hold last (16e). Its knowledge
          of itself must be at most 2 s old and newer than the time of the clear. An attach that is
@@ -29,8 +30,8 @@ Clear    A master known to hold detaches the others that hold: of those that are
            52q, 52s). A node that has not read the other for 45 s counts anew, for it may have
            attached meanwhile.
          One that is heard must be read to hold after that. A master that has not cleared a silent
-         one 12 s after it was due, or could not read it that long, steps aside for a fit peer.
-         Shown by 10, 45b, 48a, 48b, 48c, 48f, 59d.
+         one 12 s after it was due, or could not read it that long, steps aside for a fit peer,
+         also while such a clear is under way (48i). Shown by 10, 45b, 48a, 48b, 48c, 48f, 59d.
 Release  A backup that holds detaches itself after a read, begun since it is a backup to this
          master, shows that the master holds, and the master is heard after that read. (A master
          that detached a holder which is just attaching again would leave nobody.) A leaver does the
@@ -126,15 +127,16 @@ class Mutations:
     def _doubt_ends(self) -> float:
         """Return until when a holder in doubt waits for a read of itself; -inf: it is in none."""
         own = self._observed.own
-        return own.doubt_since + DOUBT_TIME + self.pace.slack if own.held and own.doubt else -math.inf
+        began = max(own.doubt_since, own.changed_at) if own.held and own.doubt else -math.inf
+        return began + DOUBT_TIME + self.pace.slack
 
     def clear_owed(self, now: float) -> bool:
-        """Whether this node holds, and has to detach or read a silent holder now, or failed to."""
+        """Whether this node holds, and has to detach or read a silent holder, or does so, or failed to."""
         own = self._observed.own
         silent = [o for o in self._observed.holders() if not self._election.alive(o.instance_id)]
-        failed = any(o.clear_failed_at >= max(own.since, o.since) for o in silent)
+        tried = any(self.touching(o.instance_id) or o.clear_failed_at >= max(own.since, o.since) for o in silent)
         due = any(not now < self._clear_due(o, now) < math.inf for o in silent)  # one that is never due has to be read
-        return own.holds and (failed or due)
+        return own.holds and (tried or due)
 
     def wants_fresh(self, now: float) -> str:
         """Return the instance that is to be read before a due clear: another, this one, or ""."""

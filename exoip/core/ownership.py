@@ -23,9 +23,10 @@ Predecessor        When a node becomes master, the master before it is assumed t
                    hears was no master. Shown by 01, 16f, 22e, 51, 51b, 52g, 52h, 52k, 52l, 52m,
                    52o, 69d, TestPredecessor.
 Successor          What the daemon before this one did is forgotten, and a paused one saw nothing.
-                   So any member that holds may have taken over meanwhile, until this node attaches
-                   or reads that the member does not hold: this node does not stand back from it,
-                   and a detach may be under way (see `mutations`). Shown by 66d, 69, 69c, 73d, 73e.
+                   So any member that holds may have taken over meanwhile, until this node has read
+                   that it does not hold, and attaches, or reads that the member does not hold: this
+                   node does not stand back from it, and a detach may be under way (see
+                   `mutations`). Shown by 66d, 66f, 69, 69c, 73d, 73e.
 Lost               A master that reads itself detached asks who holds before it attaches again. If
                    the attach lasted less than 60 s, each further attach waits longer. Shown by 07a,
                    32b.
@@ -117,7 +118,7 @@ class Ownership:
         self._resumed = self._resumed and listening
         self._master = None if listening or self._election.local_state.yielded else self._election.master
         owes = self._election.role is Role.MASTER and self._election.next_death < math.inf  # a peer is heard
-        self.mutations.attach_breaker.owe(owes and not self.observed.own.holds, now)
+        self.mutations.attach_breaker.owe(owes and not (self.observed.own.holds or self.stand_back.asking), now)
         self.mutations.clear_breaker.owe(owes and self.mutations.clear_owed(now), now)
         if self._election.fit_peer_alive() or not self.observed.own.may_hold:
             for breaker in self._breakers.values():
@@ -151,7 +152,7 @@ class Ownership:
                 master.holds, master.since = None, master.master_until  # it is assumed to hold until it is read
         for other in others:
             other.predecessor &= own.may_hold or self.mutations.touching(self.observed.own_id)
-            other.successor = (other.successor or other in masters) and own.held
+            other.successor = (other.successor or other in masters) and own.may_hold
             other.master_until = -math.inf
         if self.stand_back.mute and not own.held:
             self.stand_back.ask(now)  # before any attach
@@ -236,7 +237,7 @@ class Ownership:
                 self.reads.verify_again(now)
             if event.name is EventName.ATTACHED:
                 for other in self.observed.others.values():
-                    other.successor = False
+                    other.successor &= self.observed.own.attach_called == -math.inf
                 for backoff in (self.reads.backoff, self.reads.list_backoff):
                     backoff.reset()  # the API works
             if event.name is EventName.LOST and self._election.role is Role.MASTER:

@@ -98,8 +98,6 @@ def take_snapshot(
     """Return a snapshot. The caller holds the node's lock."""
     own = ownership.observed.own
     reads = election.role is Role.MASTER and own.held  # who holds; another node does not know it
-    recent, oldest = now - election.config.dead_time, now - READS_COUNT * ownership.reads.relief.verify_interval
-    settled = ownership.mutations.since + JOB_TIME  # before, a new master may yet come to hold
     return Snapshot(
         at=now,
         role=election.role,
@@ -117,9 +115,7 @@ def take_snapshot(
         relieved=election.local_state.relieved,
         mute=ownership.stand_back.mute,
         peers=tuple(
-            _peer_view(other, election, admission, max(oldest, settled if lacks else settled - JOB_TIME), recent)
-            for name, other in sorted(ownership.observed.others.items())
-            for lacks in [name == election.master and not other.holds]
+            _view(other, election, ownership, admission, now) for _, other in sorted(ownership.observed.others.items())
         ),
         dropped=dict(dropped),
         priority=election.config.priority,
@@ -130,7 +126,7 @@ def take_snapshot(
         damping=replace(election.damping) if election.config.flap_damping else Damping(),
         again=_again(ownership, election.role, now),
         outsiders=tuple(sorted(ownership.reads.outsiders - ownership.observed.others.keys())) if reads else (),
-        same_id=_recent(admission.elsewhere, admission.own_id, recent),
+        same_id=_recent(admission.elsewhere, admission.own_id, now - election.config.dead_time),
     )
 
 
@@ -141,12 +137,15 @@ def _again(ownership: Ownership, role: Role, now: float) -> dict[str, float]:
     return {job: b.at for job, b in zip(("attach", detach, "read", "list"), backoffs, strict=True) if b.at > now}
 
 
-def _peer_view(other: InstanceState, election: Election, admission: Admission, fresh: float, recent: float) -> PeerView:
+def _view(other: InstanceState, election: Election, ownership: Ownership, admission: Admission, now: float) -> PeerView:
     """Combine what members, election and API show about another node.
 
-    Reads that began before `fresh`, and datagrams that came before `recent`, show nothing.
+    What is old shows nothing, nor does a read from before the present master, or that a new master,
+    which may yet come to hold, does not.
     """
     name, peer = other.instance_id, election.peer(other.instance_id)
+    recent, oldest = now - election.config.dead_time, now - READS_COUNT * ownership.reads.relief.verify_interval
+    settled = ownership.mutations.since + (JOB_TIME if name == election.master and not other.holds else 0.0)
     address, port = admission.members.get(name, SocketAddress("", 0))
     return PeerView(
         name,
@@ -154,7 +153,7 @@ def _peer_view(other: InstanceState, election: Election, admission: Admission, f
         peer.alive,
         peer.priority,
         peer.last_seen,
-        other.holds if other.read_at >= fresh else None,
+        other.holds if other.read_at >= max(oldest, settled) else None,
         other.listed,
         _recent(admission.denied, name, recent),
         port,

@@ -4,9 +4,9 @@ A node is *able* while its daemon runs and may be fit (healthy, not leaving, asl
 loop), and its attach path works (attach and poll are not meddled with, and none of its mutations
 hangs from before). While an able node lives, no time without a live holder is longer than
 `Bounds.hole`, counted from when both are so; no dead holder stays beside a live one for longer than
-`Bounds.dead`; and moves are bounded. Two limits are known. A live holder or master that was told
-what is not so, and cannot read, may not know of a dead holder. And one that was detached and cannot
-attach stays, if the next best node cannot read and attach (bound 6).
+`Bounds.dead`; and moves are bounded. Two limits are known. A live holder or master that cannot read
+may not know of a dead holder. And one that was detached and cannot attach stays, if the next best
+node cannot read and attach (bound 6).
 
 The bounds follow from the protocol document (its names in capitals, D is the dead time):
 
@@ -124,9 +124,15 @@ class Bounds:
         return 4 * host.api.latency[1] + host.api.operation[1] + 0.5 + _slack(host)
 
 
-def misled(host: Host) -> bool:
-    """Whether it may believe that a call took effect, and cannot read that it did not."""
-    return bool(host.deceived_at > -math.inf and host.api.kinds & {"read", "all"})
+def misled(host: Host, dead: set[str]) -> bool:
+    """Whether it cannot read, and may believe that a call took effect, or is a master that knows of no
+    dead holder.
+    """
+    if host.node is None or not broken(host, "read"):
+        return False
+    others = host.node._ownership.observed.others.values()
+    knows = any(other.holding for other in others if host.world.by_id[other.instance_id].name in dead)
+    return host.deceived_at > -math.inf or (host.node._election.role is Role.MASTER and not knows)
 
 
 def broken(host: Host, *kinds: str) -> bool:
@@ -190,7 +196,7 @@ class Judge:
             self._hole_since, self._stopping = now, any(host.leaving and host.node for host in world.hosts.values())
             detached = [at for at, _, kind, target in world.mutations[-20:] if kind is Kind.DETACH]
             self._own_hole = not self._excuse and bool(self._holds.at) and max(detached, default=now) >= self._died_at
-        counts = serving and dead and not any(misled(world.hosts[name]) for name in {*serving, *masters(world)})
+        counts = serving and dead and not any(misled(world.hosts[name], dead) for name in {*serving, *masters(world)})
         self._dead_since = min(self._dead_since, now) if counts else math.inf
         self._excuse = False
         for since in (self._holds, self._clears):
