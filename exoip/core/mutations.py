@@ -131,7 +131,7 @@ class Mutations:
         return began + DOUBT_TIME + self.pace.slack
 
     def clear_owed(self, now: float) -> bool:
-        """Whether this node holds, and has to detach or read a silent holder, or does so, or failed to."""
+        """Whether this holder has to detach or read a silent one, or does so now, or failed to."""
         own = self._observed.own
         silent = [o for o in self._observed.holders() if not self._election.alive(o.instance_id)]
         tried = any(self.touching(o.instance_id) or o.clear_failed_at >= max(own.since, o.since) for o in silent)

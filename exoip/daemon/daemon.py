@@ -16,6 +16,7 @@ import math
 import queue
 import random
 import re
+import signal
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -54,7 +55,7 @@ LONGER = 60.0  # seconds that a start which waits may go on, as systemd hears ag
 
 
 class StoppedEarly(Exception):
-    """A signal to stop came before there was anything to hand over."""
+    """A signal to stop, its argument, came before there was anything to hand over."""
 
 
 class Daemon:
@@ -92,8 +93,8 @@ class Daemon:
             stack.callback(self._systemd.close)
             try:
                 code = self._serve(verdict, stack)
-            except StoppedEarly:
-                code = 0
+            except StoppedEarly as early:
+                code = None if signal.SIGQUIT in early.args else 0
         if code != 1:  # a planned stop is no crash
             self._starts.forget()
         if code == 0:  # else it is about to be started again
@@ -231,7 +232,7 @@ class Daemon:
             if message is answer:
                 break
             if message in signals.STOP:
-                raise StoppedEarly
+                raise StoppedEarly(message)
             kept.append(message)
         for message in kept:
             self._mailbox.put(message)

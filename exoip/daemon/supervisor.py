@@ -19,6 +19,7 @@ from collections.abc import Callable
 from exoip.config.parse import HIGHEST_PRIORITY, LOWEST_PRIORITY, Config
 from exoip.core.events import Event
 from exoip.core.peers import LEAVING
+from exoip.core.unfit import FAILOVER
 from exoip.daemon import reload
 from exoip.daemon.clock import clock
 from exoip.daemon.reload import NotReloaded, Reloaded
@@ -185,8 +186,16 @@ class Supervisor:
         if self._leave_by is not None:
             outlook = "the hand-over is under way already"
         elif not doubt:
-            outlook = f"within {unnoticed:g} s it moves nothing by itself"
+            outlook = f"within {unnoticed:g} s it moves nothing by itself{self._forgotten()}"
         log(logging.INFO, "stopping for a restart: %s", outlook)
+
+    def _forgotten(self) -> str:
+        """Say what ends with this daemon, and may move the Elastic IP all the same."""
+        node = self._node.snapshot(clock())
+        ends = ["the failover on demand"] if any(reason.cause == FAILOVER for reason in node.unfit_reasons) else []
+        ends += ["flap damping"] if node.damping.delay else []
+        ends += [f"the priority {node.priority}"] if node.priority != self._running.config.host_priority else []
+        return f", but {', '.join(ends)} will not be in force any more" if ends else ""
 
     def _has_left(self) -> bool:
         return self._node.finished() and self._mailbox.empty() and not self._running.busy

@@ -130,10 +130,15 @@ class Child:
         return f"{what}: {self.last_line}" if self.last_line else what
 
     def wait(self, seconds: float, stop: threading.Event) -> bool:
-        """Wait until it ends, `stop` is set or the time is over; return whether it has ended."""
-        until = time.monotonic() + seconds
-        while not self.ended and (left := until - time.monotonic()) > 0 and not stop.is_set():
+        """Wait until it ends, `stop` is set or the time is over; return whether it has ended.
+
+        A pause of the machine or the daemon does not count: the program did not run either.
+        """
+        left, now = seconds, time.monotonic()
+        while not self.ended and left > 0 and not stop.is_set():
             self._watch(min(left, SLICE))
+            before, now = now, time.monotonic()
+            left -= min(now - before, 2 * SLICE)
         return self.ended
 
     def end(self, stop: threading.Event) -> bool:

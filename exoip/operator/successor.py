@@ -45,6 +45,8 @@ def obstacle(node: Snapshot, eip: str, display_name: DisplayName) -> str:
         master = f"; the master is {display_name(node.master)}" if node.master and node.role is not Role.MASTER else ""
         known = "has to read whether it holds" if node.in_doubt else "does not hold"
         return f"this node {known} {eip}{master}"
+    if node.role is Role.LISTENING:
+        return "this node listens for a moment before it acts; try again"
     if node.role is not Role.MASTER:
         return f"this node is {node.role} and releases {eip} as soon as its master holds it"
     if successor(node) is None:

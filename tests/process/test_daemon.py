@@ -360,9 +360,12 @@ class TestCrashLoop:
         cluster.until(lambda: cluster.observer.of(fifth), "heartbeats")
         cluster.until(lambda: fifth.logged("started too often"), "it says that it is unfit")
 
-    def test_a_stop_ends_its_pause(self, cluster, notified, fifth, tmp_path):
+    @pytest.mark.parametrize(("number", "kept"), [(signal.SIGTERM, set()), (signal.SIGQUIT, {"topology.json"})])
+    def test_a_stop_ends_its_pause(self, cluster, notified, fifth, tmp_path, number, kept):
+        (tmp_path / "topology.json").write_text("what the daemon before discovered")
         cluster.until(lambda: fifth.logged("start 5 within a minute: pausing"), "it says that it pauses")
-        assert fifth.stop() == 0
+        fifth.send(number)
+        assert fifth.wait() == 0
         assert "READY=1" not in notified.lines
         assert [entry for entry in cluster.record() if entry.kind == "call"] == []
-        assert not (tmp_path / "starts").exists()
+        assert {path.name for path in tmp_path.iterdir()} & {"starts", "topology.json"} == kept

@@ -13,6 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from exoip.core.events import Event, EventName
+from exoip.core.flap_damping import Damping
+from exoip.core.unfit import FAILOVER, UnfitReason
 from exoip.daemon.clock import clock
 from exoip.daemon.reload import Reloaded
 from exoip.daemon.signals import Mailbox
@@ -117,22 +119,31 @@ def test_an_event_that_cannot_be_logged_does_not_hide_why_it_ends(systemd, caplo
 
 
 @pytest.mark.parametrize(
-    ("before", "doubt", "said"),
+    ("before", "doubt", "forced", "said"),
     [
-        ([], "", "stopping for a restart: within 2 s it moves nothing by itself"),
-        ([], "who knows", "stopping for a restart: a peer may take 198.51.100.50: who knows"),
-        ([SIGTERM], "it is leaving", "stopping for a restart: the hand-over is under way already"),
+        ([], "", {}, "within 2 s it moves nothing by itself"),
+        (
+            [],
+            "",
+            {"priority": 30, "unfit_reasons": (UnfitReason(FAILOVER, "why"),), "damping": Damping(delay=60.0)},
+            "within 2 s it moves nothing by itself, but the failover on demand, flap damping, the priority 30 will not"
+            " be in force any more",
+        ),
+        ([], "who knows", {}, "a peer may take 198.51.100.50: who knows"),
+        ([SIGTERM], "it is leaving", {}, "the hand-over is under way already"),
     ],
 )
-def test_a_restart_ends_at_once_after_the_events_that_wait(systemd, listener, caplog, before, doubt, said):
+def test_a_restart_ends_at_once_after_the_events_that_wait(systemd, listener, caplog, before, doubt, forced, said):
     caplog.set_level("INFO", "exoip")
     mailbox: Mailbox = queue.SimpleQueue()
     events: list[Event] = []
     for message in (*before, SIGQUIT, Event(EventName.ADVERTISED, 0.0)):
         mailbox.put(message)
+    view = SimpleNamespace(**{"priority": 10, "unfit_reasons": (), "damping": Damping()} | forced)
     node = SimpleNamespace(
-        config=lambda: SimpleNamespace(dead_time=3.0, interval=1.0, spacing=0.9), finished=lambda: False
-    )
+        config=lambda: SimpleNamespace(dead_time=3.0, interval=1.0, spacing=0.9),
+        finished=lambda: False, snapshot=lambda now: view,
+    )  # fmt: skip
     if before:
         node.leave = lambda now: None
     kept: list[float] = []
@@ -140,12 +151,12 @@ def test_a_restart_ends_at_once_after_the_events_that_wait(systemd, listener, ca
         node=node, threads=[], on_event=events.append, stop=lambda: kept.append(0.0),
         keep_held=lambda seconds: kept.append(seconds) or doubt, topology=SimpleNamespace(eip_label="198.51.100.50"),
     )  # fmt: skip
-    running.config, running.status_line = SimpleNamespace(leave_timeout=60.0), lambda: "well"
+    running.config, running.status_line = SimpleNamespace(leave_timeout=60.0, host_priority=10), lambda: "well"
     assert Supervisor(running, mailbox, systemd, lambda: None).run() is None  # type: ignore[arg-type,return-value]
     assert kept == [0.0, 2.9]
     assert [event.name for event in events] == [EventName.ADVERTISED]
     assert received(listener)[-1] == "STOPPING=1"
-    assert caplog.messages == [said]
+    assert caplog.messages == [f"stopping for a restart: {said}"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from exoip.operator import child_process
 from exoip.operator.child_process import LONGEST_LINE, READ_PAUSE, Child, environment, last_line
+from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE, until
 
 NEVER = threading.Event()
@@ -41,6 +44,27 @@ def finished(child: Child) -> int:
     assert child.end(NEVER)
     assert child.code is not None
     return child.code
+
+
+PAUSED = """
+import threading
+from exoip.operator.child_process import Child
+
+child = Child(["sleep", "0.5"], {"PATH": "/usr/bin:/bin"})
+print(child._process.pid, flush=True)
+print(child.wait(1.0, threading.Event()), flush=True)
+"""
+
+
+def test_a_pause_of_the_machine_is_no_time_of_the_program() -> None:
+    with subprocess.Popen([sys.executable, "-c", PAUSED], cwd=ROOT, stdout=subprocess.PIPE, text=True) as daemon:
+        assert daemon.stdout is not None
+        program = int(daemon.stdout.readline())
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            os.kill(daemon.pid, number)
+            os.killpg(program, number)
+            time.sleep(1.5 if number is signal.SIGSTOP else 0.0)  # longer than the program has
+        assert daemon.stdout.readline() == "True\n"
 
 
 def test_the_program_starts_with_its_own_priority(monkeypatch: pytest.MonkeyPatch) -> None:

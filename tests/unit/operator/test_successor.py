@@ -81,7 +81,11 @@ def test_a_node_that_does_not_hold_has_nothing_to_hand_over():
     assert obstacle(backup().view, EIP, label) == f"this node does not hold {EIP}; the master is a"
 
 
-def test_a_node_that_leaves_or_hands_over_already():
+def test_a_node_that_leaves_listens_or_hands_over_already():
+    bench = holder(a=20)
+    bench.now += 10.0
+    bench.node.tick(bench.now)  # it was paused
+    assert "this node listens" in obstacle(bench.view, EIP, label)
     bench = holder(a=20)
     bench.node.set_unfit("operator", "drained", bench.now)
     assert "this node is BACKUP and releases" in obstacle(bench.view, EIP, label)
