@@ -30,8 +30,9 @@ Clear    A master known to hold detaches the others that hold: of those that are
            52q, 52s). A node that has not read the other for 45 s counts anew, for it may have
            attached meanwhile.
          One that is heard must be read to hold after that. A master that has not cleared a silent
-         one 12 s after it was due, or could not read it that long, steps aside for a fit peer,
-         also while such a clear is under way (48i). Shown by 10, 45b, 48a, 48b, 48c, 48f, 59d.
+         one 12 s after it was due, or could not read it that long, steps aside for a fit peer;
+         that it is read meanwhile to hold still changes nothing (48i, 48j). Shown by 10, 45b, 48a,
+         48b, 48c, 48f, 59d.
 Release  A backup that holds detaches itself after a read, begun since it is a backup to this
          master, shows that the master holds, and the master is heard after that read. (A master
          that detached a holder which is just attaching again would leave nobody.) A leaver does the
@@ -131,12 +132,12 @@ class Mutations:
         return began + DOUBT_TIME + self.pace.slack
 
     def clear_owed(self, now: float) -> bool:
-        """Whether this holder has to detach or read a silent one, or does so now, or failed to."""
+        """Whether this node holds, and has to detach or read a silent holder now, or failed to."""
         own = self._observed.own
         silent = [o for o in self._observed.holders() if not self._election.alive(o.instance_id)]
-        tried = any(self.touching(o.instance_id) or o.clear_failed_at >= max(own.since, o.since) for o in silent)
+        failed = any(o.clear_failed_at >= max(own.since, -math.inf if o.predecessor else o.since) for o in silent)
         due = any(not now < self._clear_due(o, now) < math.inf for o in silent)  # one that is never due has to be read
-        return own.holds and (tried or due)
+        return own.holds and (failed or due)
 
     def wants_fresh(self, now: float) -> str:
         """Return the instance that is to be read before a due clear: another, this one, or ""."""
