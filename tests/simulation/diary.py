@@ -180,7 +180,8 @@ class Diary:
                 self.attach_over, self.releasing, self.holds = True, False, False
             case EventName.FAILED if event.instance_id == host.config.instance_id:
                 self.releasing = False
-                if event.details["call"] == Kind.ATTACH and event.details["failure"] in NO_EFFECT:
+                no_effect = event.details["call"] == Kind.ATTACH and event.details["failure"] in NO_EFFECT
+                if no_effect and self.attach_called == self.last_attach:  # an earlier one may have had one
                     self.attach_called = math.inf
             case EventName.STALLED:
                 self.started = self.decided_at = now
