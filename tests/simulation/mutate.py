@@ -105,7 +105,9 @@ def _wrong_already(seeds: int) -> list[int]:
 
 
 def _told(mutant: Mutant, killer: str) -> str:
-    print(f"{'killed  ' if killer else 'SURVIVED'}  {mutant.name:<55} {killer}", flush=True)
+    named = mutant.noticed.split()
+    in_vain = f" (not by {mutant.noticed}, which it names)" if named and not killer.startswith(tuple(named)) else ""
+    print(f"{'killed  ' if killer else 'SURVIVED'}  {mutant.name:<55} {killer}{in_vain}", flush=True)
     return killer
 
 
