@@ -136,8 +136,9 @@ class Mutations:
         own = self._observed.own
         silent = [o for o in self._observed.holders() if not self._election.alive(o.instance_id)]
         failed = any(o.clear_failed_at >= max(own.since, -math.inf if o.predecessor else o.since) for o in silent)
+        under_way = any(self.touching(o.instance_id) for o in silent)
         due = any(not now < self._clear_due(o, now) < math.inf for o in silent)  # one that is never due has to be read
-        return own.holds and (failed or due)
+        return own.holds and (failed or under_way or due)
 
     def wants_fresh(self, now: float) -> str:
         """Return the instance that is to be read before a due clear: another, this one, or ""."""
@@ -275,20 +276,17 @@ class Mutations:
     def _failed(self, call: Call, failure: Failure, outcome: Outcome) -> list[Event]:
         now, own = outcome.ended, self._observed.own
         backoff = self.attach_backoff if call.kind is Kind.ATTACH else self.detach_backoff
-        if call.kind is Kind.ATTACH and own.holds:
-            pass  # it cannot read itself, and goes on to hold as far as it knows
-        elif call.instance_id == self._observed.own_id:
+        if call.instance_id != self._observed.own_id:
+            if other := self._observed.others.get(call.instance_id):
+                other.changed_at = other.clear_failed_at = now
+            self.clear_failed(call.instance_id, failure, now)
+        elif call.kind is not Kind.ATTACH or not own.holds:  # else it cannot read itself, and goes on to hold
             if failure not in NO_EFFECT:
                 own.changed_at = now
                 own.doubted(now, attach_may_land=True)
             if call.kind is Kind.ATTACH and not outcome.operation_id:  # else it may be done: JOB_TIME decides
                 told_to_wait = outcome.retry_after > FIRST_RETRY and self._election.fit_peer_alive()
                 self.attach_breaker.failed(Failure.TIMEOUT if told_to_wait else failure, now)
-        else:
-            if other := self._observed.others.get(call.instance_id):
-                other.changed_at = now
-                other.clear_failed_at = other.clear_failed_at if failure in NO_EFFECT else now
-            self.clear_failed(call.instance_id, failure, now)
         backoff.failed(outcome.retry_after, now)
         details = {"call": call.kind, "failure": failure, "detail": outcome.detail, "again": backoff.at - now}
         return [Event(EventName.FAILED, now, call.instance_id, outcome.detail, details)]

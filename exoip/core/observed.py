@@ -42,7 +42,7 @@ class InstanceState:
     read_end: float = -math.inf  # when that read ended
     tried_at: float = -math.inf  # when the last read of it in this round of verification began, good or not
     changed_at: float = -math.inf  # when a mutation of it by this node last ended, or it left the group
-    clear_failed_at: float = -math.inf  # when a clear that may yet take effect last failed
+    clear_failed_at: float = -math.inf  # when a clear last failed: it may yet take effect
     master_until: float = -math.inf  # when it last was the master, since this node was one
     predecessor: bool = False  # known or assumed to hold when this node attached, and since
     successor: bool = False  # it may have become master while this node still held, and holds as far as known

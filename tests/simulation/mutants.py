@@ -231,7 +231,7 @@ MUTANTS = (
     Mutant("the last poll of an operation does not count", "core/mutations", "48g",
            "if polled and now >= operation.deadline:", "if polled and now >= operation.deadline - 0.5:"),
     Mutant("the time to see others cleared begins with the attach", "core/mutations", "48d",
-           "return own.holds and (failed or due)", "return failed or due"),
+           "return own.holds and (failed or under_way or due)", "return failed or under_way or due"),
     Mutant("a holder that cannot read itself does not attach again", "core/mutations", "54a 54b",
            "\nBLIND_TIME = 30.0 ", "\nBLIND_TIME = math.inf "),
     Mutant("an attach makes fit before a read shows that it holds", "core/mutations", "",
