@@ -264,15 +264,14 @@ class Reads:
     def _saw_other(self, call: Call, outcome: Outcome) -> list[Event]:
         instance_id, now, holds, events = call.instance_id, outcome.ended, outcome.holds, []
         if (other := self._observed.others.get(instance_id)) is not None:
-            fresh = not self._mutations.touching(instance_id)
-            if fresh and other.read_at < other.changed_at <= outcome.began and other.holds is False:
+            fresh = outcome.began >= other.changed_at and not self._mutations.touching(instance_id)
+            if fresh and other.read_at < other.changed_at and other.holds is False:
                 self._confirm_clear(other, outcome)
-            held = other.holding
+            if fresh and other.holding and not holds:  # the next one has its time, and is tried at once
+                self._mutations.clear_breaker.owe(False, now)
+                self._mutations.detach_backoff.reset()
             if fresh and other.seen(holds, outcome.running, outcome.began, now) and not holds:
                 self._observed.forget_departed()
-                if held:  # the next one has its time, and is tried at once
-                    self._mutations.clear_breaker.owe(False, now)
-                    self._mutations.detach_backoff.reset()
         elif not holds:
             self.outsiders.discard(instance_id)
         elif instance_id not in self.outsiders:
