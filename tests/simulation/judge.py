@@ -12,11 +12,12 @@ The bounds follow from the protocol document (its names in capitals, D is the de
 
     hole    D to notice, D for a node that starts meanwhile, for each other node JOB_TIME or an attach
             of its own, LONGEST_MOVE_RETRY with jitter, and an attach. If the other side of a cut has
-            just detached a live node: the verify interval and a read more. Where reads may show what
-            is not so, or an outsider detaches: that, and three tries of each; for one that cannot
-            read what is so, the time until the next best node takes its place. LEARN_TIME and
-            an interval, if the able node has just started. A slow API gives each more time: two or
-            three times what its slowest answer took beyond a second.
+            just detached a live node: the verify interval and a read more, and ANSWER_TIME for each
+            silent member, if reads fail. Where reads may show what is not so, or an outsider
+            detaches: that, and three tries of each; for one that cannot read what is so, the time
+            until the next best node takes its place. LEARN_TIME and an interval, if the able node
+            has just started. A slow API gives each more time: two or three times what its slowest
+            answer took beyond a second.
     dead    (the able node is fit as well) twice D; TURN, for a silent rival that died; JOB_TIME for each node that
             cannot do it, and for the next one, and TURNS for each further time that it tries in vain; a verify
             interval; a clear.
@@ -48,6 +49,7 @@ LONGEST_MOVE_RETRY = stated("core.backoff.LONGEST_MOVE_RETRY")
 LEARN_TIME = stated("core.ownership.LEARN_TIME")
 FIRST_STAND_BACK = stated("core.split_brain.FIRST_STAND_BACK")
 LONGEST_STAND_BACK = stated("core.split_brain.LONGEST_STAND_BACK")
+ANSWER_TIME = stated("core.split_brain.ANSWER_TIME")
 COME_BACK = stated("core.relief.COME_BACK")
 NEXT_BEST_INTERVALS = stated("core.reads.NEXT_BEST_INTERVALS")
 JOB_TIME = stated("core.mutations.JOB_TIME")
@@ -77,6 +79,8 @@ class Bounds:
         found = 2 * self._dead_time() + tries + retry + self._attach(able)
         if self.lies or self._cleared_alive():
             found += self.world.verify_interval + 2.5 * able.api.latency[1]
+            if any(broken(host, "read") for host in (able, *(host for host, _ in others))):
+                found += ANSWER_TIME * sum(not host.serves for host in self.world.hosts.values() if host is not able)
         if self.lies:
             found += 3 * 4 * sum(host.api.latency[1] for host in self.world.hosts.values())
             relieve = self._relieve(able)

@@ -70,7 +70,7 @@ def test_a_stand_back_ends_by_the_clock_of_the_world_though_that_of_the_node_sto
 
 def test_each_time_that_a_node_detaches_a_dead_one_in_vain_counts() -> None:
     stray = "kill w", "advance 30s", "attach-by-hand w", "api a detach refuse", "able b c", "advance 300s"
-    commands = (*FORMED[:-2], "node w prio=40", "start all", "advance 350s", *stray)
+    commands = (*FORMED[:-2], "node w prio=40", "latency all 1s", "start all", "advance 380s", *stray)
     result = Run(Plan(0, commands, ("b", "c"), kinds=("api", "hand"))).run()
     assert result.violations == []
-    assert result.dead > 200
+    assert result.dead > 190
