@@ -91,7 +91,8 @@ class Addons:
         names = [check.name for check in config.health_checks]
         unhealthy = self._unhealthy.load()
         # One that is no longer there may go on under a new name.
-        pending = unhealthy if after_crash and set(unhealthy) <= set(names) else names
+        known = unhealthy if after_crash and unhealthy is not None else names
+        pending = known if set(known) <= set(names) else names
         self.checkers = [
             self._checker(check, _view(check, Health.PENDING if check.name in pending else Health.PASSING))
             for check in config.health_checks

@@ -163,24 +163,28 @@ class TopologyCache(StateFile):
 
 
 class UnhealthyChecks(StateFile):
-    """The names of the health checks that do not pass, one a line."""
+    """The names of the health checks that do not pass, one a line.
+
+    If there is no file, it is not known which.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ, "RUNTIME_DIRECTORY", "unhealthy")
 
-    def load(self) -> list[str]:
-        """Return the names; none if the file cannot be read."""
+    def load(self) -> list[str] | None:
+        """Return the names, or None if they are not known."""
         try:
-            return (self.read() or "").splitlines()
+            text = self.read()
         except OSError as error:
             log(logging.WARNING, "%s is ignored: %s", self.path, error.strerror)
-            return []
+            return None
+        return None if text is None else text.splitlines()
 
     def save(self, names: Iterable[str]) -> None:
-        """Keep the names; no file if there are none."""
-        text = "".join(f"{name}\n" for name in names)
-        if (problem := self.write(text) if text else self.forget()) and self.path is not None:
-            log(logging.WARNING, "which health checks fail is not kept: %s", problem)
+        """Keep the names. If that fails, remove those kept before, which no longer count."""
+        if (problem := self.write("".join(f"{name}\n" for name in names))) and self.path is not None:
+            also = f"; {left}" if (left := self.forget()) else ""
+            log(logging.WARNING, "which health checks fail is not kept: %s%s", problem, also)
 
 
 class HeldFile(StateFile):

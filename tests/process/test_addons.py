@@ -124,20 +124,25 @@ def test_a_holder_that_crashed_and_is_back_in_time_moves_nothing_for_lack_of_a_r
         assert not cluster["n2"].logged("role MASTER (was")
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_node_whose_service_fails_and_that_is_restarted_takes_nothing(elsewhere: bool) -> None:
-    """Nor does it if the same broken service is looked for elsewhere from then on."""
+@pytest.mark.parametrize("besides", ["", "looked for elsewhere", "not kept"])
+def test_a_node_whose_service_fails_and_that_is_restarted_takes_nothing(besides: str) -> None:
+    """Nor does it if the same broken service is looked for elsewhere from then on, or if a full
+    runtime directory could not keep that it fails.
+    """
     run = tempfile.TemporaryDirectory(prefix="exoip-run-")
     with Cluster(2, interval=0.2) as cluster, Services(cluster) as services, run as folder:
         broken = cluster["n1"]
         broken.env["RUNTIME_DIRECTORY"] = folder
         cluster.start()
         cluster.settle("n1")
+        if besides == "not kept":
+            Path(folder, "unhealthy.new").mkdir()  # root writes to any directory, but to none as to a file
         services.break_("n1")
         cluster.settle("n2")
+        assert (besides == "not kept") == bool(broken.logged("which health checks fail is not kept"))
         mark = cluster.mark
         broken.words += ["--check-fall", "100"]  # if it began as passing, it would take the EIP for seconds
-        if elsewhere:
+        if besides == "looked for elsewhere":
             at = broken.words.index("--check-command")
             broken.words[at : at + 2] = ["--check-tcp", f"{broken.address}:1"]
         broken.send(signal.SIGQUIT)

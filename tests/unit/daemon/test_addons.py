@@ -17,6 +17,7 @@ from exoip.config.parse import Config, parse
 from exoip.core.events import Event, EventName
 from exoip.daemon import addons
 from exoip.daemon.addons import Addons, require
+from exoip.daemon.state_files import UnhealthyChecks
 from exoip.errors import ConfigError, OutOfThreads
 from exoip.exoscale.topology import Topology
 from exoip.telemetry.addon_views import Health
@@ -55,7 +56,9 @@ SELDOM = ("--check-interval", "3600", "--check-rise", "1", "--check-fall", "1")
 class Bench:
     """The addons of a node; the threads of their first configuration are not started."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.environ = {"RUNTIME_DIRECTORY": str(folder)}
+        UnhealthyChecks(self.environ).save([])  # so before its crash all passed
         self.unfit: dict[str, str] = {}
         self.addons: Addons | None = None
 
@@ -69,7 +72,7 @@ class Bench:
         self.addons.on_event(event, str)
 
     def begin(self, *words: str) -> Addons:
-        self.addons = Addons(config(*words), TOPOLOGY, self, {}, self.emit, str, after_crash=True)  # type: ignore[arg-type]
+        self.addons = Addons(config(*words), TOPOLOGY, self, self.environ, self.emit, str, after_crash=True)  # type: ignore[arg-type]
         return self.addons
 
 
@@ -78,8 +81,8 @@ def config(*words: str) -> Config:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench()
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
     yield bench
     if bench.addons is not None:
         bench.addons.stop()

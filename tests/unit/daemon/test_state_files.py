@@ -61,25 +61,32 @@ def unfit(folder: Path, *times: float) -> list[bool]:
 
 
 class TestUnhealthyChecks:
-    def test_what_was_saved_is_loaded_and_no_name_leaves_no_file(self, tmp_path):
+    def test_what_was_saved_is_loaded(self, tmp_path):
         kept = UnhealthyChecks({"RUNTIME_DIRECTORY": str(tmp_path)})
-        assert kept.load() == []
+        assert kept.load() is None
         kept.save(["http://localhost/", "tcp :80"])
         assert kept.load() == ["http://localhost/", "tcp :80"]
         kept.save([])
-        assert list(tmp_path.iterdir()) == []
+        assert kept.load() == []
+
+    def test_what_cannot_be_kept_is_not_known_any_more(self, tmp_path, caplog):
+        kept = UnhealthyChecks({"RUNTIME_DIRECTORY": str(tmp_path)})
+        kept.save([])
+        (tmp_path / "unhealthy.new").mkdir()  # so no file can be written there
+        kept.save(["command"])
+        assert (kept.load(), len(caplog.messages)) == (None, 1)
 
     def test_damage_is_reported_and_stops_nothing(self, tmp_path, caplog):
         (tmp_path / "unhealthy").mkdir()
         kept = UnhealthyChecks({"RUNTIME_DIRECTORY": str(tmp_path)})
-        assert kept.load() == []
+        assert kept.load() is None
         kept.save(["command"])
         assert len(caplog.messages) == 2
 
     def test_without_a_directory_nothing_is_kept(self, caplog):
         kept = UnhealthyChecks({})
         kept.save(["command"])
-        assert (kept.load(), caplog.messages) == ([], [])
+        assert (kept.load(), caplog.messages) == (None, [])
 
 
 class TestHeld:
