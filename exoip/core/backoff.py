@@ -6,9 +6,10 @@ Backoff         After a failure wait 0.5 s, doubling to 30 s, with up to 20 % of
                 the failure and whatever the API asks for, because nobody may hold meanwhile; only
                 one that somebody undoes, or that has no effect, waits up to 30 s. Shown by 02b,
                 19b, 19f, 19g, 34a, 47a, 56.
-CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s, doubling to 10 min,
-                but for as long at least as all others but one may need for that job, one after
-                another: so the last of them has a turn before this node has its next (02f).
+CircuitBreaker  Three failures in a row at one job make the node unfit for 10 s, or, if that is
+                longer, for as long as all others but one may need for that job, one after another,
+                and a little more: so the last of them has a turn before this node has its next
+                (02f, 02g). This doubles to 10 min: others may need longer than this node (02h).
                 One success closes the breaker; an attach has succeeded when a read shows it (57),
                 whatever its answer was (28b, 47e). But if the answer was none, the next unfit time
                 is longer all the same, and from the second one on a read does not end it (57k),
@@ -71,13 +72,13 @@ class CircuitBreaker:
     def __init__(self, time: float, pace: Pace, others: Sized = ()) -> None:
         self._time, self._pace, self._others = time, pace, others
         self.until = self.failed_at = -math.inf
-        self._owed_at, self._tries, self._length = math.inf, 0, FIRST_UNFIT
+        self._owed_at, self._tries, self._factor = math.inf, 0, 1
 
     def succeeded(self, *, again: bool = False) -> None:
         """Close the breaker: the job is done. The next unfit time is short again, or as it was."""
         self._owed_at, self._tries = math.inf, 0
-        self._length = self._length if again else FIRST_UNFIT
-        self.until = self.until if self._length > 2 * FIRST_UNFIT else -math.inf
+        self._factor = self._factor if again else 1
+        self.until = self.until if self._factor > 2 else -math.inf
 
     @property
     def _job_time(self) -> float:
@@ -104,6 +105,6 @@ class CircuitBreaker:
             return
         self._tries += TRIES if failure in (Failure.TIMEOUT, Failure.FORBIDDEN) else 1
         if self._tries >= TRIES:
-            self.until = now + max(self._length, (len(self._others) - 1) * self._job_time)
-            self._length = min(2 * self._length, LONGEST_UNFIT)
-            self.failed_at, self._tries = now, 0
+            first = max(FIRST_UNFIT, (len(self._others) - 1) * (self._job_time + FIRST_RETRY))
+            self.until = now + min(first * self._factor, LONGEST_UNFIT)
+            self.failed_at, self._tries, self._factor = now, 0, min(2 * self._factor, 64)  # of 10 s

@@ -14,7 +14,8 @@ The bounds follow from the protocol document (its names in capitals, D is the de
             of its own, LONGEST_MOVE_RETRY with jitter, and an attach. If the other side of a cut has
             just detached a live node: the verify interval and a read more, and ANSWER_TIME for each
             silent member, if reads fail. Where reads may show what is not so, or an outsider
-            detaches: that, and three tries of each; for one that cannot read what is so, the time
+            detaches: that, and three tries of each; so are there, if the API is slow for some of those
+            that cannot attach, and not for all; for one that cannot read what is so, the time
             until the next best node takes its place. LEARN_TIME and an interval, if the able node
             has just started. A slow API gives each more time: two or three times what its slowest
             answer took beyond a second.
@@ -55,6 +56,7 @@ NEXT_BEST_INTERVALS = stated("core.reads.NEXT_BEST_INTERVALS")
 JOB_TIME = stated("core.mutations.JOB_TIME")
 TURNS = stated("core.observed.TURNS")
 TURN = stated("core.observed.BOTH_HOLD_TIME") + TURNS - stated("core.observed.TURN_LASTS")
+EQUALLY_SLOW = 0.3  # seconds by which the time of a job may differ; FIRST_RETRY makes up for it
 ROUTINE = 30.0  # seconds that count for a shorter verify interval
 MOVES = 4  # for each fault, a lasting cut and its heal included
 OWN_HOLE = 0.01  # seconds; a shorter hole is rounding
@@ -72,10 +74,12 @@ class Bounds:
 
     def hole(self, able: Host, others: Iterable[tuple[Host, bool]]) -> float:
         """Seconds without a live holder at most while `able` is able; the others, and whether each is."""
-        retry = LONGEST_MOVE_RETRY * (1 + JITTER)
+        retry, others = LONGEST_MOVE_RETRY * (1 + JITTER), list(others)
         tries = sum(
             min(JOB_TIME, self._attach(host)) if so else JOB_TIME + 0.5 + 1.5 * _slack(host) for host, so in others
         )
+        slacks = [_slack(host) for host, so in others if not so]
+        tries *= 1 if max(slacks, default=0.0) - min(slacks, default=0.0) < EQUALLY_SLOW else 3
         found = 2 * self._dead_time() + tries + retry + self._attach(able)
         if self.lies or self._cleared_alive():
             found += self.world.verify_interval + 2.5 * able.api.latency[1]

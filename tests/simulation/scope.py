@@ -27,7 +27,7 @@ FORGOTTEN = 100.0  # seconds; what is longer ago does not differ any more
 PORT = 12345
 MOVES = (Kind.ATTACH, Kind.DETACH)
 # Attributes that hold no time, though they are floats, and those that decide nothing.
-_LENGTHS = frozenset(("_wait", "_longest", "_time", "_length", "wait", "delay", "length", "_api_clock"))
+_LENGTHS = frozenset(("_wait", "_longest", "_time", "wait", "delay", "length", "_api_clock"))
 _IGNORED = frozenset(
     ("_rng", "_wake", "_emit", "config", "reason", "why", "details", "admission", "_dropped",
      "_eip", "_reported", "_ownership_rng", "verify_interval", "changes")

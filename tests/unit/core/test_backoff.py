@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exoip.core.backoff import LONGEST_MOVE_RETRY, LONGEST_RETRY, Backoff, CircuitBreaker
+from exoip.core.backoff import FIRST_RETRY, LONGEST_MOVE_RETRY, LONGEST_RETRY, Backoff, CircuitBreaker
 from exoip.core.calls import Failure, Kind, Outcome, Pace
 
 ORDINARY = [failure for failure in Failure if failure not in (Failure.TIMEOUT, Failure.FORBIDDEN)]
@@ -101,10 +101,10 @@ class TestCircuitBreaker:
         pace = Pace()
         job = CircuitBreaker(12.0, pace, ["b", "c", "d"])
         job.failed(Failure.TIMEOUT, 100.0)
-        assert job.until == 100 + 2 * 12
+        assert job.until == 100 + 2 * (12 + FIRST_RETRY)
         pace.note(Kind.READ, Outcome(0.0, 3.0))
         job.failed(Failure.TIMEOUT, 200.0)
-        assert job.until == 200 + 2 * (12 + 1.5 * pace.slack)
+        assert job.until == 200 + 2 * 2 * (12 + 1.5 * pace.slack + FIRST_RETRY), "twice as long as the first one"
 
     def test_while_unfit_nothing_is_counted(self):
         job = CircuitBreaker(10.0, Pace())
