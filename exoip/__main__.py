@@ -20,6 +20,7 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # for `exoip --help | head`; `run` ignores it again
     show_stacks()
     mailbox = signals.catch_early(_end if os.getpid() == 1 else signal.SIG_DFL)
+    signals.disinherit()
     try:
         from exoip.daemon.command import run  # only now: this takes a quarter of a second
     except FileNotFoundError as error:  # requests since 2.32 loads the certificates while it is imported

@@ -114,7 +114,7 @@ def _began(history: History, change: Change, state: _Holders) -> Iterator[Failov
         del state.named[change.instance]
         return
     state.latest, state.since = change.instance, change.at
-    if change.event == "attached" or (change.event == "holds" and source):
+    if change.event == "attached" or (change.event == "holds" and (source or vacant)):
         yield replace(_failover(history, change, source), vacant=vacant and not source)
 
 

@@ -42,6 +42,14 @@ def catch_early(on_stop: OnStop = signal.SIG_DFL) -> Mailbox:
     return mailbox
 
 
+def disinherit() -> None:
+    """Undo what a parent may have set: blocked signals, which would never be obeyed, and ignored
+    children, whose exit status the kernel would throw away, so that every check passed.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def catch(mailbox: Mailbox, numbers: Iterable[signal.Signals] = STOP + CAUGHT_EARLY) -> None:
     """Put each of these signals into the mailbox."""
     for number in numbers:

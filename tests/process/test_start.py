@@ -232,6 +232,24 @@ def test_a_start_without_a_thread_says_so_in_one_sentence(cluster) -> None:
     node.forget()
 
 
+def test_what_its_parent_ignored_and_blocked_is_undone() -> None:
+    """If children are ignored, the kernel throws their exit status away, and every check passes."""
+    inherited = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN);"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    with Cluster(nodes=2) as cluster:
+        node = cluster["n1"]
+        node.program = [sys.executable, "-c", inherited, *node.program]
+        node.words += ["--check-command", "exit 1", "--check-interval", "0.2"]
+        cluster.start()
+        cluster.settle("n2")
+        assert node.logged("exit status 1")
+        node.send(signal.SIGHUP)
+        cluster.until(lambda: node.logged("was read again and is in force"), "the reload")
+        assert node.stop() == 0
+
+
 def test_with_more_than_a_thousand_inherited_descriptors_it_hears_its_peer() -> None:
     opened = (
         "import os, resource, sys; limit = resource.getrlimit(7)[1]; resource.setrlimit(7, (min(2000, limit), limit));"

@@ -386,6 +386,16 @@ def test_what_is_detached_by_hand_is_taken_again_from_nobody(journals: Journals,
         assert one.why.startswith(f"{instance_id('a')} no longer holds ")
 
 
+def test_what_is_attached_by_hand_while_nobody_holds_comes_from_nobody(journals: Journals) -> None:
+    world = journals.world
+    for name in "abc":
+        journals[name].api.modes[Kind.ATTACH] = "fail"
+    journals.step(lambda: world.zone.detach(world.eip_id, journals["a"].id, world.now))
+    began = journals.step(lambda: world.zone.attach(world.eip_id, journals["b"].id, world.now))
+    one, *_ = (one for one in found(journals, "abc") if one.at >= began)
+    assert (one.source, one.vacant, short(one.to), one.took) == ((), True, "b", None)
+
+
 @pytest.mark.parametrize("names", ["abc", "c", "bc"])
 def test_what_is_attached_by_hand_has_no_cause(journals: Journals, names: str) -> None:
     """Also the second time, and to a node that held before, however long ago."""
