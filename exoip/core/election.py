@@ -282,7 +282,7 @@ class Election:
         best = self._best_peer()
         peer_id = best.instance_id if best else None
         if self.local_state.leaving or self.local_state.yielded:
-            yielded = "a node that is not heard here holds the Elastic IP"
+            yielded = "an instance that is not heard here holds the Elastic IP"
             return Role.BACKUP, peer_id, "this node is stopping" if self.local_state.leaving else yielded
         if now < self.listen_until:
             return Role.LISTENING, peer_id, "it listens for one dead time before it acts"

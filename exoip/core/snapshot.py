@@ -60,7 +60,7 @@ class Snapshot:
     `attaching`: it does not hold, but an attach of its own is under way. `protected`: it holds, in
     doubt at most because a peer was heard. `relieved`: the better node in whose place it is master,
     because that one does not hold, or "". `outsiders`: who holds and is no member, as a master that
-    holds reads. `mute`: why none of the last heartbeats could be sent, or ""; a stand-back goes on
+    holds, or a node that stands back, reads. `mute`: why none of the last heartbeats could be sent, or ""; a stand-back goes on
     meanwhile.
     """
 
@@ -97,7 +97,7 @@ def take_snapshot(
 ) -> Snapshot:
     """Return a snapshot. The caller holds the node's lock."""
     own = ownership.observed.own
-    reads = election.role is Role.MASTER and own.held  # who holds; another node does not know it
+    reads = (election.role is Role.MASTER and own.held) or ownership.stand_back.active  # who holds
     return Snapshot(
         at=now,
         role=election.role,

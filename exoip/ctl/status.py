@@ -99,7 +99,7 @@ def _facts(state: State) -> Iterator[tuple[str, str]]:
         why = f": {check['why']}" if check["health"] == "failing" and check["why"] else ""
         yield "check", f"{check['name']} {check['health']} for {duration(now - check['since'])}{why}"
     if (until := state["stand_back_until"]) is not None:
-        yield "waiting", "a node that is not heard holds the Elastic IP"
+        yield "waiting", "an instance that is not heard holds the Elastic IP"
         yield "", f"for another {duration(until - now)}, or until it is heard"
     if mute := state.get("mute"):  # a daemon of an older version does not say this
         yield "mute", f"no heartbeat of this node can be sent: {mute}"

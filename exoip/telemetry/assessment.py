@@ -60,7 +60,7 @@ def _role_problem(node: Snapshot, display_name: Callable[[str], str]) -> str:
     if node.leaving:
         return "this node is stopping"
     if node.yielded:
-        return "a node that is not heard holds the Elastic IP; this node waits instead of fighting"
+        return "an instance that is not heard holds the Elastic IP; this node waits instead of fighting"
     if node.role is Role.LISTENING:
         return "this node is listening before it takes part"
     if node.role is Role.MASTER and not node.holds:
@@ -96,7 +96,8 @@ def _problems(
     if node.damping.delay:
         yield f"the role changed {len(node.damping.changes)} times recently"
     for outsider in node.outsiders:
-        yield f"{display_name(outsider)} also holds the Elastic IP and is not a member; detach it by hand"
+        holds = "also holds" if node.holds else "holds"
+        yield f"{display_name(outsider)} {holds} the Elastic IP and is not a member; detach it by hand"
     expected = [peer for peer in node.peers if peer.alive or peer.holds or peer.instance_id not in stopped]
     if not any(peer.listed for peer in expected):
         yield "this node has no peers, so no other node can take over"

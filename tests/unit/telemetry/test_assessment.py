@@ -160,11 +160,21 @@ def test_a_stand_back():
     bench.holding.clear()
     bench.holding.add("z")
     bench.until(lambda: bench.view.yielded)
-    first = "a node that is not heard holds the Elastic IP; this node waits instead of fighting"
+    first = "an instance that is not heard holds the Elastic IP; this node waits instead of fighting"
     assert reasons(bench).splitlines()[0] == first
     assert bench.view.stand_back_until > bench.now
     bench.heard("z", 20)
     assert bench.view.stand_back_until == -math.inf
+
+
+def test_a_stand_back_from_an_instance_that_is_no_member():
+    bench = healthy()
+    bench.holding.clear()
+    bench.holding.add("q")
+    bench.until(lambda: bench.view.yielded)
+    told = reasons(bench).splitlines()
+    assert told[0].startswith("an instance that is not heard holds the Elastic IP; this node waits")
+    assert "q holds the Elastic IP and is not a member; detach it by hand" in told
 
 
 def test_a_node_that_cannot_send_names_the_fault_as_its_own():
