@@ -117,10 +117,10 @@ class Ownership:
         listening = self._election.role is Role.LISTENING
         self._resumed = self._resumed and listening
         self._master = None if listening or self._election.local_state.yielded else self._election.master
-        owes, alone = self._election.role is Role.MASTER and bool(self.observed.others), self._election.next_death == math.inf
+        owes = self._election.role is Role.MASTER and bool(self.observed.others)  # who is not heard may hear it
         self.mutations.attach_breaker.owe(owes and not (self.observed.own.holds or self.stand_back.asking), now)
         self.mutations.clear_breaker.owe(owes and self.mutations.clear_owed(now), now)
-        if self._election.fit_peer_alive() or alone or not self.observed.own.may_hold:  # who is not heard may hear it
+        if self._election.fit_peer_alive() or self._election.next_death == math.inf or not self.observed.own.may_hold:
             for breaker in self._breakers.values():
                 breaker.expire(now)
         self.reads.relief.decide(now, unfit=self.observed.own.held and self.unfit_reasons.unfit(now))

@@ -60,8 +60,8 @@ class Snapshot:
     `attaching`: it does not hold, but an attach of its own is under way. `protected`: it holds, in
     doubt at most because a peer was heard. `relieved`: the better node in whose place it is master,
     because that one does not hold, or "". `outsiders`: who holds and is no member, as a master that
-    holds, or a node that stands back, reads. `mute`: why none of the last heartbeats could be sent, or ""; a stand-back goes on
-    meanwhile.
+    holds, or a node that stands back, reads. `mute`: why none of the last heartbeats could be sent,
+    or ""; a stand-back goes on meanwhile.
     """
 
     at: float

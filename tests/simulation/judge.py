@@ -10,25 +10,23 @@ node cannot read and attach (bound 6).
 
 The bounds follow from the protocol document (its names in capitals, D is the dead time):
 
-    hole    D to notice, D for a node that starts meanwhile, for each other node JOB_TIME or an attach
-            of its own, LONGEST_MOVE_RETRY with jitter, and an attach. If the other side of a cut has
-            just detached a live node: the verify interval and a read more, and ANSWER_TIME for each
-            silent member, if reads fail. Where reads may show what is not so, or an outsider
-            detaches: that, and three tries of each; so are there, if the API is slow for some of those
-            that cannot attach, and not for all; for one that cannot read what is so, the time
-            until the next best node takes its place. LEARN_TIME and an interval, if the able node
-            has just started. A slow API gives each more time: two or three times what its slowest
-            answer took beyond a second.
+    hole    D to notice, D for a node that starts meanwhile, for each other node JOB_TIME (twice, if
+            it starts or pauses meanwhile) or an attach of its own, LONGEST_MOVE_RETRY with jitter,
+            and an attach. If the other side of a cut has just detached a live node: the verify
+            interval and a read more, and ANSWER_TIME for each silent member, if reads fail. Where
+            reads may show what is not so, or an outsider detaches: that, and three tries of each;
+            three as well if the API is slow for some that cannot attach, and not for all. For one
+            that cannot read what is so, the time until the next best node takes its place.
+            LEARN_TIME and an interval, if the able node has just started. A slow API gives each
+            more time: two or three times what its slowest answer took beyond a second.
     dead    (the able node is fit as well) twice D; TURN, for a silent rival that died; JOB_TIME for each node that
             cannot do it, and for the next one, and TURNS for each further time that it tries in vain; a verify
             interval; a clear.
     moves   MOVES for each fault
 
 While a node stands back from one that it cannot hear, nodes that hear it defer to it, so none counts
-as able (bound 7 of the protocol document). That is bounded as well:
-by twice FIRST_STAND_BACK and four times what the network has been cut for, or the daemon of a
-running instance has been down (it doubles by each stand-back, and each attach beside a silent
-holder).
+as able (bound 7 of the protocol document). That is bounded as well: by twice FIRST_STAND_BACK and
+what the network has been cut for, or the daemon of a running instance has been down.
 """
 
 from __future__ import annotations
@@ -75,9 +73,7 @@ class Bounds:
     def hole(self, able: Host, others: Iterable[tuple[Host, bool]]) -> float:
         """Seconds without a live holder at most while `able` is able; the others, and whether each is."""
         retry, others = LONGEST_MOVE_RETRY * (1 + JITTER), list(others)
-        tries = sum(
-            min(JOB_TIME, self._attach(host)) if so else JOB_TIME + 0.5 + 1.5 * _slack(host) for host, so in others
-        )
+        tries = sum(min(JOB_TIME, self._attach(host)) if so else self._turn(host) for host, so in others)
         slacks = [_slack(host) for host, so in others if not so]
         tries *= 1 if max(slacks, default=0.0) - min(slacks, default=0.0) < EQUALLY_SLOW else 3
         found = 2 * self._dead_time() + tries + retry + self._attach(able)
@@ -105,7 +101,7 @@ class Bounds:
         """Seconds that a node may stand back; any, if an attach may be lost again and again."""
         if self.lies:
             return LONGEST_STAND_BACK
-        return 2 * FIRST_STAND_BACK + 4 * max(0.0, self.world.now - self.cut_since)
+        return 2 * FIRST_STAND_BACK + 2 * max(0.0, self.world.now - self.cut_since)
 
     def _dead_time(self) -> float:
         return max(host.config.dead_time for host in self.world.hosts.values()) + self.world.delay[1]
@@ -126,6 +122,10 @@ class Bounds:
         """Seconds until it takes the place of a master that does not hold, without its attach."""
         steps = math.ceil((self.world.verify_interval + COME_BACK + _slack(host)) / JOB_TIME)
         return NEXT_BEST_INTERVALS * self.world.verify_interval + steps * JOB_TIME + 8 * host.api.latency[1]
+
+    def _turn(self, host: Host) -> float:
+        again = self.world.now - max(host.started, host.stalled_until) < 60.0  # its time began anew
+        return (2 if again else 1) * (JOB_TIME + 0.5 + 1.5 * _slack(host))
 
     @staticmethod
     def _attach(host: Host) -> float:

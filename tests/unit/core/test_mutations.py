@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from exoip.core.backoff import TRIES
 from exoip.core.calls import Failure, Kind, Lane
 from exoip.core.events import EventName
 from exoip.core.mutations import DOUBT_TIME, JOB_TIME, OWN_STATE_MAX_AGE
@@ -139,13 +140,14 @@ class TestAttach:
 
     @pytest.mark.parametrize("peer", [None, UNFIT])
     def test_without_a_fit_peer_it_goes_on(self, peer):
+        """If it hears nobody, it steps aside all the same: somebody may hear it."""
         bench = SingleNode()
         bench.operation = math.inf
         bench.failing[Kind.READ] = Failure.TIMEOUT
         bench.beating.update({"z": peer} if peer else {})
         bench.advance(125)
         assert bench.role is Role.MASTER
-        assert not bench.view.unfit  # it may hold
+        assert bool(bench.said(EventName.UNFIT)) == (peer is None)  # it may hold
         assert len(bench.asked(Kind.ATTACH)) > 5
 
     def test_it_steps_aside_for_an_unfit_peer_if_it_knows_that_it_does_not_hold(self):
@@ -450,8 +452,7 @@ class TestClear:
     def test_a_call_that_is_already_so_is_no_failure_of_this_node(self):
         bench = left_alone()
         bench.failing[Kind.DETACH] = Failure.NOT_SO
-        bench.advance(60)
-        assert len(bench.asked(Kind.DETACH)) >= 4
+        bench.until(lambda: len(bench.asked(Kind.DETACH)) == TRIES + 1)
         assert bench.said(EventName.UNFIT) == []
 
     def test_a_detach_that_succeeds_forgets_the_failed_ones(self):

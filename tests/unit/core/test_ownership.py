@@ -14,6 +14,7 @@ from exoip.core.events import EventName
 from exoip.core.observed import NEWCOMER_TIME
 from exoip.core.ownership import LEARN_TIME
 from exoip.core.peers import HOLDING_UNFIT, LEAVING, UNFIT, Role
+from exoip.core.split_brain import FIRST_STAND_BACK, LONGEST_STAND_BACK
 from tests.simulation.world import instance_id
 from tests.support.single_node import DEAD, INTERVAL, SingleNode, master
 
@@ -138,7 +139,7 @@ class TestStandBack:
         assert bench.beats[-1][1] == 10
 
     @pytest.mark.slow
-    def test_each_yield_and_each_take_doubles_it_to_an_hour(self):
+    def test_each_one_lasts_as_long_as_the_split_so_far_and_with_a_take_twice_as_long(self):
         bench = self.yielded()
         for _ in range(5):
             bench.until(lambda: bench.holding == {"m"}, 4000, step=5.0)
@@ -146,7 +147,12 @@ class TestStandBack:
             bench.holding = {"z"}  # z's turn
             count = len(bench.said(EventName.YIELDED))
             bench.until(lambda count=count: len(bench.said(EventName.YIELDED)) > count, 100, step=1.0)
-        assert [event.details["for"] for event in bench.said(EventName.YIELDED)] == [60, 240, 960, 3600, 3600, 3600]
+        first, *later = bench.said(EventName.YIELDED)
+        assert first.details["for"] == FIRST_STAND_BACK
+        for event in later:
+            lasted = FIRST_STAND_BACK + event.at - first.at
+            assert event.details["for"] == pytest.approx(min(2 * lasted, LONGEST_STAND_BACK))
+        assert later[-1].details["for"] == LONGEST_STAND_BACK
 
     def test_it_ends_when_the_holder_is_heard_and_the_next_is_short_again(self):
         bench = self.yielded()
