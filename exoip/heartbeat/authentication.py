@@ -37,7 +37,10 @@ In both cases the stream is put **on trial**. It is accepted after its stamps ha
 break of a dead time, and with no other stamp of that sender accepted meanwhile, for
 
     a third of a dead time      at first contact, if the stamps are ahead of the receiver's clock
-    2 dead times                otherwise; doubled by each trial that this sender has passed before
+    2 dead times                at first contact otherwise
+    2 dead times and TAKEOVER   if the stamp does not rise
+
+The last two double by each trial that this sender has passed before.
 
 Until then its heartbeats are dropped as "clock" (first contact) or "replay". The reasons:
 
@@ -45,8 +48,10 @@ Until then its heartbeats are dropped as "clock" (first contact) or "replay". Th
   receiver whose own clock is behind hears the others before its LISTENING is over, and nothing
   moves.
 - Two dead times are longer than one. A recording that is played from the moment of a death cannot
-  hide the death, and the successor has taken over by then. (A sender that really restarts with its
-  clock set back by less than that is heard once its clock has caught up.)
+  hide the death from a node that had heard the dead one. TAKEOVER is what the successor needs to
+  attach and to detach the dead one, if the API needs no more than a second for each call. If it
+  took that one, which still holds, for alive before that, it would detach itself. (A sender that
+  really restarts with its clock set back by less than that is heard once its clock has caught up.)
 - A trial must end: two nodes that dropped each other's heartbeats for as long as a clock is wrong
   would both hold, as in a split.
 - Doubling: each pass of one recording of length R costs twice the last, so it helps an attacker
@@ -54,12 +59,13 @@ Until then its heartbeats are dropped as "clock" (first contact) or "replay". Th
   each time; the journal says why, and setting its clock fixes it.
 
 An attacker who can forge a member's address and has a recording can still do this: against a node
-that heard the member after the recording, pretend after two dead times that the member is alive,
+that heard the member after the recording, pretend after such a trial that the member is alive,
 fewer and fewer times, each for R x dead ratio at most (one packet is good for a dead time); against
-a node that has just started, the same. A holder detaches itself only after the API shows that the
-successor holds, so only a *second* failure during that time is at stake. Packets that an attacker
-holds back and plays later are such a recording. Shown by
-tests/unit/heartbeat/test_authentication.py.
+a node that has just started the same, and at once if the recording is less than WINDOW old. A
+holder detaches itself only after the API shows that the successor holds, so only a *second* failure
+during that time is at stake: a death that a node which has just started does not notice, or one
+after which the dead node could not be detached within TAKEOVER. Packets that an attacker holds back
+and plays later are such a recording. Shown by tests/unit/heartbeat/test_authentication.py.
 """
 
 from __future__ import annotations
@@ -75,6 +81,7 @@ from exoip.heartbeat.wire import TRAILER
 
 WINDOW = 60.0  # seconds that a first stamp may be off the receiver's clock
 TRIAL = 2.0  # dead times that a trial takes
+TAKEOVER = 30.0  # seconds that it takes in addition, if the sender is known
 QUICK_TRIAL = 1 / 3  # the same, at first contact, for stamps ahead of the receiver's clock
 _STAMP = struct.Struct(">Q")
 _HIGHEST = 2**64 - 1  # the largest stamp that fits
@@ -200,5 +207,6 @@ class ReplayGuard:
         elif stamp <= sender.trial_stamp:
             return False
         sender.trial_stamp, sender.trial_heard = stamp, now
-        quick = sender.last is None and ahead > 0
-        return now - sender.trial_since >= dead_time * (QUICK_TRIAL if quick else TRIAL * 2.0**sender.passed)
+        known = sender.last is not None
+        whole = (TRIAL * dead_time + (TAKEOVER if known else 0.0)) * 2.0**sender.passed
+        return now - sender.trial_since >= (whole if known or ahead <= 0 else QUICK_TRIAL * dead_time)

@@ -134,6 +134,6 @@ CURES: dict[str, str] = {
     "unsigned": ": give that node the auth-key, or set auth-mode = accept here until all nodes have it",
     "signature": ": signed with another key, give all nodes the same auth-key",
     "clock": ": a clock is wrong, or it is a recording; a node is accepted after two dead times at most",
-    "replay": ": received before, or that node restarted with its clock set back, which delays it by two dead times, "
-    "twice as long each time; check the clocks (timedatectl)",
+    "replay": ": received before, or that node restarted with its clock set back, which delays it by two dead times "
+    "and 30 s, twice as long each time; check the clocks (timedatectl)",
 }

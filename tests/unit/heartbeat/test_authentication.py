@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from exoip.heartbeat.authentication import (
     QUICK_TRIAL,
+    TAKEOVER,
     TRIAL,
     UNPROVEN,
     WINDOW,
@@ -216,12 +217,12 @@ class TestKnownSenders:
         assert one.stream(0.0, 0.0, 10.0) == [""] * 10
         assert one.stream(8.1, 10.1, 14.1) == ["replay", "", "", ""]
 
-    def test_a_large_one_after_two_dead_times_then_four_then_eight(self):
+    def test_a_large_one_after_two_dead_times_and_a_takeover_then_twice_and_four_times_that(self):
         one = Receiver()
         assert one.stream(0.0, 0.0, 10.0) == [""] * 10
         now = 10.0
-        for times in (2, 4, 8):
-            wait = round(times * DEAD)
+        for times in (1, 2, 4):
+            wait = round(times * (TRIAL * DEAD + TAKEOVER))
             assert one.stream(-5000.0 * times, now, now + wait + 5) == ["replay"] * wait + [""] * 5
             now += wait + 5
 
@@ -240,7 +241,7 @@ class TestKnownSenders:
         known = Receiver()
         assert known(0.0, 0.0) == ""
         heard = next(n for n in range(1, 1000) if known(n * 0.1 - 100.0, n * 0.1) == "") * 0.1
-        assert heard > DEAD + 1
+        assert heard > DEAD + TAKEOVER, "by then its successor has taken over"
 
     def test_forgotten_with_its_membership(self):
         one = Receiver()
@@ -267,7 +268,7 @@ class TestProperties:
             stamper, started = StampSource(), now
             while one(stamper.next(now + wrong + 2e8) / 1e6, now) != "":
                 now += interval
-            assert now - started <= DEAD * TRIAL * 2**count + interval + 1e-6
+            assert now - started <= (DEAD * TRIAL + TAKEOVER) * 2**count + interval + 1e-6
             one(stamper.next(now + interval + wrong + 2e8) / 1e6, now + interval)
             now += interval
 
@@ -298,7 +299,7 @@ class TestProperties:
         for stamp, wait in packets:
             now += wait
             if stamps.judge("a", stamp, stamp / 1e6 - NOW, DEAD, now) == "":
-                assert stamp > last or now - since_believed >= TRIAL * DEAD
+                assert stamp > last or now - since_believed >= TRIAL * DEAD + TAKEOVER
                 last, since_believed = stamp, now
         assert len(stamps._senders) <= 1
 
