@@ -328,7 +328,7 @@ MUTANTS = (
     Mutant("releases to a master that concedes", "core/mutations", "13d",
            "rise_at = -math.inf if self.leaving else", "rise_at = -math.inf if True else"),
     Mutant("a master that hears unfit peers only stays fit", "core/ownership", "58m",
-           "fit_peer_alive() or not self.observed.own.may_hold:", "fit_peer_alive():"),
+           "== math.inf or not self.observed.own.may_hold:", "== math.inf:"),
     Mutant("has no time to read itself after its own mutation", "core/mutations", "07f",
            "max(own.doubt_since, own.changed_at)", "own.doubt_since"),
     Mutant("its time to come to hold runs while it asks who holds", "core/ownership", "64f",
