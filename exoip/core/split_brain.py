@@ -8,12 +8,12 @@ as silent (07c). No attach before the answer; if reads fail, so that none is goo
 question is dropped.
 
 - A silent, running instance holds. It is alive, and the network between the two is cut. The master
-  stands back (BACKUP, reason "yielded") for 60 s and for as long as the split has lasted since its
-  first stand-back, twice as long if it had attached beside that holder, 1 h at most. (An attach
-  beside a dead one does not count: it never takes the EIP back.) The stand-back ends early when
-  that holder is heard, or who holds by the last answer (14g), or when no silent running instance
-  holds (asked every 5 s). Then the next one lasts 60 s again, as it does once none of these holders
-  runs any more (14f).
+  stands back (BACKUP, reason "yielded") for 60 s, doubled by each further stand-back, but no longer
+  than the split has lasted since its first one, and 60 s; and doubled once more if it had attached
+  beside that holder, to 1 h. (An attach beside a dead one does not count: it never takes the EIP
+  back.) The stand-back ends early when that holder is heard, or who holds by the last answer (14g),
+  or when no silent running instance holds (asked every 5 s). Then the next one lasts 60 s again, as
+  it does once none of these holders runs any more (14f).
 - Attach at once if nobody holds, if there is no answer, or if only one of these holds: a successor
   (its death made this node master while this one still held; or it may have taken over before this
   daemon started, or while it was paused), or one that held before this node's attach of less than
@@ -52,16 +52,16 @@ class StandBack:
 
     `answer_by`: when the open question is dropped, in seconds; inf if none is open. `candidates`:
     still to be read; None before the list. `until`: when the present stand-back ends, in seconds;
-    -inf if there is none. `began`: when the first one of this split did; inf if there is no
-    split. `rivals`: the silent holders so far. `mute`: why none of the last heartbeats could be
-    sent, or "".
+    -inf if there is none. `length`: seconds that the next one lasts at most. `began`: when the
+    first one of this split did; inf if there is no split. `rivals`: the silent holders so far.
+    `mute`: why none of the last heartbeats could be sent, or "".
     """
 
     def __init__(self, election: Election, observed: Observed, pace: Pace) -> None:
         self._election, self._observed, self._pace = election, observed, pace
         self.answer_by = math.inf
         self.candidates: deque[str] | None = None
-        self.began = math.inf
+        self.length, self.began = FIRST_STAND_BACK, math.inf
         self.rivals: set[str] = set()
         self.until, self._check_at, self.mute, self._holder = -math.inf, math.inf, "", ""
 
@@ -170,8 +170,9 @@ class StandBack:
             others = self._observed.others
             if not any(rival == holder or (rival in others and others[rival].running) for rival in self.rivals):
                 self._forget()  # an earlier split is over: its rivals are gone
-            self.began = min(self.began, now)
-            length = min((FIRST_STAND_BACK + (now - self.began)) * (1 + (holder in self.rivals)), LONGEST_STAND_BACK)
+            self.began, twice = min(self.began, now), 1 + (holder in self.rivals)
+            length = min(self.length, FIRST_STAND_BACK + (now - self.began), LONGEST_STAND_BACK / twice) * twice
+            self.length = 2 * length
             why = f"it is not heard; standing back for {length:.0f} s"
             for one in others.values():
                 one.since = math.inf if one.holds is None else one.since  # what is assumed may be out of date
@@ -181,9 +182,8 @@ class StandBack:
         return [Event(EventName.YIELDED, now, holder, f"it holds the Elastic IP; {why}", {"for": length})]
 
     def _forget(self) -> None:
-        self.rivals.clear()
+        self.rivals, self.length, self.began = set(), FIRST_STAND_BACK, math.inf
         self._observed.own.wants_proof = False
-        self.began = math.inf
 
     def _end(self, now: float, why: str, cause: EventName | Cause, peer: str = "") -> list[Event]:
         self.stop()

@@ -139,7 +139,7 @@ class TestStandBack:
         assert bench.beats[-1][1] == 10
 
     @pytest.mark.slow
-    def test_each_one_lasts_as_long_as_the_split_so_far_and_with_a_take_twice_as_long(self):
+    def test_each_yield_and_each_take_doubles_it_to_an_hour_and_to_what_the_split_has_lasted(self):
         bench = self.yielded()
         for _ in range(5):
             bench.until(lambda: bench.holding == {"m"}, 4000, step=5.0)
@@ -148,11 +148,13 @@ class TestStandBack:
             count = len(bench.said(EventName.YIELDED))
             bench.until(lambda count=count: len(bench.said(EventName.YIELDED)) > count, 100, step=1.0)
         first, *later = bench.said(EventName.YIELDED)
-        assert first.details["for"] == FIRST_STAND_BACK
+        length = first.details["for"]
+        assert length == FIRST_STAND_BACK
         for event in later:
-            lasted = FIRST_STAND_BACK + event.at - first.at
-            assert event.details["for"] == pytest.approx(min(2 * lasted, LONGEST_STAND_BACK))
-        assert later[-1].details["for"] == LONGEST_STAND_BACK
+            most = 2 * (FIRST_STAND_BACK + event.at - first.at)
+            length = min(4 * length, most, LONGEST_STAND_BACK)
+            assert event.details["for"] == pytest.approx(length)
+        assert length == LONGEST_STAND_BACK
 
     def test_it_ends_when_the_holder_is_heard_and_the_next_is_short_again(self):
         bench = self.yielded()
