@@ -16,7 +16,7 @@ from exoip.core.events import Event, EventName
 
 OPERATOR = "operator"  # the source of a drain
 FAILOVER = "failover"  # the source of a failover on demand
-_FAILED = {"attach": "attach failed", "detach": "detach of another node failed"}
+_FAILED = {"attach": "could not attach", "detach": "could not detach another node yet"}
 
 
 @dataclass(frozen=True, slots=True)

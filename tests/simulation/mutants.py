@@ -159,6 +159,8 @@ MUTANTS = (
            "is Role.MASTER and bool(self.observed.others)", "is Role.MASTER and self._election.next_death < math.inf"),
     Mutant("a master that hears nobody and may hold never steps aside", "core/ownership", "12g",
            "or self._election.next_death == math.inf or not", "or not"),
+    Mutant("a master that hears nobody never steps aside for a dead holder", "core/ownership", "12h",
+           "owe(owes and self.mutations", "owe(owes and self._election.next_death < math.inf and self.mutations"),
     Mutant("a stand-back beside which it had attached is not longer", "core/split_brain", "",
            "1 + (holder in self.rivals)", "1"),
     Mutant("a failed check ends the stand-back", "core/split_brain", "14d",

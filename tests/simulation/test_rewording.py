@@ -31,7 +31,7 @@ from tests.support.journals import NAMES, Journals, label
 # What a program that reads prose would look for, beside nonsense.
 BITS = [
     *("", "who holds", "this instance", "this node", "leaving", "(time passed)", "(own condition changed)", "refused", "unsigned", ": "),
-    *("not heard for 9.99 s", "is dead: not heard for 99.00 s", "MASTER now, was BACKUP", "zzz", "?", "attach failed", "holds"),
+    *("not heard for 9.99 s", "is dead: not heard for 99.00 s", "MASTER now, was BACKUP", "zzz", "?", "could not attach", "holds"),
     *(f"{instance_id(name)} {words}" for name in "abc" for words in ("holds and is heard", "peer-dead)", "advertises 1")),
 ]  # fmt: skip
 WORDS = {"why", "reason", "reasons", "detail"}  # of what is told as JSON: for people

@@ -41,7 +41,7 @@ def test_failed_jobs_count_too():
     breaker = CircuitBreaker(10.0, Pace())
     unfit_reasons = UnfitReasons("me", {"attach": breaker})
     breaker.failed(Failure.FORBIDDEN, 1.0)
-    assert unfit_reasons.reasons(2.0) == (UnfitReason("attach", "attach failed", 1.0 + FIRST_UNFIT),)
+    assert unfit_reasons.reasons(2.0) == (UnfitReason("attach", "could not attach", 1.0 + FIRST_UNFIT),)
     assert not unfit_reasons.unfit(1.0 + FIRST_UNFIT)
 
 

@@ -129,7 +129,7 @@ def test_of_one_in_trouble() -> None:
     assert again["at"] > status["at"]
     assert status["preempt_delay"] is status["configuration"]["preempt_delay"] is None
     assert status["health"]["level"] == "critical"
-    assert status["aside"][0]["why"] == "attach failed"
+    assert status["aside"][0]["why"] == "could not attach"
     assert status["aside"][0]["until"] > status["at"]
 
 
