@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -51,6 +52,11 @@ class HealthCheck:
         """
         name = self.kind if self.kind == "command" else f"{self.kind} {self.target.partition('?')[0]}"
         return name if self.number == 1 else f"{name} ({self.number})"
+
+    @property
+    def identity(self) -> str:
+        """Return what tells it from any other, in hexadecimal: its kind and whole target."""
+        return hashlib.sha256(f"{self.kind} {self.target} {self.number}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

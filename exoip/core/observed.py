@@ -57,15 +57,13 @@ class InstanceState:
         if began < self.changed_at or began < self.read_at:
             return False
         unseen = began - self.read_at > UNSEEN
-        if holds and (self.held_at < self.since or unseen):
-            self.since = began
-        elif not holds:
-            self.since = math.inf
+        if holds:
+            self.since = began if self.held_at < self.since or unseen else self.since
+            self.held_at, self.lacks_since = began, math.inf
+        else:
+            self.since, self.lacks_since = math.inf, min(self.lacks_since, began)
             self.predecessor = self.successor = False  # if it holds later, it attached after this node
-        self.lacks_since = math.inf if holds else min(self.lacks_since, began)
-        self.held_at = began if holds else self.held_at
-        self.holds, self.running = holds, running
-        self.read_at, self.read_end = began, ended
+        self.holds, self.running, self.read_at, self.read_end = holds, running, began, ended
         return True
 
     def cleared(self, now: float) -> None:
@@ -110,8 +108,7 @@ class OwnState:
 
     def doubted(self, now: float, *, attach_may_land: bool = False, heard: bool = False) -> None:
         """Begin to doubt whether this node holds."""
-        self.doubt_since = now
-        self.unsure_since = self.unsure_since if heard else now
+        self.doubt_since, self.unsure_since = now, self.unsure_since if heard else now
         self.attach_may_land = self.attach_may_land or attach_may_land
 
     def attaching(self, now: float) -> None:

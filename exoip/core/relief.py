@@ -48,7 +48,7 @@ class Relief:
 
         inf means: none is wanted; -inf: all are there, and show that nobody holds.
         """
-        master, mutations, others, due = self.watched(), self._mutations, self._observed.others.values(), {}
+        master, mutations, others = self.watched(), self._mutations, self._observed.others.values()
         if master is None or (self._began < math.inf and self._election.place() > 1):
             return math.inf, ""
         if self._began == math.inf:  # it may yet come to hold
@@ -60,18 +60,18 @@ class Relief:
         # It may have held, and has to find out that it was detached.
         held, unread = master.held_at >= mutations.since, master.lacks_since > mutations.since + 2 * JOB_TIME
         time = mutations.pace.slack + max(JOB_TIME, self.verify_interval + COME_BACK if held or unread else 0.0)
+        unseen, seen = [other for other in others if other.read_at < self._began], [master]
         for other in others:
             # A silent one is dead, as to any new master, or has taken the EIP from this one.
             peer = self._election.peer(other.instance_id)
             may_hold = held or (unread and other.master_until < mutations.since)
-            counts = peer.alive or (may_hold and other.running and peer.last_seen < master.lacks_since)
-            lacks_since = other.read_at if other.holds else max(other.lacks_since, self._began)
-            again = max(lacks_since + JOB_TIME + mutations.pace.slack, self._began + time)
-            due[other.instance_id] = again if counts and other.read_at >= self._began else self._began
-        due[master.instance_id] = max(*due.values(), now - JOB_TIME)
-        missing = [other for other in others if other.read_at < due[other.instance_id]]
-        missing.sort(key=lambda o: (max(due[o.instance_id], now), o is master, o.tried_at))  # the master at last
-        return (due[missing[0].instance_id], missing[0].instance_id) if missing else (-math.inf, "")
+            if peer.alive or (may_hold and other.running and peer.last_seen < master.lacks_since):
+                seen.append(other)
+        last = max(other.read_at if other.holds else min(other.lacks_since, other.read_at) for other in seen)
+        again = max(last + JOB_TIME + mutations.pace.slack, self._began + time)  # since all lack it
+        missing = unseen or [o for o in seen if o.read_at < (max(again, now - JOB_TIME) if o is master else again)]
+        missing.sort(key=lambda o: (o is master, not o.holds, o.tried_at))  # the master at last
+        return (self._began if unseen else again, missing[0].instance_id) if missing else (-math.inf, "")
 
     def decide(self, now: float, *, unfit: bool) -> None:
         """Take the master's place, or give it back. `unfit`: this node holds, and is unfit."""

@@ -121,10 +121,10 @@ class StandBack:
         self.rivals |= {one.instance_id for one in holders if not self._election.alive(one.instance_id)}
 
     def heard(self, instance_id: str, now: float) -> list[Event]:
-        """End the stand-back if the peer that is heard is a rival, or holds by the last answer."""
-        ends = self.active and instance_id in (*self.rivals, self._holder)
+        """Forget the split if the peer that is heard is a rival, and end the stand-back if it holds."""
         if instance_id in self.rivals:
             self._forget()
+        ends = self.active and instance_id == self._holder
         return self._end(now, f"{instance_id} is heard again", EventName.PEER_ALIVE, instance_id) if ends else []
 
     def stop(self) -> None:
@@ -139,6 +139,8 @@ class StandBack:
         if not self.active:
             return []
         if now >= self.until and not self.mute:
+            if self._election.alive(self._holder):
+                self._forget()  # it was heard all the time, but late
             return self._end(now, "the time is over", Cause.TIME)
         if now >= self._check_at:
             self._check_at = now + HOLDER_CHECK_INTERVAL
@@ -167,9 +169,9 @@ class StandBack:
             other = self._observed.others.get(holder)
             if other and (other.successor or (recent and other.predecessor)):
                 return []
-            others = self._observed.others
-            if not any(rival == holder or (rival in others and others[rival].running) for rival in self.rivals):
-                self._forget()  # an earlier split is over: its rivals are gone
+            others, long = self._observed.others, now > self._observed.own.since + 8 * self.length
+            if long or not any(rival == holder or (rival in others and others[rival].running) for rival in self.rivals):
+                self._forget()  # an earlier split is over: this node has held for long, or its rivals are gone
             self.began, twice = min(self.began, now), 1 + (holder in self.rivals)
             length = min(self.length, FIRST_STAND_BACK + (now - self.began), LONGEST_STAND_BACK / twice) * twice
             self.length = 2 * length

@@ -18,7 +18,7 @@ from exoip.config.options import Config
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.daemon.clock import clock, wall
-from exoip.daemon.state_files import UnhealthyChecks
+from exoip.daemon.state_files import CheckResults
 from exoip.daemon.systemd import starts_at_boot
 from exoip.errors import OutOfThreads
 from exoip.exoscale.topology import Topology
@@ -62,7 +62,8 @@ class Addons:
 
     A check is pending at a start, which makes the node unfit. After a crash or a restart one that
     passed before begins as passing and needs `--check-fall` bad results: a daemon that is back
-    within the dead time must not move the EIP.
+    within the dead time must not move the EIP. So does a new one, if this node `holds` and all
+    passed; on any other node it has to pass first, or a broken one might take the EIP.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Addons:
         page: Callable[[], str],
         *,
         after_crash: bool,
+        holds: bool,
     ) -> None:
         secrets = (config.api_key, *(secret.reveal() for secret in (config.api_secret, *config.auth_keys)))
         about = {"EXOIP_EIP": topology.eip_label, "EXOIP_INSTANCE": topology.instance_id}
@@ -87,19 +89,17 @@ class Addons:
             from exoip.telemetry.exporter import MetricsServer  # only here, to save its memory without the option
 
             self._server = MetricsServer(*config.metrics_listen, page, early=starts_at_boot(environ))
-        self._unhealthy = UnhealthyChecks(environ)
-        names = [check.name for check in config.health_checks]
-        unhealthy = self._unhealthy.load()
-        # One that is no longer there may go on under a new name.
-        known = unhealthy if after_crash and unhealthy is not None else names
-        pending = known if set(known) <= set(names) else names
+        self._results = CheckResults(environ)
+        passed = self._results.load() if after_crash else None
+        fresh = passed is not None and holds and all(passed.values())
+        health = {True: Health.PASSING, False: Health.PENDING}
         self.checkers = [
-            self._checker(check, _view(check, Health.PENDING if check.name in pending else Health.PASSING))
+            self._checker(check, _view(check, health[(passed or {}).get(check.identity, fresh)]))
             for check in config.health_checks
         ]
         for checker in self.checkers:
             checker.report_pending()
-        self._keep_unhealthy()
+        self._keep_results()
         self._state = HookState(at=clock())
         self.hook_caller = self._hook_caller(config.hook)
 
@@ -121,7 +121,7 @@ class Addons:
     def on_event(self, event: Event, explain: Callable[[Event], str]) -> None:
         """Keep which checks fail. Queue a call of the notify program if role or holding changed."""
         if event.name in (EventName.CHECK_FAILING, EventName.CHECK_PASSING):
-            self._keep_unhealthy()
+            self._keep_results()
         if (state := self._state.after(event)) is not None:
             self._state = replace(state, reason=explain(event))
             if self.hook_caller is not None:
@@ -170,7 +170,7 @@ class Addons:
                 caller.put(replace(self._state, reason="the configuration was read again"))
         self.checkers = [*kept, *new]
         self.hook_caller = caller if config.hook.program is not None else None
-        self._keep_unhealthy()
+        self._keep_results()
 
     def stop(self) -> None:
         """Stop all threads and their children, within STOP_TIME of the first call."""
@@ -187,10 +187,9 @@ class Addons:
             if thread.ident is not None:
                 thread.join(max(0.0, self._stop_by - clock()))
 
-    def _keep_unhealthy(self) -> None:
-        """Keep for the next start what must not count as passing there."""
-        views = [checker.view for checker in self.checkers]
-        self._unhealthy.save(view.name for view in views if view.health is not Health.PASSING)
+    def _keep_results(self) -> None:
+        """Keep for the next start which checks pass."""
+        self._results.save({one.check.identity: one.view.health is Health.PASSING for one in self.checkers})
 
     def _checker(self, check: HealthCheck, view: CheckView) -> Checker:
         return Checker(check, view, self._environ, self._node.set_unfit, self._emit, clock, self._reporting)

@@ -29,7 +29,7 @@ from exoip.daemon import addons, memory, reload, signals
 from exoip.daemon.clock import clock, wall
 from exoip.daemon.running_node import RunningNode, log_warnings
 from exoip.daemon.signals import Mailbox
-from exoip.daemon.state_files import DrainedFile, StartHistory, StartVerdict, TopologyCache, UnhealthyChecks, path_in
+from exoip.daemon.state_files import CheckResults, DrainedFile, StartHistory, StartVerdict, TopologyCache, path_in
 from exoip.daemon.supervisor import Supervisor
 from exoip.daemon.systemd import Systemd, starts_at_boot
 from exoip.errors import (
@@ -99,7 +99,7 @@ class Daemon:
             self._starts.forget()
         if code == 0:  # else it is about to be started again
             self._cache.forget()
-            UnhealthyChecks(self._environ).forget()
+            CheckResults(self._environ).forget()
         return code or 0
 
     def _serve(self, verdict: StartVerdict, stack: contextlib.ExitStack) -> int | None:

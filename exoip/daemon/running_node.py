@@ -78,7 +78,6 @@ class RunningNode:
         if after_crash and held is not None:
             self.node.resume(held[0], clock(), in_doubt=held[1])
         self.node.set_unfit(OPERATOR, drained, clock())
-        restarted = after_crash or held is not None
         self._clients = ClientPool(*[discovery.client_for(config, topology.endpoint) for _ in Lane])
         self._counters, self.api = Counters(), ApiHealth(topology.instance_id, emit)
         self._journal = Journal(topology.eip_label, topology.instance_id, self.display_name, wall)
@@ -86,7 +85,10 @@ class RunningNode:
         self._sender, self._receiver = Sender(self._link), Receiver(self._link)
         caller = ApiCaller(topology.eip, topology.eip_id, self._clients, self._read_group, clock)
         self._workers = [ApiWorker(lane, self.node, caller, self._count_call, clock) for lane in Lane]
-        self._addons = Addons(config, topology, self.node, environ, emit, self.metrics, after_crash=restarted)
+        self._addons = Addons(
+            config, topology, self.node, environ, emit, self.metrics,
+            after_crash=after_crash or held is not None, holds=held is not None,
+        )  # fmt: skip
 
     @property
     def threads(self) -> list[SupervisedThread]:

@@ -1,4 +1,4 @@
-"""The files that outlive a restart: starts, topology, failing checks, `held` and `drained`.
+"""The files that outlive a restart: starts, topology, results of checks, `held` and `drained`.
 
 All but the last are in $RUNTIME_DIRECTORY, which the unit preserves over a restart. A planned stop
 removes them; a planned restart (SIGQUIT) removes the starts, and writes `held`. `drained` is in
@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,27 +162,28 @@ class TopologyCache(StateFile):
             log(logging.WARNING, "the topology is not kept: %s", problem)
 
 
-class UnhealthyChecks(StateFile):
-    """The names of the health checks that do not pass, one a line.
+class CheckResults(StateFile):
+    """Which health checks pass and which do not, by their identity; one a line.
 
-    If there is no file, it is not known which.
+    If there is no file, nothing is known of any.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ, "RUNTIME_DIRECTORY", "unhealthy")
+        super().__init__(environ, "RUNTIME_DIRECTORY", "checks")
 
-    def load(self) -> list[str] | None:
-        """Return the names, or None if they are not known."""
+    def load(self) -> dict[str, bool] | None:
+        """Return whether each passes, or None if that is not known."""
         try:
             text = self.read()
         except OSError as error:
             log(logging.WARNING, "%s is ignored: %s", self.path, error.strerror)
             return None
-        return None if text is None else text.splitlines()
+        return None if text is None else {line[1:]: line[0] == "+" for line in text.split()}
 
-    def save(self, names: Iterable[str]) -> None:
-        """Keep the names. If that fails, remove those kept before, which no longer count."""
-        if (problem := self.write("".join(f"{name}\n" for name in names))) and self.path is not None:
+    def save(self, passing: Mapping[str, bool]) -> None:
+        """Keep whether each passes. If that fails, remove what was kept, which no longer counts."""
+        text = "".join(f"{'+' if well else '-'}{identity}\n" for identity, well in passing.items())
+        if (problem := self.write(text)) and self.path is not None:
             also = f"; {left}" if (left := self.forget()) else ""
             log(logging.WARNING, "which health checks fail is not kept: %s%s", problem, also)
 

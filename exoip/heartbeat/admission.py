@@ -15,7 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Container, Hashable, Mapping
 
-from exoip.heartbeat.authentication import Proof, ReplayGuard
+from exoip.heartbeat.authentication import Proof, ReplayGuard, StampSource
 from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.wire import Heartbeat
 
@@ -38,7 +38,8 @@ class Admission:
     the cause, and when that was. `unheard`: members of which nothing has arrived yet, and when that
     is reported; inf: it was. `elsewhere`: the last address of no member that sent a member's id,
     and when; under `own_id` any address that sent that. `own_address`: where the API has this
-    instance, or "". `looks`: which unknown senders have the group read.
+    instance, or "". `own_stamps`: of the heartbeats that this node sends. `looks`: which unknown
+    senders have the group read.
     """
 
     def __init__(self, eip: str, own_id: str = "") -> None:
@@ -50,7 +51,8 @@ class Admission:
         self.unheard: dict[str, float] = {}
         self.elsewhere: dict[str, tuple[str, float]] = {}
         self._missing: dict[str, float] = {}  # members that are heard, but not listed since then
-        self._stamps = ReplayGuard()
+        self._stamps, self._same_id_stamp = ReplayGuard(), 0
+        self.own_stamps = StampSource()
         self.looks = RateLimit(FIRST_LOOK_AGAIN, LOOK_WINDOW, MOST_LOOKS, doubling=True)
 
     def set_members(self, members: Mapping[str, SocketAddress], report_at: float) -> None:
@@ -84,7 +86,10 @@ class Admission:
             return self._misplaced(sender, address, proof, now)
         self.unheard.pop(sender, None)
         cause = proof.cause
-        if not cause and proof.stamp is not None:
+        if not cause and proof.stamp is not None and same:
+            cause = "" if proof.stamp > self._same_id_stamp and self.own_stamps.is_new(proof.stamp) else "replay"
+            self._same_id_stamp = self._same_id_stamp if cause else proof.stamp
+        elif not cause and proof.stamp is not None:
             cause = self._stamps.judge(sender, proof.stamp, proof.ahead, dead_time, now)
         if same and not cause:
             self.elsewhere[sender] = address, now

@@ -58,6 +58,10 @@ Until then its heartbeats are dropped as "clock" (first contact) or "replay". Th
   about log2(R / dead time) times. A sender whose clock is set back at each restart waits longer
   each time; the journal says why, and setting its clock fixes it.
 
+A heartbeat with **this node's own id** comes from another host only if its stamp is none of this
+node's own, and higher than its first one and than any such before. Otherwise anyone could keep a
+starting node out by sending its own heartbeats back to it, or those of the daemon before.
+
 An attacker who can forge a member's address and has a recording can still do this: against a node
 that heard the member after the recording, pretend after such a trial that the member is alive,
 fewer and fewer times, each for R x dead ratio at most (one packet is good for a dead time); against
@@ -73,6 +77,8 @@ from __future__ import annotations
 import hmac
 import math
 import struct
+import threading
+from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -83,6 +89,7 @@ WINDOW = 60.0  # seconds that a first stamp may be off the receiver's clock
 TRIAL = 2.0  # dead times that a trial takes
 TAKEOVER = 30.0  # seconds that it takes in addition, if the sender is known
 QUICK_TRIAL = 1 / 3  # the same, at first contact, for stamps ahead of the receiver's clock
+REMEMBERED = 1024  # stamps of this node itself
 _STAMP = struct.Struct(">Q")
 _HIGHEST = 2**64 - 1  # the largest stamp that fits
 
@@ -151,15 +158,27 @@ def _mac(key: bytes, text: bytes) -> bytes:
 
 
 class StampSource:
-    """Produces the stamps of one sender, each higher than the last."""
+    """Produces the stamps of one sender, each higher than the last, and knows them again.
+
+    Any thread may call it.
+    """
 
     def __init__(self) -> None:
-        self._last = 0
+        self._lock = threading.Lock()
+        self._issued = deque([0], REMEMBERED)
 
     def next(self, wall: float) -> int:
         """Return the stamp of a heartbeat sent at Unix time `wall`."""
-        self._last = min(max(self._last + 1, int(wall * 1e6)), _HIGHEST)
-        return self._last
+        with self._lock:
+            self._issued.append(min(max(self._issued[-1] + 1, int(wall * 1e6)), _HIGHEST))
+            if not self._issued[0]:
+                self._issued.popleft()  # from now on, what is older than the first one is not new
+            return self._issued[-1]
+
+    def is_new(self, stamp: int) -> bool:
+        """Whether a stamp is another sender's, made since this one began, as far as it remembers."""
+        with self._lock:
+            return stamp > self._issued[0] > 0 and stamp not in self._issued
 
 
 @dataclass(slots=True)

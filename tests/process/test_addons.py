@@ -136,7 +136,7 @@ def test_a_node_whose_service_fails_and_that_is_restarted_takes_nothing(besides:
         cluster.start()
         cluster.settle("n1")
         if besides == "not kept":
-            Path(folder, "unhealthy.new").mkdir()  # even root cannot write to it as to a file
+            Path(folder, "checks.new").mkdir()  # even root cannot write to it as to a file
         services.break_("n1")
         cluster.settle("n2")
         assert (besides == "not kept") == bool(broken.logged("which health checks fail is not kept"))

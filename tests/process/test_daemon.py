@@ -255,7 +255,7 @@ def test_a_restart_of_all_nodes_at_once_moves_nothing(tmp_path):
         for node in nodes:
             assert node.wait() == 0
             assert any("stopping for a restart" in line for line in node.lines)
-            kept = {"topology.json", "unhealthy"} | ({"held"} if node.name == "n1" else set())
+            kept = {"topology.json", "checks"} | ({"held"} if node.name == "n1" else set())
             assert {path.name for path in (tmp_path / node.name).iterdir()} == kept, "it counts as a crash"
             node.start()
         cluster.settle("n1")

@@ -166,7 +166,8 @@ class Witness(CallWitness):
         self._must(holds or self._deceived(host), host, f"stands back from {name}, which does not hold")
         if host.name not in self.world.mute:
             another = event.instance_id != diary.rival  # the earlier one may be gone since
-            longer = another or long >= min(2 * diary.stand_back, LONGEST_STAND_BACK)
+            ago = event.at - diary.attached_at > 16 * diary.stand_back
+            longer = another or ago or long >= min(2 * diary.stand_back, LONGEST_STAND_BACK)
             self._must(longer, host, f"stands back for {long:.0f} s, after {diary.stand_back:.0f} s")
             short = long <= 2 * FIRST_STAND_BACK or not diary.forgot
             self._must(short, host, f"stands back for {long:.0f} s, though nobody held")
@@ -178,8 +179,6 @@ class Witness(CallWitness):
         """It ends when its time is over, the rival is heard, or nobody holds any more."""
         stood, diary.standing_since = event.at - diary.standing_since, math.inf
         diary.stands_until = math.inf
-        if event.details["cause"] != Cause.TIME:
-            diary.stand_back = 0.0
         diary.forgot = event.details["cause"] == Cause.NOBODY_HOLDS
         if diary.forgot and not self._deceived(host):
             since = self.world.now - 10.0 - 2 * host.slowest
@@ -191,6 +190,8 @@ class Witness(CallWitness):
             self._must(not living, host, f"says that nobody holds, but {living} do")
         elif event.details["cause"] == Cause.TIME and host.name not in self.world.mute:
             self._must(stood >= diary.stand_back - TINY or diary.stand_back == 0, host, f"stood back for {stood:.0f} s")
+        if event.details["cause"] != Cause.TIME or self._hears(host, diary.rival):
+            diary.stand_back = 0.0
 
     def _lost(self, diary: Diary, now: float) -> None:
         """An attach that somebody undoes within a minute is delayed ever longer."""

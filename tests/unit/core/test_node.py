@@ -676,6 +676,23 @@ class TestSameId:
             bench.advance(1)
         assert bench.role is Role.LISTENING
 
+    @pytest.mark.parametrize("address", ["somewhere", "host-m", "host-z"])
+    @pytest.mark.parametrize("kind", ["echo", "tape", "clone", "tape of a clone"])
+    def test_of_signed_ones_only_new_ones_of_another_host_count(self, kind, address):
+        """Anyone can send a node its own heartbeats back, and what the daemon before it sent."""
+        bench, beats = SingleNode(peers="z"), range(8)
+        tapes = {"tape": [990 + n for n in beats], "tape of a clone": [1001.5 + n / 10 for n in beats]}
+        for n in beats:
+            own = bench.node.admission.own_stamps.next(1000.0 + n)
+            new = {"echo": own, "clone": own + 1}.get(kind) or int(tapes[kind][n] * 1e6)
+            for stamp in (new, new):
+                bench.node.heard(beat("m"), address, bench.now, Proof("", stamp))
+            bench.advance(1)
+            if kind == "tape of a clone" and n == 4:
+                tapes[kind] = [1001.5] * len(beats)  # from the beginning
+                bench.advance(2 * DEAD)
+        assert (bench.role, bench.view.same_id) == ((Role.LISTENING, address) if kind == "clone" else (Role.MASTER, ""))
+
     @pytest.mark.parametrize("cause", ["unsigned", "signature"])
     def test_a_forged_one_is_dropped(self, cause):
         bench = SingleNode(peers="")

@@ -17,7 +17,7 @@ from exoip.config.parse import Config, parse
 from exoip.core.events import Event, EventName
 from exoip.daemon import addons
 from exoip.daemon.addons import Addons, require
-from exoip.daemon.state_files import UnhealthyChecks
+from exoip.daemon.state_files import CheckResults
 from exoip.errors import ConfigError, OutOfThreads
 from exoip.exoscale.topology import Topology
 from exoip.telemetry.addon_views import Health
@@ -58,7 +58,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.environ = {"RUNTIME_DIRECTORY": str(folder)}
-        UnhealthyChecks(self.environ).save([])  # so before its crash all passed
+        CheckResults(self.environ).save({})  # so before its crash all passed
         self.unfit: dict[str, str] = {}
         self.addons: Addons | None = None
 
@@ -71,8 +71,17 @@ class Bench:
         assert self.addons is not None
         self.addons.on_event(event, str)
 
-    def begin(self, *words: str) -> Addons:
-        self.addons = Addons(config(*words), TOPOLOGY, self, self.environ, self.emit, str, after_crash=True)  # type: ignore[arg-type]
+    def begin(self, *words: str, holds: bool = True) -> Addons:
+        self.addons = Addons(
+            config(*words),
+            TOPOLOGY,
+            self,
+            self.environ,
+            self.emit,
+            str,
+            after_crash=True,
+            holds=holds,  # type: ignore[arg-type]
+        )
         return self.addons
 
 
@@ -203,3 +212,26 @@ def test_two_pages_that_differ_in_their_query_are_two_checks_also_after_a_reload
     running.apply(config("--check-http", urls[1]))
     (left,) = running.checkers
     assert left.view.health is Health.PENDING, "it does not take over what the other page showed"
+
+
+@pytest.mark.parametrize("holds", [False, True])
+@pytest.mark.parametrize("bad", [False, True])
+def test_a_check_that_a_restart_adds_has_to_pass_first_unless_a_holder_restarts_whose_checks_all_passed(
+    bench, holds, bad
+):
+    """A node that does not hold might take the EIP with a broken service; a holder is to keep it."""
+    (check,) = bench.begin("--check-command", "false").checkers
+    if bad:
+        check.turn()
+    both = bench.begin("--check-command", "false", "--check-tcp", ":1", holds=holds).checkers
+    assert [one.view.health for one in both] == [
+        Health.PENDING if bad else Health.PASSING,
+        Health.PASSING if holds and not bad else Health.PENDING,
+    ]
+
+
+@pytest.mark.parametrize(("query", "health"), [("1", Health.PASSING), ("2", Health.PENDING)])
+def test_a_page_with_another_query_is_a_new_check_after_a_restart(bench, query, health):
+    bench.begin("--check-http", f"{PAGE}1")
+    (check,) = bench.begin("--check-http", f"{PAGE}{query}", holds=False).checkers
+    assert check.view.health is health

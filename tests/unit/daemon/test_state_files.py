@@ -20,12 +20,12 @@ from exoip.daemon.state_files import (
     START_PAUSE,
     START_WINDOW,
     UNFIT_STARTS,
+    CheckResults,
     DrainedFile,
     HeldFile,
     StartHistory,
     StateFile,
     TopologyCache,
-    UnhealthyChecks,
 )
 from exoip.exoscale.topology import Member, Topology
 from tests.support.single_node import DEAD, SingleNode, backup, master
@@ -60,32 +60,32 @@ def unfit(folder: Path, *times: float) -> list[bool]:
     return [starts(folder).record(now).unfit_until > now for now in times]
 
 
-class TestUnhealthyChecks:
+class TestCheckResults:
     def test_what_was_saved_is_loaded(self, tmp_path):
-        kept = UnhealthyChecks({"RUNTIME_DIRECTORY": str(tmp_path)})
+        kept = CheckResults({"RUNTIME_DIRECTORY": str(tmp_path)})
         assert kept.load() is None
-        kept.save(["http://localhost/", "tcp :80"])
-        assert kept.load() == ["http://localhost/", "tcp :80"]
-        kept.save([])
-        assert kept.load() == []
+        kept.save({"0a": True, "0b": False})
+        assert kept.load() == {"0a": True, "0b": False}
+        kept.save({})
+        assert kept.load() == {}
 
     def test_what_cannot_be_kept_is_not_known_any_more(self, tmp_path, caplog):
-        kept = UnhealthyChecks({"RUNTIME_DIRECTORY": str(tmp_path)})
-        kept.save([])
-        (tmp_path / "unhealthy.new").mkdir()  # so no file can be written there
-        kept.save(["command"])
+        kept = CheckResults({"RUNTIME_DIRECTORY": str(tmp_path)})
+        kept.save({})
+        (tmp_path / "checks.new").mkdir()  # so no file can be written there
+        kept.save({"0a": True})
         assert (kept.load(), len(caplog.messages)) == (None, 1)
 
     def test_damage_is_reported_and_stops_nothing(self, tmp_path, caplog):
-        (tmp_path / "unhealthy").mkdir()
-        kept = UnhealthyChecks({"RUNTIME_DIRECTORY": str(tmp_path)})
+        (tmp_path / "checks").mkdir()
+        kept = CheckResults({"RUNTIME_DIRECTORY": str(tmp_path)})
         assert kept.load() is None
-        kept.save(["command"])
+        kept.save({"0a": True})
         assert len(caplog.messages) == 2
 
     def test_without_a_directory_nothing_is_kept(self, caplog):
-        kept = UnhealthyChecks({})
-        kept.save(["command"])
+        kept = CheckResults({})
+        kept.save({"0a": True})
         assert (kept.load(), caplog.messages) == (None, [])
 
 
