@@ -4,14 +4,15 @@ The two next best nodes, by rank, look at a new master 12 s after it became one,
 are silent (59b), and then at the master, see `reads`. From then on, a read that shows that the
 master does not hold begins a relief. The next best node reads every member, and again after 12 s,
 or if the master may have held, after a verify interval and 4 s, in which it finds out that it was
-detached (58a). The master comes last, and what was read before does not count (58s). If none of
-them holds by both reads, this node takes the master's place until a read shows that one holding
-again, a better node is heard, or this node holds and is unfit. Silent members do not count: they
-are dead, as to any new master. But if the master may have held, a silent one may have taken the EIP
-from it, and the master stands back: then nobody takes its place (08a, 08c, 08d), unless that one
-was heard after the master was first read not to hold (15, 58e), or was the master before, and this
-one was never read to hold (74d). A read that fails is tried again, and the two may be far apart
-(58w). Shown by 58b, 58c, 58i-58k, 58y, 58z, 74a, 74b.
+detached (58a). These 12 s begin once the last of them is read to have lost the EIP: it may have
+passed from one to another that was read before (08f). The master comes last, and what was read
+before does not count (58s). If none of them holds by both reads, this node takes the master's place
+until a read shows that one holding again, a better node is heard, or this node holds and is unfit.
+Silent members do not count: they are dead, as to any new master. But if the master may have held, a
+silent one may have taken the EIP from it, and the master stands back: then nobody takes its place
+(08a, 08c, 08d), unless that one was heard after the master was first read not to hold (15, 58e), or
+was the master before, and this one was never read to hold (74d). A read that fails is tried again,
+and the two may be far apart (58w). Shown by 58b, 58c, 58i-58k, 58y, 58z, 74a, 74b.
 """
 
 from __future__ import annotations

@@ -11,9 +11,11 @@ question is dropped.
   stands back (BACKUP, reason "yielded") for 60 s, doubled by each further stand-back, but no longer
   than the split has lasted since its first one, and 60 s; and doubled once more if it had attached
   beside that holder, to 1 h. (An attach beside a dead one does not count: it never takes the EIP
-  back.) The stand-back ends early when that holder is heard, or who holds by the last answer (14g),
-  or when no silent running instance holds (asked every 5 s). Then the next one lasts 60 s again, as
-  it does once none of these holders runs any more (14f).
+  back.) The stand-back ends early when who holds by the last answer is heard (14g, 14j), or when no
+  silent running instance holds (asked every 5 s).
+- The split is over, so the next stand-back lasts 60 s again, once one of these holders is heard (or
+  was only late, 07g), none of them runs any more (14f), nobody silent holds, or this node has held
+  for eight times as long as the next one would last (14i).
 - Attach at once if nobody holds, if there is no answer, or if only one of these holds: a successor
   (its death made this node master while this one still held; or it may have taken over before this
   daemon started, or while it was paused), or one that held before this node's attach of less than
@@ -26,7 +28,7 @@ holder is heard, no longer holds or runs, or stays silent for a dead time after 
 
 So a split costs few moves, and leaves the EIP unserved no longer than the present stand-back.
 
-Shown by 07a, 07b, 09, 10, 11a, 14a-14f, 32a, 49, 53a, 53b, 55, 57c, 66d, TestQuestion,
+Shown by 07a, 07b, 07g, 09, 10, 11a, 14a-14j, 32a, 49, 53a, 53b, 55, 57c, 66d, TestQuestion,
 TestStandBack.
 """
 
@@ -121,7 +123,7 @@ class StandBack:
         self.rivals |= {one.instance_id for one in holders if not self._election.alive(one.instance_id)}
 
     def heard(self, instance_id: str, now: float) -> list[Event]:
-        """Forget the split if the peer that is heard is a rival, and end the stand-back if it holds."""
+        """Forget the split if a rival is heard, and end the stand-back if that is who holds."""
         if instance_id in self.rivals:
             self._forget()
         ends = self.active and instance_id == self._holder

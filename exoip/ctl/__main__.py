@@ -17,6 +17,7 @@ from exoip.ctl import commands, show_history
 from exoip.ctl.client import NoAnswer
 from exoip.ctl.options import build_parser
 from exoip.ctl.terminal import CODES
+from exoip.daemon import signals
 from exoip.errors import ExoipError, UsageError
 
 Command = Callable[[Namespace, Mapping[str, str], TextIO], int]
@@ -62,6 +63,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str], out: TextIO, errors: Te
 def main() -> None:
     """Run the console script."""
     streams.prepare()
+    signals.disinherit()
     try:
         try:
             code = run(sys.argv[1:], os.environ, sys.stdout, sys.stderr)

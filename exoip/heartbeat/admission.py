@@ -4,9 +4,9 @@ A dropped heartbeat changes only counters and what operators see: `denied`, `unh
 `elsewhere`. One of an unknown sender has the group read at once, and again after 5, 10, 20 s…,
 because the group may have grown. A member that a list lacks, but that is heard, stays until a
 second list, 30 s later, agrees that it is gone. A heartbeat with this node's own id means that two
-hosts have one id: it is reported as critical. If it is signed, or comes from where the API has this
-instance or a member, a node that starts does not take part. `core.node` asks, and holds the lock.
-Shown by 42, 29a, 29b, 29c, 61b, 62a, 63, 63b, TestMembersThatAreNotHeard, TestSameId.
+hosts have one id: it is reported as critical. If it is signed and new, or comes from where the API
+has this instance or a member, a node that starts does not take part. `core.node` asks, and holds
+the lock. Shown by 42, 29a, 29b, 29c, 61b, 62a, 63, 63b, TestMembersThatAreNotHeard, TestSameId.
 """
 
 from __future__ import annotations

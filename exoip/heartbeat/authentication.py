@@ -77,8 +77,6 @@ from __future__ import annotations
 import hmac
 import math
 import struct
-import threading
-from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -89,7 +87,7 @@ WINDOW = 60.0  # seconds that a first stamp may be off the receiver's clock
 TRIAL = 2.0  # dead times that a trial takes
 TAKEOVER = 30.0  # seconds that it takes in addition, if the sender is known
 QUICK_TRIAL = 1 / 3  # the same, at first contact, for stamps ahead of the receiver's clock
-REMEMBERED = 1024  # stamps of this node itself
+REMEMBERED = 256  # stamps of this node itself
 _STAMP = struct.Struct(">Q")
 _HIGHEST = 2**64 - 1  # the largest stamp that fits
 
@@ -160,25 +158,23 @@ def _mac(key: bytes, text: bytes) -> bytes:
 class StampSource:
     """Produces the stamps of one sender, each higher than the last, and knows them again.
 
-    Any thread may call it.
+    One thread may ask while another sends.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._issued = deque([0], REMEMBERED)
+        self._issued: tuple[int, ...] = ()  # the last ones; replaced as a whole
 
     def next(self, wall: float) -> int:
         """Return the stamp of a heartbeat sent at Unix time `wall`."""
-        with self._lock:
-            self._issued.append(min(max(self._issued[-1] + 1, int(wall * 1e6)), _HIGHEST))
-            if not self._issued[0]:
-                self._issued.popleft()  # from now on, what is older than the first one is not new
-            return self._issued[-1]
+        last = self._issued[-1] if self._issued else 0
+        stamp = min(max(last + 1, int(wall * 1e6)), _HIGHEST)
+        self._issued = (*self._issued[1 - REMEMBERED :], stamp)
+        return stamp
 
     def is_new(self, stamp: int) -> bool:
-        """Whether a stamp is another sender's, made since this one began, as far as it remembers."""
-        with self._lock:
-            return stamp > self._issued[0] > 0 and stamp not in self._issued
+        """Whether a stamp is another sender's, and no older than the oldest that is remembered."""
+        issued = self._issued
+        return bool(issued) and stamp > issued[0] and stamp not in issued
 
 
 @dataclass(slots=True)

@@ -6,7 +6,8 @@ unfit, with the check as the source. Before its first result a check is pending,
 failing: a node that starts with a broken service must not take over from a working one. The first
 result decides alone, good or bad, so that a start costs one result and not several. A check that
 replaces an earlier one in a reload takes over its state; after a crash or a restart one that passed
-starts as passing. A check under a new name starts as passing too, unless another did not pass.
+starts as passing. A new check starts as passing after a reload, and after a restart of the holder,
+unless another did not pass; on a node that restarts and does not hold it has to pass first.
 
 Nothing blocks on these threads. A check that hangs has failed at its timeout, and that is reported
 first; then its processes are killed, however long that takes, and it runs again only after that.

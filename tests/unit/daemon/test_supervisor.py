@@ -67,6 +67,25 @@ def received(listener: socket.socket) -> list[str]:
     return texts
 
 
+def test_what_found_the_queue_of_systemd_full_is_sent_with_the_next_ping(listener, systemd):
+    """Or systemd would wait for READY=1 until it ends a daemon that works."""
+    with contextlib.suppress(BlockingIOError):
+        other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        other.setblocking(False)
+        while True:
+            other.sendto(b"X=1", listener.getsockname())
+    systemd.notify("READY=1")
+    systemd.notify("WATCHDOG=1")
+    systemd.notify("RELOADING=1", "MONOTONIC_USEC=7")
+    systemd.status("one")
+    systemd.notify("READY=1")
+    systemd.status("two")
+    assert set(received(listener)) == {"X=1"}
+    systemd.notify("WATCHDOG=1")
+    assert received(listener) == ["RELOADING=1\nMONOTONIC_USEC=7", "READY=1", "STATUS=two", "WATCHDOG=1"]
+    other.close()
+
+
 def run(
     systemd: Systemd, threads: list[Thread], *messages: object, ping_interval: float = 0.01, node: object = None
 ) -> list[Event]:
