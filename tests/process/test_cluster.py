@@ -87,8 +87,11 @@ def test_a_member_that_is_migrating_when_the_group_is_read() -> None:
         assert cluster.moves(mark) == []
 
 
-def test_a_clone_with_the_id_of_another_node_does_not_take_part() -> None:
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_clone_with_the_id_of_another_node_does_not_take_part(signed: bool) -> None:
     with Cluster(3) as cluster:
+        for node in cluster.nodes.values():
+            node.env |= {"IF_AUTH_KEY": "a-key-of-all-the-nodes"} if signed else {}
         clone = cluster["n3"]
         clone.words += ["-i", cluster["n1"].id]
         cluster.start("n1", "n2")

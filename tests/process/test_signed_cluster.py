@@ -125,6 +125,30 @@ def test_a_wrong_key_is_shown_by_status_and_journal(tmp_path: Path) -> None:
         notified.close()
 
 
+def test_its_own_heartbeats_sent_back_do_not_keep_a_node_that_starts_from_taking_part() -> None:
+    """Neither those of the daemon before, nor those that it sends at that moment."""
+    with signed(Cluster(2)) as cluster:
+        cluster.start()
+        cluster.settle("n1")
+        n1 = cluster["n1"]
+        cluster.until(lambda: len(cluster.observer.of(n1)) > 3 * cluster.ratio, "a recording")
+        n1.kill()
+        cluster.settle("n2")
+        recording = [heard.data for heard in cluster.observer.of(n1)]
+        n1.start()
+        with Sender(cluster, n1, 77) as stranger, Sender(cluster, n1, 1) as member:
+            for old in 20 * recording:
+                if n1.holds:
+                    break
+                for data in (old, cluster.observer.of(n1)[-1].data):
+                    stranger.send(data)
+                    member.send(data)
+                list(cluster.watch(cluster.interval / 2))
+        assert "replay" in causes(n1, cluster.observer.host)
+        assert not n1.events("same-id")
+        cluster.settle("n1")
+
+
 def reload_with(cluster: Cluster, name: str, text: str) -> None:
     """Write the node's file and reload it."""
     node = cluster[name]
