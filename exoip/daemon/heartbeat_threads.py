@@ -15,7 +15,7 @@ import math
 import select
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exoip.core.events import Event, EventName
 from exoip.core.node import Node
@@ -24,7 +24,7 @@ from exoip.heartbeat.admission import REPORT_INTERVAL
 from exoip.heartbeat.authentication import AuthPolicy
 from exoip.heartbeat.flood_filter import FLOOD_THRESHOLD, FloodDetector, bpf_program
 from exoip.heartbeat.socket_address import SocketAddress
-from exoip.heartbeat.udp import HeartbeatSocket
+from exoip.heartbeat.udp import HeartbeatSocket, is_local
 from exoip.heartbeat.wire import decode, encode, split
 from exoip.thread import ROUND_TIME, SupervisedThread
 
@@ -196,6 +196,8 @@ class Receiver(SupervisedThread):
             self._refused += 1
         else:
             proof = self._link.auth_policy.verify(head, trailer, self._link.wall())
+            if proof.stamp is not None and heartbeat.instance_id == self._node.admission.own_id:
+                proof = replace(proof, local=is_local(address))
             self._refused += not self._node.heard(heartbeat, address, self._clock(), proof)
 
     def _filter_flood(self, now: float) -> None:

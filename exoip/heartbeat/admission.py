@@ -87,8 +87,9 @@ class Admission:
         self.unheard.pop(sender, None)
         cause = proof.cause
         if not cause and proof.stamp is not None and same:
-            cause = "" if proof.stamp > self._same_id_stamp and self.own_stamps.is_new(proof.stamp) else "replay"
-            self._same_id_stamp = self._same_id_stamp if cause else proof.stamp
+            new = proof.stamp > self._same_id_stamp and self.own_stamps.is_new(proof.stamp)
+            self._same_id_stamp = proof.stamp if new else self._same_id_stamp
+            cause = "" if new or (proof.local and address in self.addresses) else "replay"
         elif not cause and proof.stamp is not None:
             cause = self._stamps.judge(sender, proof.stamp, proof.ahead, dead_time, now)
         if same and not cause:

@@ -60,7 +60,9 @@ Until then its heartbeats are dropped as "clock" (first contact) or "replay". Th
 
 A heartbeat with **this node's own id** comes from another host only if its stamp is none of this
 node's own, and higher than its first one and than any such before. Otherwise anyone could keep a
-starting node out by sending its own heartbeats back to it, or those of the daemon before.
+starting node out by sending its own heartbeats back to it, or those of the daemon before. One that
+comes from an address of this machine which is a member's always counts: a clone takes itself for a
+member, because the group has its address under its true id.
 
 An attacker who can forge a member's address and has a recording can still do this: against a node
 that heard the member after the recording, pretend after such a trial that the member is alive,
@@ -105,12 +107,13 @@ class Proof:
     """What one datagram proves: nothing if dropped for `cause`, else that the sender has a key.
 
     `stamp`: None if no proof was required. `ahead`: seconds that it is ahead of the receiver's
-    clock.
+    clock. `local`: it has this node's id, and comes from an address of this machine.
     """
 
     cause: str = ""
     stamp: int | None = None
     ahead: float = 0.0
+    local: bool = False
 
 
 UNPROVEN = Proof()  # accepted where no proof is required

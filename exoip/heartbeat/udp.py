@@ -159,6 +159,16 @@ class HeartbeatSocket:
             each.close()
 
 
+def is_local(address: str) -> bool:
+    """Whether it is an address of this machine. The kernel lets no datagram in that claims one."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
 def _source(place: tuple[Any, ...]) -> list[tuple[int, int, bytes]]:
     """Return what names the source of a datagram, see ipv6(7): only then does the kernel check that
     this host still has the IPv6 address to which the socket is bound.

@@ -693,6 +693,16 @@ class TestSameId:
                 bench.advance(2 * DEAD)
         assert (bench.role, bench.view.same_id) == ((Role.LISTENING, address) if kind == "clone" else (Role.MASTER, ""))
 
+    @pytest.mark.parametrize("address", ["host-z", "somewhere"])
+    def test_a_clone_hears_itself_if_nobody_else(self, address):
+        """The group has its address under its true id, so it sends its heartbeats to itself."""
+        bench = SingleNode(peers="z")
+        for n in range(8):
+            stamp = bench.node.admission.own_stamps.next(1000.0 + n)
+            bench.node.heard(beat("m"), address, bench.now, Proof("", stamp, local=True))
+            bench.advance(1)
+        assert bench.role is (Role.LISTENING if address == "host-z" else Role.MASTER)
+
     @pytest.mark.parametrize("cause", ["unsigned", "signature"])
     def test_a_forged_one_is_dropped(self, cause):
         bench = SingleNode(peers="")

@@ -12,7 +12,7 @@ import pytest
 from exoip.errors import ConfigError
 from exoip.heartbeat import udp
 from exoip.heartbeat.flood_filter import bpf_program
-from exoip.heartbeat.udp import HeartbeatSocket
+from exoip.heartbeat.udp import HeartbeatSocket, is_local
 from exoip.heartbeat.wire import SIGNED, SIGNED_V6, SIZE, SIZE_V6, Heartbeat, encode
 from tests.simulation.world import EIP, instance_id
 from tests.support.udp import plain_socket, wait_readable
@@ -197,6 +197,11 @@ class TestReceiving:
         while channel.receive() is not None:
             count += 1
         assert 100 < count <= channel.capacity
+
+
+@pytest.mark.parametrize(("address", "local"), [("127.0.0.1", True), ("::1", True), ("192.0.2.1", False), ("x", False)])
+def test_which_addresses_are_of_this_machine(address, local):
+    assert is_local(address) is local
 
 
 class TestFilter:
