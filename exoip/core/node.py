@@ -147,7 +147,7 @@ class Node:
             self._run_to_fixpoint(self._ownership.done(lane, call, outcome), outcome.ended)
 
     def set_members(self, members: Mapping[str, SocketAddress], now: float, *, certain: bool = True) -> None:
-        """Replace the members: the address of each, and of this node as the API has it, by id.
+        """Replace the members: the address of each by id; this node itself does not count.
 
         `certain`: those that are missing are gone; otherwise one that is heard stays for a while.
         """
@@ -156,8 +156,7 @@ class Node:
             if stay:
                 self._ownership.reads.refresh_by(now + CONFIRM_TIME)
             others = {**members, **stay}
-            own = others.pop(self._election.config.instance_id, None)
-            self.admission.own_address = own[0] if own else self.admission.own_address
+            others.pop(self._election.config.instance_id, None)
             self.admission.set_members(others, now + NEVER_HEARD * self._election.config.dead_time)
             ids = frozenset(self.admission.members)
             self._ownership.observed.set_members(ids, now)

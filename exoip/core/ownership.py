@@ -204,7 +204,7 @@ class Ownership:
                 peer = self._election.peer(other.instance_id)
                 known = other.holding and (other.holds is None or now - other.read_at <= UNSEEN)
                 known = known and not peer.released_since(max(other.read_at, other.since))
-                again = own.wants_proof or (peer.alive and own.attach_called > -math.inf)
+                again = own.wants_proof or (own.attach_called > -math.inf and (peer.alive or own.may_hold))
                 new = other.holds and now - other.since < NEWCOMER_TIME and again  # it may clear this node
                 other.predecessor = other.predecessor or (known and not new)
             self.stand_back.attaching()

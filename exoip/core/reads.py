@@ -6,7 +6,7 @@ Own state   A node in doubt reads itself, in every role; if it has to release th
             successor in between, in case it cannot read itself (43c). So does a master whose
             knowledge of itself is too old for a clear; before that, it reads a heard holder again.
             If a slow API makes a holder read its successors without a pause, it reads itself every
-            two verify intervals (58d). One that does not hold reads itself 6 s after a mutation of
+            1.2 verify intervals (58d). One that does not hold reads itself 6 s after a mutation of
             itself (47f) or its start (66e). Shown by 11a, 43, 45, TestOwnState.
 Successors  A holder that should not hold reads who may take over from it, see `mutations`.
 Holder      A list and a read of each candidate answer the question who holds, see `split_brain`.
@@ -120,7 +120,8 @@ class Reads:
             return Call(Kind.HOLDERS, purpose=Purpose.HOLDER, timeout=(ANSWER_TIME + self._mutations.pace.slack) / 2)
         if not self._may(Kind.READ, now):
             return None
-        in_turn = self._last is Purpose.SUCCESSOR and now >= own.known_at + 2 * self.relief.verify_interval
+        turn_at = own.known_at + NEXT_BEST_INTERVALS * self.relief.verify_interval
+        in_turn = self._last is Purpose.SUCCESSOR and now >= turn_at
         doubt = own.doubt and not (mutations.wants_release and self._last is Purpose.OWN_STATE)
         wanted = own_id if doubt or (in_turn and own.held) else mutations.wants_fresh(now)
         if wanted and not mutations.touching(wanted):

@@ -91,12 +91,8 @@ class Addons:
             self._server = MetricsServer(*config.metrics_listen, page, early=starts_at_boot(environ))
         self._results = CheckResults(environ)
         passed = self._results.load() if after_crash else None
-        fresh = passed is not None and holds and all(passed.values())
-        health = {True: Health.PASSING, False: Health.PENDING}
-        self.checkers = [
-            self._checker(check, _view(check, health[(passed or {}).get(check.identity, fresh)]))
-            for check in config.health_checks
-        ]
+        fresh = Health.PASSING if passed is not None and holds and all(passed.values()) else Health.PENDING
+        self.checkers = [self._checker(check, _begin(check, passed or {}, fresh)) for check in config.health_checks]
         for checker in self.checkers:
             checker.report_pending()
         self._keep_results()
@@ -145,12 +141,12 @@ class Addons:
         former = {checker.check.name: checker for checker in self.checkers}
         kept = [checker for checker in self.checkers if wanted.get(checker.check.name) == checker.check]
         known = {
-            name: old.view
+            name: old.view if old.check.identity == wanted[name].identity else replace(old.view, proven=False)
             for name, old in former.items()
             if name in wanted and (old.check.kind != "http" or old.check.target == wanted[name].target)
         }
         new = [
-            self._checker(check, known.get(name) or _view(check, fresh))
+            self._checker(check, known.get(name) or _begin(check, {}, fresh))
             for name, check in wanted.items()
             if name not in former or former[name] not in kept
         ]
@@ -189,7 +185,9 @@ class Addons:
 
     def _keep_results(self) -> None:
         """Keep for the next start which checks pass."""
-        self._results.save({one.check.identity: one.view.health is Health.PASSING for one in self.checkers})
+        views = {one.check.identity: one.view for one in self.checkers}
+        passing = {one: view.health is Health.PASSING for one, view in views.items()}
+        self._results.save({one: well for one, well in passing.items() if views[one].proven or not well})
 
     def _checker(self, check: HealthCheck, view: CheckView) -> Checker:
         return Checker(check, view, self._environ, self._node.set_unfit, self._emit, clock, self._reporting)
@@ -198,8 +196,11 @@ class Addons:
         return HookCaller(hook, self._environ, self._emit, clock, wall) if hook.program is not None else None
 
 
-def _view(check: HealthCheck, health: Health) -> CheckView:
-    return CheckView(check.name, health, clock())
+def _begin(check: HealthCheck, passed: Mapping[str, bool], fresh: Health) -> CheckView:
+    """Return how a check begins: as it `passed` before the restart, or `fresh` if it is new."""
+    if (before := passed.get(check.identity)) is None:
+        return CheckView(check.name, fresh, clock(), proven=False)
+    return CheckView(check.name, Health.PASSING if before else Health.PENDING, clock())
 
 
 def _start_all(threads: list[SupervisedThread]) -> None:

@@ -21,7 +21,7 @@ from exoip.core.events import Event, EventName
 from exoip.core.node import Node
 from exoip.errors import WireError
 from exoip.heartbeat.admission import REPORT_INTERVAL
-from exoip.heartbeat.authentication import AuthPolicy
+from exoip.heartbeat.authentication import AuthPolicy, StampSource
 from exoip.heartbeat.flood_filter import FLOOD_THRESHOLD, FloodDetector, bpf_program
 from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.udp import HeartbeatSocket, is_local
@@ -73,6 +73,7 @@ class Sender(SupervisedThread):
     def __init__(self, link: HeartbeatLink, round_time: float = ROUND_TIME) -> None:
         super().__init__("sender", link.clock, round_time)
         self._link, self._node, self._channel = link, link.node, link.channel
+        self._stamp_source = StampSource()
         self._targets: tuple[SocketAddress, ...] = ()
         self._troubles: dict[SocketAddress, _Trouble] = {}
         self._news: dict[tuple[EventName, str], list[SocketAddress]] = {}  # what is to be reported, of whom
@@ -88,9 +89,7 @@ class Sender(SupervisedThread):
             self._targets = advert.targets
             self._channel.keep(self._targets)
             self._troubles = {peer: one for peer, one in self._troubles.items() if peer in self._targets}
-        datagram = self._link.auth_policy.sign(
-            encode(advert.heartbeat), self._node.admission.own_stamps.next(self._link.wall())
-        )
+        datagram = self._link.auth_policy.sign(encode(advert.heartbeat), self._stamp_source.next(self._link.wall()))
         sent_before, problem = self.sent, ""
         for place in advert.targets:
             try:
@@ -196,7 +195,7 @@ class Receiver(SupervisedThread):
             self._refused += 1
         else:
             proof = self._link.auth_policy.verify(head, trailer, self._link.wall())
-            if proof.stamp is not None and heartbeat.instance_id == self._node.admission.own_id:
+            if heartbeat.instance_id == self._node.admission.own_id:
                 proof = replace(proof, local=is_local(address))
             self._refused += not self._node.heard(heartbeat, address, self._clock(), proof)
 

@@ -4,9 +4,12 @@ A dropped heartbeat changes only counters and what operators see: `denied`, `unh
 `elsewhere`. One of an unknown sender has the group read at once, and again after 5, 10, 20 s…,
 because the group may have grown. A member that a list lacks, but that is heard, stays until a
 second list, 30 s later, agrees that it is gone. A heartbeat with this node's own id means that two
-hosts have one id: it is reported as critical. If it is signed and new, or comes from where the API
-has this instance or a member, a node that starts does not take part. `core.node` asks, and holds
-the lock. Shown by 42, 29a, 29b, 29c, 61b, 62a, 63, 63b, TestMembersThatAreNotHeard, TestSameId.
+hosts have one id: it is reported as critical, unless it is signed and comes from another machine. A
+clone sends its heartbeats to itself, because the group has its address under its true id; so if
+they come from an address of this machine that is a member's, a node that starts does not take part.
+Nobody else can make it do so: the kernel lets no datagram in that claims to come from this machine.
+`core.node` asks, and holds the lock. Shown by 42, 29a, 29b, 29c, 61b, 62a, 63, 63b,
+TestMembersThatAreNotHeard, TestSameId.
 """
 
 from __future__ import annotations
@@ -15,13 +18,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Container, Hashable, Mapping
 
-from exoip.heartbeat.authentication import Proof, ReplayGuard, StampSource
+from exoip.heartbeat.authentication import Proof, ReplayGuard
 from exoip.heartbeat.socket_address import SocketAddress
 from exoip.heartbeat.wire import Heartbeat
 
 REPORT_INTERVAL = 60.0  # seconds between two reports of one address and cause
 NEVER_HEARD = 5.0  # dead times after which a member that was not heard once is reported
 SAME_ID = "same-id"  # the cause for dropping a heartbeat with this node's own id
+ECHO = "echo"  # the same, if it is signed and comes from another machine: anyone may send it back
 ADDRESS = "address"  # the cause for dropping a heartbeat with a member's id from another address
 MAX_STRANGERS = 100  # addresses of non-members that are reported
 CONFIRM_TIME = 30.0  # seconds until a second list has to agree that a member which is heard is gone
@@ -37,22 +41,19 @@ class Admission:
     whole, so any thread may read it. `denied`: members whose last heartbeat was not authenticated,
     the cause, and when that was. `unheard`: members of which nothing has arrived yet, and when that
     is reported; inf: it was. `elsewhere`: the last address of no member that sent a member's id,
-    and when; under `own_id` any address that sent that. `own_address`: where the API has this
-    instance, or "". `own_stamps`: of the heartbeats that this node sends. `looks`: which unknown
-    senders have the group read.
+    and when; under `own_id` any address that sent that. `looks`: which unknown senders have the
+    group read.
     """
 
     def __init__(self, eip: str, own_id: str = "") -> None:
         self.eip, self.own_id = eip, own_id
-        self.own_address = ""
         self.members: dict[str, SocketAddress] = {}
         self.addresses: frozenset[str] = frozenset()
         self.denied: dict[str, tuple[str, float]] = {}
         self.unheard: dict[str, float] = {}
         self.elsewhere: dict[str, tuple[str, float]] = {}
         self._missing: dict[str, float] = {}  # members that are heard, but not listed since then
-        self._stamps, self._same_id_stamp = ReplayGuard(), 0
-        self.own_stamps = StampSource()
+        self._stamps = ReplayGuard()
         self.looks = RateLimit(FIRST_LOOK_AGAIN, LOOK_WINDOW, MOST_LOOKS, doubling=True)
 
     def set_members(self, members: Mapping[str, SocketAddress], report_at: float) -> None:
@@ -86,16 +87,14 @@ class Admission:
             return self._misplaced(sender, address, proof, now)
         self.unheard.pop(sender, None)
         cause = proof.cause
-        if not cause and proof.stamp is not None and same:
-            new = proof.stamp > self._same_id_stamp and self.own_stamps.is_new(proof.stamp)
-            self._same_id_stamp = proof.stamp if new else self._same_id_stamp
-            cause = "" if new or (proof.local and address in self.addresses) else "replay"
-        elif not cause and proof.stamp is not None:
-            cause = self._stamps.judge(sender, proof.stamp, proof.ahead, dead_time, now)
         if same and not cause:
+            if proof.stamp is not None and not proof.local:
+                return ECHO
             self.elsewhere[sender] = address, now
         if same:
             return cause or SAME_ID
+        if not cause and proof.stamp is not None:
+            cause = self._stamps.judge(sender, proof.stamp, proof.ahead, dead_time, now)
         if cause:
             self.denied[sender] = cause, now
         elif self.denied:
@@ -103,8 +102,8 @@ class Admission:
         return cause
 
     def two_hosts(self, address: str, proof: Proof) -> bool:
-        """Whether a heartbeat with this node's own id cannot have come from just anybody."""
-        return proof.stamp is not None or address == self.own_address or address in self.addresses
+        """Whether a heartbeat with this node's own id shows that this node is a clone."""
+        return proof.local and address in self.addresses
 
     def _misplaced(self, sender: str, address: str, proof: Proof, now: float) -> str:
         if address in self.addresses:

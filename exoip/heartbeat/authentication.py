@@ -58,12 +58,6 @@ Until then its heartbeats are dropped as "clock" (first contact) or "replay". Th
   about log2(R / dead time) times. A sender whose clock is set back at each restart waits longer
   each time; the journal says why, and setting its clock fixes it.
 
-A heartbeat with **this node's own id** comes from another host only if its stamp is none of this
-node's own, and higher than its first one and than any such before. Otherwise anyone could keep a
-starting node out by sending its own heartbeats back to it, or those of the daemon before. One that
-comes from an address of this machine which is a member's always counts: a clone takes itself for a
-member, because the group has its address under its true id.
-
 An attacker who can forge a member's address and has a recording can still do this: against a node
 that heard the member after the recording, pretend after such a trial that the member is alive,
 fewer and fewer times, each for R x dead ratio at most (one packet is good for a dead time); against
@@ -89,7 +83,6 @@ WINDOW = 60.0  # seconds that a first stamp may be off the receiver's clock
 TRIAL = 2.0  # dead times that a trial takes
 TAKEOVER = 30.0  # seconds that it takes in addition, if the sender is known
 QUICK_TRIAL = 1 / 3  # the same, at first contact, for stamps ahead of the receiver's clock
-REMEMBERED = 256  # stamps of this node itself
 _STAMP = struct.Struct(">Q")
 _HIGHEST = 2**64 - 1  # the largest stamp that fits
 
@@ -107,7 +100,7 @@ class Proof:
     """What one datagram proves: nothing if dropped for `cause`, else that the sender has a key.
 
     `stamp`: None if no proof was required. `ahead`: seconds that it is ahead of the receiver's
-    clock. `local`: it has this node's id, and comes from an address of this machine.
+    clock. `local`: the datagram has this node's id, and comes from an address of this machine.
     """
 
     cause: str = ""
@@ -159,25 +152,15 @@ def _mac(key: bytes, text: bytes) -> bytes:
 
 
 class StampSource:
-    """Produces the stamps of one sender, each higher than the last, and knows them again.
-
-    One thread may ask while another sends.
-    """
+    """Produces the stamps of one sender, each higher than the last."""
 
     def __init__(self) -> None:
-        self._issued: tuple[int, ...] = ()  # the last ones; replaced as a whole
+        self._last = 0
 
     def next(self, wall: float) -> int:
         """Return the stamp of a heartbeat sent at Unix time `wall`."""
-        last = self._issued[-1] if self._issued else 0
-        stamp = min(max(last + 1, int(wall * 1e6)), _HIGHEST)
-        self._issued = (*self._issued[1 - REMEMBERED :], stamp)
-        return stamp
-
-    def is_new(self, stamp: int) -> bool:
-        """Whether a stamp is another sender's, and no older than the oldest that is remembered."""
-        issued = self._issued
-        return bool(issued) and stamp > issued[0] and stamp not in issued
+        self._last = min(max(self._last + 1, int(wall * 1e6)), _HIGHEST)
+        return self._last
 
 
 @dataclass(slots=True)

@@ -205,10 +205,11 @@ class Checker(SupervisedThread):
         changed = self._counter.add(not problem)
         self.view = replace(
             view, health=self._counter.health, since=now if changed else view.since, why=problem or view.why,
-            runs=view.runs + 1, bad=view.bad + bool(problem), took=now - began,
+            runs=view.runs + 1, bad=view.bad + bool(problem), took=now - began, proven=view.proven or not problem,
         )  # fmt: skip
+        first = before is Health.PENDING or (self.view.proven and not view.proven)
         unfit = f"{self.source} fails: {problem}" if problem else ""
-        if not changed:
+        if not changed and not first:
             if problem:
                 log(logging.DEBUG, "%s: bad result: %s", self.source, problem)
             if self._counter.health is Health.FAILING and self.view.why != view.why:
@@ -218,6 +219,6 @@ class Checker(SupervisedThread):
             name, reason = EventName.CHECK_FAILING, problem
         else:
             name = EventName.CHECK_PASSING
-            reason = "first result" if before is Health.PENDING else f"{self.check.rise} good results in a row"
+            reason = "first result" if first else f"{self.check.rise} good results in a row"
         self._emit(Event(name, now, "", reason, {"check": self.check.name}))
         self._set_unfit(self.source, unfit, now)

@@ -23,6 +23,7 @@ class CheckView:
 
     `since`: when its health last changed. `why`: the reason of the last bad result. `runs` and
     `bad`: the number of results and bad results so far. `took`: seconds that the last one took.
+    `proven`: False until the first good result, if it began as passing though it never passed.
     """
 
     name: str
@@ -32,6 +33,7 @@ class CheckView:
     runs: int = 0
     bad: int = 0
     took: float = 0.0
+    proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,8 +143,6 @@ def test_its_own_heartbeats_sent_back_do_not_keep_a_node_that_starts_from_taking
                 for data in (old, cluster.observer.of(n1)[-1].data):
                     stranger.send(data)
                 list(cluster.watch(cluster.interval / 2))
-        assert {cause for _, cause in dropped(n1)} == {"replay"}
-        assert not n1.events("same-id")
         cluster.settle("n1")
 
 

@@ -18,6 +18,7 @@ from exoip.core.calls import Call, Failure, Lane, Outcome
 from exoip.core.events import Event
 from exoip.core.node import Node
 from exoip.core.peers import UNFIT, ElectionConfig
+from exoip.heartbeat.authentication import Proof
 from exoip.heartbeat.wire import Heartbeat
 from exoip.telemetry.api_health import ApiHealth
 from tests.simulation.api import Api
@@ -243,11 +244,12 @@ class Host:
             self.heard[heartbeat.instance_id] = self.now, heartbeat.priority
             if heartbeat.priority >= UNFIT:
                 self.heard_unfit[heartbeat.instance_id] = self.now
+        proof = Proof(local=address == self.address and not forged)  # the kernel lets nothing else in
         if self.stalled:
-            self.run(lambda: self.node and self.node.heard(heartbeat, address, self.now))
+            self.run(lambda: self.node and self.node.heard(heartbeat, address, self.now, proof))
         elif self.node is not None:
             self.bell.rung = False
-            self.node.heard(heartbeat, address, self.now)
+            self.node.heard(heartbeat, address, self.now, proof)
             if self.bell.rung:
                 self.pump()
 

@@ -23,6 +23,10 @@ MUTANTS = (
     # who should hold
     Mutant("a stand-back that grew stays grown though the rival is gone", "core/split_brain", "14f",
            "or not any(rival == holder or", "or False and not any(rival == holder or"),
+    Mutant("who came to hold after the first attach counts as a predecessor to the next", "core/ownership", "09j",
+           "and (peer.alive or own.may_hold))", "and peer.alive)"),
+    Mutant("a backup that holds, and a slow API keeps busy, seldom reads itself", "core/reads", "74i",
+           "turn_at = own.known_at + NEXT_BEST_INTERVALS * self", "turn_at = own.known_at + 2 * self"),
     Mutant("a stand-back that grew stays grown for good", "core/split_brain", "14i",
            "if long or", "if"),
     Mutant("a stand-back from one that was only late counts in the next cut", "core/split_brain", "07g",

@@ -220,18 +220,42 @@ def test_a_check_that_a_restart_adds_has_to_pass_first_unless_a_holder_restarts_
     bench, holds, bad
 ):
     """A node that does not hold might take the EIP with a broken service; a holder is to keep it."""
-    (check,) = bench.begin("--check-command", "false").checkers
-    if bad:
-        check.turn()
-    both = bench.begin("--check-command", "false", "--check-tcp", ":1", holds=holds).checkers
+    line = "false" if bad else "true"
+    (check,) = bench.begin("--check-command", line).checkers
+    check.turn()
+    both = bench.begin("--check-command", line, "--check-tcp", ":1", holds=holds).checkers
     assert [one.view.health for one in both] == [
         Health.PENDING if bad else Health.PASSING,
         Health.PASSING if holds and not bad else Health.PENDING,
     ]
 
 
+@pytest.mark.parametrize(
+    ("results", "health"), [("", "pending"), ("x", "pending"), ("o", "passing"), ("xo", "passing")]
+)
+def test_a_check_that_never_passed_does_not_begin_as_passing_on_a_node_that_does_not_hold(bench, results, health):
+    (check,) = bench.begin("--check-http", f"{PAGE}1", "--check-fall", "3").checkers
+    assert check.view.health is Health.PASSING, "a holder keeps the EIP"
+    for one in results:
+        check._report("" if one == "o" else "no answer", 0.0)
+    (check,) = bench.begin("--check-http", f"{PAGE}1", holds=False).checkers
+    assert check.view.health == health
+
+
 @pytest.mark.parametrize(("query", "health"), [("1", Health.PASSING), ("2", Health.PENDING)])
 def test_a_page_with_another_query_is_a_new_check_after_a_restart(bench, query, health):
-    bench.begin("--check-http", f"{PAGE}1")
+    (check,) = bench.begin("--check-http", f"{PAGE}1").checkers
+    check._report("", 0.0)
     (check,) = bench.begin("--check-http", f"{PAGE}{query}", holds=False).checkers
+    assert check.view.health is health
+
+
+@pytest.mark.parametrize(("line", "health"), [("true", Health.PASSING), ("true #", Health.PENDING)])
+def test_a_command_that_a_reload_changes_has_not_passed_yet(bench, monkeypatch, line, health):
+    monkeypatch.setattr(addons, "_start_all", lambda threads: None)
+    running = bench.begin("--check-command", "true")
+    running.checkers[0].turn()
+    running.apply(config("--check-command", line))
+    assert running.checkers[0].view.health is Health.PASSING, "a reload moves nothing"
+    (check,) = bench.begin("--check-command", line, holds=False).checkers
     assert check.view.health is health

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from exoip.heartbeat.authentication import (
     QUICK_TRIAL,
-    REMEMBERED,
     TAKEOVER,
     TRIAL,
     UNPROVEN,
@@ -144,13 +143,6 @@ class TestStamper:
         assert len(AuthPolicy((KEY,)).sign(BEAT, stamper.next(1e300))) == SIGNED
         assert len(AuthPolicy((KEY,)).sign(BEAT, stamper.next(1e300))) == SIGNED
         assert struct.unpack(">Q", AuthPolicy((KEY,)).sign(BEAT, stamper.next(0))[SIZE:32]) == (2**64 - 1,)
-
-    def test_it_knows_its_own_and_takes_none_for_new_that_is_older_than_these(self):
-        stamper = StampSource()
-        assert not stamper.is_new(int(NOW * 1e6)), "it has sent nothing yet"
-        own = [stamper.next(NOW + n) for n in range(2 * REMEMBERED)]
-        assert not any(stamper.is_new(stamp) for stamp in own)
-        assert [stamper.is_new(stamp + 1) for stamp in own] == [n >= REMEMBERED for n in range(2 * REMEMBERED)]
 
 
 class Receiver:
