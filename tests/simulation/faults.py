@@ -153,7 +153,7 @@ FAULTS = (
         "api all refresh takes=1.9s lists=0% once", "join worse", *NOTHING), needs=("group=refreshed",)),
     Fault("a member sends with the id of a node that starts", (
         "crash N", "advance 10ms", "start N", *("forge from=W to=N as=N prio=20", "advance SHORTs") * 60,
-        "expect role N LISTENING", *NOTHING), MORE),
+        "expect role N BACKUP", *NOTHING), MORE),
     Fault("a stranger sends with the id of a node that starts", (
         "kill H", "crash N", "advance 10ms", "start N", *("forge from=x to=N as=N prio=20", "advance SHORTs") * 60,
         "expect hole <= max(10 + h, 2*D) + d + A + 0.02")),
