@@ -13,20 +13,19 @@ Holder      A list and a read of each candidate answer the question who holds, s
 Verify      A master that holds reads itself, lists who holds, and reads those that the list names,
             and silent members. If the list fails or lacks this node, somebody may have detached it:
             it reads itself again (32e), and all members count as named. In a round at most 8 are
-            read, longest ago first. A node that starts does the same, once.
-            Any other node reads itself, to find an EIP that was attached to it unseen. The two next
-            best ones keep their connections to the API open: the next best one reads the master,
-            and itself in every tenth round; the other reads itself, and the master in every other
-            round (15). The rest read themselves every tenth interval. A new place has its pace at
-            once (58h). A node that does not hold repeats a round, once, if a read in it fails
-            (74a, 74f). What `relief` wants comes first. Who was cleared is read before the round:
-            later, it may have attached again, as if the clear had had no effect (52j); 2 s later,
-            that shows nothing (59c). So is who left the group. If such a read fails, the next round
-            begins with it (29e). A holder that was read 17 s ago, or less if the API is slow, is
-            read before the rest of a round, which may take longer (70g). So one read of it may fail
-            before its last good one is 45 s old and counts no longer (70i). The calls of an hour do
-            not grow with the cluster. Shown by 27a, 27d, 32a, TestVerify,
-            TestCallsOfAnHour.
+            read, longest ago first. A node that starts does the same, once. Any other node reads
+            itself, to find an EIP that was attached to it unseen. The two next best ones keep their
+            connections to the API open: the next best one reads the master, and itself in every
+            tenth round; the other reads itself, and the master in every other round (15). The rest
+            read themselves every tenth interval. A new place has its pace at once (58h). A node
+            that does not hold repeats a round, once, if a read in it fails (74a, 74f). What
+            `relief` wants comes first. Who was cleared is read before the round: later, it may have
+            attached again, as if the clear had had no effect (52j); 2 s later, that shows nothing
+            (59c). So is who left the group. If such a read fails, the next round begins with it
+            (29e). A holder that was read 17 s ago, or less if the API is slow, is read before the
+            rest of a round, which may take longer (70g). So one read of it may fail before its last
+            good one is 45 s old (70i). The calls of an hour do not grow with the cluster. Shown by
+            27a, 27d, 32a, TestVerify, TestCallsOfAnHour.
 Refresh     Read the group every 7 minutes, and at once if that is wanted, see `node`; before any
             routine read: a slow API leaves no time. Shown by 29b, TestRefresh.
 

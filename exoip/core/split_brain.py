@@ -11,11 +11,12 @@ question is dropped.
   stands back (BACKUP, reason "yielded") for 60 s, doubled by each further stand-back, but no longer
   than the split has lasted since its first one, and 60 s; and doubled once more if it had attached
   beside that holder, to 1 h. (An attach beside a dead one does not count: it never takes the EIP
-  back.) The stand-back ends early when who holds by the last answer is heard (14g, 14j), or when no
-  silent running instance holds (asked every 5 s).
-- The split is over, so the next stand-back lasts 60 s again, once one of these holders is heard (or
-  was only late, 07g), none of them runs any more (14f), nobody silent holds, or this node has held
-  for eight times as long as the next one would last (14i).
+  back.) The stand-back ends early when who holds by the last answer is heard (14g, 14j), within 5 s
+  if that one was only late and never counted as dead (07g, 07h), or when no silent running instance
+  holds (asked every 5 s).
+- The split is over, so the next stand-back lasts 60 s again, once one of these holders is heard,
+  none of them runs any more (14f), nobody silent holds, or this node has held for eight times as
+  long as the next one would last (14i).
 - Attach at once if nobody holds, if there is no answer, or if only one of these holds: a successor
   (its death made this node master while this one still held; or it may have taken over before this
   daemon started, or while it was paused), or one that held before this node's attach of less than
@@ -28,7 +29,7 @@ holder is heard, no longer holds or runs, or stays silent for a dead time after 
 
 So a split costs few moves, and leaves the EIP unserved no longer than the present stand-back.
 
-Shown by 07a, 07b, 07g, 09, 10, 11a, 14a-14j, 32a, 49, 53a, 53b, 55, 57c, 66d, TestQuestion,
+Shown by 07a, 07b, 07g, 07h, 09, 10, 11a, 14a-14j, 32a, 49, 53a, 53b, 55, 57c, 66d, TestQuestion,
 TestStandBack.
 """
 
@@ -65,7 +66,8 @@ class StandBack:
         self.candidates: deque[str] | None = None
         self.length, self.began = FIRST_STAND_BACK, math.inf
         self.rivals: set[str] = set()
-        self.until, self._check_at, self.mute, self._holder = -math.inf, math.inf, "", ""
+        self.until, self._check_at, self.mute = -math.inf, math.inf, ""
+        self._holder, self._answered_at = "", -math.inf  # who holds by the last answer, and when that came
 
     # -- the question who holds ---------------------------------------------------------------------------------------
 
@@ -140,9 +142,9 @@ class StandBack:
             self.drop_question()
         if not self.active:
             return []
+        if self._election.peer(self._holder).last_seen > self._answered_at:
+            return self.heard(self._holder, now)  # it was only late
         if now >= self.until and not self.mute:
-            if self._election.alive(self._holder):
-                self._forget()  # it was heard all the time, but late
             return self._end(now, "the time is over", Cause.TIME)
         if now >= self._check_at:
             self._check_at = now + HOLDER_CHECK_INTERVAL
@@ -157,7 +159,7 @@ class StandBack:
     def _answered(self, holder: str | None, now: float) -> list[Event]:
         """Stand back from the holder, or no longer if there is none."""
         self.drop_question()
-        self._holder = holder or ""
+        self._holder, self._answered_at = holder or "", now
         if self.active and not holder:
             self._forget()
             return self._end(now, "no silent running instance holds the Elastic IP", Cause.NOBODY_HOLDS)

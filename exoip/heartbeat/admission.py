@@ -4,12 +4,12 @@ A dropped heartbeat changes only counters and what operators see: `denied`, `unh
 `elsewhere`. One of an unknown sender has the group read at once, and again after 5, 10, 20 s…,
 because the group may have grown. A member that a list lacks, but that is heard, stays until a
 second list, 30 s later, agrees that it is gone. A heartbeat with this node's own id means that two
-hosts have one id: it is reported as critical, unless it is signed and comes from another machine. A
-clone sends its heartbeats to itself, because the group has its address under its true id; so if
-they come from an address of this machine that is a member's, a node that starts does not take part.
-Nobody else can make it do so: the kernel lets no datagram in that claims to come from this machine.
-`core.node` asks, and holds the lock. Shown by 42, 29a, 29b, 29c, 61b, 62a, 63, 63b,
-TestMembersThatAreNotHeard, TestSameId.
+hosts have one id. A clone sends its heartbeats to itself, because the group has its address under
+its true id, so it hears its own id from an address of this machine that is a member's. On any other
+node no address of the machine is a member's, whatever is forged. The clone reports it as critical,
+and does not take part if it starts. Without a signature anything else with the own id is reported
+as well; with one it is an echo. `core.node` asks, and holds the lock. Shown by 42, 29a, 29b, 29c,
+61b, 62a, 63, 63b, TestMembersThatAreNotHeard, TestSameId.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from exoip.heartbeat.wire import Heartbeat
 REPORT_INTERVAL = 60.0  # seconds between two reports of one address and cause
 NEVER_HEARD = 5.0  # dead times after which a member that was not heard once is reported
 SAME_ID = "same-id"  # the cause for dropping a heartbeat with this node's own id
-ECHO = "echo"  # the same, if it is signed and comes from another machine: anyone may send it back
+ECHO = "echo"  # the same, if it is signed, and this node is no clone: anyone may send it back
 ADDRESS = "address"  # the cause for dropping a heartbeat with a member's id from another address
 MAX_STRANGERS = 100  # addresses of non-members that are reported
 CONFIRM_TIME = 30.0  # seconds until a second list has to agree that a member which is heard is gone
@@ -88,7 +88,7 @@ class Admission:
         self.unheard.pop(sender, None)
         cause = proof.cause
         if same and not cause:
-            if proof.stamp is not None and not proof.local:
+            if proof.stamp is not None and not self.two_hosts(address, proof):
                 return ECHO
             self.elsewhere[sender] = address, now
         if same:

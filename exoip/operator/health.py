@@ -203,13 +203,13 @@ class Checker(SupervisedThread):
     def _report(self, problem: str, began: float) -> None:
         now, before, view = self._clock(), self._counter.health, self.view
         changed = self._counter.add(not problem)
+        proven = view.proven or (not problem and self._counter.health is Health.PASSING)
         self.view = replace(
             view, health=self._counter.health, since=now if changed else view.since, why=problem or view.why,
-            runs=view.runs + 1, bad=view.bad + bool(problem), took=now - began, proven=view.proven or not problem,
+            runs=view.runs + 1, bad=view.bad + bool(problem), took=now - began, proven=proven,
         )  # fmt: skip
-        first = before is Health.PENDING or (self.view.proven and not view.proven)
         unfit = f"{self.source} fails: {problem}" if problem else ""
-        if not changed and not first:
+        if not changed and proven is view.proven:
             if problem:
                 log(logging.DEBUG, "%s: bad result: %s", self.source, problem)
             if self._counter.health is Health.FAILING and self.view.why != view.why:
@@ -219,6 +219,6 @@ class Checker(SupervisedThread):
             name, reason = EventName.CHECK_FAILING, problem
         else:
             name = EventName.CHECK_PASSING
-            reason = "first result" if first else f"{self.check.rise} good results in a row"
+            reason = f"{self.check.rise} good results in a row" if before is Health.FAILING else "first result"
         self._emit(Event(name, now, "", reason, {"check": self.check.name}))
         self._set_unfit(self.source, unfit, now)

@@ -86,7 +86,7 @@ def _problems(
     api: ApiView,
 ) -> Iterator[str]:
     if node.same_id:
-        yield f"{node.same_id} sends heartbeats with this instance's id, so two hosts have one id; correct -i there or here"
+        yield f"heartbeats with this instance's id come from {node.same_id}: two hosts have one id; correct -i there or here"
     if node.mute:
         yield f"this node cannot send any heartbeat ({node.mute}): the fault is here; check its address, routes and firewall"
     for reason in node.unfit_reasons:

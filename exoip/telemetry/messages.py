@@ -76,7 +76,7 @@ _ROWS = (
     Message(EventName.HOOK_FAILED, "17812d2c06a047c3ae8f07dc987fe449", WARNING,
             "the notify program failed ({reason}), {then}: {detail}"),
     Message(EventName.SAME_ID, "17b99fdb5a4e482e8949850d06a4e7ab", CRITICAL,
-            "{address} sends heartbeats with this instance's id: two hosts have one id; correct -i, or on a clone "
+            "heartbeats with this instance's id come from {address}: two hosts have one id; correct -i, or on a clone "
             "remove /var/lib/cloud/data/instance-id"),
     Message(EventName.DATAGRAM_DROPPED, "e5108469e6e440a3a76ce24ff8e698f7", WARNING,
             "dropped a datagram from {address} ({reason}{cure}; {count} so far for this reason)"),
@@ -136,5 +136,5 @@ CURES: dict[str, str] = {
     "clock": ": a clock is wrong, or it is a recording; a node is accepted after two dead times at most",
     "replay": ": received before, or that node restarted with its clock set back, which delays it by two dead times "
     "and 30 s, twice as long each time; check the clocks (timedatectl)",
-    "echo": ": it has this instance's own id, and was sent back or recorded",
+    "echo": ": it has this instance's own id, and was sent back or recorded, or this is a clone",
 }

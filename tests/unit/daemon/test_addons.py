@@ -259,3 +259,23 @@ def test_a_command_that_a_reload_changes_has_not_passed_yet(bench, monkeypatch, 
     assert running.checkers[0].view.health is Health.PASSING, "a reload moves nothing"
     (check,) = bench.begin("--check-command", line, holds=False).checkers
     assert check.view.health is health
+
+
+@pytest.mark.parametrize("how", ["start", "reload"])
+def test_one_good_result_does_not_end_a_failure(bench, monkeypatch, how):
+    """Not even the first of a check that never passed."""
+    monkeypatch.setattr(addons, "_start_all", lambda threads: None)
+    words = ("--check-rise", "2", "--check-fall", "3")
+    running = bench.begin("--check-command", "one", *words, holds=False)
+    running.checkers[0]._report("bad", 0.0)
+    if how == "reload":
+        running.apply(config("--check-command", "two", *words))
+    (check,) = running.checkers
+    for problem in ("", "bad", "", "bad", "bad"):
+        check._report(problem, 0.0)
+        assert (check.view.health, len(bench.unfit)) == (Health.FAILING, 1)
+    check._report("", 0.0)
+    check._report("", 0.0)
+    assert (check.view.health, bench.unfit) == (Health.PASSING, {})
+    (check,) = bench.begin("--check-command", "one" if how == "start" else "two", *words, holds=False).checkers
+    assert check.view.health is Health.PASSING

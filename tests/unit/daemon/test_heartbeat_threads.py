@@ -294,10 +294,11 @@ class TestFlood:
         for _ in range(5):
             one.receiver.turn()
         (first,) = flood.filters
-        assert first == bpf_program(EIP, {PEER: ("127.0.0.1", 9)}, signed=False)
-        one.node.set_members({PEER: ("127.0.0.2", 9)}, one.clock.now)
+        itself = {OWN: ("127.0.0.1", 9)}  # a member's address is of this machine: a clone is to hear itself
+        assert first == bpf_program(EIP, {PEER: ("127.0.0.1", 9)} | itself, signed=False)
+        one.node.set_members({PEER: ("198.51.100.9", 9)}, one.clock.now)
         one.receiver.turn()
-        second = bpf_program(EIP, {PEER: ("127.0.0.2", 9)}, signed=False)
+        second = bpf_program(EIP, {PEER: ("198.51.100.9", 9)}, signed=False)
         assert flood.filters == [first, second]
         flood.hidden = flood.taken + 1  # the flood has ended
         flood.receive = lambda: None
@@ -320,9 +321,8 @@ class TestFlood:
         flood.longest = 100
         for _ in range(5):
             one.receiver.turn()
-        assert flood.filters == [
-            bpf_program(EIP, members, signed=False) for members in ({PEER: ("127.0.0.1", 9)}, None)
-        ]
+        members = {PEER: ("127.0.0.1", 9), OWN: ("127.0.0.1", 9)}
+        assert flood.filters == [bpf_program(EIP, one, signed=False) for one in (members, None)]
 
     def test_what_members_say_is_no_flood(self, channel):
         one = Fixture(channel)

@@ -199,7 +199,9 @@ class TestReceiving:
         assert 100 < count <= channel.capacity
 
 
-@pytest.mark.parametrize(("address", "local"), [("127.0.0.1", True), ("::1", True), ("192.0.2.1", False), ("x", False)])
+@pytest.mark.parametrize(
+    ("address", "local"), [("127.0.0.1", True), ("::1", True), ("198.51.100.9", False), ("x", False)]
+)
 def test_which_addresses_are_of_this_machine(address, local):
     assert is_local(address) is local
 
