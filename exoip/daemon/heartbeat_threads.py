@@ -213,9 +213,9 @@ class Receiver(SupervisedThread):
             self._channel.set_filter(None)
             return
         eip, (members, auth_policy) = self._node.admission.eip, wanted
-        for place in (one for one in members.values() if is_local(one[0])):
-            members = {**members, self._node.admission.own_id: place}  # a clone is to hear itself
-        program = bpf_program(eip, members, signed=auth_policy.strict)
+        own_id = self._node.admission.own_id
+        itself = [(own_id, address) for address, _ in members.values() if is_local(address)]  # a clone hears itself
+        program = bpf_program(eip, members, signed=auth_policy.strict, also=itself)
         if not self._channel.set_filter(program):  # too many members for the kernel
             self._channel.set_filter(bpf_program(eip, None, signed=auth_policy.strict))
 

@@ -79,13 +79,15 @@ class FloodDetector:
         return (self.filtering, self.began) != before
 
 
-def bpf_program(eip: str, members: Mapping[str, SocketAddress] | None, *, signed: bool) -> bytes:
+def bpf_program(
+    eip: str, members: Mapping[str, SocketAddress] | None, *, signed: bool, also: Iterable[tuple[str, str]] = ()
+) -> bytes:
     """Return the filter as the kernel's `struct sock_filter`s.
 
-    `members`: address and port by instance id. `signed`: drop unsigned heartbeats. With None as
-    members it does not check the sender. That is for a group that is too large for the kernel,
-    which accepts about 365 members, or 80 where net.core.optmem_max is 20 KiB, as before Linux
-    6.7.
+    `members`: address and port by instance id. `signed`: drop unsigned heartbeats. `also`: further
+    pairs of id and address that pass. With None as members it does not check the sender. That is
+    for a group that is too large for the kernel, which accepts about 365 members, or 80 where
+    net.core.optmem_max is 20 KiB, as before Linux 6.7.
     """
     elastic_ip = ipaddress.ip_address(eip)
     size, protocol = (SIZE, PROTOCOL) if elastic_ip.version == 4 else (SIZE_V6, PROTOCOL_V6)
@@ -104,7 +106,7 @@ def bpf_program(eip: str, members: Mapping[str, SocketAddress] | None, *, signed
         return _packed([*head, _PASS])
     instance = _EIP + len(elastic_ip.packed)
     v4, v6 = list(_stored(_V4_SOURCE, 1, instance)), list(_stored(_V6_SOURCE, 4, instance))
-    for instance_id, (address, _) in members.items():
+    for instance_id, address in (*((one, address) for one, (address, _) in members.items()), *also):
         source = ipaddress.ip_address(address)
         (v4 if source.version == 4 else v6).extend(_member(source.packed + UUID(instance_id).bytes))
     is_v4 = [(_LOAD_BYTE, 0, 0, _NETWORK), (_AND, 0, 0, 0xF0), (_JUMP_EQUAL, 1, 0, 0x40), (_JUMP, 0, 0, len(v4) + 1)]

@@ -294,8 +294,8 @@ class TestFlood:
         for _ in range(5):
             one.receiver.turn()
         (first,) = flood.filters
-        itself = {OWN: ("127.0.0.1", 9)}  # a member's address is of this machine: a clone is to hear itself
-        assert first == bpf_program(EIP, {PEER: ("127.0.0.1", 9)} | itself, signed=False)
+        itself = [(OWN, "127.0.0.1")]  # a member's address is of this machine: a clone is to hear itself
+        assert first == bpf_program(EIP, {PEER: ("127.0.0.1", 9)}, signed=False, also=itself)
         one.node.set_members({PEER: ("198.51.100.9", 9)}, one.clock.now)
         one.receiver.turn()
         second = bpf_program(EIP, {PEER: ("198.51.100.9", 9)}, signed=False)
@@ -321,8 +321,8 @@ class TestFlood:
         flood.longest = 100
         for _ in range(5):
             one.receiver.turn()
-        members = {PEER: ("127.0.0.1", 9), OWN: ("127.0.0.1", 9)}
-        assert flood.filters == [bpf_program(EIP, one, signed=False) for one in (members, None)]
+        members, itself = {PEER: ("127.0.0.1", 9)}, [(OWN, "127.0.0.1")]
+        assert flood.filters == [bpf_program(EIP, one, signed=False, also=itself) for one in (members, None)]
 
     def test_what_members_say_is_no_flood(self, channel):
         one = Fixture(channel)
