@@ -147,7 +147,7 @@ def test_it_needs_no_right_and_writes_only_where_it_must(pair: Pair) -> None:
     assert re.search(r"^CapEff:\t0+$", one.run("cat", "/proc/1/status"), re.M)
     assert one.run("cat", "/proc/1/comm").strip() == "exoip", "no shell is between the runtime and the daemon"
     assert "Read-only file system" in one.run("touch", "/etc/exoip/x", code=None)
-    assert one.run("ls", "/run/exoip/eip").split() == ["control", "starts", "topology.json", "unhealthy"]
+    assert one.run("ls", "/run/exoip/eip").split() == ["checks", "control", "starts", "topology.json"]
     assert not [line for line in one.log() if not LINE.match(line)], "every line has its date"
 
 
