@@ -42,7 +42,7 @@ class EventName(StrEnum):
     CHECK_PASSING = "check-passing"  # a health check passes, for the first time or again
     HOOK_DONE = "hook-done"  # the operator's hook ran
     HOOK_FAILED = "hook-failed"  # the hook could not run, or failed
-    SAME_ID = "same-id"  # another host sends heartbeats with this node's id
+    SAME_ID = "same-id"  # heartbeats with this node's own id arrive: two hosts have it
     DATAGRAM_DROPPED = "datagram-refused"  # a datagram was dropped
     FLOODED = "flooded"  # too many datagrams are dropped; the kernel filters from now on
     FLOOD_OVER = "flood-over"  # the kernel no longer filters

@@ -20,8 +20,8 @@ Clear    A master known to hold detaches the others that hold: of those that are
          - A node that did not hold (52p) and has attached clears at once who held before, if it is
            silent (01) and has neither advertised 254 since (52f) nor been heard again, until 17 s
            after the first attach call that may have had an effect (70b, 70c). One that has come to
-           hold less than 17 s ago is spared if this node attaches again and hears it (09h), or has
-           stood back (09d, 09e): it may be about to clear this node.
+           hold less than 17 s ago is spared if this node attaches again and hears it (09h) or may
+           hold (09j), or has stood back (09d, 09e): it may be about to clear this node.
          - Later, if it is heard, and if it attached later, once this node has seen for 30 s that
            both hold, and that a silent one is dead (09g), and in its turn: by the clock of the API,
            which all nodes share, the lower instance id has the first 30 s of each 100 s, the higher

@@ -56,7 +56,7 @@ class Snapshot:
 
     `stand_back_until`: -inf if it does not stand back. `preempt_delay`: seconds that a better node
     has to wait at present, damping included. `again`: when a job that has failed is tried again.
-    `same_id`: the address of another host that sends heartbeats with this node's id, or "".
+    `same_id`: the address from which heartbeats with this node's own id come, or "".
     `attaching`: it does not hold, but an attach of its own is under way. `protected`: it holds, in
     doubt at most because a peer was heard. `relieved`: the better node in whose place it is master,
     because that one does not hold, or "". `outsiders`: who holds and is no member, as a master that

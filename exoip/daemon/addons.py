@@ -63,7 +63,7 @@ class Addons:
     A check is pending at a start, which makes the node unfit. After a crash or a restart one that
     passed before begins as passing and needs `--check-fall` bad results: a daemon that is back
     within the dead time must not move the EIP. So does a new one, if this node `holds` and all
-    passed; on any other node it has to pass first, or a broken one might take the EIP.
+    others passed. On any other node it has to pass first: a broken node must not take the EIP.
     """
 
     def __init__(
@@ -184,10 +184,9 @@ class Addons:
                 thread.join(max(0.0, self._stop_by - clock()))
 
     def _keep_results(self) -> None:
-        """Keep for the next start which checks pass."""
-        views = {one.check.identity: one.view for one in self.checkers}
-        passing = {one: view.health is Health.PASSING for one, view in views.items()}
-        self._results.save({one: well for one, well in passing.items() if views[one].proven or not well})
+        """Keep for the next start which checks pass; one that is only taken to pass is left out."""
+        passing = {one: one.view.health is Health.PASSING for one in self.checkers}
+        self._results.save({one.check.identity: well for one, well in passing.items() if one.view.proven or not well})
 
     def _checker(self, check: HealthCheck, view: CheckView) -> Checker:
         return Checker(check, view, self._environ, self._node.set_unfit, self._emit, clock, self._reporting)
@@ -197,7 +196,7 @@ class Addons:
 
 
 def _begin(check: HealthCheck, passed: Mapping[str, bool], fresh: Health) -> CheckView:
-    """Return how a check begins: as it `passed` before the restart, or `fresh` if it is new."""
+    """Return a check's first view: as it `passed` before the restart, or `fresh` if it is new."""
     if (before := passed.get(check.identity)) is None:
         return CheckView(check.name, fresh, clock(), proven=False)
     return CheckView(check.name, Health.PASSING if before else Health.PENDING, clock())

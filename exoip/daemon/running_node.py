@@ -214,9 +214,8 @@ def log_warnings(new: Config | Topology, old: Config | Topology | None = None) -
 
 
 def _places(topology: Topology) -> dict[str, SocketAddress]:
-    """Return where each member sends from and is sent to, and this one as the API has it, by id."""
-    others = {member.instance_id: SocketAddress(member.address, member.port) for member in topology.members}
-    return others | {topology.instance_id: SocketAddress(topology.address, 0)}
+    """Return where each member sends from and is sent to, by id."""
+    return {member.instance_id: SocketAddress(member.address, member.port) for member in topology.members}
 
 
 def _refresh_interval(config: Config, *, soon: bool) -> float:

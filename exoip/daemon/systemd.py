@@ -25,7 +25,7 @@ class Systemd:
         self._unsent: dict[str, str] = {}  # the last text of each first word, the oldest first
         if self._notifier.socket is not None:
             self._notifier.socket.setblocking(False)
-            self._notifier.debug = True  # raise
+            self._notifier.debug = True  # so that it raises what goes wrong
         self._status = ""
 
     def close(self) -> None:

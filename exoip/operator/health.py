@@ -209,7 +209,7 @@ class Checker(SupervisedThread):
             runs=view.runs + 1, bad=view.bad + bool(problem), took=now - began, proven=proven,
         )  # fmt: skip
         unfit = f"{self.source} fails: {problem}" if problem else ""
-        if not changed and proven is view.proven:
+        if not changed and proven == view.proven:
             if problem:
                 log(logging.DEBUG, "%s: bad result: %s", self.source, problem)
             if self._counter.health is Health.FAILING and self.view.why != view.why:

@@ -136,5 +136,5 @@ CURES: dict[str, str] = {
     "clock": ": a clock is wrong, or it is a recording; a node is accepted after two dead times at most",
     "replay": ": received before, or that node restarted with its clock set back, which delays it by two dead times "
     "and 30 s, twice as long each time; check the clocks (timedatectl)",
-    "echo": ": it has this instance's own id, and was sent back or recorded, or this is a clone",
+    "echo": ": it has this instance's own id: somebody sends it back, or this host is a clone",
 }

@@ -154,7 +154,9 @@ def _node(given: MetricsInput) -> Iterator[Family]:
     yield _gauge("api_degraded", "Whether API calls are failing", bool(given.api.trouble))
     waits = "How long a better node has to wait before it takes over, flap damping included"
     yield _gauge("preempt_delay_seconds", waits, node.preempt_delay)
-    yield _gauge("same_id", "Whether another host sends heartbeats with this instance's id", bool(node.same_id))
+    yield _gauge(
+        "same_id", "Whether heartbeats with this instance's own id arrive, so two hosts have it", bool(node.same_id)
+    )
     yield _gauge("outsiders", "Instances that hold the Elastic IP and are not members", len(node.outsiders))
 
 

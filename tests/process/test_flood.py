@@ -47,3 +47,19 @@ def test_a_flood_buries_nobody_and_fills_nothing(kind: str) -> None:
         if kind != "forged":  # that looks like a member's, but for the proof
             assert dropped(node) > flood.sent / 2
         cluster.settle("n1")
+
+
+def test_a_clone_that_starts_in_a_flood_does_not_take_part() -> None:
+    """The kernel drops what no member can have sent, but not what a clone sends to itself."""
+    with Cluster(3, interval=INTERVAL, ratio=RATIO, options=()) as cluster:
+        clone = cluster["n3"]
+        clone.words += ["-i", cluster["n1"].id, "-P", "5"]
+        cluster.start("n1", "n2")
+        cluster.settle("n1")
+        with Flood(cluster, clone, "strangers", RATE):
+            clone.start()
+            cluster.until(lambda: clone.events("flooded"), "it notices the flood")
+            for _ in cluster.watch(2 * cluster.dead_time):
+                assert clone.role in ("", "LISTENING")
+        assert clone.events("same-id")
+        assert (clone.role, cluster.holders()) == ("LISTENING", {"n1"})

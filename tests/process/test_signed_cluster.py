@@ -143,6 +143,8 @@ def test_its_own_heartbeats_sent_back_do_not_keep_a_node_that_starts_from_taking
                 for data in (old, cluster.observer.of(n1)[-1].data):
                     stranger.send(data)
                 list(cluster.watch(cluster.interval / 2))
+            else:
+                pytest.fail("it does not hold while they are sent back")
         cluster.settle("n1")
 
 

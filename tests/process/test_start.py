@@ -250,6 +250,33 @@ def test_what_its_parent_ignored_and_blocked_is_undone() -> None:
         assert node.stop() == 0
 
 
+def test_exoipctl_notices_that_journalctl_fails_also_if_its_parent_ignored_children(tmp_path) -> None:
+    (tmp_path / "journalctl").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "journalctl").chmod(0o755)
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", ignoring, sys.executable, "-m", "exoip.ctl", "history"]
+    env = environment(PATH=f"{tmp_path}:{os.environ['PATH']}")
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "journalctl" in done.stderr
+
+
+def test_an_address_that_only_could_be_bound_is_not_of_this_machine() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may make a namespace")
+    code = (
+        "import socket; from exoip.heartbeat.udp import is_local;"
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).bind(('198.51.100.9', 0));"
+        "print(is_local('198.51.100.9'), is_local('127.0.0.1'))"
+    )
+    setting = "ip link set lo up && ip route add default dev lo && sysctl -qw net.ipv4.ip_nonlocal_bind=1"
+    command = ["unshare", "--net", "sh", "-c", f'{setting} && exec "$@"', "sh", sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.stdout, done.stderr) == ("False True\n", "")
+
+
 def test_with_more_than_a_thousand_inherited_descriptors_it_hears_its_peer() -> None:
     opened = (
         "import os, resource, sys; limit = resource.getrlimit(7)[1]; resource.setrlimit(7, (min(2000, limit), limit));"

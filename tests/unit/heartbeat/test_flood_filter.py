@@ -117,6 +117,16 @@ def test_one_changed_byte_does_not_pass_for_another(eip, source, beat, where, fl
         assert not passes(steps, source, bytes(data))
 
 
+@pytest.mark.parametrize("eip", EIPS)
+def test_pairs_beside_the_members_pass_and_no_mixture(eip):
+    """A clone sends heartbeats with another's id from the address that its own id has."""
+    (address, _), (other, _) = MEMBERS[A], MEMBERS[B]
+    steps = bpf_program(eip, {A: MEMBERS[A]}, signed=False, also=[(C, address)])
+    beats = {name: encode(Heartbeat(7, eip, name)) for name in (A, B, C)}
+    assert [name for name in beats if passes(steps, address, beats[name])] == [A, C]
+    assert not any(passes(steps, other, beat) for beat in beats.values())
+
+
 def many(count: int) -> dict[str, tuple[str, int]]:
     return {f"00000000-0000-4000-8000-{n:012x}": (f"10.0.{n // 250}.{n % 250 + 1}", 1) for n in range(count)}
 
